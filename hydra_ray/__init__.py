@@ -1,0 +1,1 @@
+"""Distil an ensemble into one network that keeps its predictions and its disagreement."""

@@ -1,0 +1,1 @@
+"""The Ray edge: with `pipelines/`, the only code that imports ray."""

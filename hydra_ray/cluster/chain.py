@@ -1,0 +1,108 @@
+"""The stages in order: each is skipped where its results are there and valid, else run inside one Ray session.
+
+ray is imported when the first stage has something to do, so that a run that is done costs a second or two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from hydra_ray.cluster.session import available, is_private, session
+from hydra_ray.errors import UserError
+from hydra_ray.plan import artifacts_of, stage_state
+from hydra_ray.preflight import check_resources, check_run
+from hydra_ray.stages import Run
+from hydra_ray.tracking import Stage, Tracker
+
+_BEFORE = {
+    "train_ensemble": (),
+    "predict": ("train_ensemble",),
+    "tune": ("train_ensemble",),
+    "distill": ("train_ensemble",),
+    "evaluate": ("train_ensemble", "predict", "distill"),
+}
+
+
+def run_stages(run: Run, names: Sequence[str]) -> None:
+    """Bring the named stages up to date.
+
+    Raises:
+        UserError: something the user can mend, found before any worker starts where that is possible.
+    """
+    check_run(run)
+    run.folder.write("config.json", (run.config.model_dump_json(indent=1) + "\n").encode())
+    with ExitStack() as stack:
+        chain = _Chain(run, stack)
+        for name in names:
+            chain.bring_up_to_date(name)
+
+
+def resources(run: Run) -> str:
+    """What there is, in words, for a plan.
+
+    Raises:
+        UserError: more is wanted than there is.
+    """
+    with ExitStack() as stack:
+        if not is_private():
+            stack.enter_context(session(run.config))
+        cpus, gpus = available(run.config.cluster)
+        check_resources(run.config, cpus, gpus)
+        return f"{cpus:g} CPUs, {gpus:g} GPUs: enough for {run.config.cluster.num_workers} workers"
+
+
+class _Chain:
+    """The stages of one command; Ray is connected to for the first that has something to do."""
+
+    def __init__(self, run: Run, stack: ExitStack) -> None:
+        self._run, self._stack = run, stack
+        self._tracker = Tracker(run.folder, run.config)
+        self._connected = False
+
+    def bring_up_to_date(self, name: str) -> None:
+        """Run a stage, unless its results are there and valid."""
+        state = stage_state(self._run, name)
+        if state.state == "off":
+            return
+        print(f"{name:<15} {state.detail}", flush=True)
+        if state.state == "done":
+            self._tracker.record(name, "skipped", detail=state.detail)
+            return
+        _require_inputs(self._run, name)
+        self._connect()
+        with self._tracker.stage(name, detail=state.detail) as stage:
+            _call(self._run, name, stage, self._tracker)
+
+    def _connect(self) -> None:
+        if self._connected:
+            return
+        config = self._run.config
+        if is_private():
+            check_resources(config, *available(config.cluster))
+        self._stack.enter_context(session(config))
+        check_resources(config, *available(config.cluster))
+        self._connected = True
+
+
+def _require_inputs(run: Run, name: str) -> None:
+    for before in _BEFORE[name]:
+        missing = [artifact for artifact in artifacts_of(run, before) if not artifact.is_done]
+        if missing:
+            reasons = f" ({missing[0].changes()[0]})" if missing[0].changes() else ""
+            raise UserError(f"{name}: {missing[0].folder} is missing or of another configuration{reasons}; run pipelines.{before} first")
+
+
+def _call(run: Run, name: str, stage: Stage, tracker: Tracker) -> None:
+    from hydra_ray.cluster import ensemble, evaluate, predict, search, students
+
+    if name == "train_ensemble":
+        ensemble.train_ensemble(run, stage)
+    elif name == "predict":
+        predict.predict(run, stage)
+    elif name == "tune":
+        search.search(run, stage, tracker)
+    elif name == "distill":
+        students.distill(run, stage)
+    else:
+        evaluate.evaluate(run, stage, tracker)

@@ -1,0 +1,97 @@
+"""train_ensemble: one Ray Train job for all members, which are shared out over its workers.
+
+Members are independent, so there is nothing to average and no barrier between workers. A finished member is published
+at once; a start with any number of workers fits only those that are missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+from ray.actor import ActorHandle
+
+from hydra_ray.cluster.relay import Event, relay
+from hydra_ray.cluster.workers import run_workers
+from hydra_ray.config import Config
+from hydra_ray.datasets import DataSet
+from hydra_ray.ensemble import LabelledRows, fit_member
+from hydra_ray.model_store import publish_model
+from hydra_ray.models.members import ModelSpec, Normalise
+from hydra_ray.runs import Artifact
+from hydra_ray.stages import Run
+from hydra_ray.tracking import Stage
+from hydra_ray.training import Ranks
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What the workers get."""
+
+    config: Config
+    data: DataSet
+    members: list[tuple[int, Artifact]]
+    mailbox: ActorHandle
+
+
+def train_ensemble(run: Run, stage: Stage) -> None:
+    """Fit and publish every member that is not there yet."""
+    missing = [(number, member) for number, member in enumerate(run.members()) if not member.is_done]
+    finished = run.config.ensemble.num_members - len(missing)
+
+    def handle(event: Event) -> None:
+        nonlocal finished
+        finished += event["event"] == "member"
+        _record(stage, event, f"[{finished}/{run.config.ensemble.num_members}]")
+
+    with relay(handle) as mailbox:
+        job = _Job(run.config, run.data, missing, mailbox)
+        run_workers(_fit_members, job, run.config.cluster, run.folder, stage.name)
+
+
+def _record(stage: Stage, event: Event, progress: str) -> None:
+    facts = {key: value for key, value in event.items() if key != "event"}
+    text = f"member {event['member']}: validation NLL {event['validation_nll']:.4f}, accuracy {event['validation_accuracy']:.4f}"
+    if event["event"] == "member":
+        stage.event("member", **facts)
+        stage.say(f"{progress} {text}")
+    else:
+        stage.figures("epoch", **facts)
+        stage.say_sometimes(f"{progress} {text} after epoch {event['epoch']}")
+
+
+def _fit_members(job: _Job, ranks: Ranks, device: torch.device) -> None:
+    """One worker: its share of the members, one after the other."""
+    mine = [(number, member) for number, member in job.members[ranks.rank :: ranks.num_ranks] if not member.is_done]
+    if not mine:
+        return
+    rows = job.data.splits["train"].read_all()
+    normalise = Normalise.fit(rows.inputs)
+    train = LabelledRows.of(rows, device)
+    validation = LabelledRows.of(job.data.splits["validation"].read_all(), device)
+    for number, artifact in mine:
+        _fit_one(job, number, artifact, normalise, train, validation)
+
+
+def _fit_one(
+    job: _Job, number: int, artifact: Artifact, normalise: Normalise, train: LabelledRows, validation: LabelledRows
+) -> None:
+    settings, seed = job.config.ensemble, job.config.seed
+    spec = member_spec(job.config, job.data)
+
+    def report(figures: dict[str, Any]) -> None:
+        job.mailbox.put.remote({"event": "epoch", **figures})
+
+    model, figures = fit_member(
+        number, settings, seed, spec, normalise, train, validation, artifact.attempt, report
+    )
+    publish_model(artifact, model, spec, {"member": number, "seed": seed, "figures": figures})
+    ray.get(job.mailbox.put.remote({"event": "member", "member": number, **figures}))
+
+
+def member_spec(config: Config, data: DataSet) -> ModelSpec:
+    """What every member is, weights aside."""
+    ensemble = config.ensemble
+    return ModelSpec("member", ensemble.architecture, data.input_shape, data.num_classes, ensemble.options)

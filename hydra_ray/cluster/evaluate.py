@@ -1,0 +1,155 @@
+"""evaluate: students answer the rows the members answered; metrics.json, report.md, report.html and pictures.
+
+The ensemble's answers are in the shards. Each student answers in a Ray task; then, with nothing else running, one task
+after the other measures what each predictor costs.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import ray
+import torch
+
+from hydra_ray.config import Config
+from hydra_ray.distillation import predict
+from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, as_float, metrics_of, row_scores
+from hydra_ray.model_store import load_published
+from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
+from hydra_ray.models.hydra import HydraStudent
+from hydra_ray.models.members import Ensemble, Member
+from hydra_ray.predictions import NO_LABEL, read_shard, shard_names
+from hydra_ray.report import make_report
+from hydra_ray.report.evidence import Evidence
+from hydra_ray.runs import Artifact
+from hydra_ray.stages import TRANSFER, Run
+from hydra_ray.storage import Folder
+from hydra_ray.tracking import Stage, Tracker
+
+_LATENCY_BATCHES = (1, 256)
+
+
+def evaluate(run: Run, stage: Stage, tracker: Tracker) -> dict[str, Any]:
+    """Write and publish the report; its metrics."""
+    for split in run.split_names:
+        if split != TRANSFER:
+            run.require_shards(split)
+    answers = _answers(run)
+    stage.say(f"answers of {', '.join(answers.logits)} on {', '.join(answers.logits[ENSEMBLE])}")
+    metrics = metrics_of(answers, _costs(run), _seconds(tracker))
+    evidence = _evidence(run, tracker, metrics, answers)
+    artifact = run.report()
+    for name, content in make_report(evidence).items():
+        artifact.attempt.write(name, content)
+        if name.endswith(".png"):
+            stage.picture(name.removesuffix(".png"), content)
+    artifact.publish({})
+    _log(stage, metrics)
+    return metrics
+
+
+def _answers(run: Run) -> Answers:
+    config = run.tuned()
+    splits = {name: run.shards(name).folder for name in run.split_names if name != TRANSFER}
+    pending = {kind: _ask_student.remote(run.student(kind), splits, config) for kind in config.student_kinds}
+    members = config.ensemble.num_members
+    shards = {name: [read_shard(folder, part, num_members=members) for part in shard_names(folder)] for name, folder in splits.items()}
+    logits = {name: as_float(np.concatenate([part.logits_NMC for part in parts])) for name, parts in shards.items()}
+    labels = {name: np.concatenate([part.labels for part in parts]) for name, parts in shards.items()}
+    students = {kind: {name: as_float(part) for name, part in ray.get(answer).items()} for kind, answer in pending.items()}
+    return Answers(
+        {ENSEMBLE: logits, **students},
+        {name: torch.from_numpy(values) for name, values in labels.items() if (values != NO_LABEL).all()},
+    )
+
+
+@ray.remote
+def _ask_student(artifact: Artifact, splits: dict[str, Folder], config: Config) -> dict[str, np.ndarray]:
+    """A student's logits [N, M, C] on every split, a shard at a time."""
+    torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
+    student = load_published(artifact, _device(config))
+    assert isinstance(student, HydraStudent)
+    return {
+        name: np.concatenate([predict(student, read_shard(folder, part).inputs).numpy() for part in shard_names(folder)])
+        for name, folder in splits.items()
+    }
+
+
+def _device(config: Config) -> torch.device:
+    return torch.device("cuda" if config.cluster.use_gpu else "cpu")
+
+
+def _costs(run: Run) -> dict[str, Any]:
+    """Parameters, MACs and latency of every predictor, one at a time."""
+    artifacts = {MEMBER: run.members()[:1], ENSEMBLE: run.members()}
+    artifacts |= {kind: [run.student(kind)] for kind in run.config.student_kinds}
+    gpus = 1 if run.config.cluster.use_gpu else 0
+    measure = _measure_cost.options(num_gpus=gpus)
+    return {name: ray.get(measure.remote(found, run.config)) for name, found in artifacts.items()}
+
+
+@ray.remote
+def _measure_cost(artifacts: Sequence[Artifact], config: Config) -> dict[str, Any]:
+    torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
+    models = [load_published(artifact, _device(config)) for artifact in artifacts]
+    members = [model for model in models if isinstance(model, Member)]
+    model = Ensemble(members) if len(members) > 1 else models[0]
+    shape, repeats = models[0].spec.input_shape, config.evaluate.latency_repeats
+    return {
+        "num_parameters": sum(num_parameters(each) for each in models),
+        "macs": sum(count_macs(each, shape) for each in models),
+        "latency_ms": {str(size): round(latency_ms(model, shape, size, repeats), 4) for size in _LATENCY_BATCHES},
+    }
+
+
+def _seconds(tracker: Tracker) -> dict[str, float]:
+    """Seconds of each stage when it last ran."""
+    return {event["stage"]: event["seconds"] for event in tracker.events() if event["event"] == "done"}
+
+
+def _evidence(run: Run, tracker: Tracker, metrics: dict[str, Any], answers: Answers) -> Evidence:
+    config = run.tuned()
+    return Evidence(
+        run_name=config.name,
+        config=config.model_dump(),
+        metrics=metrics,
+        scores=row_scores(answers),
+        epochs=[event for event in tracker.events() if event["event"] == "epoch"],
+        trials=_trials(run),
+        objective=config.tune.objective,
+        direction=config.tune.direction,
+        facts=_facts(config),
+    )
+
+
+def _trials(run: Run) -> list[dict[str, Any]] | None:
+    if not run.config.tune.num_trials:
+        return None
+    folder = run.search().folder
+    if "trials.parquet" not in folder.files():
+        return None
+    return pq.read_table(f"{folder.path}/trials.parquet", filesystem=folder.fs).to_pylist()
+
+
+def _facts(config: Config) -> dict[str, str]:
+    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "commit": git.stdout.strip() or "not a git checkout",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "ray": ray.__version__,
+        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}" + (", GPU" if config.cluster.use_gpu else ""),
+        "seed": str(config.seed),
+    }
+
+
+def _log(stage: Stage, metrics: dict[str, Any]) -> None:
+    for name, figures in metrics["test"].items():
+        numbers = {f"test/{name}/{key}": value for key, value in figures.items() if isinstance(value, float)}
+        stage.figures("test", predictor=name, **numbers)

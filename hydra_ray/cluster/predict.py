@@ -1,0 +1,235 @@
+"""predict: the members' answers on every split, streamed by Ray Data into Parquet shards.
+
+One plan item is one shard, from reading to file: a task reads its rows and makes the view, an actor that holds all
+members answers them in one pass, a task writes the file. Nothing but the shards in flight is in memory. Names follow from
+(view, rows), finished files are left out of the plan, so a killed run goes on where it was. Where shards of fewer members
+are there, only the new members are asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+import torch
+from ray.data import ActorPoolStrategy
+
+from hydra_ray.config import Config, ViewConfig
+from hydra_ray.datasets import DataSet
+from hydra_ray.model_store import load_published
+from hydra_ray.models.members import Ensemble, Member
+from hydra_ray.predictions import (
+    inputs_of,
+    read_shard,
+    rows_table,
+    shard_names,
+    verify,
+    with_logits,
+    write_shard,
+)
+from hydra_ray.runs import Artifact
+from hydra_ray.stages import Run, Shards
+from hydra_ray.storage import Folder
+from hydra_ray.tracking import Stage
+from hydra_ray.transfer import apply_view
+from hydra_ray.uncertainty import disagreement, uncertainty
+
+_TASK_CPUS, _ACTOR_CPUS = 0.25, 0.5  # the pool must never take all CPUs: reading and writing need some
+
+
+@dataclass(frozen=True)
+class PlanItem:
+    """One shard to be written.
+
+    Attributes:
+        split: predicted split, e.g. `transfer`.
+        rows_of: the data set's split that its rows come from.
+        view: number of the view.
+        start, stop: range of source rows.
+    """
+
+    split: str
+    rows_of: str
+    view: int
+    start: int
+    stop: int
+
+    def name(self, rows_per_shard: int) -> str:
+        """File name."""
+        return f"part-{self.view:03d}-{self.start // rows_per_shard:05d}.parquet"
+
+
+def predict(run: Run, stage: Stage) -> None:
+    """Write, verify and publish the shards of every split that is not done."""
+    splits = {name: run.shards(name) for name in run.split_names}
+    splits = {name: shards for name, shards in splits.items() if not shards.is_done}
+    plan = [item for name in splits for item in plan_split(run, name)]
+    todo = [item for item in plan if item.name(_rows(run)) not in splits[item.split].attempt.files()]
+    if todo:
+        _stream(run, stage, todo, splits)
+    for name, shards in splits.items():
+        _publish(run, stage, name, shards, [item for item in plan if item.split == name])
+
+
+def plan_split(run: Run, split: str) -> list[PlanItem]:
+    """The shards of one split."""
+    rows_of = run.rows_of(split)
+    chunks = run.data.splits[rows_of].chunks(_rows(run))
+    return [PlanItem(split, rows_of, view, start, stop) for view in run.views(split) for start, stop in chunks]
+
+
+def _rows(run: Run) -> int:
+    return run.config.predict.rows_per_shard
+
+
+def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shards]) -> None:
+    config, cluster = run.config, run.config.cluster
+    reuse = {name: _reusable(shards) for name, shards in splits.items()}
+    items = [{"item": index} for index in range(len(plan))]
+    answers = (
+        ray.data.from_items(items, override_num_blocks=len(items))
+        .map_batches(
+            _ReadRows(plan, run.data, {name: run.views(name) for name in splits}, config.seed),
+            batch_size=None, batch_format="pyarrow", num_cpus=_TASK_CPUS,
+        )
+        .map_batches(
+            _AskMembers, fn_constructor_args=(plan, run.members(), reuse, config),
+            batch_size=None, batch_format="pyarrow", compute=ActorPoolStrategy(size=cluster.num_actors),
+            num_cpus=_ACTOR_CPUS, num_gpus=1 if cluster.use_gpu else 0,
+        )
+        .map_batches(
+            _WriteShard(plan, splits, reuse, {name: _metadata(run, name) for name in splits}, _rows(run)),
+            batch_size=None, batch_format="pyarrow", num_cpus=_TASK_CPUS,
+        )
+    )
+    answers.context.target_max_block_size = None  # a block is a shard: never split one
+    num_rows = 0
+    for done, row in enumerate(answers.iter_rows(), start=1):
+        num_rows += row["rows"]
+        item = plan[row["item"]]
+        stage.figures("shard", split=item.split, view=item.view, rows=row["rows"], shards_done=done)
+        stage.say_sometimes(f"[{done}/{len(plan)}] shards, {num_rows:,} rows")
+
+
+def _reusable(shards: Shards) -> int:
+    return shards.num_reusable() if shards.num_reusable() < len(shards.members) else 0
+
+
+def _metadata(run: Run, split: str) -> dict[str, Any]:
+    return {
+        "split": split,
+        "members": [{"id": m.folder.name, "fingerprint": m.digest()} for m in run.members()],
+        "class_names": list(run.data.class_names or []),
+        "views": {str(number): view.model_dump() for number, view in run.views(split).items()},
+        "seed": run.config.seed,
+    }
+
+
+class _ReadRows:
+    """Task: a plan item to its rows, transformed."""
+
+    def __init__(self, plan: list[PlanItem], data: DataSet, views: dict[str, dict[int, ViewConfig]], seed: int) -> None:
+        self.plan, self.data, self.views, self.seed = plan, data, views, seed
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        index = batch.column("item")[0].as_py()
+        item = self.plan[index]
+        rows = self.data.splits[item.rows_of].read(item.start, item.stop)
+        view = self.views[item.split][item.view]
+        inputs = apply_view(view.view, view.options, rows.inputs, rows.row_id, view=item.view, seed=self.seed)
+        table = rows_table(rows.row_id, item.view, inputs, rows.labels)
+        return table.append_column("item", pa.array(np.full(len(rows.row_id), index)))
+
+
+class _AskMembers:
+    """Actor: holds all members, answers a shard's rows."""
+
+    def __init__(self, plan: list[PlanItem], members: list[Artifact], reuse: dict[str, int], config: Config) -> None:
+        self.plan, self.reuse = plan, reuse
+        self.device = torch.device("cuda" if config.cluster.use_gpu else "cpu")
+        self.batch_size = config.predict.batch_size
+        self.dtype = np.dtype(config.predict.dtype)
+        loaded = [load_published(member, self.device) for member in members]
+        self.members = [member for member in loaded if isinstance(member, Member)]
+        self.ensembles: dict[int, Ensemble] = {}
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        first = self.reuse[self.plan[rows.column("item")[0].as_py()].split]
+        return with_logits(rows, self._ask(inputs_of(rows), first))
+
+    def _ask(self, inputs: np.ndarray, first: int) -> np.ndarray:
+        """Logits of the members from `first` on."""
+        if first not in self.ensembles:
+            self.ensembles[first] = Ensemble(self.members[first:])
+        ensemble = self.ensembles[first]
+        parts = (inputs[i : i + self.batch_size] for i in range(0, len(inputs), self.batch_size))
+        answers = [ensemble(torch.from_numpy(part.copy()).to(self.device)) for part in parts]
+        return torch.cat(answers).float().cpu().numpy().astype(self.dtype)
+
+
+class _WriteShard:
+    """Task: answered rows to a file, after the answers of members asked before."""
+
+    def __init__(
+        self,
+        plan: list[PlanItem],
+        splits: dict[str, Shards],
+        reuse: dict[str, int],
+        metadata: dict[str, dict[str, Any]],
+        rows_per_shard: int,
+    ) -> None:
+        self.plan, self.splits, self.reuse = plan, splits, reuse
+        self.metadata, self.rows_per_shard = metadata, rows_per_shard
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        index = table.column("item")[0].as_py()
+        item = self.plan[index]
+        name, shards = item.name(self.rows_per_shard), self.splits[item.split]
+        table = table.drop_columns(["item"])
+        if self.reuse[item.split]:
+            table = _behind(shards.folder, name, table, self.reuse[item.split])
+        write_shard(shards.attempt, name, table, self.metadata[item.split])
+        return pa.table({"item": [index], "rows": [table.num_rows]})
+
+
+def _behind(folder: Folder, name: str, new: pa.Table, num_old: int) -> pa.Table:
+    """`new` with its members behind the first `num_old` of the published shard of the same rows."""
+    old = read_shard(folder, name, num_members=num_old)
+    if not np.array_equal(old.row_id, new.column("row_id").to_numpy()):
+        raise ValueError(f"{folder}/{name}: rows differ from those of the plan")
+    logits = new.column("logits").combine_chunks().to_numpy_ndarray()
+    return with_logits(new.drop_columns(["logits"]), np.concatenate([old.logits_NMC, logits], axis=1))
+
+
+def _publish(run: Run, stage: Stage, split: str, shards: Shards, plan: list[PlanItem]) -> None:
+    views = {item.view for item in plan}
+    num_rows = run.data.splits[run.rows_of(split)].num_rows * len(views)
+    verify(shards.attempt, members=shards.members, num_rows=num_rows, expected={"split": split})
+    diversity = view_diversity(shards.attempt)
+    members = [{"id": m.folder.name, "fingerprint": m.digest()} for m in run.members()]
+    shards.publish({"rows": num_rows, "members": members, "views": diversity})
+    for number, facts in diversity.items():
+        name = run.views(split)[int(number)].view
+        stage.figures("view", split=split, view=int(number), name=name, **facts)
+        stage.say(
+            f"{split:<24} {name:<14} {facts['rows']:>9,} rows   members' MI {facts['mutual_information']:.4f} nats, "
+            f"disagreement {facts['disagreement']:.4f}"
+        )
+
+
+def view_diversity(folder: Folder) -> dict[str, dict[str, float]]:
+    """For each view of a folder of shards: rows, the members' mean MI (nats) and disagreement."""
+    sums: dict[str, list[float]] = {}
+    for name in shard_names(folder):
+        shard = read_shard(folder, name)
+        logits_NMC = torch.from_numpy(shard.logits_NMC).float()
+        found = [len(shard), float(uncertainty(logits_NMC).knowledge.sum()), float(disagreement(logits_NMC).sum())]
+        view = str(int(shard.view[0]))
+        sums[view] = [a + b for a, b in zip(sums.get(view, [0, 0, 0]), found, strict=True)]
+    return {
+        view: {"rows": int(rows), "mutual_information": mi / rows, "disagreement": different / rows}
+        for view, (rows, mi, different) in sorted(sums.items(), key=lambda pair: int(pair[0]))
+    }

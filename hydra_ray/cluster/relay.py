@@ -1,0 +1,57 @@
+"""Workers' figures on their way to the driver, where they are recorded and printed.
+
+`ray.train.report` is a barrier over all workers, which members of different pace must not wait at, and Train V2 keeps only
+rank 0's numbers. So workers drop what they have into a small actor, and a thread of the driver empties it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+
+Event = dict[str, Any]
+_POLL_SECONDS = 0.2
+
+
+class _Mailbox:
+    """The actor."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+
+    def put(self, event: Event) -> None:
+        self._events.append(event)
+
+    def take_all(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+
+@contextmanager
+def relay(handle: Callable[[Event], None]) -> Iterator[ActorHandle]:
+    """A mailbox whose events are given to `handle` in the driver until the `with` block ends."""
+    mailbox = ray.remote(num_cpus=0)(_Mailbox).remote()
+    stop = threading.Event()
+
+    def empty() -> None:
+        for event in ray.get(mailbox.take_all.remote()):
+            handle(event)
+
+    def watch() -> None:
+        while not stop.wait(_POLL_SECONDS):
+            empty()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield mailbox
+    finally:
+        stop.set()
+        thread.join()
+        empty()
+        ray.kill(mailbox)

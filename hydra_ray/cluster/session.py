@@ -1,0 +1,103 @@
+"""Connecting to Ray: a quiet private session on this machine, or the cluster that RAY_ADDRESS names.
+
+Environment variables are set here, before `import ray`, and nowhere else. On a cluster nothing is forced on the user.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra_ray.config import ClusterConfig, Config
+
+_ALWAYS = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers would start through `uv run` with a copy of the project
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the controller's poll: 2 s otherwise, felt at every end
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    "RAY_DATA_USE_DATASOURCE_V2": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+_PRIVATE = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_AUTH_MODE": "disabled",  # one user, on loopback
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+}
+
+
+def is_private() -> bool:
+    """Whether a session would be this command's own, on this machine."""
+    return "RAY_ADDRESS" not in os.environ
+
+
+@contextmanager
+def session(config: Config) -> Iterator[None]:
+    """Ray for the length of a `with` block.
+
+    A session that is open already (tests share one) is used and left open.
+    """
+    for name, value in (_ALWAYS | _PRIVATE if is_private() else _ALWAYS).items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    if is_private():
+        _start_private(config)
+    else:
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    _quiet_data()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_private(config: Config) -> None:
+    import ray
+
+    ray.init(
+        address="local",
+        object_store_memory=config.cluster.object_store_mb << 20,
+        include_dashboard=_needs_dashboard(config),
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+
+
+def _needs_dashboard(config: Config) -> bool:
+    """Trials of several workers that are stopped early leak their reservation without Ray's state service."""
+    return config.tune.num_trials > 0 and config.tune.workers_per_trial > 1
+
+
+def _quiet_data() -> None:
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def available(cluster: ClusterConfig) -> tuple[float, float]:
+    """CPUs and GPUs there are: the connected cluster's, or this machine's without starting anything."""
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        resources = ray.cluster_resources()
+        return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    return float(_machine_cpus()), float(_machine_gpus() if cluster.use_gpu else 0)
+
+
+def _machine_cpus() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _machine_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()

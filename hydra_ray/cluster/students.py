@@ -1,0 +1,157 @@
+"""distill: one Ray Train job (DDP) that fits every missing student, one after the other, from the shards.
+
+Starting workers costs more than a small student, so they are started once. Each student is published when it is done; the
+one that was under way goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import torch
+from ray.actor import ActorHandle
+
+from hydra_ray.cluster.relay import Event, relay
+from hydra_ray.cluster.workers import run_workers
+from hydra_ray.config import Config, StudentKind
+from hydra_ray.distillation import Distillation, distil
+from hydra_ray.model_store import publish_model
+from hydra_ray.models.members import ModelSpec, Normalise
+from hydra_ray.predictions import BatchReader, Predictions, load, shard_names
+from hydra_ray.runs import Artifact
+from hydra_ray.stages import TRANSFER, Run
+from hydra_ray.storage import Folder
+from hydra_ray.tracking import Stage
+from hydra_ray.training import Ranks
+
+
+@dataclass(frozen=True)
+class Source:
+    """What students are made from.
+
+    Attributes:
+        transfer: folder of the transfer set's shards.
+        validation: folder of the validation rows' shards.
+        num_members: of the members in them, the first so many.
+        num_outputs: classes.
+    """
+
+    transfer: Folder
+    validation: Folder
+    num_members: int
+    num_outputs: int
+
+    def normalise(self) -> Normalise:
+        """From the first shard's inputs, the same on every rank and for every student."""
+        return Normalise.fit(load(self.transfer, names=shard_names(self.transfer)[:1]).inputs)
+
+    def batches(
+        self, config: Config, ranks: Ranks, num_members: int, rows: Predictions | None = None
+    ) -> BatchReader:
+        """This rank's part of seeded batches; of `rows`, where the caller has them in memory."""
+        return BatchReader(
+            self.transfer,
+            batch_size=config.distill.batch_size,
+            seed=config.seed,
+            num_members=num_members,
+            rank=ranks.rank,
+            num_ranks=ranks.num_ranks,
+            max_bytes=config.cluster.rows_memory_mb << 20,
+            rows=rows,
+        )
+
+
+@dataclass(frozen=True)
+class _Job:
+    config: Config
+    source: Source
+    students: list[tuple[StudentKind, Artifact]]
+    mailbox: ActorHandle
+
+
+def distill(run: Run, stage: Stage) -> None:
+    """Fit and publish every student that is not there yet."""
+    source = source_of(run)
+    config = run.tuned()
+    missing = [(kind, run.student(kind)) for kind in config.student_kinds]
+    missing = [(kind, artifact) for kind, artifact in missing if not artifact.is_done]
+    with relay(lambda event: _record(stage, event, _num_epochs(config))) as mailbox:
+        run_workers(_fit_students, _Job(config, source, missing, mailbox), config.cluster, run.folder, stage.name)
+
+
+def source_of(run: Run) -> Source:
+    """The shards students are made from, every byte checked.
+
+    Raises:
+        UserError: they are missing, stale, damaged, or another ensemble's.
+    """
+    for split in (TRANSFER, "validation"):
+        run.require_shards(split)
+    members = run.config.ensemble.num_members
+    folders = [run.shards(split).folder for split in (TRANSFER, "validation")]
+    return Source(*folders, num_members=members, num_outputs=run.data.num_classes)
+
+
+def student_spec(config: Config, kind: StudentKind, source: Source, input_shape: tuple[int, ...]) -> ModelSpec:
+    """What a student is, weights aside."""
+    distill, ensemble = config.distill, config.ensemble
+    return ModelSpec(
+        "student",
+        distill.body or ensemble.architecture,
+        input_shape,
+        source.num_outputs,
+        distill.body_options if distill.body_options is not None else ensemble.options,
+        num_heads=1 if kind == "kd" else config.num_heads,
+        head_width=distill.head_width,
+        head_depth=distill.head_depth,
+    )
+
+
+def _num_epochs(config: Config) -> int:
+    return config.distill.mean_epochs + config.distill.epochs
+
+
+def _fit_students(job: _Job, ranks: Ranks, device: torch.device) -> None:
+    """One worker: its part of every batch of every student."""
+    normalise = job.source.normalise()
+    for kind, artifact in job.students:
+        if not artifact.is_done:
+            _fit_one(job, kind, artifact, normalise, ranks, device)
+
+
+def _fit_one(
+    job: _Job, kind: StudentKind, artifact: Artifact, normalise: Normalise, ranks: Ranks, device: torch.device
+) -> None:
+    heads = job.source.num_members if kind == "kd" else job.config.num_heads
+    batches = job.source.batches(job.config, ranks, heads)
+    validation = load(job.source.validation)
+    spec = student_spec(job.config, kind, job.source, validation.inputs.shape[1:])
+
+    def report(figures: dict[str, Any]) -> None:
+        if ranks.is_first:
+            job.mailbox.put.remote({"event": "epoch", "student": kind, **figures})
+
+    task = Distillation(kind, job.config.distill, spec, job.config.seed)
+    student, figures = distil(
+        task, batches, validation, normalise, device=device, ranks=ranks, checkpoints=artifact.attempt, report=report
+    )
+    ranks.wait()
+    if ranks.is_first:
+        publish_model(artifact, student, spec, {"kind": kind, "seed": job.config.seed, "figures": figures})
+        ray.get(job.mailbox.put.remote({"event": "student", "student": kind, **figures}))
+    ranks.wait()
+
+
+def _record(stage: Stage, event: Event, num_epochs: int) -> None:
+    facts = {key: value for key, value in event.items() if key != "event"}
+    text = f"{event['student']}: validation NLL {event['validation_nll']:.4f}"
+    if "validation_mutual_information_ratio" in event:
+        text += f", {event['validation_mutual_information_ratio']:.0%} of the ensemble's MI"
+    if event["event"] == "student":
+        stage.event("student", **facts)
+        stage.say(f"{text}; published")
+    else:
+        stage.figures("epoch", **facts)
+        stage.say_sometimes(f"{text} after epoch {event['epoch']}/{num_epochs} ({event['phase']})")

@@ -1,0 +1,12 @@
+"""Data sets: a name or a path becomes train, validation, test and unknown splits that are read in slices.
+
+Nothing here transforms rows (`hydra_ray/transfer.py`) or moves them between machines; sources and splits hold
+names and paths, so that they are cheap to send to a worker, which then reads its own slice.
+"""
+
+from hydra_ray.datasets.catalog import open_source, split_names
+from hydra_ray.datasets.data_set import DataSet, open_data
+from hydra_ray.datasets.rows import Rows, Source, concatenate
+from hydra_ray.datasets.splits import Split
+
+__all__ = ["DataSet", "Rows", "Source", "Split", "concatenate", "open_data", "open_source", "split_names"]

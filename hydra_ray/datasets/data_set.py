@@ -1,0 +1,191 @@
+"""A data set ready for use: its splits, and the checks that find a mistake in it before any work starts.
+
+Opening reads footers, labels and one row of each source, not the inputs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from hydra_ray.datasets.catalog import SplitName, open_source, split_names
+from hydra_ray.datasets.rows import Ints, Source
+from hydra_ray.datasets.splits import Part, Shares, Split
+from hydra_ray.errors import UserError
+
+_MANY_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Splits with one input shape; small to pickle."""
+
+    splits: dict[str, Split]
+    """"train", "validation", "test", and "unknown-<name>" for each unknown set."""
+    input_shape: tuple[int, ...]
+    """(H, W, channels) or (D,)."""
+    class_names: tuple[str, ...]
+    """In order; the class's number where the source has no names."""
+    task: Literal["classification"] = "classification"
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.class_names)
+
+    @property
+    def unknown(self) -> dict[str, Split]:
+        """The unknown sets by the names the user gave them."""
+        prefix = "unknown-"
+        return {
+            name.removeprefix(prefix): split for name, split in self.splits.items() if name.startswith(prefix)
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, for people and manifests; JSON-ready."""
+        return {
+            "task": self.task,
+            "input_shape": list(self.input_shape),
+            "num_classes": self.num_classes,
+            "class_names": list(self.class_names),
+            "splits": {
+                name: {"source": each.source.name, "num_rows": each.num_rows}
+                for name, each in self.splits.items()
+            },
+        }
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Changes when a source's data change; seeds and shares are configuration and not part of it."""
+        return {name: split.source.fingerprint() for name, split in self.splits.items()}
+
+
+def open_data(
+    source: str,
+    *,
+    root: str,
+    download: bool,
+    validation_share: float,
+    test_share: float,
+    seed: int,
+    max_train_rows: int | None,
+    unknown: Mapping[str, str],
+) -> DataSet:
+    """Open and check a data set.
+
+    Args:
+        source: Name or path; see `open_source`.
+        root: Folder of torchvision's sets.
+        download: Whether torchvision may fetch missing ones.
+        validation_share: Fraction of the training source's rows held out.
+        test_share: The same for test rows, where the source has no test split of its own; else unused.
+        seed: Of the choice of rows.
+        max_train_rows: Keep at most so many training rows, a seeded choice; the other splits stay.
+        unknown: Our name -> name or path of an unknown set; its test split, or its only one.
+
+    Raises:
+        UserError: one line with the key: data missing, shares that leave a split empty, labels missing, fewer
+            than 2 classes, inputs of different shapes.
+    """
+    names = split_names(source)
+    if "train" not in names:
+        raise UserError(f"data.source={source}: has a test split only; add train-00000-of-00001.parquet")
+    train = open_source(source, "train", root=root, download=download)
+    own_test = open_source(source, "test", root=root, download=download) if "test" in names else None
+    shares = Shares(train.num_rows, seed, validation_share, 0.0 if own_test else test_share, max_train_rows)
+    splits = _known_splits(train, own_test, shares)
+    for name, place in unknown.items():
+        splits[f"unknown-{name}"] = _unknown_split(name, place, train, root, download)
+    return DataSet(splits, train.input_shape, _checked_classes(splits))
+
+
+def _known_splits(train: Source, own_test: Source | None, shares: Shares) -> dict[str, Split]:
+    _check_shares(shares)
+    parts: list[Part] = ["train", "validation"] if own_test else ["train", "validation", "test"]
+    splits: dict[str, Split] = {part: Split(part, train, shares, part) for part in parts}
+    for part in parts:
+        if splits[part].num_rows == 0:
+            raise UserError(_empty(part, shares, train.name))
+    if own_test:
+        _check_same_inputs(own_test, train, f"data.source={own_test.name}: test")
+        splits["test"] = Split("test", own_test)
+    return splits
+
+
+def _check_shares(shares: Shares) -> None:
+    for key, share in (("validation_share", shares.validation), ("test_share", shares.test)):
+        if not 0 <= share < 1:
+            raise UserError(f"data.{key}={share}: must be at least 0 and below 1")
+    if shares.max_train_rows is not None and shares.max_train_rows < 1:
+        raise UserError(
+            f"data.max_train_rows={shares.max_train_rows}: must be at least 1, or none to keep all"
+        )
+
+
+def _empty(part: Part, shares: Shares, name: str) -> str:
+    if part == "train":
+        both = f"data.validation_share={shares.validation} and data.test_share={shares.test}"
+        return f"{both} leave no training row of the {shares.num_rows} of {name}; lower them"
+    share = shares.validation if part == "validation" else shares.test
+    least = 1 / shares.num_rows
+    return (
+        f"data.{part}_share={share} leaves no row of the {shares.num_rows} of {name}; use {least:.2g} or more"
+    )
+
+
+def _unknown_split(name: str, place: str, train: Source, root: str, download: bool) -> Split:
+    key = f"data.unknown.{name}"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise UserError(f"{key}: the name becomes a folder's; use letters, digits, '_', '-' and '.'")
+    split: SplitName = split_names(place, key=key)[-1]
+    source = open_source(place, split, root=root, download=download, key=key)
+    _check_same_inputs(source, train, f"{key}={place}:")
+    return Split(f"unknown-{name}", source)
+
+
+def _check_same_inputs(source: Source, train: Source, subject: str) -> None:
+    if (source.input_shape, source.dtype) != (train.input_shape, train.dtype):
+        found, expected = (f"{each.dtype} {each.input_shape}" for each in (source, train))
+        raise UserError(f"{subject} rows are {found}, but training rows {expected}; use a set of that shape")
+
+
+def _checked_classes(splits: Mapping[str, Split]) -> tuple[str, ...]:
+    """The names of the classes, after a look at all labels of train, validation and test."""
+    labels = {name: _labels(splits[name]) for name in ("train", "validation", "test")}
+    source, distinct = splits["train"].source, np.unique(labels["train"])
+    if len(distinct) < 2:
+        raise UserError(
+            f"data.source={source.name}: training rows are of class {distinct[0]} only; use 2 or more"
+        )
+    largest = max(int(each.max()) for each in labels.values())
+    if source.class_names is None:
+        _check_class_numbers(largest, np.concatenate([*labels.values()]), source.name)
+        return tuple(str(number) for number in range(largest + 1))
+    if largest >= len(source.class_names):
+        known = f"label {largest}, but its metadata name {len(source.class_names)} classes"
+        raise UserError(f"data.source={source.name}: {known}; mend one of them")
+    return source.class_names
+
+
+def _labels(split: Split) -> Ints:
+    labels = split.read_labels()
+    if labels is None:
+        raise UserError(
+            f"data.source={split.source.name}: {split.name} rows have no labels; add a column label"
+        )
+    if labels.min() < 0:
+        count = int((labels < 0).sum())
+        raise UserError(
+            f"data.source={split.source.name}: {count} {split.name} rows have no label; remove them"
+        )
+    return labels
+
+
+def _check_class_numbers(largest: int, labels: Ints, name: str) -> None:
+    distinct = len(np.unique(labels))
+    if largest >= max(_MANY_CLASSES, 2 * distinct):
+        found = f"{distinct} different labels go up to {largest}"
+        raise UserError(f"data.source={name}: {found}; number the classes from 0")

@@ -1,0 +1,193 @@
+"""Small sets that are loaded whole, once a process: of scikit-learn and of torchvision.
+
+A source holds the name of its set only; arrays come from a cached function when rows are first read.
+torchvision and scikit-learn are imported when a set of theirs is opened, not before.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hydra_ray.datasets.rows import Bools, Inputs, Ints, Rows, positions
+from hydra_ray.errors import UserError
+
+SCIKIT_LEARN = ("digits", "photo_patches")
+TORCHVISION = {
+    "MNIST": "ylecun/mnist",
+    "FashionMNIST": "zalando-datasets/fashion_mnist",
+    "CIFAR10": "uoft-cs/cifar10",
+    "CIFAR100": "uoft-cs/cifar100",
+    "SVHN": "ufldl-stanford/svhn",
+}
+"""torchvision's name -> the same data on the Hugging Face hub."""
+
+_DAMAGED = (RuntimeError, OSError, ValueError, AssertionError)
+"""What torchvision raises for data that are missing, cut short or of another checksum."""
+_DIGIT_LEVELS = 16
+_PATCHES_PER_PHOTO = 1000
+_LEAST_CONTRAST = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """A whole set."""
+
+    inputs: Inputs
+    labels: Ints | None
+    class_names: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class InMemorySource:
+    """A named set; see `Source`."""
+
+    name: str
+    split: str
+    root: str
+    num_rows: int
+    input_shape: tuple[int, ...]
+    class_names: tuple[str, ...] | None
+    checksum: int
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Always uint8."""
+        return np.dtype(np.uint8)
+
+    def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
+        """See `Source.read`."""
+        arrays, row_id = self._arrays(), positions(start, stop, keep, self.num_rows)
+        labels = None if arrays.labels is None else arrays.labels[row_id]
+        return Rows(row_id, arrays.inputs[row_id], labels)
+
+    def read_labels(self) -> Ints | None:
+        """See `Source.read_labels`."""
+        labels = self._arrays().labels
+        return None if labels is None else labels.copy()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Name, split, rows and a checksum of pixels and labels."""
+        return {"name": self.name, "split": self.split, "num_rows": self.num_rows, "checksum": self.checksum}
+
+    def _arrays(self) -> Arrays:
+        try:
+            return _load(self.name, self.split, self.root)
+        except _DAMAGED as error:
+            place = f"data.root={self.root}: {self.name} cannot be read on this machine"
+            raise UserError(
+                f"{place} ({_reason(error)}); put the folder where every machine sees it"
+            ) from error
+
+
+def open_in_memory(name: str, split: str, root: str, *, download: bool, key: str) -> InMemorySource:
+    """A set of `SCIKIT_LEARN` or `TORCHVISION`.
+
+    Args:
+        name: Of the set.
+        split: "train" or "test"; scikit-learn's sets have "train" only.
+        root: torchvision's folder.
+        download: Whether torchvision may fetch the set into it.
+        key: The configuration key that messages name.
+
+    Raises:
+        UserError: the set is not there, damaged, or has no such split.
+    """
+    if name in SCIKIT_LEARN and split != "train":
+        raise UserError(f"{key}={name} has no test split of its own; hold rows out with data.test_share")
+    root = root if name in TORCHVISION else ""
+    try:
+        arrays = _load_or_fetch(name, split, root) if download else _load(name, split, root)
+    except _DAMAGED as error:
+        raise UserError(_missing(name, root, download, key, _reason(error))) from error
+    checksum = zlib.crc32(b"" if arrays.labels is None else arrays.labels.tobytes())
+    checksum = zlib.crc32(np.ascontiguousarray(arrays.inputs).data, checksum)
+    num_rows, *shape = arrays.inputs.shape
+    return InMemorySource(name, split, root, num_rows, tuple(shape), arrays.class_names, checksum)
+
+
+def _load_or_fetch(name: str, split: str, root: str) -> Arrays:
+    try:
+        return _load(name, split, root)
+    except _DAMAGED:
+        _torchvision(name, split, root, download=True)
+        return _load(name, split, root)
+
+
+@lru_cache(maxsize=4)
+def _load(name: str, split: str, root: str) -> Arrays:
+    """A set's arrays, shared by all its sources in this process; not to be written to."""
+    if name == "digits":
+        return _digits()
+    if name == "photo_patches":
+        return Arrays(np.concatenate([_patches(photo) for photo in _photos()]), None, None)
+    return _torchvision(name, split, root, download=False)
+
+
+def _digits() -> Arrays:
+    from sklearn.datasets import load_digits
+
+    data: Any = load_digits()
+    labels = np.asarray(data.target, dtype=np.int64)
+    names = tuple(str(name) for name in data.target_names)
+    return Arrays(_stored(np.asarray(data.images, dtype=np.int64))[..., None], labels, names)
+
+
+def _stored(levels: Ints) -> npt.NDArray[np.uint8]:
+    """The digits' 17 levels of grey spread over 0 to 255."""
+    return ((levels * 255 + _DIGIT_LEVELS // 2) // _DIGIT_LEVELS).astype(np.uint8)
+
+
+def _photos() -> list[npt.NDArray[np.uint8]]:
+    from sklearn.datasets import load_sample_image
+
+    return [load_sample_image("china.jpg"), load_sample_image("flower.jpg")]
+
+
+def _patches(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Grey 8x8 patches of a photograph in the digits' 17 levels: uint8 [n, 8, 8, 1].
+
+    They are cut from a grid without overlap; flat ones (sky, blur: fewer than 3 levels between darkest and
+    brightest) are left out, because they show nothing; of the rest, at most 1,000 at even distances are kept.
+    """
+    red, green, blue = np.moveaxis(photo.astype(np.int64), -1, 0)
+    grey = (299 * red + 587 * green + 114 * blue + 500) // 1000
+    levels = (grey * _DIGIT_LEVELS + 127) // 255
+    rows, columns = levels.shape[0] // 8, levels.shape[1] // 8
+    cells = levels[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8)
+    cells = cells.transpose(0, 2, 1, 3).reshape(-1, 8, 8)
+    cells = cells[np.ptp(cells.reshape(-1, 64), axis=1) >= _LEAST_CONTRAST]
+    kept = np.arange(min(len(cells), _PATCHES_PER_PHOTO)) * len(cells) // min(len(cells), _PATCHES_PER_PHOTO)
+    return _stored(cells[kept])[..., None]
+
+
+def _torchvision(name: str, split: str, root: str, download: bool) -> Arrays:
+    from torchvision import datasets
+
+    chosen: dict[str, Any] = {"split": split} if name == "SVHN" else {"train": split == "train"}
+    data: Any = getattr(datasets, name)(root, download=download, **chosen)
+    inputs = np.asarray(data.data)
+    if name == "SVHN":
+        inputs = inputs.transpose(0, 2, 3, 1)
+    labels = np.asarray(data.labels if name == "SVHN" else data.targets, dtype=np.int64)
+    classes = getattr(data, "classes", None)
+    names = None if classes is None else tuple(str(each) for each in classes)
+    return Arrays(inputs[..., None] if inputs.ndim == 3 else inputs, labels, names)
+
+
+def _missing(name: str, root: str, download: bool, key: str, reason: str) -> str:
+    parquet = (
+        f"point {key} at a folder with the hub's Parquet layout, e.g. {TORCHVISION.get(name)} from the hub"
+    )
+    if download:
+        return f"{key}={name}: could not be fetched into data.root={root} ({reason}); {parquet}"
+    return f"{key}={name}: not usable in data.root={root} ({reason}); set data.download=true or {parquet}"
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

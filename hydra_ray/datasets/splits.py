@@ -1,0 +1,125 @@
+"""Which rows of a source belong to train, validation and test, and reading them.
+
+Membership is a pure function of (seed, number of rows, shares): it is recomputed where it is needed and never
+sent. Rows are ranked by a hash of (seed, purpose, position), one ranking for each purpose, so that a larger
+share keeps the rows of a smaller one, and another validation share does not move the test rows. Labels are
+not looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hydra_ray.datasets.rows import Bools, Ints, Rows, Source
+
+Part = Literal["train", "validation", "test"]
+_CODES: dict[Part, int] = {"train": 1, "validation": 2, "test": 3}
+_MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How a source of `num_rows` rows is cut; shares are fractions of `num_rows`."""
+
+    num_rows: int
+    seed: int
+    validation: float
+    test: float
+    """0 where test rows come from elsewhere."""
+    max_train_rows: int | None
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of a source, all or those of one part; small to pickle."""
+
+    name: str
+    source: Source
+    shares: Shares | None = None
+    """None: all rows."""
+    part: Part = "train"
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that belong to the split."""
+        return self.source.num_rows if self.shares is None else int(self._members().sum())
+
+    @property
+    def source_rows(self) -> int:
+        """Rows of the source: the end of the positions that `read` takes."""
+        return self.source.num_rows
+
+    def read(self, start: int, stop: int) -> Rows:
+        """The split's rows among the source's positions `start` to `stop - 1`; `row_id` is the position."""
+        return self.source.read(start, stop, None if self.shares is None else self._members()[start:stop])
+
+    def read_all(self) -> Rows:
+        """All rows of the split, in memory."""
+        return self.read(0, self.source_rows)
+
+    def read_labels(self) -> Ints | None:
+        """int64 [num_rows], without reading any input; None where the source has none."""
+        labels = self.source.read_labels()
+        return labels if labels is None or self.shares is None else labels[self._members()]
+
+    def chunks(self, rows_per_chunk: int) -> list[tuple[int, int]]:
+        """Slices [start, stop) of the source that hold all rows of the split, each in exactly one.
+
+        Every start is a multiple of `rows_per_chunk`, whatever the split, and slices without a row of it are
+        left out; a split with few of the source's rows therefore has chunks with fewer rows.
+
+        Raises:
+            ValueError: `rows_per_chunk` below 1.
+        """
+        if rows_per_chunk < 1:
+            raise ValueError(f"rows_per_chunk={rows_per_chunk}")
+        starts = range(0, self.source_rows, rows_per_chunk)
+        slices = [(start, min(start + rows_per_chunk, self.source_rows)) for start in starts]
+        if self.shares is None:
+            return slices
+        members = self._members()
+        return [(start, stop) for start, stop in slices if members[start:stop].any()]
+
+    def _members(self) -> Bools:
+        """bool [source_rows]"""
+        if self.shares is None:
+            return np.ones(self.source_rows, np.bool_)
+        return _parts(self.shares) == _CODES[self.part]
+
+
+@lru_cache(maxsize=4)
+def _parts(shares: Shares) -> npt.NDArray[np.uint8]:
+    """The code of each row's part, 0 for rows left out: uint8 [num_rows], not to be written to."""
+    parts = np.full(shares.num_rows, _CODES["train"], np.uint8)
+    for code, share in ((_CODES["test"], shares.test), (_CODES["validation"], shares.validation)):
+        free = _ranked(np.flatnonzero(parts == _CODES["train"]), shares.seed, code)
+        parts[free[: round(share * shares.num_rows)]] = code
+    if shares.max_train_rows is not None:
+        free = _ranked(np.flatnonzero(parts == _CODES["train"]), shares.seed, _CODES["train"])
+        parts[free[shares.max_train_rows :]] = 0
+    parts.setflags(write=False)
+    return parts
+
+
+def _ranked(row_id: Ints, seed: int, purpose: int) -> Ints:
+    """Positions in the random order of (seed, purpose)."""
+    state = splitmix64(np.array([seed & _MASK], np.uint64), purpose)
+    return row_id[np.argsort(splitmix64(state, row_id), kind="stable")]
+
+
+def splitmix64(state: npt.NDArray[np.uint64], index: Ints | int) -> npt.NDArray[np.uint64]:
+    """The `index`-th (from 0) output of splitmix64 started at `state`, elementwise.
+
+    The same function as `hydra_ray.draws.child`, here without torch; no random stream of numpy is promised to
+    stay the same between versions.
+    """
+    step = np.atleast_1d(np.asarray(index, np.int64)).astype(np.uint64) + np.uint64(1)
+    x = state + step * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,121 @@
+"""Fitting one member of the ensemble, plain PyTorch.
+
+Everything random about a member follows from (seed, member): its weights, the order of its rows and its augmentation.
+Nothing follows from the worker it happens to be fitted on. Cross-entropy on labels; no Ray, and no member knows another.
+
+N rows, B batch, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hydra_ray.config import EnsembleConfig
+from hydra_ray.datasets import Rows
+from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
+from hydra_ray.models.seeding import seed_to_int
+from hydra_ray.storage import Folder
+from hydra_ray.training import Fitting
+from hydra_ray.transfer import augment
+
+CHECKPOINT = "checkpoint.safetensors"
+_BATCH_WITHOUT_GRADIENT = 2048
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Rows of one split on a device: row_id int64 [N], inputs as stored [N, ...], labels int64 [N]."""
+
+    row_id: Tensor
+    inputs: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, rows: Rows, device: torch.device) -> LabelledRows:
+        """A split's rows, which must have labels, moved to `device` whole."""
+        assert rows.labels is not None
+        parts = (rows.row_id, rows.inputs, rows.labels)
+        return cls(*(torch.from_numpy(part).to(device) for part in parts))
+
+    def __len__(self) -> int:
+        return len(self.row_id)
+
+
+def fit_member(
+    member: int,
+    settings: EnsembleConfig,
+    seed: int,
+    spec: ModelSpec,
+    normalise: Normalise,
+    train: LabelledRows,
+    validation: LabelledRows,
+    checkpoints: Folder,
+    report: Callable[[dict[str, Any]], None],
+) -> tuple[Member, dict[str, float]]:
+    """Fit member number `member`, from its checkpoint where there is one.
+
+    Args:
+        member: its number, which with `seed` decides everything random.
+        settings: optimiser, epochs, augmentation.
+        seed: the run's.
+        spec: its architecture.
+        normalise: from the training rows.
+        train: rows to learn from.
+        validation: rows to report on; nothing is chosen by them here.
+        checkpoints: a folder of this member's own; a killed worker costs at most the epoch it was in.
+        report: called after each epoch with epoch, loss and validation figures.
+
+    Returns:
+        The member and its figures on the validation rows.
+    """
+    model = build_member(spec, (seed, member), normalise).to(train.inputs.device)
+    batch = min(settings.batch_size, len(train))
+    steps = len(train) // batch
+    fitting = Fitting(model, settings, num_steps=settings.epochs * steps, seed=seed_to_int((seed, member)))
+    _resume(fitting, checkpoints)
+    figures: dict[str, float] = {}
+    for epoch in range(fitting.num_done // steps, settings.epochs):
+        model.train()
+        loss = _fit_epoch(fitting, settings, train, epoch, seed_to_int((seed, member, epoch)), batch)
+        figures = evaluate_member(model, validation)
+        report({"member": member, "epoch": epoch + 1, "loss": loss, **figures})
+        checkpoints.write(CHECKPOINT, fitting.to_bytes())
+    return model, figures or evaluate_member(model, validation)
+
+
+def _resume(fitting: Fitting, checkpoints: Folder) -> None:
+    if CHECKPOINT in checkpoints.files():
+        fitting.load_bytes(checkpoints.read(CHECKPOINT))
+
+
+def _fit_epoch(
+    fitting: Fitting, settings: EnsembleConfig, train: LabelledRows, epoch: int, seed: int, batch: int
+) -> float:
+    """One pass in this member's own order; the mean loss."""
+    device = train.inputs.device
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).to(device)
+    total = torch.zeros((), device=device)
+    for rows in order[: len(order) // batch * batch].split(batch):
+        inputs = train.inputs[rows]
+        if settings.augment is not None:
+            view = settings.augment
+            inputs = augment(view.view, view.options, inputs, train.row_id[rows], seed)
+        total += fitting.step(F.cross_entropy, inputs, train.labels[rows])
+    return float(total) / (len(order) // batch)
+
+
+@torch.no_grad()
+def evaluate_member(model: Member, rows: LabelledRows) -> dict[str, float]:
+    """Negative log likelihood (nats) and accuracy of one member."""
+    model.eval()
+    logits_NC = torch.cat([model(part) for part in rows.inputs.split(_BATCH_WITHOUT_GRADIENT)]).double()
+    return {
+        "validation_nll": float(F.cross_entropy(logits_NC, rows.labels)),
+        "validation_accuracy": float((logits_NC.argmax(1) == rows.labels).double().mean()),
+    }

@@ -1,0 +1,270 @@
+"""How much of an ensemble a student kept: its predictions, its members, its disagreement.
+
+Pure functions. Not here: the measures of a row (`uncertainty.py`) and the quality of one predictor
+(`metrics.py`).
+
+Shapes: N rows, H heads, M members, C classes, S bootstrap samples; `student_NHC` and `ensemble_NMC` are
+logits of the same rows. Head m is paired with member m and H <= M; measures of the whole predictor compare H
+heads with all M members. Logarithms are natural and all work is in float64. A student with one head has no
+disagreement and no member of its own: what needs either is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypedDict
+
+import torch
+import torch.nn.functional as F
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from hydra_ray.metrics import auroc, nll
+from hydra_ray.uncertainty import Scores, map_rows, mixture_log_probs, scores
+
+TEST = "test"
+MUTUAL_INFORMATION = "mutual_information"
+PAIRWISE_KL = "expected_pairwise_kl"
+
+CHUNK_INDICES = 2**22
+"""Row numbers drawn at a time by the bootstrap (32 MiB)."""
+
+
+class ScoreFidelity(TypedDict):
+    """The part of a student's fidelity that follows from scores of rows alone."""
+
+    auroc_ratio: dict[str, float | None]
+    spearman_mutual_information: dict[str, float | None]
+    mutual_information_ratio: dict[str, float | None]
+    pairwise_kl_ratio: float | None
+
+
+class FidelityFigures(ScoreFidelity):
+    """One student's entry under "fidelity" in metrics.json."""
+
+    nll_ratio: float | None
+    member_agreement: float | None
+    member_kl: float | None
+
+
+def row_member_kl(student_NHC: Tensor, ensemble_NMC: Tensor) -> Tensor:
+    """Mean over heads of KL(member m || head m) at temperature 1, for every row: float64 [N], nats.
+
+    Raises:
+        ValueError: rows or classes differ, or the student has more heads than the ensemble has members.
+    """
+    _check_pairing(student_NHC, ensemble_NMC)
+    return map_rows(_member_kl, student_NHC, ensemble_NMC[:, : student_NHC.shape[1]])
+
+
+def member_kl(student_NHC: Tensor, ensemble_NMC: Tensor) -> float:
+    """Mean over rows of `row_member_kl`: the Hydra loss at T = 1 (Tran et al. 2020), nats."""
+    return row_member_kl(student_NHC, ensemble_NMC).mean().item()
+
+
+def row_member_agreement(student_NHC: Tensor, ensemble_NMC: Tensor) -> Tensor:
+    """Share of heads whose most probable class is their member's, for every row: float64 [N].
+
+    Raises:
+        ValueError: rows or classes differ, or the student has more heads than the ensemble has members.
+    """
+    _check_pairing(student_NHC, ensemble_NMC)
+    members_NH = ensemble_NMC[:, : student_NHC.shape[1]].argmax(dim=-1)
+    return (student_NHC.argmax(dim=-1) == members_NH).double().mean(dim=1)
+
+
+def member_agreement(student_NHC: Tensor, ensemble_NMC: Tensor) -> float | None:
+    """Mean over rows of `row_member_agreement`; None for a student with one head."""
+    agreement = row_member_agreement(student_NHC, ensemble_NMC).mean().item()
+    return agreement if student_NHC.shape[1] > 1 else None
+
+
+def ratio_of_means(student_N: Tensor, ensemble_N: Tensor) -> float | None:
+    """Student's mean over the ensemble's, of any measure of rows; None where the ensemble's is 0."""
+    ensemble_mean = ensemble_N.double().mean().item()
+    return student_N.double().mean().item() / ensemble_mean if ensemble_mean != 0 else None
+
+
+def nll_ratio(student_NHC: Tensor, ensemble_NMC: Tensor, labels_N: Tensor) -> float | None:
+    """NLL of the student's mixture over the ensemble's, above 1 = worse; None where the ensemble's is 0."""
+    ensemble_nll = nll(mixture_log_probs(ensemble_NMC), labels_N)
+    return nll(mixture_log_probs(student_NHC), labels_N) / ensemble_nll if ensemble_nll != 0 else None
+
+
+def spearman(student_N: Tensor, ensemble_N: Tensor) -> float | None:
+    """Spearman's rank correlation of a score over the same rows; None where either is constant."""
+    if any(len(score_N) < 2 or bool((score_N == score_N[0]).all()) for score_N in (student_N, ensemble_N)):
+        return None
+    # torchmetrics' is float32 inside: 7e-9 off on 5,000 float64 rows.
+    result: Any = spearmanr(student_N.detach().cpu().numpy(), ensemble_N.detach().cpu().numpy())
+    return float(result.statistic)
+
+
+def auroc_ratio(
+    student_test_N: Tensor, student_unknown_K: Tensor, ensemble_test_N: Tensor, ensemble_unknown_K: Tensor
+) -> float | None:
+    """AUROC of the student's score over that of the ensemble's; None where the ensemble's is 0."""
+    ensemble_auroc = auroc(ensemble_test_N, ensemble_unknown_K)
+    return auroc(student_test_N, student_unknown_K) / ensemble_auroc if ensemble_auroc != 0 else None
+
+
+def score_fidelity(
+    student: Mapping[str, Scores], ensemble: Mapping[str, Scores], unknown: Sequence[str]
+) -> ScoreFidelity:
+    """Fidelity of the student's scores, for any student that has scores (a Dirichlet one too).
+
+    Args:
+        student: set -> `uncertainty.scores` (or `dirichlet_scores`) of its rows, for "test" and every unknown
+            set.
+        ensemble: the same sets -> the ensemble's scores of the same rows.
+        unknown: names of the unknown sets.
+
+    Returns:
+        auroc_ratio (of mutual information) by unknown set; spearman_mutual_information and
+        mutual_information_ratio by set, "test" first; pairwise_kl_ratio on test rows. None where student or
+        ensemble lacks the score.
+
+    Raises:
+        KeyError: a set is missing.
+    """
+    return {
+        "auroc_ratio": {name: _auroc_ratio(student, ensemble, name) for name in unknown},
+        "spearman_mutual_information": {
+            name: _compare(spearman, student[name], ensemble[name], MUTUAL_INFORMATION)
+            for name in (TEST, *unknown)
+        },
+        "mutual_information_ratio": {
+            name: _compare(ratio_of_means, student[name], ensemble[name], MUTUAL_INFORMATION)
+            for name in (TEST, *unknown)
+        },
+        "pairwise_kl_ratio": _compare(ratio_of_means, student[TEST], ensemble[TEST], PAIRWISE_KL),
+    }
+
+
+def fidelity_figures(
+    student: Mapping[str, Tensor],
+    ensemble: Mapping[str, Tensor],
+    labels_test_N: Tensor,
+    unknown: Sequence[str],
+) -> FidelityFigures:
+    """One student's entry under "fidelity" in metrics.json.
+
+    Args:
+        student: set -> logits [N, H, C], for "test" and every unknown set.
+        ensemble: the same sets -> logits [N, M, C] of the same rows, M >= H.
+        labels_test_N: labels of the test rows.
+        unknown: names of the unknown sets.
+
+    Returns:
+        The figures of `score_fidelity`, and on test rows nll_ratio, member_agreement and member_kl. With one
+        head all but nll_ratio are None.
+
+    Raises:
+        KeyError: a set is missing.
+        ValueError: the shapes do not fit.
+    """
+    sets = (TEST, *unknown)
+    student_scores = {name: scores(student[name]) for name in sets}
+    ensemble_scores = {name: scores(ensemble[name]) for name in sets}
+    paired = (student[TEST], ensemble[TEST])
+    return {
+        "nll_ratio": nll_ratio(*paired, labels_test_N),
+        "member_agreement": member_agreement(*paired),
+        "member_kl": member_kl(*paired) if student[TEST].shape[1] > 1 else None,
+        **score_fidelity(student_scores, ensemble_scores, unknown),
+    }
+
+
+def bootstrap_interval(
+    statistic: Callable[[Tensor], float], num_rows: int, seed: int, num_samples: int = 1000
+) -> tuple[float, float]:
+    """95 % percentile bootstrap interval over rows (Efron & Tibshirani 1993, ch. 13).
+
+    Student and ensemble are indexed by the same rows, so a statistic of both keeps the pairing.
+
+    Args:
+        statistic: row numbers, int64 [num_rows] with repetition, -> the figure on those rows.
+        num_rows: rows of the set.
+        seed: of the row numbers; equal seeds resample equally.
+        num_samples: bootstrap samples.
+
+    Returns:
+        The 2.5 % and 97.5 % quantiles of the statistic; not a number where it is one for any sample.
+
+    Raises:
+        ValueError: no rows or no samples.
+    """
+    resamples = _resamples(num_rows, seed, num_samples)
+    values = [statistic(rows_N) for rows_SN in resamples for rows_N in rows_SN]
+    return _percentile_interval(torch.tensor(values, dtype=torch.float64))
+
+
+def bootstrap_ratio_interval(
+    student_N: Tensor, ensemble_N: Tensor, seed: int, num_samples: int = 1000
+) -> tuple[float, float]:
+    """`bootstrap_interval` of a ratio of means over paired rows (of NLL, MI, ...), many samples at a time.
+
+    Gives what `bootstrap_interval` gives for that statistic with the same seed. For the mean of one measure,
+    let the other be ones.
+
+    Raises:
+        ValueError: no rows, no samples, or the two differ in rows.
+    """
+    if student_N.shape != ensemble_N.shape or student_N.ndim != 1:
+        raise ValueError(f"needs paired rows [N], got {list(student_N.shape)} and {list(ensemble_N.shape)}")
+    student_N, ensemble_N = student_N.detach().double().cpu(), ensemble_N.detach().double().cpu()
+    ratios = [
+        student_N[rows_SN].mean(dim=1) / ensemble_N[rows_SN].mean(dim=1)
+        for rows_SN in _resamples(len(student_N), seed, num_samples)
+    ]
+    return _percentile_interval(torch.cat(ratios))
+
+
+def _check_pairing(student_NHC: Tensor, ensemble_NMC: Tensor) -> None:
+    if student_NHC.ndim != 3 or ensemble_NMC.ndim != 3 or student_NHC.shape[::2] != ensemble_NMC.shape[::2]:
+        raise ValueError(
+            f"needs logits of the same rows and classes, got student {list(student_NHC.shape)} and ensemble "
+            f"{list(ensemble_NMC.shape)}"
+        )
+    if student_NHC.shape[1] > ensemble_NMC.shape[1]:
+        raise ValueError(
+            f"{student_NHC.shape[1]} heads, but only {ensemble_NMC.shape[1]} members to pair them with"
+        )
+
+
+def _member_kl(student_NHC: Tensor, members_NHC: Tensor) -> Tensor:
+    head_log_probs_NHC = F.log_softmax(student_NHC.double(), dim=-1)
+    member_log_probs_NHC = F.log_softmax(members_NHC.double(), dim=-1)
+    kl_NHC = F.kl_div(head_log_probs_NHC, member_log_probs_NHC, reduction="none", log_target=True)
+    return kl_NHC.sum(dim=-1).mean(dim=1)
+
+
+def _compare(
+    compare: Callable[[Tensor, Tensor], float | None], student: Scores, ensemble: Scores, score: str
+) -> float | None:
+    if score not in student or score not in ensemble:
+        return None
+    return compare(student[score], ensemble[score])
+
+
+def _auroc_ratio(student: Mapping[str, Scores], ensemble: Mapping[str, Scores], name: str) -> float | None:
+    per_set = (student[TEST], student[name], ensemble[TEST], ensemble[name])
+    if any(MUTUAL_INFORMATION not in each for each in per_set):
+        return None
+    return auroc_ratio(*(each[MUTUAL_INFORMATION] for each in per_set))
+
+
+def _resamples(num_rows: int, seed: int, num_samples: int) -> Iterator[Tensor]:
+    """Row numbers of `num_samples` bootstrap samples, [S, N] a chunk."""
+    if num_rows < 1 or num_samples < 1:
+        raise ValueError(f"needs rows and samples, got {num_rows} and {num_samples}")
+    generator = torch.Generator().manual_seed(seed)
+    chunk = max(1, CHUNK_INDICES // num_rows)
+    for start in range(0, num_samples, chunk):
+        shape = (min(chunk, num_samples - start), num_rows)
+        yield torch.randint(num_rows, shape, generator=generator)
+
+
+def _percentile_interval(values_S: Tensor) -> tuple[float, float]:
+    low, high = torch.quantile(values_S, torch.tensor([0.025, 0.975], dtype=torch.float64))
+    return low.item(), high.item()

@@ -1,0 +1,208 @@
+"""Distillation losses: logits in, one scalar out, in nats.
+
+Pure functions of tensors. Nothing here knows models, data, optimisers or Ray, and the regression losses are
+not here.
+
+Shapes: B batch, M members or heads, C classes. `student_BMC` are the heads' logits, `student_BC` those of a
+student with one output, `teacher_BMC` the members' logits. Every loss is a mean over the batch, softens
+student and teacher with the same temperature T and multiplies by T^2, which keeps the size of the gradient
+independent of T (Hinton et al. 2015; the public implementations of Hydra and EnD2 do the same). Inputs may
+have any floating type: the work is done in float32 at least, or in float64 where gamma functions cancel.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LOG_CONCENTRATION_RANGE = (-700.0, 30.0)
+"""A log-concentration outside is treated as if it lay on the border, and gets no gradient.
+
+exp(-700) is still a normal float64; at exp(30) = 1e13 the log-gamma terms, 3e14, cancel to a decimal or two.
+"""
+
+
+def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float) -> Tensor:
+    """Hydra's loss: every head imitates its own member (Tran et al. 2020, "Hydra", classification loss).
+
+    T^2 * mean over batch and heads of KL(softmax(teacher_m / T) || softmax(student_m / T)).
+
+    Args:
+        student_BMC: logits of M heads.
+        teacher_BMC: logits of M members; member m teaches head m.
+        temperature: T > 0.
+
+    Returns:
+        Scalar, nats.
+
+    Raises:
+        ValueError: the shapes differ, or the temperature is not positive.
+    """
+    _check_temperature(temperature)
+    if student_BMC.shape != teacher_BMC.shape or student_BMC.ndim != 3:
+        raise ValueError(
+            f"hydra_loss needs student and teacher logits of one shape [B, M, C], but the student has "
+            f"{list(student_BMC.shape)} and the teacher {list(teacher_BMC.shape)}"
+        )
+    student_log_probs_BMC = _soft_log_probs(student_BMC, temperature)
+    teacher_log_probs_BMC = _soft_log_probs(teacher_BMC, temperature)
+    return temperature**2 * _kl(teacher_log_probs_BMC, student_log_probs_BMC).mean()
+
+
+def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float) -> Tensor:
+    """Plain distillation (EnD, and Hydra's first phase): one output imitates the members' mean.
+
+    T^2 * mean over the batch of KL(mean_m softmax(teacher_m / T) || softmax(student / T)). The mean is taken
+    over probabilities, not logits. Malinin et al. 2020 (EnD) minimise the cross-entropy, which differs by a
+    constant.
+
+    Args:
+        student_BC: logits of the one output.
+        teacher_BMC: logits of M members.
+        temperature: T > 0.
+
+    Returns:
+        Scalar, nats.
+
+    Raises:
+        ValueError: the shapes do not fit, or the temperature is not positive.
+    """
+    _check_one_output(student_BC, teacher_BMC, temperature)
+    student_log_probs_BC = _soft_log_probs(student_BC, temperature)
+    teacher_log_probs_BC = _log_mean(_soft_log_probs(teacher_BMC, temperature))
+    return temperature**2 * _kl(teacher_log_probs_BC, student_log_probs_BC).mean()
+
+
+def dirichlet_nll(
+    student_BC: Tensor, teacher_BMC: Tensor, temperature: float, smoothing: float = 1e-3
+) -> Tensor:
+    """Negative log-likelihood of the members under the student's Dirichlet (EnD2, Malinin et al. 2020).
+
+    With alpha = exp(student / T), alpha_0 its sum and pi_m = softmax(teacher_m / T) drawn towards uniform,
+    pi <- (1 - smoothing) pi + smoothing / C, the loss of a row is
+    sum_c lnGamma(alpha_c) - lnGamma(alpha_0) - sum_c (alpha_c - 1) mean_m ln pi_mc.
+    The result is T^2 times its mean.
+
+    Args:
+        student_BC: log-concentrations; the student's mean prediction is their softmax.
+        teacher_BMC: logits of M members.
+        temperature: T > 0. The paper starts high and lowers it to 1 while training.
+        smoothing: in [0, 1); 1e-3 in the authors' code. It bounds ln pi from below.
+
+    Returns:
+        Float64 scalar, nats of density: it may be negative.
+
+    Raises:
+        ValueError: the shapes do not fit, or temperature or smoothing lies outside its range.
+    """
+    _check_one_output(student_BC, teacher_BMC, temperature)
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing must lie in [0, 1), got {smoothing}")
+    concentration_BC = _concentration(student_BC, temperature)
+    log_probs_BMC = _smooth(_soft_log_probs(teacher_BMC.double(), temperature), smoothing)
+    fit_B = ((concentration_BC - 1) * log_probs_BMC.mean(dim=1)).sum(dim=-1)
+    return temperature**2 * (_log_normaliser(concentration_BC) - fit_B).mean()
+
+
+def proxy_dirichlet_rkl(
+    student_BC: Tensor, teacher_BMC: Tensor, temperature: float = 1.0, max_precision: float = 1e4
+) -> Tensor:
+    """Normalised reverse KL from the student's Dirichlet to a proxy of the ensemble (Ryabinin et al. 2021).
+
+    The members are summarised by their mean p and a precision beta_0 = (C - 1) / (2 mean_m KL(p || pi_m)), at
+    most `max_precision`; the student's Dirichlet has alpha = exp(student / T) + 1. With its differential
+    entropy h, the loss of a row is that of the authors' `rkl_proxy`,
+    E_Dir(alpha)[-sum_c p_c ln pi_c] - h(alpha) / (beta_0 + C).
+    It is KL(Dir(alpha) || Dir(beta_0 p + 1)) divided by the proxy's precision beta_0 + C, but for a constant
+    and for the first term's weight, which would be beta_0 / (beta_0 + C). The result is T^2 times its mean;
+    the authors train at T = 1.
+
+    Args:
+        student_BC: logits; alpha - 1 is their exponential.
+        teacher_BMC: logits of M members.
+        temperature: T > 0.
+        max_precision: bound of beta_0 > 0, which is infinite where all members agree exactly.
+
+    Returns:
+        Float64 scalar, nats of density.
+
+    Raises:
+        ValueError: the shapes do not fit, or temperature or max_precision is not positive.
+    """
+    _check_one_output(student_BC, teacher_BMC, temperature)
+    if not max_precision > 0:
+        raise ValueError(f"max_precision must be positive, got {max_precision}")
+    log_probs_BMC = _soft_log_probs(teacher_BMC.double(), temperature)
+    mean_BC = _log_mean(log_probs_BMC).exp()
+    precision_B = _proxy_precision(log_probs_BMC, max_precision) + student_BC.shape[-1]
+    concentration_BC = _concentration(student_BC, temperature) + 1
+    reconstruction_B = -(mean_BC * _expected_log_probs(concentration_BC)).sum(dim=-1)
+    loss_B = reconstruction_B - _differential_entropy(concentration_BC) / precision_B
+    return temperature**2 * loss_B.mean()
+
+
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+
+
+def _check_one_output(student_BC: Tensor, teacher_BMC: Tensor, temperature: float) -> None:
+    _check_temperature(temperature)
+    batch_and_classes = (teacher_BMC.shape[0], teacher_BMC.shape[-1])
+    if teacher_BMC.ndim != 3 or tuple(student_BC.shape) != batch_and_classes:
+        raise ValueError(
+            f"needs student logits [B, C] and teacher logits [B, M, C], but the student has "
+            f"{list(student_BC.shape)} and the teacher {list(teacher_BMC.shape)}"
+        )
+
+
+def _soft_log_probs(logits: Tensor, temperature: float) -> Tensor:
+    # Half precision would keep three digits of a KL between near-equal distributions: none.
+    dtype = torch.promote_types(logits.dtype, torch.float32)
+    return F.log_softmax(logits.to(dtype) / temperature, dim=-1)
+
+
+def _log_mean(log_probs_BMC: Tensor) -> Tensor:
+    return torch.logsumexp(log_probs_BMC, dim=1) - math.log(log_probs_BMC.shape[1])
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) over the last dimension."""
+    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=-1)
+
+
+def _smooth(log_probs: Tensor, smoothing: float) -> Tensor:
+    if smoothing == 0:
+        return log_probs
+    floor = math.log(smoothing / log_probs.shape[-1])
+    return torch.logaddexp(log_probs + math.log1p(-smoothing), torch.full_like(log_probs, floor))
+
+
+def _concentration(logits_BC: Tensor, temperature: float) -> Tensor:
+    low, high = LOG_CONCENTRATION_RANGE
+    return (logits_BC.double() / temperature).clamp(low, high).exp()
+
+
+def _log_normaliser(concentration_BC: Tensor) -> Tensor:
+    """Log of the Dirichlet's normalising constant, ln B(alpha)."""
+    return torch.lgamma(concentration_BC).sum(dim=-1) - torch.lgamma(concentration_BC.sum(dim=-1))
+
+
+def _expected_log_probs(concentration_BC: Tensor) -> Tensor:
+    """E[ln pi_c] under the Dirichlet."""
+    return torch.digamma(concentration_BC) - torch.digamma(concentration_BC.sum(dim=-1, keepdim=True))
+
+
+def _differential_entropy(concentration_BC: Tensor) -> Tensor:
+    expected_BC = _expected_log_probs(concentration_BC)
+    return _log_normaliser(concentration_BC) - ((concentration_BC - 1) * expected_BC).sum(dim=-1)
+
+
+def _proxy_precision(log_probs_BMC: Tensor, max_precision: float) -> Tensor:
+    mean_log_probs_B1C = _log_mean(log_probs_BMC).unsqueeze(1)
+    reverse_kl_B = _kl(mean_log_probs_B1C.expand_as(log_probs_BMC), log_probs_BMC).mean(dim=1)
+    half_classes = (log_probs_BMC.shape[-1] - 1) / 2
+    return half_classes / reverse_kl_B.clamp(min=half_classes / max_precision)

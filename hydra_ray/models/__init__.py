@@ -1,0 +1,1 @@
+"""Networks: members, the Hydra student, their heads, their files and what they cost. No Ray."""

@@ -1,0 +1,186 @@
+"""The architectures we define ourselves: `mlp`, `cnn` and `resnet20`, and what a `Network` is.
+
+It is: modules that say where their body ends and their head begins, because a student takes the body alone.
+It is not: a choice of architecture by name (`networks.py`), nor normalisation of stored inputs
+(`members.py`).
+
+Shapes: B batch, D input features, H x W pixels, ch channels, F features of the body, C outputs.
+    images [B, ch, H, W] float or vectors [B, D] float -> body -> features_BF -> head -> logits_BC
+`input_shape` is that of ONE stored row: (H, W, ch) or (D,).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hydra_ray.errors import UserError
+
+NORMS = ("batch", "group", "none")
+
+
+class Network(nn.Module):
+    """A body and a head: float images [B, ch, H, W] or vectors [B, D] -> logits_BC."""
+
+    def __init__(self, body: nn.Module, head: nn.Module, num_features: int) -> None:
+        super().__init__()
+        self.body = body
+        self.head = head
+        self.num_features = num_features
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits [B, C]; `body` alone gives the features [B, num_features]."""
+        return self.head(self.body(inputs))
+
+
+def mlp(input_shape: tuple[int, ...], num_outputs: int, *, hidden: Sequence[int] = (200, 200)) -> Network:
+    """Linear layers of the `hidden` widths with ReLU (the body), then one linear layer (the head).
+
+    Images are flattened. `hidden=[]` is a linear model, its body only flattens.
+    """
+    widths = [math.prod(input_shape), *_positive_ints("hidden", hidden)]
+    body = nn.Sequential(nn.Flatten())
+    for width_in, width_out in pairwise(widths):
+        body.extend([nn.Linear(width_in, width_out), nn.ReLU()])
+    return Network(body, nn.Linear(widths[-1], num_outputs), widths[-1])
+
+
+def cnn(
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    *,
+    widths: Sequence[int] = (16, 32, 64),
+    depth: int = 1,
+    norm: str = "batch",
+) -> Network:
+    """A small convolutional network for images of 8 x 8 to 32 x 32 pixels.
+
+    One stage a width: `depth` times (3 x 3 convolution, `norm`, ReLU); 2 x 2 max-pooling between stages; the
+    mean over pixels makes the features. `norm` is "batch", "group" or "none".
+    """
+    channels = [image_channels("cnn", input_shape), *_positive_ints("widths", widths, at_least_one=True)]
+    depth, make_norm = _positive_int("depth", depth), _norm(norm)
+    body = nn.Sequential()
+    for stage, (width_in, width_out) in enumerate(pairwise(channels)):
+        if stage > 0:
+            body.append(nn.MaxPool2d(2))
+        for layer in range(depth):
+            body.extend(_convolution(width_out if layer else width_in, width_out, make_norm))
+    body.append(GlobalMean())
+    return Network(body, nn.Linear(channels[-1], num_outputs), channels[-1])
+
+
+def resnet20(
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    *,
+    width: int = 16,
+    blocks_per_stage: int = 3,
+    norm: str = "batch",
+) -> Network:
+    """The residual network for small images of He et al. 2016 (arXiv 1512.03385, section 4.2).
+
+    Three stages of `blocks_per_stage` basic blocks, widths w, 2w, 4w, shortcuts without parameters (their
+    option A). By default 269,722 parameters and 40.55 M multiply-adds for 3 x 32 x 32 and 10 classes; n
+    blocks a stage make 6n + 2 layers.
+    """
+    channels, make_norm = image_channels("resnet20", input_shape), _norm(norm)
+    width, num_blocks = _positive_int("width", width), _positive_int("blocks_per_stage", blocks_per_stage)
+    body = nn.Sequential(*_convolution(channels, width, make_norm))
+    width_in = width
+    for width_out in (width, 2 * width, 4 * width):
+        for _ in range(num_blocks):
+            body.append(BasicBlock(width_in, width_out, make_norm))
+            width_in = width_out
+    body.append(GlobalMean())
+    _he_normal(body)
+    return Network(body, nn.Linear(width_in, num_outputs), width_in)
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut; where the width grows, the block halves the image.
+
+    [B, width_in, H, W] -> [B, width_out, H, W], or [B, width_out, ceil(H/2), ceil(W/2)] where it grows.
+    """
+
+    def __init__(self, width_in: int, width_out: int, make_norm: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.stride = 1 if width_in == width_out else 2
+        self.num_new_channels = width_out - width_in
+        self.conv1 = nn.Conv2d(width_in, width_out, 3, self.stride, padding=1, bias=False)
+        self.norm1 = make_norm(width_out)
+        self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1, bias=False)
+        self.norm2 = make_norm(width_out)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        hidden = F.relu(self.norm1(self.conv1(images)))
+        return F.relu(self.norm2(self.conv2(hidden)) + self._shortcut(images))
+
+    def _shortcut(self, images: Tensor) -> Tensor:
+        """Option A: every second pixel, new channels filled with zeros."""
+        if self.stride == 1:
+            return images
+        return F.pad(images[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.num_new_channels))
+
+
+class GlobalMean(nn.Module):
+    """The mean over pixels, [B, ch, H, W] -> [B, ch]: the pooling that `vmap` can batch."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        return images.mean((2, 3))
+
+
+def image_channels(architecture: str, input_shape: tuple[int, ...]) -> int:
+    """Channels of (H, W, channels).
+
+    Raises:
+        UserError: the rows are vectors, not images.
+    """
+    if len(input_shape) != 3:
+        raise UserError(
+            f"architecture={architecture} takes images of shape [H, W, channels], the data set's inputs are "
+            f"{list(input_shape)}; use architecture=mlp"
+        )
+    return input_shape[2]
+
+
+def _convolution(width_in: int, width_out: int, make_norm: Callable[[int], nn.Module]) -> list[nn.Module]:
+    norm = make_norm(width_out)
+    conv = nn.Conv2d(width_in, width_out, 3, padding=1, bias=isinstance(norm, nn.Identity))
+    return [conv, norm, nn.ReLU()]
+
+
+def _norm(name: str) -> Callable[[int], nn.Module]:
+    """Width -> normalisation layer. GroupNorm keeps no running statistics: of use where batches are small."""
+    makers: dict[str, Callable[[int], nn.Module]] = {
+        "batch": nn.BatchNorm2d,
+        "group": lambda width: nn.GroupNorm(math.gcd(8, width), width),
+        "none": lambda width: nn.Identity(),
+    }
+    if name not in makers:
+        raise UserError(f"options.norm={name!r} is not known: use one of {', '.join(NORMS)}")
+    return makers[name]
+
+
+def _he_normal(body: nn.Module) -> None:
+    """He initialisation of convolutions, as in the residual networks' paper (fan out, ReLU)."""
+    for module in body.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _positive_int(key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"options.{key}={value!r} must be a whole number of at least 1")
+    return value
+
+
+def _positive_ints(key: str, value: Any, *, at_least_one: bool = False) -> list[int]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or (at_least_one and not value):
+        raise UserError(f"options.{key}={value!r} must be a list of whole numbers, such as [32, 64]")
+    return [_positive_int(f"{key}.{place}", item) for place, item in enumerate(value)]

@@ -1,0 +1,96 @@
+"""The Hydra student: one body, M light heads, head m imitating member m (Tran et al. 2020, arXiv 2001.04694).
+
+It is: the student as a module, its second phase (one head becomes M), and the repair of the size of its
+disagreement. The mean-distilled student (KD) and the Dirichlet student are the same module with one head.
+It is not: a loss, training, or the fit of the spread on validation rows.
+
+Shapes: B batch, M heads, C outputs, F features of the body.
+    stored inputs: uint8 [B, H, W, ch] or float32 [B, D] -> features_BF -> logits_BMC
+"""
+
+import copy
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from hydra_ray.models.heads import BatchedHeads
+from hydra_ray.models.members import ModelSpec, Normalise
+from hydra_ray.models.networks import build_network
+from hydra_ray.models.seeding import seeded
+
+
+class HydraStudent(nn.Module):
+    """Normalisation, a shared body and M heads: stored inputs -> logits_BMC."""
+
+    def __init__(self, spec: ModelSpec, normalise: Normalise, body: nn.Module, heads: BatchedHeads) -> None:
+        super().__init__()
+        self.spec = spec
+        self.normalise = normalise
+        self.body = body
+        self.heads = heads
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BMC."""
+        return self.heads(self.features(inputs))
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """uint8 [B, H, W, ch] or float32 [B, D] -> features_BF, what all heads share."""
+        return self.body(self.normalise(inputs))
+
+    def expand(self, num_heads: int, noise: float, seed: tuple[int, ...]) -> "HydraStudent":
+        """Phase 2: a student whose heads all start near this one's single head (see `BatchedHeads.expand`).
+
+        Normalisation and body are the same objects, not copies: training either student trains the other's.
+
+        Raises:
+            ValueError: this student has more than one head.
+        """
+        return self._with(self.heads.expand(num_heads, noise, seed))
+
+    def select(self, num_heads: int) -> "HydraStudent":
+        """The student with the first `num_heads` heads only; normalisation and body are the same objects.
+
+        Raises:
+            ValueError: fewer than 1 or more than there are.
+        """
+        return self._with(self.heads.select(num_heads))
+
+    def _with(self, heads: BatchedHeads) -> "HydraStudent":
+        spec = replace(self.spec, num_heads=heads.num_heads)
+        return HydraStudent(spec, self.normalise, self.body, heads).train(self.training)
+
+
+def build_student(spec: ModelSpec, seed: tuple[int, ...], normalise: Normalise | None = None) -> HydraStudent:
+    """A student with fresh weights that follow from `seed` and from nothing else.
+
+    The body is that of `spec.architecture` (its own head is dropped); the body's weights do not depend on the
+    number or size of the heads. `normalise` is copied; without it inputs are taken as they are (or the file
+    to be loaded brings it).
+
+    Raises:
+        UserError: see `networks.build_network`.
+        ValueError: see `BatchedHeads`.
+    """
+    with seeded(seed):
+        network = build_network(spec.architecture, spec.input_shape, spec.num_outputs, spec.options)
+        heads = BatchedHeads(
+            spec.num_heads, network.num_features, spec.head_width, spec.head_depth, spec.num_outputs
+        )
+    chosen = copy.deepcopy(normalise) or Normalise.identity(spec.input_shape)
+    return HydraStudent(spec, chosen, network.body, heads)
+
+
+def spread(log_probs_BMC: Tensor, scale: float) -> Tensor:
+    """Spread calibration: z_m <- mean(z) + scale (z_m - mean(z)), z the heads' log-probabilities.
+
+    The mean is over heads. Heads disagree more with `scale` above 1 and less below; their geometric mean
+    stays where it was. Log-probabilities come back: each row is made to sum to one again.
+
+    Args:
+        log_probs_BMC: natural logarithms of probabilities, or logits (they are normalised first).
+        scale: s, a number fitted on validation rows, stored in the student's model.json.
+    """
+    log_probs_BMC = torch.log_softmax(log_probs_BMC, dim=-1)
+    mean_B1C = log_probs_BMC.mean(1, keepdim=True)
+    return torch.log_softmax(torch.lerp(mean_B1C.expand_as(log_probs_BMC), log_probs_BMC, scale), dim=-1)

@@ -1,0 +1,245 @@
+"""From the name of an architecture to a `Network`: ours, torchvision's, or a function of the user's own.
+
+It is: one function that builds (`build_network`) and one that finds out before anything starts whether
+building and running will work (`check_architecture`).
+It is not: pretrained weights (torchvision's are never loaded), training, or normalisation of stored inputs.
+
+Shapes: B batch, ch channels, D input features, F features of the body, C outputs; see `architectures.py`.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hydra_ray.errors import UserError
+from hydra_ray.models.architectures import Network, cnn, image_channels, mlp, resnet20
+from hydra_ray.models.seeding import seeded
+
+__all__ = ["Network", "build_network", "check_architecture"]
+
+Builder = Callable[..., nn.Module]
+OWN: Mapping[str, Builder] = {"mlp": mlp, "cnn": cnn, "resnet20": resnet20}
+
+
+def build_network(
+    architecture: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
+) -> Network:
+    """The network of that name, with fresh weights from torch's global generator (see `seeding.seeded`).
+
+    Args:
+        architecture: `mlp`, `cnn`, `resnet20`, a classification model of `torchvision.models`, or an import
+            path `package.module:function`; the function is called as `function(input_shape, num_outputs,
+            **options)` and returns a module with `body`, `head` and `num_features`.
+        input_shape: of one stored row, (H, W, channels) or (D,).
+        num_outputs: C.
+        options: keyword arguments of that architecture.
+
+    Raises:
+        UserError: unknown architecture or option, or one that does not fit the inputs.
+    """
+    if ":" in architecture:
+        return _users_network(architecture, input_shape, num_outputs, options)
+    if architecture in OWN:
+        builder = OWN[architecture]
+        _check_options(architecture, options, _keyword_only(builder))
+        return _as_network(architecture, builder(input_shape, num_outputs, **options))
+    return _torchvision_network(architecture, input_shape, num_outputs, options)
+
+
+def check_architecture(
+    architecture: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
+) -> Network:
+    """Build the network and send two rows through it: on the meta device (no memory, no time) if it can.
+
+    The network comes back, in evaluation mode, so that a plan can count its parameters and operations. What
+    some networks need real tensors for is tried again on the CPU. The global generator is left as it was.
+
+    Raises:
+        UserError: it cannot be built, cannot take such inputs, or gives outputs of the wrong shape.
+    """
+    try:
+        return _try_on("meta", architecture, input_shape, num_outputs, options)
+    except Exception:  # also a UserError: a user's own check may need values, which meta tensors have not
+        try:
+            return _try_on("cpu", architecture, input_shape, num_outputs, options)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"architecture={architecture}: cannot run on inputs of shape {list(input_shape)} with "
+                f"options={dict(options)} ({_one_line(error)}); use larger inputs or another architecture"
+            ) from error
+
+
+def _try_on(
+    device: str, architecture: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
+) -> Network:
+    with torch.device(device), seeded((0,)), torch.no_grad():
+        network = build_network(architecture, input_shape, num_outputs, options).eval()
+        features_BF = network.body(_two_rows(input_shape))
+        _check_shape(architecture, "body", features_BF, network.num_features)
+        _check_shape(architecture, "head", network.head(features_BF), num_outputs)
+    return network
+
+
+def _two_rows(input_shape: tuple[int, ...]) -> Tensor:
+    """Zeros as a network takes them: [2, ch, H, W] for images of (H, W, ch), else [2, D]."""
+    if len(input_shape) != 3:
+        return torch.zeros(2, *input_shape)
+    height, width, channels = input_shape
+    return torch.zeros(2, channels, height, width)
+
+
+def _check_shape(architecture: str, part: str, values: Any, width: int) -> None:
+    shape = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+    if shape != [2, width]:
+        raise UserError(
+            f"architecture={architecture}: its {part} gives {shape} for 2 inputs instead of {[2, width]}; "
+            f"mend the {part}, or num_features"
+        )
+
+
+# --- torchvision
+
+
+def _torchvision_network(
+    name: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
+) -> Network:
+    """torchvision's model without weights; its last linear layer is the head, all before it the body."""
+    models = _torchvision_models()
+    known = models.list_models(module=models)
+    if name not in known:
+        raise UserError(_unknown("architecture", name, [*OWN, *known]))
+    channels = image_channels(name, input_shape)
+    if channels not in (1, 3):
+        raise UserError(
+            f"architecture={name}: takes 1 or 3 channels, the inputs have {channels}; use cnn or resnet20"
+        )
+    model = _torchvision_model(models.get_model_builder(name), name, input_shape, num_outputs, options)
+    place, head = _last_linear(name, model, num_outputs)
+    model.set_submodule(place, nn.Identity())
+    body = RepeatGrey(model) if channels == 1 else model
+    return Network(body, head, head.in_features)
+
+
+def _torchvision_models() -> ModuleType:
+    """Imported when asked for: it costs a worker a second, and most architectures do not need it."""
+    return importlib.import_module("torchvision.models")
+
+
+def _torchvision_model(
+    builder: Builder, name: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
+) -> nn.Module:
+    parameters = inspect.signature(inspect.signature(builder).return_annotation).parameters
+    fixed: dict[str, Any] = {"weights": None, "num_classes": num_outputs}
+    if "aux_logits" in parameters:
+        fixed["aux_logits"] = False
+    ours = {"init_weights": True, "image_size": input_shape[0], "input_size": input_shape[:2]}
+    defaults = {key: value for key, value in ours.items() if key in parameters}
+    plain = {key for key, item in parameters.items() if isinstance(item.default, bool | int | float | str)}
+    _check_options(name, options, (plain | defaults.keys()) - fixed.keys())
+    try:
+        return builder(**fixed, **{**defaults, **options})
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"architecture={name}: refuses inputs of shape {list(input_shape)} with options={dict(options)} "
+            f"({_one_line(error)}); change one of the three"
+        ) from error
+
+
+def _last_linear(name: str, model: nn.Module, num_outputs: int) -> tuple[str, nn.Linear]:
+    linears = [(place, module) for place, module in model.named_modules() if isinstance(module, nn.Linear)]
+    if not linears or linears[-1][1].out_features != num_outputs:
+        raise UserError(
+            f"architecture={name}: does not end in a linear layer of {num_outputs} outputs; "
+            "use another architecture"
+        )
+    return linears[-1]
+
+
+class RepeatGrey(nn.Module):
+    """A body made for three channels on grey images: [B, 1, H, W] -> what `body` makes of [B, 3, H, W]."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        return self.body(images.expand(-1, 3, -1, -1))
+
+
+# --- the user's own
+
+
+def _users_network(
+    path: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
+) -> Network:
+    function = _import(path)
+    parameters = inspect.signature(function).parameters
+    if not any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values()):
+        _check_options(path, options, list(parameters)[2:])
+    return _as_network(path, function(input_shape, num_outputs, **options))
+
+
+def _import(path: str) -> Callable[..., Any]:
+    module_name, _, function_name = path.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except Exception as error:  # a user's module may fail in any way
+        raise UserError(
+            f"architecture={path}: cannot be imported ({_one_line(error)}); write "
+            "package.module:function, of a module that every worker can import"
+        ) from error
+    if not callable(function):
+        raise UserError(
+            f"architecture={path}: is a {type(function).__name__}, not a function; name a function"
+        )
+    return function
+
+
+def _as_network(path: str, module: Any) -> Network:
+    """A module with the three attributes, as a `Network`, so that its weights have the usual names."""
+    if isinstance(module, Network):
+        return module
+    body, head, width = (getattr(module, name, None) for name in ("body", "head", "num_features"))
+    if not isinstance(body, nn.Module) or not isinstance(head, nn.Module) or not isinstance(width, int):
+        raise UserError(
+            f"architecture={path}: returned a {type(module).__name__} without body, head and num_features; "
+            "return hydra_ray.models.networks.Network(body, head, num_features)"
+        )
+    return Network(body, head, width)
+
+
+# --- words for what went wrong
+
+
+def _keyword_only(function: Builder) -> list[str]:
+    parameters = inspect.signature(function).parameters.values()
+    return [item.name for item in parameters if item.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+def _check_options(architecture: str, options: Mapping[str, Any], valid: Collection[str]) -> None:
+    for key, value in options.items():
+        if key not in valid:
+            names = ", ".join(sorted(valid)) or "none"
+            raise UserError(
+                f"options.{key}={value!r}: architecture={architecture} has no such option; it takes: {names}"
+            )
+
+
+def _unknown(key: str, value: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(value, known, n=3, cutoff=0.5)
+    meant = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(OWN)}"
+    return f"{key}={value}: not known; {meant} Or a name of torchvision.models, or package.module:function"
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:200]}{'...' if len(text) > 200 else ''}"

@@ -1,0 +1,300 @@
+"""The prediction shards: the contract between whatever predicts and whatever learns (design.md section 5).
+
+One row an input and view: `row_id`, `view`, `input`, `label`, `logits`. Plain Parquet with Arrow's canonical fixed-shape
+tensors, which pyarrow, pandas and DuckDB read without this package. Writing, reading and verifying only: who makes the
+rows is not known here, nor is Ray.
+
+N rows, M members, C classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hydra_ray.errors import UserError
+from hydra_ray.storage import Folder
+
+SCHEMA_VERSION = 1
+METADATA_KEY = b"hydra_ray"
+NO_LABEL = -1
+_ROW_GROUP_ROWS = 5000
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Rows of shards as arrays.
+
+    Attributes:
+        row_id: int64 [N], position in the source split.
+        view: int32 [N], which view; 0 is the untouched row.
+        inputs: uint8 [N, H, W, channels] or float32 [N, D], as the members saw them.
+        labels: int64 [N], `NO_LABEL` where unknown.
+        logits_NMC: float16 or float32 [N, M, C].
+    """
+
+    row_id: np.ndarray
+    view: np.ndarray
+    inputs: np.ndarray
+    labels: np.ndarray
+    logits_NMC: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row_id)
+
+
+def rows_table(row_id: np.ndarray, view: int, inputs: np.ndarray, labels: np.ndarray | None) -> pa.Table:
+    """Rows that have not been predicted yet: every column but `logits`."""
+    label = pa.nulls(len(row_id), pa.int64()) if labels is None else pa.array(labels, pa.int64())
+    return pa.table(
+        {
+            "row_id": pa.array(row_id, pa.int64()),
+            "view": pa.array(np.full(len(row_id), view, np.int32)),
+            "input": _tensor(inputs),
+            "label": label,
+        }
+    )
+
+
+def with_logits(rows: pa.Table, logits_NMC: np.ndarray) -> pa.Table:
+    """`rows` with the members' logits as the last column."""
+    return rows.append_column("logits", _tensor(logits_NMC))
+
+
+def inputs_of(rows: pa.Table) -> np.ndarray:
+    """The `input` column as one array [N, ...]."""
+    return _to_numpy(rows.column("input"))
+
+
+def write_shard(folder: Folder, name: str, table: pa.Table, metadata: Mapping[str, Any]) -> None:
+    """Write one shard whole or not at all, with `metadata` in the file's footer."""
+    table = table.replace_schema_metadata({METADATA_KEY: json.dumps({"schema": SCHEMA_VERSION, **metadata})})
+    with folder.writing(name) as stream:
+        pq.write_table(
+            table, stream, compression="zstd", use_dictionary=False, row_group_size=_ROW_GROUP_ROWS, store_schema=True
+        )
+
+
+def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> Predictions:
+    """One shard; of its members the first `num_members`.
+
+    Raises:
+        UserError: the file is not readable Parquet, or is not a shard.
+    """
+    with _opened(folder, name) as file:
+        try:
+            table = file.read()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise _damaged(folder, name, error) from None
+    label = table.column("label").combine_chunks().fill_null(NO_LABEL)
+    return Predictions(
+        row_id=table.column("row_id").to_numpy(),
+        view=table.column("view").to_numpy(),
+        inputs=inputs_of(table),
+        labels=label.to_numpy(zero_copy_only=False),
+        logits_NMC=_to_numpy(table.column("logits"))[:, :num_members],
+    )
+
+
+def shard_names(folder: Folder) -> list[str]:
+    """Names of the Parquet files, in order."""
+    return sorted(name for name in folder.files() if name.endswith(".parquet"))
+
+
+def read_metadata(folder: Folder, name: str) -> dict[str, Any]:
+    """The footer's metadata: schema version, split, members, class names, views."""
+    with _opened(folder, name) as file:
+        raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
+    if raw is None:
+        raise UserError(f"{folder}/{name}: Parquet, but not a shard of predictions: its footer has no hydra_ray entry")
+    return json.loads(raw)
+
+
+def load(folder: Folder, *, num_members: int | None = None, names: Sequence[str] | None = None) -> Predictions:
+    """All shards of a folder (or those named) as arrays, in the files' order."""
+    parts = [read_shard(folder, name, num_members=num_members) for name in names or shard_names(folder)]
+    return concatenate(parts)
+
+
+def concatenate(parts: Sequence[Predictions]) -> Predictions:
+    """Several shards' rows as one."""
+    fields = ("row_id", "view", "inputs", "labels", "logits_NMC")
+    return Predictions(**{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields})
+
+
+def verify(folder: Folder, *, members: Sequence[str], num_rows: int, expected: Mapping[str, Any] | None = None) -> None:
+    """Check a folder of shards before anything is learnt from it: one pass, one shard in memory at a time.
+
+    Args:
+        folder: the shards' folder.
+        members: fingerprints of the members in the order of the `logits` axis.
+        num_rows: rows over all shards.
+        expected: further footer entries that every shard must have.
+
+    Raises:
+        UserError: another schema version, a shard of another ensemble, rows missing or twice, numbers not finite.
+    """
+    seen: list[np.ndarray] = []
+    for name in shard_names(folder):
+        _verify_metadata(folder, name, members, expected or {})
+        shard = read_shard(folder, name)
+        if shard.logits_NMC.shape[1] != len(members):
+            raise UserError(f"{folder}/{name}: holds {shard.logits_NMC.shape[1]} members, its footer {len(members)}")
+        if not np.isfinite(shard.logits_NMC).all():
+            raise UserError(f"{folder}/{name}: logits are not finite; with float16 they may overflow: predict.dtype=float32")
+        seen.append((shard.row_id << 20) | shard.view)
+    keys = np.concatenate(seen) if seen else np.empty(0, np.int64)
+    if len(np.unique(keys)) != len(keys):
+        raise UserError(f"{folder}: {len(keys) - len(np.unique(keys)):,} rows stand twice (same row_id and view)")
+    if len(keys) != num_rows:
+        raise UserError(f"{folder}: has {len(keys):,} rows, must have {num_rows:,}; delete it to have it made again")
+
+
+def member_fingerprints(metadata: Mapping[str, Any]) -> list[str]:
+    """Fingerprints of the members whose logits a shard holds, in order."""
+    return [member["fingerprint"] for member in metadata["members"]]
+
+
+def _verify_metadata(folder: Folder, name: str, members: Sequence[str], expected: Mapping[str, Any]) -> None:
+    metadata = read_metadata(folder, name)
+    if metadata["schema"] != SCHEMA_VERSION:
+        raise UserError(f"{folder}/{name}: schema {metadata['schema']}, this version reads {SCHEMA_VERSION}; predict again")
+    found = member_fingerprints(metadata)
+    if found != list(members):
+        raise UserError(
+            f"{folder}/{name}: a shard from another ensemble (members {_brief(found)}, expected {_brief(members)}); "
+            f"delete {folder} to have it predicted again"
+        )
+    for key, value in expected.items():
+        if metadata.get(key) != value:
+            raise UserError(f"{folder}/{name}: {key} is {metadata.get(key)}, expected {value}; delete {folder}")
+
+
+def _brief(fingerprints: Sequence[str]) -> str:
+    return f"{len(fingerprints)}: {', '.join(fingerprints[:2])}{', ...' if len(fingerprints) > 2 else ''}"
+
+
+def _opened(folder: Folder, name: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(folder.fs.open_input_file(f"{folder.path}/{name}"))
+    except FileNotFoundError:
+        raise UserError(f"{folder}/{name}: no such file; run the predict stage first") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _damaged(folder, name, error) from None
+
+
+def _damaged(folder: Folder, name: str, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:120]
+    return UserError(f"{folder}/{name}: damaged or cut short ({reason}); delete {folder} to have it predicted again")
+
+
+def _tensor(array: np.ndarray) -> pa.FixedShapeTensorArray:
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(array))
+
+
+def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
+    return cast(pa.FixedShapeTensorArray, column.combine_chunks()).to_numpy_ndarray()
+
+
+class BatchReader:
+    """Seeded batches for one rank of a distributed fit, the same rows for any number of ranks.
+
+    An epoch's order is one permutation from (seed, epoch) where all shards fit into `max_bytes`; beyond that shards are
+    taken in a seeded order, as many at a time as fit, and permuted within. Global batch b is split over the ranks, so
+    every rank takes the same number of steps whatever the shards' sizes; the last, incomplete batch is left out.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        *,
+        batch_size: int,
+        seed: int,
+        num_members: int,
+        rank: int,
+        num_ranks: int,
+        max_bytes: int,
+        rows: Predictions | None = None,
+    ) -> None:
+        """Read only the footers.
+
+        Args:
+            folder: a published folder of shards.
+            batch_size: rows of one step over all ranks, a multiple of `num_ranks`.
+            seed: of the order.
+            num_members: of the members, the first so many.
+            rank: this process.
+            num_ranks: processes.
+            max_bytes: memory for rows.
+            rows: all rows of the folder, where they are in memory already.
+        """
+        self._folder, self._members, self._seed = folder, num_members, seed
+        self._names = shard_names(folder)
+        self._rows = {name: _num_rows(folder, name) for name in self._names}
+        self.num_rows = sum(self._rows.values())
+        self._batch = min(batch_size, self.num_rows - self.num_rows % num_ranks)
+        self._rank, self._num_ranks = rank, num_ranks
+        self._num_windows = 1 if rows is not None else _windows_needed(folder, self._names, num_members, max_bytes)
+        self._kept = rows
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of one epoch."""
+        return self.num_rows // self._batch
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """This rank's (inputs, labels, logits_BMC) of each step of an epoch, from step `start` on."""
+        rng = np.random.default_rng((self._seed, epoch))
+        step, pending = 0, None
+        for window in self._windows(rng):
+            pending = window if pending is None else concatenate([pending, window])
+            order = rng.permutation(len(pending))
+            whole = len(order) // self._batch * self._batch
+            for begin in range(0, whole, self._batch):
+                if step >= start:
+                    rows = order[begin + self._rank : begin + self._batch : self._num_ranks]
+                    yield pending.inputs[rows], pending.labels[rows], pending.logits_NMC[rows, : self._members]
+                step += 1
+            pending = _take(pending, order[whole:]) if self._num_windows > 1 else None
+
+    def _windows(self, rng: np.random.Generator) -> Iterator[Predictions]:
+        if self._num_windows == 1:
+            if self._kept is None:
+                self._kept = load(self._folder, num_members=self._members)
+            yield self._kept
+            return
+        names = [self._names[i] for i in rng.permutation(len(self._names))]
+        for chunk in np.array_split(np.array(names), min(self._num_windows, len(names))):
+            yield load(self._folder, num_members=self._members, names=chunk.tolist())
+
+
+def _take(rows: Predictions, index: np.ndarray) -> Predictions:
+    return Predictions(
+        rows.row_id[index], rows.view[index], rows.inputs[index], rows.labels[index], rows.logits_NMC[index]
+    )
+
+
+def _num_rows(folder: Folder, name: str) -> int:
+    with _opened(folder, name) as file:
+        return file.metadata.num_rows
+
+
+def _windows_needed(folder: Folder, names: Sequence[str], num_members: int, max_bytes: int) -> int:
+    with _opened(folder, names[0]) as file:
+        schema = file.schema_arrow
+    logits = cast(pa.FixedShapeTensorType, schema.field("logits").type)
+    inputs = cast(pa.FixedShapeTensorType, schema.field("input").type)
+    members_share = min(1.0, num_members / logits.shape[0])
+    row_bytes = _bytes(inputs) + int(_bytes(logits) * members_share) + 20
+    total = row_bytes * sum(_num_rows(folder, name) for name in names)
+    return max(1, -(-total // max_bytes))
+
+
+def _bytes(tensor: pa.FixedShapeTensorType) -> int:
+    return int(np.prod(tensor.shape)) * tensor.value_type.bit_width // 8

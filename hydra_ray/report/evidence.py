@@ -1,0 +1,128 @@
+"""What a report is made of, and how to read a figure out of it.
+
+Plain data: no file, no run folder, no Ray and no torch. Who computes the figures is not here (`metrics.py`,
+`fidelity.py`), nor how they are shown.
+
+Shapes: N rows of a split.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any, Literal
+
+import numpy as np
+
+MEMBER = "member"
+ENSEMBLE = "ensemble"
+TEST = "test"
+UNKNOWN_PREFIX = "unknown-"
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """What one predictor says of every row of a split.
+
+    Attributes:
+        confidence: [N], top probability of the prediction, in [0, 1].
+        correct: [N] bool, whether the top class is the label; None where there are no labels (unknown sets).
+        entropy: [N], total uncertainty H[mean p], nats.
+        data_uncertainty: [N], mean H[p], nats.
+        mutual_information: [N], knowledge uncertainty, nats; None for a predictor with a single head.
+    """
+
+    confidence: np.ndarray
+    correct: np.ndarray | None
+    entropy: np.ndarray
+    data_uncertainty: np.ndarray
+    mutual_information: np.ndarray | None
+
+    def __post_init__(self) -> None:
+        """Check the shapes.
+
+        Raises:
+            ValueError: the arrays are not all [N], N > 0.
+        """
+        shapes = {name: value.shape for name, value in vars(self).items() if value is not None}
+        if len(set(shapes.values())) != 1 or self.confidence.ndim != 1 or not len(self.confidence):
+            raise ValueError(f"row scores need arrays of one shape [N], N > 0, got {shapes}")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The whole input of the report.
+
+    Attributes:
+        run_name: the run folder's name.
+        config: the resolved configuration tree.
+        metrics: metrics.json, `docs`/design section 6; any figure may be None or absent.
+        scores: predictor (ensemble and students) -> split ("test", "unknown-<set>") -> scores of its rows.
+        epochs: the run's epoch events, in order; `stage` and then `member` or `student` say whose they are.
+        trials: rows of the search: trial, epochs, stopped_early, objective (None: it failed), and the searched keys.
+        objective: name of the figure that trials are compared by.
+        direction: whether less or more of it is better.
+        facts: versions, hardware, commit, date: name -> text.
+    """
+
+    run_name: str
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    scores: Mapping[str, Mapping[str, RowScores]]
+    epochs: Sequence[Mapping[str, Any]]
+    trials: Sequence[Mapping[str, Any]] | None
+    objective: str
+    direction: Literal["min", "max"]
+    facts: Mapping[str, str]
+
+
+def figure(tree: Mapping[str, Any], *path: str) -> float | None:
+    """The number at `path`; None where it is absent, None or not finite."""
+    value: Any = tree
+    for name in path:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return float(value) if isinstance(value, Real) and math.isfinite(value) else None
+
+
+def figures(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], float | None]]:
+    """Every (path, number or None) below `tree`, in order; what is neither is left out."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from (((name, *path), number) for path, number in figures(value))
+        elif value is None or isinstance(value, Real):
+            yield (name,), figure(tree, name)
+
+
+def predictors(metrics: Mapping[str, Any]) -> list[str]:
+    """`member`, `ensemble`, then the students as they stand in metrics.json."""
+    test = metrics.get("test", {})
+    return [name for name in (MEMBER, ENSEMBLE) if name in test] + students(metrics)
+
+
+def students(metrics: Mapping[str, Any]) -> list[str]:
+    """Predictors that are neither member nor ensemble."""
+    return [name for name in metrics.get("test", {}) if name not in (MEMBER, ENSEMBLE)]
+
+
+def unknown_sets(metrics: Mapping[str, Any]) -> list[str]:
+    """Names of the unknown sets."""
+    return list(metrics.get("unknown", {}))
+
+
+def compared(evidence: Evidence) -> list[str]:
+    """Predictors with scores of the test rows, the ensemble first."""
+    present = [name for name in predictors(evidence.metrics) if name in evidence.scores]
+    return [name for name in present if TEST in evidence.scores[name]]
+
+
+def row_mutual_information(evidence: Evidence, predictor: str, split: str) -> np.ndarray | None:
+    """[N] knowledge uncertainty in nats; None for single heads and for splits without scores."""
+    scores = evidence.scores.get(predictor, {}).get(split)
+    return None if scores is None else scores.mutual_information
+
+
+def with_spread(evidence: Evidence) -> list[str]:
+    """Predictors whose knowledge uncertainty on test rows is there, the ensemble first."""
+    return [name for name in compared(evidence) if row_mutual_information(evidence, name, TEST) is not None]

@@ -1,0 +1,77 @@
+"""Numbers as people read them; a figure that is not there is a dash.
+
+Plain ASCII, so that the same text does for a terminal, Markdown and HTML. No layout.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+DASH = "-"
+_UNITS = ("", " k", " M", " G", " T")
+
+
+def decimal(value: float | None, digits: int = 4) -> str:
+    """0.0439; so small that fewer than two digits would be left: 4.3e-05."""
+    if value is None:
+        return DASH
+    if value != 0 and abs(value) < 10.0 ** (1 - digits):
+        return f"{value:.1e}"
+    return f"{value:.{digits}f}"
+
+
+def percent(value: float | None, digits: int = 2) -> str:
+    """A share in percent: 97.22 %."""
+    return DASH if value is None else f"{100 * value:.{digits}f} %"
+
+
+def rough_percent(value: float | None) -> str:
+    """A share in percent with two digits that matter: 98 %, 3.4 %, 0.52 %."""
+    if value is None:
+        return DASH
+    digits = 0 if abs(value) >= 0.0995 else 1 if abs(value) >= 0.00995 else 2
+    return percent(value, digits)
+
+
+def times(value: float | None) -> str:
+    """A ratio: 1.02 x."""
+    return DASH if value is None else f"{value:.2f} x"
+
+
+def count(value: float | None) -> str:
+    """A count with three digits that matter: 650, 12.3 k, 1.20 M."""
+    if value is None:
+        return DASH
+    unit = 0
+    while abs(value) >= 999.5 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.0f}" if unit == 0 else f"{_three_digits(value)}{_UNITS[unit]}"
+
+
+def milliseconds(value: float | None) -> str:
+    """A latency: 0.0213 ms, 1.35 ms, 208 ms."""
+    if value is None:
+        return DASH
+    return f"{value:.3g} ms" if value < 1 else f"{_three_digits(value)} ms"
+
+
+def duration(value: float | None) -> str:
+    """Seconds as a stage took them: 3.2 s, 4 min 05 s, 2 h 01 min."""
+    if value is None:
+        return DASH
+    if value < 59.95:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def setting(value: Any) -> str:
+    """A value of the configuration: numbers short, no quotes."""
+    if isinstance(value, bool) or not isinstance(value, float):
+        return DASH if value is None else str(value)
+    return f"{value:.3g}"
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"

@@ -1,0 +1,94 @@
+"""All pictures of the report: file name, heading, how to read it, and when there is one.
+
+Not here: how they are drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hydra_ray.report.evidence import ENSEMBLE, Evidence, compared, with_spread
+from hydra_ray.report.prediction_pictures import reliability_picture, sparsification_picture
+from hydra_ray.report.training_pictures import ranked_trials, searched_keys, training_picture, trials_picture
+from hydra_ray.report.uncertainty_pictures import histogram_picture, scatter_picture
+
+
+@dataclass(frozen=True)
+class PictureKind:
+    """One picture of the report.
+
+    Attributes:
+        file: its file name.
+        heading: above it.
+        reading: one plain sentence on how to read it.
+        draw: the PNG.
+        is_there: whether the evidence holds what it shows.
+    """
+
+    file: str
+    heading: str
+    reading: str
+    draw: Callable[[Evidence], bytes]
+    is_there: Callable[[Evidence], bool]
+
+
+GALLERY = (
+    PictureKind(
+        "knowledge_uncertainty.png",
+        "Knowledge uncertainty of test and unknown rows",
+        "The further the coloured rows (unknown) lie to the right of the grey ones (test), the better unknown inputs are "
+        "recognised; the thin lines in a student's panels are the ensemble's two histograms, which a faithful student fills.",
+        histogram_picture,
+        lambda evidence: bool(with_spread(evidence)),
+    ),
+    PictureKind(
+        "fidelity.png",
+        "Student against ensemble, row by row",
+        "On the dashed diagonal the student is exactly as unsure as the ensemble; below it the heads agree more than the "
+        "members do; rank correlation says whether both put the rows in the same order.",
+        scatter_picture,
+        lambda evidence: len(with_spread(evidence)) > 1 and ENSEMBLE in with_spread(evidence),
+    ),
+    PictureKind(
+        "reliability.png",
+        "Reliability",
+        "Of predictions made with 70 % confidence, 70 % should be right: bars end at the dashed diagonal, and hatching is "
+        "what is missing or too much (pale: fewer than 20 rows).",
+        reliability_picture,
+        lambda evidence: bool(compared(evidence)),
+    ),
+    PictureKind(
+        "sparsification.png",
+        "Accuracy against coverage",
+        "Read from right to left: as the rows of highest entropy are handed to somebody else, the accuracy of the rest "
+        "should rise quickly.",
+        sparsification_picture,
+        lambda evidence: bool(compared(evidence)),
+    ),
+    PictureKind(
+        "training.png",
+        "Training",
+        "Thin lines are members, bold lines students; the upper panels share one axis, the losses below are each its own "
+        "kind, and a dotted line marks where the next phase of distillation begins.",
+        training_picture,
+        lambda evidence: bool(evidence.epochs),
+    ),
+    PictureKind(
+        "trials.png",
+        "The search",
+        "Each ring or dot is a trial, at the value it tried: hollow ones were stopped early, the ringed one is the best.",
+        trials_picture,
+        lambda evidence: bool(ranked_trials(evidence)) and bool(searched_keys(evidence.trials or ())),
+    ),
+)
+
+
+def pictures_of(evidence: Evidence) -> list[PictureKind]:
+    """The pictures that this evidence gives."""
+    return [kind for kind in GALLERY if kind.is_there(evidence)]
+
+
+def draw_pictures(evidence: Evidence) -> dict[str, bytes]:
+    """File name -> PNG of every picture."""
+    return {kind.file: kind.draw(evidence) for kind in pictures_of(evidence)}

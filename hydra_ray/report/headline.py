@@ -1,0 +1,63 @@
+"""The answer in one sentence: what the student kept of the ensemble, and at what cost.
+
+Not here: tables and pictures, which give the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra_ray.report.evidence import ENSEMBLE, figure, students, unknown_sets
+from hydra_ray.report.formats import decimal, rough_percent, times
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """E.g. "hydra keeps 98 % of the ensemble's AUROC on photos at 13 % of its MACs; NLL 1.02 x."
+
+    It speaks of the first student with a knowledge uncertainty, else of the first student; clauses without figures are left out.
+    """
+    names = students(metrics)
+    if not names:
+        return "No student was compared."
+    student = next((name for name in names if figure(metrics, "test", name, "mutual_information") is not None), names[0])
+    clauses = [_detection(metrics, student), _cost(metrics, student)]
+    first = " ".join(clause for clause in clauses if clause)
+    quality = _quality(metrics, student)
+    return f"{student} {'; '.join(part for part in (first, quality) if part) or 'has no figures yet'}."
+
+
+def _detection(metrics: Mapping[str, Any], student: str) -> str:
+    """The student's AUROC over the ensemble's, of MI where the student has it."""
+    sets = unknown_sets(metrics)
+    for score, name in (("mutual_information", ""), ("entropy", " of entropy")):
+        ratios = [_auroc_ratio(metrics, unknown, student, f"auroc_{score}") for unknown in sets]
+        known = [ratio for ratio in ratios if ratio is not None]
+        if known:
+            where = f" on {sets[0]}" if len(sets) == 1 else f" on {len(sets)} unknown sets"
+            verb = "reaches" if max(known) > 1.005 else "keeps"
+            return f"{verb} {_span(known)} of the ensemble's AUROC{name}{where}"
+    return ""
+
+
+def _auroc_ratio(metrics: Mapping[str, Any], unknown: str, student: str, score: str) -> float | None:
+    own, ensemble = (figure(metrics, "unknown", unknown, name, score) for name in (student, ENSEMBLE))
+    return own / ensemble if own is not None and ensemble else None
+
+
+def _span(ratios: list[float]) -> str:
+    low, high = rough_percent(min(ratios)), rough_percent(max(ratios))
+    return low if low == high else f"{low.removesuffix(' %')} to {high}"
+
+
+def _cost(metrics: Mapping[str, Any], student: str) -> str:
+    own, ensemble = (figure(metrics, "cost", name, "macs") for name in (student, ENSEMBLE))
+    return f"at {rough_percent(own / ensemble)} of its MACs" if own is not None and ensemble else ""
+
+
+def _quality(metrics: Mapping[str, Any], student: str) -> str:
+    own, ensemble = (figure(metrics, "test", name, "nll") for name in (student, ENSEMBLE))
+    if own is None or ensemble is None:
+        return ""
+    ratio = f" ({times(own / ensemble)})" if ensemble > 0 else ""
+    return f"NLL {decimal(own)} against {decimal(ensemble)}{ratio}"

@@ -1,0 +1,156 @@
+"""Pictures of the predictions themselves: are the probabilities right, and is the model right where it is sure.
+
+Not here: knowledge uncertainty (`uncertainty_pictures.py`).
+
+Shapes: N rows, K bins.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from hydra_ray.report.evidence import ENSEMBLE, TEST, Evidence, RowScores, compared, figure, predictors
+from hydra_ray.report.formats import decimal, percent
+from hydra_ray.report.style import INK, QUIET, colours, new_figure, note, picture
+
+NUM_BINS = 15
+FEW_ROWS = 20
+"""Bins with fewer rows are drawn pale: their accuracy is mostly chance."""
+_MOST_COLUMNS = 4
+_CURVE_POINTS = 400
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Accuracy by confidence, equal-width bins closed on the right as in `metrics.ece`.
+
+    Attributes:
+        rows: [K] int, rows of each bin.
+        accuracy: [K], share of right rows; NaN in an empty bin.
+        confidence: [K], mean confidence; NaN in an empty bin.
+    """
+
+    rows: np.ndarray
+    accuracy: np.ndarray
+    confidence: np.ndarray
+
+
+def reliability(confidence_N: np.ndarray, correct_N: np.ndarray, num_bins: int = NUM_BINS) -> Reliability:
+    """Accuracy and mean confidence in bins ((k - 1) / num_bins, k / num_bins] of confidence."""
+    bin_N = np.searchsorted(np.arange(1, num_bins) / num_bins, confidence_N, side="left")
+    rows = np.bincount(bin_N, minlength=num_bins)
+    divisor = np.where(rows, rows, np.nan)
+    accuracy = np.bincount(bin_N, correct_N, num_bins) / divisor
+    return Reliability(rows, accuracy, np.bincount(bin_N, confidence_N, num_bins) / divisor)
+
+
+def accuracy_by_coverage(entropy_N: np.ndarray, correct_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(coverage, accuracy of the rows kept), both shares, as the rows of highest entropy are left out one by one.
+
+    Rows of equal entropy get their mean accuracy, so that the order of the rows does not matter.
+    """
+    order_N = np.argsort(entropy_N, kind="stable")
+    _, group_N, counts = np.unique(entropy_N[order_N], return_inverse=True, return_counts=True)
+    fair_N = (np.bincount(group_N, correct_N[order_N]) / counts)[group_N]
+    kept_N = np.arange(1, len(order_N) + 1)
+    return kept_N / len(order_N), np.cumsum(fair_N) / kept_N
+
+
+@picture
+def reliability_picture(evidence: Evidence) -> Figure:
+    """Reliability diagrams of the test rows, ensemble and students, each above its number of rows a bin."""
+    names = compared(evidence)
+    num_lines = math.ceil(len(names) / _MOST_COLUMNS)
+    num_columns = math.ceil(len(names) / num_lines)
+    whole = new_figure(0.4 + (1.1 + 8.0 / max(num_columns, 3)) * num_lines, _reliability_title(evidence, names))
+    grid = whole.subplots(
+        2 * num_lines, num_columns, squeeze=False, sharex=True, sharey="row", height_ratios=[3.2, 1] * num_lines
+    )
+    for place in range(num_lines * num_columns):
+        line, column = divmod(place, num_columns)
+        upper, lower = grid[2 * line, column], grid[2 * line + 1, column]
+        if place < len(names):
+            _draw_reliability(upper, lower, evidence, names[place])
+            _label_outer(upper, lower, column)
+        else:
+            upper.set_axis_off()
+            lower.set_axis_off()
+    return whole
+
+
+@picture
+def sparsification_picture(evidence: Evidence) -> Figure:
+    """Accuracy of the test rows that are left as those of highest entropy are handed to somebody else."""
+    names, colour = compared(evidence), colours(predictors(evidence.metrics))
+    whole = new_figure(3.7, _sparsification_title(evidence, names))
+    axes = whole.subplots()
+    for name in names:
+        coverage, accuracy = _curve(evidence.scores[name][TEST])
+        label = f"{name}: {percent(accuracy[-1])} on all rows"
+        style = {"linestyle": (0, (5, 1.5)), "zorder": 3} if name == ENSEMBLE else {}
+        axes.plot(coverage, accuracy, color=colour[name], label=label, **style)
+    axes.set(xlabel="coverage (share of test rows kept, lowest entropy first)", ylabel="accuracy of the rows kept")
+    axes.set(xlim=(0, 1))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.legend(loc="lower left")
+    return whole
+
+
+def _reliability_title(evidence: Evidence, names: list[str]) -> str:
+    errors = {name: figure(evidence.metrics, "test", name, "ece") for name in names}
+    known = ", ".join(f"{name} {decimal(error, 3)}" for name, error in errors.items() if error is not None)
+    return "Reliability on the test rows" + (f": calibration error {known}" if known and len(names) < 5 else "")
+
+
+def _draw_reliability(upper: Axes, lower: Axes, evidence: Evidence, name: str) -> None:
+    scores, colour = evidence.scores[name][TEST], colours(predictors(evidence.metrics))[name]
+    assert scores.correct is not None, "test rows have labels"
+    bins = reliability(scores.confidence, scores.correct)
+    middle = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
+    shade = np.where(bins.rows < FEW_ROWS, 0.35, 0.9)
+    for at, accuracy, expected, alpha in zip(middle, bins.accuracy, bins.confidence, shade, strict=True):
+        if np.isfinite(accuracy):
+            upper.bar(at, accuracy, 0.92 / NUM_BINS, color=colour, alpha=alpha, linewidth=0)
+            _draw_gap(upper, at, accuracy, expected)
+    upper.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
+    upper.set(xlim=(0, 1), ylim=(0, 1), title=name)
+    upper.title.set_color(colour)
+    note(upper, f"ECE {decimal(figure(evidence.metrics, 'test', name, 'ece'), 3)}")
+    lower.bar(middle, bins.rows, 0.92 / NUM_BINS, color=colour, alpha=0.6, linewidth=0)
+    lower.set_yscale("log")
+    lower.set_ylim(bottom=0.7)
+
+
+def _draw_gap(axes: Axes, at: float, accuracy: float, expected: float) -> None:
+    low, high = sorted((accuracy, expected))
+    style = {"facecolor": "none", "edgecolor": QUIET, "hatch": "//////", "linewidth": 0.6}
+    axes.bar(at, high - low, 0.92 / NUM_BINS, bottom=low, **style)
+
+
+def _label_outer(upper: Axes, lower: Axes, column: int) -> None:
+    lower.set_xlabel("confidence")
+    if column == 0:
+        upper.set_ylabel("accuracy")
+        lower.set_ylabel("rows")
+
+
+def _sparsification_title(evidence: Evidence, names: list[str]) -> str:
+    at_80 = {name: np.interp(0.8, *_curve(evidence.scores[name][TEST])) for name in names}
+    known = ", ".join(f"{percent(float(value), 1)} ({name})" for name, value in at_80.items())
+    return f"Without the fifth of highest entropy: {known}" if len(names) < 4 else "Accuracy against coverage"
+
+
+def _curve(scores: RowScores) -> tuple[np.ndarray, np.ndarray]:
+    """At most some hundred points of `accuracy_by_coverage`, from where enough rows are left to speak of a share."""
+    assert scores.correct is not None, "test rows have labels"
+    coverage_N, accuracy_N = accuracy_by_coverage(scores.entropy, scores.correct)
+    first = min(len(coverage_N), max(FEW_ROWS, len(coverage_N) // 50)) - 1
+    points = np.unique(np.linspace(first, len(coverage_N) - 1, _CURVE_POINTS).round().astype(int))
+    return coverage_N[points], accuracy_N[points]

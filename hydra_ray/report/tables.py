@@ -1,0 +1,228 @@
+"""The report's figures as tables of text: for the terminal, for Markdown, for the page.
+
+Every cell is taken from metrics.json and only formatted; nothing is computed here but a share of the ensemble's cost. What
+single-head predictors do not have is a dash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from hydra_ray.report.evidence import ENSEMBLE, MEMBER, figure, figures, predictors, students, unknown_sets
+from hydra_ray.report.formats import count, decimal, duration, milliseconds, percent, rough_percent, setting, times
+from hydra_ray.report.training_pictures import searched_keys
+
+BEST_TRIALS = 10
+
+_NAMES = {
+    "nll": "NLL (nats)",
+    "calibrated_nll": "calibrated NLL (nats)",
+    "brier": "Brier score",
+    "accuracy": "accuracy",
+    "ece": "calibration error (ECE)",
+    "ece_equal_mass": "calibration error, equal mass",
+    "aurc": "AURC",
+    "e_aurc": "E-AURC",
+    "prr": "PRR",
+    "entropy": "entropy, total uncertainty (nats)",
+    "data_uncertainty": "data uncertainty (nats)",
+    "mutual_information": "mutual information (nats)",
+    "expected_pairwise_kl": "expected pairwise KL (nats)",
+    "reverse_mutual_information": "reverse mutual information (nats)",
+    "variation_ratio": "variation ratio",
+    "disagreement": "disagreement",
+    "nll_ratio": "NLL / ensemble's",
+    "auroc_ratio": "AUROC of MI / ensemble's",
+    "spearman_mutual_information": "rank correlation of MI",
+    "mutual_information_ratio": "mean MI / ensemble's",
+    "pairwise_kl_ratio": "pairwise KL / ensemble's",
+    "member_agreement": "agreement of head and member",
+    "member_kl": "KL(member || head) (nats)",
+    "rmse": "RMSE",
+    "crps": "CRPS",
+    "coverage_95": "coverage of the 95 % interval",
+}
+_MEASURES = {"auroc": "AUROC", "aupr": "AUPR", "aupr_in": "AUPR, test rows positive", "fpr95": "FPR95"}
+_SCORES = {"mutual_information": "MI", "expected_pairwise_kl": "pairwise KL", "reverse_mutual_information": "reverse MI"}
+_SHARES = {"accuracy", "member_agreement", "disagreement", "coverage_95"}
+_HIGHER = {"accuracy", "prr", "crps_skill"}
+_LOWER = {"nll", "calibrated_nll", "brier", "ece", "ece_equal_mass", "aurc", "e_aurc", "rmse", "crps"}
+_IDEALS = {"member_agreement": "100 %", "member_kl": "0"}
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table ready to be shown.
+
+    Attributes:
+        title: one short line.
+        columns: headings; the first column holds the rows' names.
+        rows: cells as text, each row as long as `columns`.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def terminal_table(metrics: Mapping[str, Any]) -> Table:
+    """The comparison at the end of a run; 100 columns hold two unknown sets, and it needs no colour."""
+    comparison = comparison_table(metrics)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    for index, heading in enumerate(comparison.columns):
+        table.add_column(heading, justify="right" if index else "left", no_wrap=not index, overflow="fold")
+    for row in comparison.rows:
+        table.add_row(*row)
+    return table
+
+
+def comparison_table(metrics: Mapping[str, Any]) -> TextTable:
+    """Member, ensemble and students: quality, mean MI, AUROC of MI / of entropy on each unknown set, cost."""
+    quality: dict[str, tuple[str, Callable[[float | None], str]]] = {
+        "nll": ("NLL", decimal),
+        "rmse": ("RMSE", decimal),
+        "accuracy": ("accuracy", percent),
+        "mutual_information": ("mean MI", decimal),
+    }
+    shown = [key for key in quality if any(key in of for of in metrics.get("test", {}).values())]
+    sets = unknown_sets(metrics)
+    columns = [quality[key][0] for key in shown] + [f"AUROC {name} MI / entropy" for name in sets]
+    rows = []
+    for name in predictors(metrics):
+        cells = [quality[key][1](figure(metrics, "test", name, key)) for key in shown]
+        cells += [_both_aurocs(metrics, unknown, name) for unknown in sets]
+        cells += [count(figure(metrics, "cost", name, key)) for key in ("num_parameters", "macs")]
+        rows.append((name, *cells))
+    return TextTable("Comparison", ("predictor", *columns, "parameters", "MACs"), tuple(rows))
+
+
+def fidelity_table(metrics: Mapping[str, Any]) -> TextTable:
+    """How much of the ensemble each student kept: one row a figure, one column a student."""
+    fidelity, names = metrics.get("fidelity", {}), [name for name in students(metrics) if name in metrics.get("fidelity", {})]
+    rows = [
+        (_path_name(path), _IDEALS.get(path[0], "1"), *(_cell(path[0], figure(fidelity, name, *path)) for name in names))
+        for path in _paths(fidelity[name] for name in names)
+    ]
+    return TextTable("What the students kept of the ensemble", ("figure", "ideal", *names), tuple(rows))
+
+
+def test_figures_table(metrics: Mapping[str, Any]) -> TextTable:
+    """All figures of the test rows: one row a figure, one column a predictor."""
+    names = predictors(metrics)
+    rows = [
+        (_path_name(path) + _better(path[0]), *(_cell(path[0], figure(metrics, "test", name, *path)) for name in names))
+        for path in _paths(metrics["test"][name] for name in names)
+    ]
+    return TextTable("Test rows, all figures", ("figure", *names), tuple(rows))
+
+
+def unknown_figures_tables(metrics: Mapping[str, Any]) -> list[TextTable]:
+    """All figures of detection, a table for each unknown set: one row a figure, one column a predictor."""
+    tables = []
+    for unknown, found in metrics.get("unknown", {}).items():
+        names = [name for name in predictors(metrics) if name in found]
+        rows = [
+            (_detection_name(path[0]), *(decimal(figure(found, name, *path)) for name in names))
+            for path in _paths(found[name] for name in names)
+        ]
+        tables.append(TextTable(f"Telling {unknown} from test rows, all figures", ("figure", *names), tuple(rows)))
+    return tables
+
+
+def cost_table(metrics: Mapping[str, Any]) -> TextTable:
+    """Parameters and multiply-adds of one row, in units, in members and in ensembles; latency by batch size."""
+    costs = metrics.get("cost", {})
+    names = [name for name in predictors(metrics) if name in costs]
+    batches = list(dict.fromkeys(size for name in names for size in costs[name].get("latency_ms") or {}))
+    columns = ("predictor", "parameters", "MACs", "MACs / member's", "MACs / ensemble's")
+    rows = []
+    for name in names:
+        macs = figure(costs, name, "macs")
+        cells = [count(figure(costs, name, "num_parameters")), count(macs)]
+        cells.append(times(_ratio(macs, figure(costs, MEMBER, "macs"))))
+        cells.append(rough_percent(_ratio(macs, figure(costs, ENSEMBLE, "macs"))))
+        cells += [milliseconds(figure(costs, name, "latency_ms", size)) for size in batches]
+        rows.append((name, *cells))
+    return TextTable("Cost", columns + tuple(f"latency, batch of {size}" for size in batches), tuple(rows))
+
+
+def seconds_table(metrics: Mapping[str, Any]) -> TextTable:
+    """How long each stage took."""
+    seconds = metrics.get("seconds", {})
+    rows = tuple((stage, duration(figure(seconds, stage))) for stage in seconds)
+    return TextTable("Time of each stage", ("stage", "took"), rows)
+
+
+def trials_table(ranked: Sequence[Mapping[str, Any]], objective: str) -> TextTable:
+    """The best trials of the search.
+
+    Args:
+        ranked: trials with an objective, the best first.
+        objective: its name.
+    """
+    keys = searched_keys(ranked)
+    rows = []
+    for place, trial in enumerate(ranked[:BEST_TRIALS], start=1):
+        ended = "stopped early" if trial.get("stopped_early") else "ran to the end"
+        cells = (str(place), str(trial.get("trial", place)), decimal(figure(trial, "objective")))
+        rows.append((*cells, *(setting(trial.get(key)) for key in keys), setting(trial.get("epochs")), ended))
+    columns = ("", "trial", _plain(objective), *map(_plain, keys), "epochs", "")
+    return TextTable(f"The best {len(rows)} trials", columns, tuple(rows))
+
+
+def to_markdown(table: TextTable) -> str:
+    """A pipe table, names at the left and figures at the right; the title is left to the caller."""
+    rule = ["---", *["---:"] * (len(table.columns) - 1)]
+    return "\n".join(f"| {' | '.join(map(markdown_text, row))} |" for row in (table.columns, *table.rows)).replace(
+        "\n", f"\n| {' | '.join(rule)} |\n", 1
+    )
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is, in a table cell too."""
+    for special in "\\`*_[]<|":
+        text = text.replace(special, f"&lt;" if special == "<" else f"\\{special}")
+    return text
+
+
+def _both_aurocs(metrics: Mapping[str, Any], unknown: str, name: str) -> str:
+    scores = ("auroc_mutual_information", "auroc_entropy")
+    return " / ".join(decimal(figure(metrics, "unknown", unknown, name, score), 3) for score in scores)
+
+
+def _paths(trees: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Every path to a figure in any of the trees, in order of appearance."""
+    return list(dict.fromkeys(path for tree in trees for path, _ in figures(tree)))
+
+
+def _path_name(path: tuple[str, ...]) -> str:
+    return ", ".join([_NAMES.get(path[0]) or _plain(path[0]), *path[1:]])
+
+
+def _detection_name(key: str) -> str:
+    for measure in sorted(_MEASURES, key=len, reverse=True):
+        if key.startswith(f"{measure}_"):
+            score = key.removeprefix(f"{measure}_")
+            return f"{_MEASURES[measure]} of {_SCORES.get(score) or _plain(score)}"
+    return _plain(key)
+
+
+def _better(key: str) -> str:
+    return ", higher is better" if key in _HIGHER else ", lower is better" if key in _LOWER else ""
+
+
+def _cell(key: str, value: float | None) -> str:
+    return percent(value) if key in _SHARES else decimal(value)
+
+
+def _ratio(value: float | None, reference: float | None) -> float | None:
+    return value / reference if value is not None and reference else None
+
+
+def _plain(key: str) -> str:
+    return key.replace("_", " ")

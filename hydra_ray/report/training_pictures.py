@@ -1,0 +1,183 @@
+"""Pictures of how the run came about: training curves and the search's trials.
+
+Not here: anything about the finished predictors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hydra_ray.report.evidence import Evidence, figure, predictors
+from hydra_ray.report.formats import decimal, setting
+from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, note, picture, plain_numbers
+
+TRIAL_FACTS = ("trial", "epochs", "stopped_early", "objective")
+"""Columns of a trial that are not searched keys."""
+_MOST_COLUMNS = 4
+
+Curves = dict[str, list[Mapping[str, Any]]]
+
+
+def training_curves(epochs: Sequence[Mapping[str, Any]], owner: str) -> Curves:
+    """Whose ("3", "hydra") -> its epoch events in order; of an epoch that was done twice, the later one.
+
+    Args:
+        epochs: all epoch events.
+        owner: the key that says whose an event is: `member` or `student`.
+    """
+    latest: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for event in epochs:
+        if event.get(owner) is not None:
+            latest.setdefault(str(event[owner]), {})[int(event["epoch"])] = event
+    return {name: [events[epoch] for epoch in sorted(events)] for name, events in latest.items()}
+
+
+def searched_keys(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Columns that hold what was searched."""
+    return [key for key in (trials[0] if trials else {}) if key not in TRIAL_FACTS]
+
+
+def ranked_trials(evidence: Evidence) -> list[Mapping[str, Any]]:
+    """Trials with an objective, the best first."""
+    rated = [trial for trial in evidence.trials or () if figure(trial, "objective") is not None]
+    return sorted(rated, key=lambda trial: trial["objective"], reverse=evidence.direction == "max")
+
+
+@picture
+def training_picture(evidence: Evidence) -> Figure:
+    """Validation NLL above, loss below; members as thin lines, students bold."""
+    members, students = training_curves(evidence.epochs, "member"), training_curves(evidence.epochs, "student")
+    whole = new_figure(5.0, _training_title(members, students))
+    above, below = whole.subfigures(2, 1)
+    groups = [curves for curves in (members, students) if curves]
+    upper = above.subplots(1, len(groups), squeeze=False, sharey=True)[0]
+    lower = below.subplots(1, bool(members) + len(students), squeeze=False)[0]
+    for axes, curves in zip(upper, groups, strict=True):
+        _draw_curves(axes, evidence, curves, "validation_nll")
+    upper[0].set_ylabel("validation NLL (nats)")
+    lower[0].set_ylabel("training loss (nats)")
+    singles = ([members] if members else []) + [{name: events} for name, events in students.items()]
+    for axes, curves in zip(lower, singles, strict=True):
+        _draw_curves(axes, evidence, curves, "loss")
+    for axes in (*upper, *lower):
+        axes.set_xlabel("epoch")
+    return whole
+
+
+@picture
+def trials_picture(evidence: Evidence) -> Figure:
+    """The objective against each searched key."""
+    trials, ranked = list(evidence.trials or ()), ranked_trials(evidence)
+    keys = searched_keys(trials)
+    num_columns = min(len(keys), _MOST_COLUMNS)
+    num_lines = math.ceil(len(keys) / num_columns)
+    whole = new_figure(0.6 + 2.5 * num_lines, _trials_title(evidence, ranked))
+    grid = whole.subplots(num_lines, num_columns, squeeze=False, sharey=True)
+    for axes in grid.flat[len(keys) :]:
+        axes.set_axis_off()
+    for axes, key in zip(grid.flat, keys, strict=False):
+        _draw_trials(axes, ranked, key)
+    for axes in grid[:, 0]:
+        axes.set_ylabel(evidence.objective.replace("_", " "))
+    _log_where_wide(grid[0, 0].yaxis, [trial["objective"] for trial in ranked], 10)
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    whole.legend(handles, labels, loc="outside lower center", ncols=3)
+    return whole
+
+
+def _training_title(members: Curves, students: Curves) -> str:
+    def last(events: list[Mapping[str, Any]]) -> float | None:
+        return figure(events[-1], "validation_nll")
+
+    ends = [value for events in members.values() if (value := last(events)) is not None]
+    parts = [f"members {decimal(min(ends), 3)} to {decimal(max(ends), 3)}"] if ends else []
+    parts += [f"{name} {decimal(last(events), 3)}" for name, events in students.items()]
+    return "Validation NLL at the end of training: " + ", ".join(parts)
+
+
+def _draw_curves(axes: Axes, evidence: Evidence, curves: Curves, key: str) -> None:
+    names = predictors(evidence.metrics)
+    colour = colours([*names, *(name for name in curves if name not in names and not name.isdigit())])
+    values = []
+    for name, events in curves.items():
+        points = [(event["epoch"], value) for event in events if (value := figure(event, key)) is not None]
+        values += [value for _, value in points]
+        is_member = name not in colour
+        style = {"color": QUIET, "linewidth": 0.7, "alpha": 0.8} if is_member else {"color": colour[name], "linewidth": 2}
+        axes.plot(*zip(*points, strict=True), label=None if is_member else name, **style)  # pyright: ignore[reportArgumentType]
+        _mark_phases(axes, events, INK if is_member else colour[name])
+    _log_where_wide(axes.yaxis, values, 8)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _title_curves(axes, list(curves))
+
+
+def _title_curves(axes: Axes, names: list[str]) -> None:
+    if names[0].isdigit():
+        axes.set_title(f"{len(names)} members")
+    elif len(names) == 1:
+        axes.set_title(names[0])
+    else:
+        axes.set_title("students")
+        axes.legend(loc="upper right")
+
+
+def _mark_phases(axes: Axes, events: list[Mapping[str, Any]], colour: str) -> None:
+    """A dotted line where one phase ends and the next begins."""
+    for before, after in pairwise(events):
+        if before.get("phase") != after.get("phase"):
+            at = (before["epoch"] + after["epoch"]) / 2
+            axes.axvline(at, color=colour, linewidth=1, linestyle=(0, (1, 1.5)))
+            where = axes.get_xaxis_transform()
+            axes.text(at, 0.02, f" {after['phase']}", transform=where, color=colour, fontsize=8, va="bottom")
+
+
+def _trials_title(evidence: Evidence, ranked: Sequence[Mapping[str, Any]]) -> str:
+    objective, trials = evidence.objective.replace("_", " "), evidence.trials or ()
+    if not ranked:
+        return f"{len(trials)} trials, none with a result"
+    stopped = sum(bool(trial.get("stopped_early")) for trial in ranked)
+    failed = f", {len(trials) - len(ranked)} failed" if len(trials) > len(ranked) else ""
+    best = f"best {objective} {decimal(ranked[0]['objective'])} (trial {ranked[0].get('trial', '?')})"
+    return f"{len(trials)} trials, {stopped} stopped early{failed}; {best}"
+
+
+def _draw_trials(axes: Axes, ranked: Sequence[Mapping[str, Any]], key: str) -> None:
+    places = _places(axes.xaxis, [trial.get(key) for trial in ranked])
+    rows = list(zip(places, ranked, strict=True))
+    for stopped, label in ((False, "ran to the end"), (True, "stopped early")):
+        chosen = [(place, trial["objective"]) for place, trial in rows if bool(trial.get("stopped_early")) == stopped]
+        face = "none" if stopped else "#0072b2"
+        x, y = zip(*chosen, strict=True) if chosen else ((), ())
+        axes.scatter(x, y, s=28, facecolors=face, edgecolors="#0072b2", linewidths=1, alpha=0.75, label=label)
+    if rows:
+        axes.scatter(
+            places[0], ranked[0]["objective"], s=150, facecolors="none", edgecolors="#d55e00", linewidths=1.8, label="best"
+        )
+        note(axes, f"best: {setting(ranked[0].get(key))}", at=(0.96, 0.95))
+    axes.set_xlabel(key.replace("_", " "))
+
+
+def _places(axis: Axis, values: list[Any]) -> list[float]:
+    """Where values stand on an axis: numbers at themselves, anything else side by side in order of appearance."""
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        _log_where_wide(axis, values, 8)
+        return [float(value) for value in values]
+    names = list(dict.fromkeys(setting(value) for value in values))
+    axis.set_ticks(range(len(names)), names)
+    return [float(names.index(setting(value))) for value in values]
+
+
+def _log_where_wide(axis: Axis, values: Sequence[float], ratio: float) -> None:
+    """A logarithmic axis where positive values span more than `ratio`; plain numbers either way."""
+    if values and min(values) > 0 and max(values) > ratio * min(values):
+        log_axis(axis, min(values), max(values))
+    else:
+        axis.set_major_formatter(plain_numbers())

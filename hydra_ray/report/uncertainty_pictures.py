@@ -1,0 +1,175 @@
+"""Pictures of knowledge uncertainty: is it higher on unknown rows, and is it the ensemble's own, row by row.
+
+Not here: calibration and accuracy (`prediction_pictures.py`).
+
+Shapes: N rows. Mutual information in nats is heavily skewed towards 0, so every axis of it is logarithmic; what lies
+below the axis counts at its lower end.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
+
+from hydra_ray.report.evidence import (
+    ENSEMBLE,
+    TEST,
+    UNKNOWN_PREFIX,
+    Evidence,
+    figure,
+    predictors,
+    row_mutual_information,
+    unknown_sets,
+    with_spread,
+)
+from hydra_ray.report.formats import decimal, times
+from hydra_ray.report.style import INK, TEST_GREY, colours, new_figure, note, picture, tint
+
+LOWEST, HIGHEST_FLOOR = 1e-7, 1e-2
+"""Range of the lower end of the axes, nats."""
+_NUM_BINS = 36
+_MANY_ROWS = 1500
+_FEW_PANELS = 3
+
+
+@dataclass(frozen=True)
+class _Range:
+    """A logarithmic axis of mutual information, nats."""
+
+    low: float
+    high: float
+
+    def clip(self, values_N: np.ndarray) -> np.ndarray:
+        return np.clip(values_N, self.low, self.high)
+
+    @property
+    def edges(self) -> np.ndarray:
+        return np.geomspace(self.low, self.high, _NUM_BINS + 1)
+
+
+@picture
+def histogram_picture(evidence: Evidence) -> Figure:
+    """Histograms of knowledge uncertainty: one line for each unknown set, ensemble and students side by side."""
+    names, sets = with_spread(evidence), unknown_sets(evidence.metrics)
+    lines: list[str | None] = [*sets] or [None]
+    whole = new_figure(0.95 + 1.95 * len(lines), "Knowledge uncertainty, test rows (grey) and unknown rows (colour)")
+    grid = whole.subplots(len(lines), len(names), squeeze=False, sharex=True, sharey=True)
+    span = _range(evidence)
+    for panels, unknown in zip(grid, lines, strict=True):
+        for axes, name in zip(panels, names, strict=True):
+            _draw_histograms(axes, evidence, name, unknown, span)
+        panels[0].set_ylabel(_lines_of(f"share of rows\n{unknown or TEST}"))
+    for axes, name in zip(grid[0], names, strict=True):
+        axes.set_title(name, color=colours(predictors(evidence.metrics))[name])
+    grid[0, 0].set_xlim(span.low, span.high)
+    grid[0, 0].set_ylim(0, _readable_height(evidence, span))
+    whole.supxlabel("mutual information (nats)", fontsize=9)
+    return whole
+
+
+@picture
+def scatter_picture(evidence: Evidence) -> Figure:
+    """Each student's mutual information against the ensemble's, row by row: one line for each student."""
+    names = [name for name in with_spread(evidence) if name != ENSEMBLE]
+    splits = [TEST, *(UNKNOWN_PREFIX + name for name in unknown_sets(evidence.metrics))]
+    side = 7.2 / max(len(splits), _FEW_PANELS)
+    whole = new_figure(0.75 + (side + 0.15) * len(names), "Knowledge uncertainty of the student against the ensemble's, row by row")
+    grid = whole.subplots(len(names), len(splits), squeeze=False, sharex=True, sharey=True)
+    span = _range(evidence)
+    for panels, name in zip(grid, names, strict=True):
+        for axes, split in zip(panels, splits, strict=True):
+            _draw_scatter(axes, evidence, name, split, span)
+        panels[0].set_ylabel(f"{name} (nats)")
+    for axes, split in zip(grid[0], splits, strict=True):
+        axes.set_title(split.removeprefix(UNKNOWN_PREFIX))
+    grid[0, 0].set(xlim=(span.low, span.high), ylim=(span.low, span.high))
+    whole.supxlabel("mutual information, ensemble (nats)", fontsize=9)
+    return whole
+
+
+def _range(evidence: Evidence) -> _Range:
+    """One axis for all predictors and splits: nearly all of the ensemble's test rows up to the largest value."""
+    names = with_spread(evidence)
+    every = [row_mutual_information(evidence, name, split) for name in names for split in evidence.scores[name]]
+    found = [values for values in every if values is not None]
+    first = row_mutual_information(evidence, names[0], TEST)
+    low = LOWEST if first is None else float(np.quantile(first, 0.03))
+    floor = 10.0 ** math.floor(math.log10(max(low, LOWEST)))
+    high = max(float(values.max()) for values in found)
+    return _Range(min(floor, HIGHEST_FLOOR), max(high * 1.15, 10 * HIGHEST_FLOOR))
+
+
+def _draw_histograms(axes: Axes, evidence: Evidence, name: str, unknown: str | None, span: _Range) -> None:
+    colour = colours(predictors(evidence.metrics))[name]
+    splits = {TEST: TEST_GREY} | ({UNKNOWN_PREFIX + unknown: colour} if unknown else {})
+    for split, fill in splits.items():
+        _draw_shares(axes, row_mutual_information(evidence, name, split), span, color=fill, alpha=0.75)
+        if name != ENSEMBLE:
+            own = row_mutual_information(evidence, ENSEMBLE, split)
+            _draw_shares(axes, own, span, histtype="step", color=INK, linewidth=0.8)
+    axes.set_xscale("log")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    _decades(axes)
+    if unknown:
+        note(axes, f"AUROC {decimal(figure(evidence.metrics, 'unknown', unknown, name, 'auroc_mutual_information'), 3)}")
+
+
+def _draw_shares(axes: Axes, values_N: np.ndarray | None, span: _Range, **style: object) -> None:
+    if values_N is not None:
+        weights = np.full(len(values_N), 1 / len(values_N))
+        axes.hist(span.clip(values_N), bins=span.edges, weights=weights, **style)  # pyright: ignore[reportArgumentType]
+
+
+def _readable_height(evidence: Evidence, span: _Range) -> float:
+    """Room for every bar of the ensemble; a student whose heads collapsed into one would flatten all else."""
+    heights: dict[str, float] = {}
+    for name in with_spread(evidence):
+        values = [row_mutual_information(evidence, name, split) for split in evidence.scores[name]]
+        shares = [np.histogram(span.clip(each), span.edges)[0].max() / len(each) for each in values if each is not None]
+        heights[name] = float(max(shares))
+    return 1.2 * min(max(heights.values()), 2.5 * heights.get(ENSEMBLE, 1.0))
+
+
+def _draw_scatter(axes: Axes, evidence: Evidence, name: str, split: str, span: _Range) -> None:
+    colour = colours(predictors(evidence.metrics))[name]
+    student, ensemble = row_mutual_information(evidence, name, split), row_mutual_information(evidence, ENSEMBLE, split)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_aspect("equal")
+    _decades(axes)
+    if student is None or ensemble is None:
+        return
+    _draw_rows(axes, span.clip(ensemble), span.clip(student), span, colour)
+    axes.plot([span.low, span.high], [span.low, span.high], color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
+    fidelity, known_as = evidence.metrics.get("fidelity", {}).get(name, {}), split.removeprefix(UNKNOWN_PREFIX)
+    note(axes, f"Spearman {decimal(figure(fidelity, 'spearman_mutual_information', known_as), 2)}")
+    ratio = figure(fidelity, "mutual_information_ratio", known_as)
+    if ratio is not None:
+        note(axes, f"mean {times(ratio)}", at=(0.96, 0.04))
+
+
+def _draw_rows(axes: Axes, x_N: np.ndarray, y_N: np.ndarray, span: _Range, colour: str) -> None:
+    if len(x_N) <= _MANY_ROWS:
+        axes.scatter(x_N, y_N, s=7, color=colour, alpha=0.35, linewidths=0)
+        return
+    ends = (math.log10(span.low), math.log10(span.high))
+    axes.hexbin(
+        x_N, y_N, gridsize=42, xscale="log", yscale="log", extent=(*ends, *ends), bins="log", mincnt=1,
+        cmap=tint(colour), linewidths=0.15,
+    )  # fmt: skip
+
+
+def _decades(axes: Axes) -> None:
+    for axis in (axes.xaxis, axes.yaxis) if axes.get_yscale() == "log" else (axes.xaxis,):
+        axis.set_major_locator(LogLocator(numticks=6))
+        axis.set_minor_locator(NullLocator())
+
+
+def _lines_of(text: str) -> str:
+    first, name = text.split("\n")
+    return f"{name}\n{first}"

@@ -1,0 +1,150 @@
+"""Run folders: what is done, what is stale, and how a result is published.
+
+An `Artifact` is one result of a stage (a member, a split's shards, a student, the search, the report): a folder with a
+manifest. It is written into an attempt folder beside its place and published by moving it there and writing the manifest
+last; nothing is overwritten in place. The manifest holds a fingerprint, the hash of `key`: the configuration that
+matters to this result and the digests of what it was made from. No stage's logic is here; keys are made in `stages.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from hydra_ray.config import flatten
+from hydra_ray.errors import UserError
+from hydra_ray.storage import Folder
+
+Status = Literal["done", "stale", "missing"]
+
+
+def fingerprint(key: Mapping[str, Any]) -> str:
+    """Hash of a JSON-able mapping, independent of the order of its keys; 16 hexadecimal digits."""
+    text = json.dumps(key, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One published result, or the place where it will be.
+
+    Attributes:
+        folder: where it is published.
+        key: what it depends on; JSON-able.
+        manifest_name: `manifest.json`, or `model.json` for networks.
+    """
+
+    folder: Folder
+    key: dict[str, Any]
+    manifest_name: str = "manifest.json"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the key."""
+        return fingerprint(self.key)
+
+    @property
+    def attempt(self) -> Folder:
+        """Where it is written before it is published; the same folder for the same key, so that work resumes."""
+        return self.folder.parent / f".attempt-{self.folder.name}@{self.fingerprint}"
+
+    def manifest(self) -> dict[str, Any] | None:
+        """The published manifest, whatever its fingerprint; None where nothing is published."""
+        found = self.folder.read_json(self.manifest_name)
+        return found if isinstance(found, dict) and "fingerprint" in found else None
+
+    def status(self) -> Status:
+        """Whether it is published and made from the present key.
+
+        Raises:
+            UserError: it is published, but a file of it is missing or cut short.
+        """
+        manifest = self.manifest()
+        if manifest is None:
+            return "missing"
+        if manifest["fingerprint"] != self.fingerprint:
+            return "stale"
+        self._check_sizes(manifest)
+        return "done"
+
+    @property
+    def is_done(self) -> bool:
+        """Published, whole, and made from the present key."""
+        return self.status() == "done"
+
+    def digest(self) -> str:
+        """Hash of the published content: what a later stage's key holds of this one."""
+        manifest = self.manifest() or {}
+        return fingerprint({"fingerprint": manifest.get("fingerprint"), "files": manifest.get("files")})
+
+    def changes(self) -> list[str]:
+        """Why it is stale: `key: old -> new` for each key that differs."""
+        manifest = self.manifest()
+        if manifest is None:
+            return []
+        old, new = flatten(manifest["key"]), flatten(json.loads(json.dumps(self.key, default=str)))
+        differing = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+        return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in differing]
+
+    def publish(self, content: Mapping[str, Any]) -> None:
+        """Move the attempt to its place and write the manifest, last, with `content` in it."""
+        files = {name: _describe(self.attempt, name) for name in sorted(self.attempt.files())}
+        self.retract()
+        self.attempt.move_to(self.folder)
+        manifest = {"fingerprint": self.fingerprint, "key": self.key, "created": _now(), "files": files, **content}
+        self.folder.write_json(self.manifest_name, manifest)
+        self._remove_attempts()
+
+    def retract(self) -> None:
+        """Remove what is published here, the manifest first."""
+        self.folder.delete(self.manifest_name)
+        self.folder.remove()
+
+    def check_sums(self) -> None:
+        """Compare every file with the manifest's checksum.
+
+        Raises:
+            UserError: a file has changed since it was published.
+        """
+        manifest = self.manifest() or {"files": {}}
+        self._check_sizes(manifest)
+        for name, facts in manifest["files"].items():
+            if _describe(self.folder, name)["sha256"] != facts["sha256"]:
+                raise UserError(f"{self.folder}/{name}: not the bytes that were published; {self._way_out()}")
+
+    def _check_sizes(self, manifest: dict[str, Any]) -> None:
+        present = self.folder.files()
+        for name, facts in manifest["files"].items():
+            if name not in present:
+                raise UserError(f"{self.folder}/{name}: is gone; {self._way_out()}")
+            if present[name] != facts["bytes"]:
+                raise UserError(
+                    f"{self.folder}/{name}: has {present[name]:,} bytes, was published with {facts['bytes']:,}; "
+                    f"{self._way_out()}"
+                )
+
+    def _way_out(self) -> str:
+        return f"delete {self.folder} to have it made again"
+
+    def _remove_attempts(self) -> None:
+        for name in self.folder.parent.folders():
+            if name.startswith(f".attempt-{self.folder.name}@"):
+                (self.folder.parent / name).remove()
+
+
+def _describe(folder: Folder, name: str) -> dict[str, Any]:
+    digest, size = hashlib.sha256(), 0
+    with folder.fs.open_input_stream(f"{folder.path}/{name}", compression=None) as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+            size += len(chunk)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,235 @@
+"""A run: its folder, its data set, and what each of its results depends on.
+
+Here the configuration is cut into keys: what of it matters to a member, to a split's shards, to a student, to the search
+and to the report. Two rules follow from the keys alone: adding members redoes nothing that is there, and a student on the
+first m members does not care how many there are in all. What the stages do is not here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from hydra_ray.config import Config, StudentKind, ViewConfig, parse_yaml, with_overlay
+from hydra_ray.datasets import DataSet, open_data
+from hydra_ray.errors import UserError
+from hydra_ray.predictions import verify
+from hydra_ray.runs import Artifact, Status, fingerprint
+from hydra_ray.storage import Folder
+
+TRANSFER = "transfer"
+STAGES = ("train_ensemble", "predict", "tune", "distill", "evaluate")
+_HOW_NOT_WHAT = {"kind", "from_tune", "checkpoint_every"}  # keys of distill that leave the student as it is
+
+
+@dataclass(frozen=True)
+class Shards(Artifact):
+    """A split's shards; those of more members than asked for serve as well, those of fewer are extended.
+
+    Attributes:
+        members: digests of the members asked for, in order; the last entry of the key.
+    """
+
+    members: tuple[str, ...] = ()
+
+    def status(self) -> Status:
+        """`done` where the first so many published members are those asked for."""
+        manifest = self.manifest()
+        if manifest is None:
+            return "missing"
+        if not self._same_rows(manifest) or manifest["key"]["members"][: len(self.members)] != list(self.members):
+            return "stale"
+        self._check_sizes(manifest)
+        return "done"
+
+    def num_reusable(self) -> int:
+        """Published members at the head of the list that need not be asked again."""
+        manifest = self.manifest()
+        if manifest is None or not self._same_rows(manifest):
+            return 0
+        published = manifest["key"]["members"]
+        same = published == list(self.members[: len(published)])
+        return len(published) if same else 0
+
+    def digest_of(self, num_members: int) -> str:
+        """What a student of the first `num_members` depends on."""
+        return fingerprint({**self.key, "members": self.members[:num_members]})
+
+    def _same_rows(self, manifest: dict[str, Any]) -> bool:
+        def without_members(key: dict[str, Any]) -> str:
+            return fingerprint({name: value for name, value in key.items() if name != "members"})
+
+        return without_members(manifest["key"]) == without_members(self.key)
+
+
+class Run:
+    """The run that a configuration describes."""
+
+    def __init__(self, config: Config) -> None:
+        """Opens the data set, reads no rows.
+
+        Raises:
+            UserError: the data are not there or do not fit the configuration.
+        """
+        self.config = config
+        self.folder = Folder.open(config.storage) / config.name
+
+    @cached_property
+    def data(self) -> DataSet:
+        """The data set's splits."""
+        data, seed = self.config.data, self.config.seed
+        return open_data(
+            data.source,
+            root=data.root,
+            download=data.download,
+            validation_share=data.validation_share,
+            test_share=data.test_share,
+            seed=seed,
+            max_train_rows=data.max_train_rows,
+            unknown=data.unknown,
+        )
+
+    @cached_property
+    def _data_key(self) -> dict[str, Any]:
+        data = self.config.data
+        return {
+            **self.data.fingerprint(),
+            "validation_share": data.validation_share,
+            "test_share": data.test_share,
+            "max_train_rows": data.max_train_rows,
+        }
+
+    # members
+
+    def member(self, number: int) -> Artifact:
+        """One member of the ensemble."""
+        ensemble = self.config.ensemble.model_dump(exclude={"num_members"})
+        key = {"data": self._data_key, "ensemble": ensemble, "seed": self.config.seed, "member": number}
+        return Artifact(self.folder / "ensemble" / f"member-{number:03d}", key, "model.json")
+
+    def members(self) -> list[Artifact]:
+        """All members, in order."""
+        return [self.member(number) for number in range(self.config.ensemble.num_members)]
+
+    @cached_property
+    def _member_digests(self) -> tuple[str, ...]:
+        return tuple(member.digest() for member in self.members())
+
+    # shards
+
+    @property
+    def split_names(self) -> list[str]:
+        """Splits that are predicted: the transfer set, and whatever a report needs."""
+        return [TRANSFER, "validation", "test", *self.unknown_names]
+
+    @property
+    def unknown_names(self) -> list[str]:
+        """Splits of unknown sets, `unknown-<name>`."""
+        return [f"unknown-{name}" for name in self.config.data.unknown]
+
+    def shards(self, split: str) -> Shards:
+        """The members' predictions on one split; the members must be published."""
+        key: dict[str, Any] = {
+            "data": self._data_key,
+            "split": split,
+            "seed": self.config.seed,
+            "predict": self.config.predict.model_dump(exclude={"batch_size"}),
+            "views": [view.model_dump() for view in self.views(split).values()],
+            "members": list(self._member_digests),
+        }
+        return Shards(self.folder / "predictions" / split, key, members=self._member_digests)
+
+    def views(self, split: str) -> dict[int, ViewConfig]:
+        """View number -> view of a split; 0 is the untouched row."""
+        if split != TRANSFER:
+            return {0: ViewConfig(view="identity")}
+        return number_views(self.config.transfer.views)
+
+    def rows_of(self, split: str) -> str:
+        """Name of the data set's split whose rows a predicted split is made of."""
+        return "train" if split == TRANSFER else split
+
+    def require_shards(self, split: str) -> None:
+        """Check every byte of a split's shards before anything is learnt from them.
+
+        Raises:
+            UserError: they are missing, stale, damaged, or another ensemble's.
+        """
+        shards = self.shards(split)
+        manifest = shards.manifest()
+        if manifest is None:
+            raise UserError(f"{shards.folder}: no shards there; run pipelines.predict first")
+        if shards.status() == "stale":
+            reasons = "; ".join(shards.changes()[:3])
+            raise UserError(f"{shards.folder}: shards of another configuration ({reasons}); run pipelines.predict again")
+        members = manifest["key"]["members"]
+        verify(shards.folder, members=members, num_rows=manifest["rows"], expected={"split": split})
+        shards.check_sums()
+
+    # search and students
+
+    def search(self) -> Artifact:
+        """The search's result."""
+        how = {"max_concurrent", "workers_per_trial"}
+        heads = self.config.ensemble.num_members
+        key = {
+            "tune": self.config.tune.model_dump(exclude=how),
+            "distill": self.config.distill.model_dump(exclude=_HOW_NOT_WHAT),
+            "seed": self.config.seed,
+            TRANSFER: self.shards(TRANSFER).digest_of(heads),
+            "validation": self.shards("validation").digest_of(heads),
+        }
+        return Artifact(self.folder / "tune", key)
+
+    def tuned(self) -> Config:
+        """The configuration students are trained with: what the search found laid over it, where asked for.
+
+        Raises:
+            UserError: the search has no result yet.
+        """
+        if not self.config.distill.from_tune:
+            return self.config
+        search = self.search()
+        if not search.is_done:
+            raise UserError("distill.from_tune=true, but the search has no valid result: run pipelines.tune first")
+        place = f"{search.folder}/best.yaml"
+        return with_overlay(self.config, parse_yaml(search.folder.read("best.yaml").decode()), place)
+
+    def student(self, kind: StudentKind) -> Artifact:
+        """One student, its manifest `model.json`."""
+        config = self.tuned()
+        leave_out = _HOW_NOT_WHAT if kind == "hydra" else _HOW_NOT_WHAT | {"num_heads", "init_noise"}
+        heads = self.config.ensemble.num_members if kind == "kd" else config.num_heads
+        key = {
+            "kind": kind,
+            "distill": config.distill.model_dump(exclude=set(leave_out)),
+            "body": [config.ensemble.architecture, config.ensemble.options],
+            "seed": config.seed,
+            TRANSFER: self.shards(TRANSFER).digest_of(heads),
+            "num_members": heads,
+        }
+        return Artifact(self.folder / "students" / kind, key, "model.json")
+
+    def report(self) -> Artifact:
+        """The report over all students."""
+        key = {
+            "students": {kind: self.student(kind).digest() for kind in self.config.student_kinds},
+            "splits": {name: self.shards(name).digest() for name in self.split_names},
+            "evaluate": self.config.evaluate.model_dump(),
+            "search": self.search().digest() if self.config.tune.num_trials else None,
+        }
+        return Artifact(self.folder / "report", key)
+
+
+def number_views(views: list[ViewConfig]) -> dict[int, ViewConfig]:
+    """View numbers as the shards have them: 0 for `identity`, 1, 2, ... for the others, in order, each count one.
+
+    Raises:
+        UserError: `identity` more than once.
+    """
+    untouched = [view for view in views if view.view == "identity"]
+    if len(untouched) > 1 or any(view.count > 1 for view in untouched):
+        raise UserError("transfer.views: identity stands there more than once, the same rows again; give it once")
+    others = [view for view in views if view.view != "identity" for _ in range(view.count)]
+    return {**dict.fromkeys(range(len(untouched)), ViewConfig(view="identity")), **dict(enumerate(others, start=1))}

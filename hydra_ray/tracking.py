@@ -1,0 +1,196 @@
+"""Figures' way out: events.jsonl always, lines on the terminal, W&B on request.
+
+All of it happens in the driver process; workers send their figures there (`cluster/relay.py`). A W&B run is opened for
+each stage and trial, in one group for the run folder. W&B that cannot start is an error that names the key to change;
+W&B that fails later is noted once and never stops the work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra_ray.config import Config, TrackingConfig, flatten
+from hydra_ray.errors import UserError
+from hydra_ray.storage import Folder
+
+EVENTS = "events.jsonl"
+_QUIET_SECONDS = 5.0
+
+
+class Tracker:
+    """The record of one run folder."""
+
+    def __init__(self, folder: Folder, config: Config) -> None:
+        """Opens nothing yet."""
+        self._events = _EventFile(folder)
+        self._config = config
+        self._wandb_folder = folder.path if folder.is_local else str(Path("runs") / config.name)
+
+    @contextmanager
+    def stage(self, name: str, **facts: Any) -> Iterator[Stage]:
+        """One stage from `start` to `done` or `failed`; its seconds stand in the last event."""
+        stage = Stage(name, self._events.append, self._sink(name))
+        began = time.monotonic()
+        stage.event("start", **facts)
+        try:
+            yield stage
+        except BaseException as error:
+            stage.event("failed", error=f"{type(error).__name__}: {error}"[:500])
+            stage.close(failed=True)
+            raise
+        stage.event("done", seconds=round(time.monotonic() - began, 3))
+        stage.close()
+
+    def record(self, stage: str, name: str, **facts: Any) -> None:
+        """One event outside a running stage, e.g. that a stage was skipped."""
+        self._events.append({"stage": stage, "event": name, **facts})
+
+    def trial_sink(self, trial: str, parameters: Mapping[str, Any]) -> WandbSink | None:
+        """A W&B run of its own for a trial of the search; None with W&B off."""
+        return self._sink(f"tune/{trial}", parameters)
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events of the run folder, of earlier commands too."""
+        return self._events.read()
+
+    def _sink(self, name: str, parameters: Mapping[str, Any] | None = None) -> WandbSink | None:
+        tracking = self._config.tracking
+        if tracking.wandb == "off":
+            return None
+        facts = flatten(parameters if parameters is not None else self._config.model_dump())
+        return WandbSink(tracking, folder=self._wandb_folder, group=self._config.name, name=name, config=facts)
+
+
+class Stage:
+    """Where a running stage puts its events, figures and pictures."""
+
+    def __init__(self, name: str, append: Callable[[dict[str, Any]], None], sink: WandbSink | None) -> None:
+        """Made by `Tracker.stage`."""
+        self.name = name
+        self._append, self._sink = append, sink
+        self._last_line = 0.0
+
+    def event(self, event: str, **facts: Any) -> None:
+        """One line in events.jsonl."""
+        self._append({"stage": self.name, "event": event, **facts})
+
+    def figures(self, event: str, **facts: Any) -> None:
+        """One line in events.jsonl, and its numbers to W&B."""
+        self.event(event, **facts)
+        if self._sink is not None:
+            self._sink.log({key: value for key, value in facts.items() if isinstance(value, (int, float))})
+
+    def picture(self, name: str, png: bytes) -> None:
+        """A picture to W&B."""
+        if self._sink is not None:
+            self._sink.picture(name, png)
+
+    def say(self, line: str) -> None:
+        """A line on the terminal."""
+        self._last_line = time.monotonic()
+        print(f"  {line}", flush=True)
+
+    def say_sometimes(self, line: str) -> None:
+        """A line on the terminal, unless one stood there a moment ago."""
+        if time.monotonic() - self._last_line > _QUIET_SECONDS:
+            self.say(line)
+
+    def close(self, *, failed: bool = False) -> None:
+        """End the W&B run."""
+        if self._sink is not None:
+            self._sink.close(failed=failed)
+
+
+class WandbSink:
+    """One W&B run."""
+
+    def __init__(
+        self, tracking: TrackingConfig, *, folder: str, group: str, name: str, config: Mapping[str, Any]
+    ) -> None:
+        """Start the run.
+
+        Raises:
+            UserError: W&B does not start.
+        """
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        import wandb
+
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        try:
+            self._run = wandb.init(
+                project=tracking.project, group=group, name=name, job_type=name.split("/")[0], dir=folder,
+                mode=tracking.wandb, config=dict(config), reinit="create_new",
+                settings=wandb.Settings(silent=True, console="off", init_timeout=60),
+            )
+        except Exception as error:  # wandb raises its own, and others below it
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"tracking.wandb={tracking.wandb}: W&B does not start ({reason}); log in with `wandb login`, "
+                "or set tracking.wandb=offline or off"
+            ) from None
+        self._failed = False
+
+    def log(self, figures: Mapping[str, float]) -> None:
+        """Figures of one step."""
+        self._attempt(lambda: self._run.log(dict(figures)))
+
+    def picture(self, name: str, png: bytes) -> None:
+        """One picture."""
+        self._attempt(lambda: self._run.log({name: _image(png)}))
+
+    def close(self, *, failed: bool = False) -> None:
+        """End the run."""
+        self._attempt(lambda: self._run.finish(exit_code=int(failed)))
+
+    def _attempt(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except Exception as error:  # whatever W&B does now, the work goes on
+            if not self._failed:
+                print(f"  W&B failed, the run goes on without it: {error}", file=sys.stderr)
+            self._failed = True
+
+
+def _image(png: bytes) -> Any:
+    import io
+
+    import wandb
+    from PIL import Image
+
+    return wandb.Image(Image.open(io.BytesIO(png)))
+
+
+class _EventFile:
+    """events.jsonl: appended locally; on an object store, which cannot append, written whole again."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+
+    def append(self, event: dict[str, Any]) -> None:
+        line = (json.dumps({"time": round(time.time(), 3), **event}, default=str) + "\n").encode()
+        with self._lock:
+            if not self._folder.is_local:
+                self._folder.write(EVENTS, self._content() + line)
+                return
+            Path(self._folder.path).mkdir(parents=True, exist_ok=True)
+            with open(f"{self._folder.path}/{EVENTS}", "ab") as file:
+                file.write(line)
+
+    def read(self) -> list[dict[str, Any]]:
+        lines = self._content().splitlines()
+        return [json.loads(line) for line in lines if line.endswith(b"}")]  # a killed driver may leave half a line
+
+    def _content(self) -> bytes:
+        try:
+            return self._folder.read(EVENTS)
+        except FileNotFoundError:
+            return b""

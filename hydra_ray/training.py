@@ -1,0 +1,149 @@
+"""The training loop, plain PyTorch: one optimiser, one schedule, checkpoints, any number of ranks.
+
+Members and students are fitted by the same `Fitting`. It knows nothing of Ray, of members or of heads: the caller gives
+batches and a loss. Two ranks and one rank with the same global batch take the same steps, up to the order of sums.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from hydra_ray.config import Optimisation
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that fit one network together."""
+
+    rank: int = 0
+    num_ranks: int = 1
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """`model`, with gradients averaged over ranks where there are several."""
+        if self.num_ranks == 1:
+            return model
+        ids = [torch.cuda.current_device()] if next(model.parameters()).is_cuda else None
+        return DistributedDataParallel(model, device_ids=ids)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Mean of a tensor over ranks."""
+        if self.num_ranks == 1:
+            return value
+        value = value.detach().clone()
+        dist.all_reduce(value)
+        return value / self.num_ranks
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.num_ranks > 1:
+            dist.barrier()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this rank writes files and reports."""
+        return self.rank == 0
+
+
+class Fitting:
+    """A network being fitted: model, optimiser, schedule and the step it has reached."""
+
+    def __init__(
+        self, model: nn.Module, settings: Optimisation, *, num_steps: int, seed: int, ranks: Ranks = Ranks()  # noqa: B008
+    ) -> None:
+        """Nothing runs before the first `step`.
+
+        Args:
+            model: on its device already.
+            settings: optimiser, learning rate and the like.
+            num_steps: steps of the whole fit; the schedule ends there.
+            seed: of dropout and the like, drawn anew each step so that a resumed fit draws the same.
+            ranks: this process among its peers.
+        """
+        self.model, self.settings, self.num_steps = model, settings, num_steps
+        self.num_done = 0
+        self._seed = seed
+        self._wrapped = ranks.wrap(model)
+        self._optimizer = _optimizer(model, settings)
+        self._device = next(model.parameters()).device
+        self._autocast = _autocast(settings, self._device)
+
+    def step(self, loss: Callable[..., Tensor], inputs: Tensor, *targets: Tensor) -> Tensor:
+        """One optimiser step on `loss(model(inputs), *targets)`; the loss, detached."""
+        torch.manual_seed(self._seed + self.num_done)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, self.num_done, self.num_steps)
+        with self._autocast():
+            outputs = self._wrapped(inputs)
+        value = loss(outputs.float(), *targets)
+        self._optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        if self.settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self._optimizer.step()
+        self.num_done += 1
+        return value.detach()
+
+    def to_bytes(self) -> bytes:
+        """Model, optimiser and step as safetensors: all that `load_bytes` needs to go on."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for index, state in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items() if value is not None}
+        tensors["num_done"] = torch.tensor(self.num_done)
+        return save_tensors({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+
+    def load_bytes(self, data: bytes) -> None:
+        """Go on where `to_bytes` was called."""
+        tensors = load_tensors(data)
+        self.num_done = int(tensors.pop("num_done"))
+        self.model.load_state_dict(_below(tensors, "model."))
+        optimizer = self._optimizer.state_dict()
+        for name, value in _below(tensors, "optimizer.").items():
+            index, field = name.split(".", 1)
+            optimizer["state"].setdefault(int(index), {})[field] = value
+        self._optimizer.load_state_dict(optimizer)
+
+
+def learning_rate(settings: Optimisation, step: int, num_steps: int) -> float:
+    """Linear warm-up to the peak, then half a cosine to zero (Loshchilov & Hutter 2017)."""
+    warmup = int(settings.warmup_share * num_steps)
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, num_steps - warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A numpy array as a tensor on `device`; memory that may not be written (Arrow's, Ray's) is copied first."""
+    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _optimizer(model: nn.Module, settings: Optimisation) -> torch.optim.Optimizer:
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            model.parameters(), settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
+        )
+    return torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def _autocast(settings: Optimisation, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+    wanted = settings.precision == "bfloat16" or (
+        settings.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
+    )
+    return (lambda: torch.autocast(device.type, torch.bfloat16)) if wanted else contextlib.nullcontext

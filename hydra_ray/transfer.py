@@ -1,0 +1,291 @@
+"""Views: seeded, named, batched transforms of a data set's rows, which make the transfer set.
+
+A view keeps shape and dtype. A row's new pixels are a pure function of (seed, row_id, view, options) and, for
+views that mix rows, of its block: any worker, batch split and order of work makes the same ones. Image rows
+come back as uint8, so that members and student see the same input. This module reads no data and keeps no
+labels: a mixed row has none of its own (`View.keeps_label`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from hydra_ray.draws import Draws, child
+from hydra_ray.errors import UserError
+from hydra_ray.view_options import (
+    AffineOptions,
+    AmountOptions,
+    CropFlipOptions,
+    ElasticOptions,
+    GaussianNoiseOptions,
+    MixOptions,
+    Options,
+    OptionsT,
+    SmoothNoiseOptions,
+    nearest,
+    parse_options,
+)
+from hydra_ray.warps import pixel_grid, sample, shifted, smooth_field
+
+_ELEMENTS_AT_ONCE = 1 << 21
+_PARTNER_DRAW = 1 << 40
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows on their way through a view: uint8 [B, H, W, channels] or float32 [B, D]."""
+
+    rows: Tensor
+    draws: Draws
+    partners: Tensor
+    """One row for each of `rows` to be mixed with; `rows` itself where the view does not mix."""
+
+    def per_row(self, values_B: Tensor) -> Tensor:
+        """Values of rows, shaped to broadcast over the rows' elements."""
+        return values_B.reshape(-1, *(1 for _ in self.rows.shape[1:]))
+
+    def amounts(self, options: AmountOptions) -> Tensor:
+        """Draw 0 as a weight: float32, broadcasts over the rows' elements."""
+        span = options.amount_max - options.amount_min
+        return self.per_row(self.draws.uniform(0, 1) * span + options.amount_min)
+
+
+@dataclass(frozen=True)
+class View(Generic[OptionsT]):
+    """What is known of a named view."""
+
+    options: type[OptionsT]
+    apply: Callable[[OptionsT, Batch], Tensor]
+    """Rows in, rows out; the result is rounded to the rows' dtype by the caller."""
+    images_only: bool = True
+    keeps_label: bool = True
+    """False for views that mix rows: their rows have no single label."""
+
+
+def check_view(name: str, options: Mapping[str, object], input_shape: tuple[int, ...]) -> None:
+    """Find what is wrong with a view before any row is made.
+
+    Raises:
+        UserError: unknown view, unknown or impossible option, or a view of images asked for feature rows.
+    """
+    view = _view(name)
+    parse_options(name, view.options, options)
+    if view.images_only and len(input_shape) != 3:
+        usable = ", ".join(each for each, known in VIEWS.items() if not known.images_only)
+        raise UserError(f"view {name} needs images, but rows have shape {input_shape}; use one of {usable}")
+
+
+def view_block_rows(name: str, options: Mapping[str, object]) -> int:
+    """Rows of a block: 1 where rows are independent; else the work may be cut at multiples of it."""
+    parsed = parse_options(name, _view(name).options, options)
+    return parsed.block_rows if isinstance(parsed, MixOptions) else 1
+
+
+def apply_view(
+    name: str,
+    options: Mapping[str, object],
+    inputs: npt.NDArray[Any],
+    row_id: npt.NDArray[np.int64],
+    *,
+    view: int,
+    seed: int,
+) -> npt.NDArray[Any]:
+    """The rows as view number `view` shows them.
+
+    Args:
+        name: A key of `VIEWS`.
+        options: The view's own options; those left out have their defaults.
+        inputs: uint8 [N, H, W, channels] or float32 [N, D]; left as they are.
+        row_id: int64 [N], positions in the source split. For mixup and cutmix the rows must be whole blocks
+            (all rows of the split that share `row_id // block_rows`): a partner is drawn among them.
+        view: Number of the view, another draw for each.
+        seed: Of the transfer set.
+
+    Returns:
+        Same shape and dtype as `inputs`; may be `inputs` itself for `identity`.
+
+    Raises:
+        UserError: as `check_view`.
+    """
+    keys = torch.from_numpy(np.require(row_id, np.int64, ["C", "W"]))
+    block = keys // view_block_rows(name, options)
+    rows = torch.from_numpy(np.require(inputs, requirements=["C", "W"]))
+    return augment(name, options, rows, keys, child(seed, view), block=block).numpy()
+
+
+def augment(
+    name: str,
+    options: Mapping[str, object],
+    inputs: Tensor,
+    keys: Tensor,
+    seed: int,
+    *,
+    block: Tensor | None = None,
+) -> Tensor:
+    """A batch of rows under a view, on the batch's device.
+
+    Args:
+        name: A key of `VIEWS`.
+        options: The view's own options.
+        inputs: uint8 [B, H, W, channels] or float32 [B, D].
+        keys: int64 [B], what a row's random numbers depend on (with `seed`), e.g. its row_id; distinct for
+            views that mix rows.
+        seed: Another draw for each, e.g. from the epoch.
+        block: int64 [B], rows that may be mixed with each other share a value; none for the whole batch.
+
+    Returns:
+        Same shape, dtype and device as `inputs`.
+
+    Raises:
+        UserError: as `check_view`.
+        ValueError: inputs of another dtype or keys of another length.
+    """
+    check_view(name, options, tuple(inputs.shape[1:]))
+    _check_batch(inputs, keys)
+    view, draws = _view(name), Draws.of(seed, keys)
+    parsed = parse_options(name, view.options, options)
+    if not len(inputs) or view.apply is _identity:
+        return inputs
+    partners = inputs
+    if not view.keeps_label:
+        partners = inputs[_partners(keys, torch.zeros_like(keys) if block is None else block, draws)]
+    parts = _parts(inputs, partners, draws)
+    return torch.cat([_rounded(view.apply(parsed, part), inputs.dtype) for part in parts])
+
+
+def _parts(rows: Tensor, partners: Tensor, draws: Draws) -> Iterator[Batch]:
+    """The batch in pieces that bound the memory of the work in between."""
+    size = max(1, _ELEMENTS_AT_ONCE // max(1, rows[0].numel()))
+    for start in range(0, len(rows), size):
+        part = slice(start, start + size)
+        yield Batch(rows[part], Draws(draws.state[part]), partners[part])
+
+
+def _check_batch(inputs: Tensor, keys: Tensor) -> None:
+    expected = torch.uint8 if inputs.ndim == 4 else torch.float32
+    if inputs.dtype != expected or inputs.ndim not in (2, 4):
+        found = f"{inputs.dtype} {tuple(inputs.shape)}"
+        raise ValueError(f"rows are uint8 [B, H, W, channels] or float32 [B, D], not {found}")
+    if keys.dtype != torch.int64 or keys.shape != inputs.shape[:1]:
+        raise ValueError(f"keys are int64 [{len(inputs)}], not {keys.dtype} {tuple(keys.shape)}")
+
+
+def _rounded(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    if rows.dtype == dtype:
+        return rows
+    return rows.round().clamp(0, 255).to(dtype)
+
+
+def _partners(keys: Tensor, block: Tensor, draws: Draws) -> Tensor:
+    """Index of another row of the same block for every row, its own where it is alone: int64 [B].
+
+    Rows are ranked by key within their block, so that the order in which they come does not matter.
+    """
+    by_key = keys.argsort(stable=True)
+    order = by_key[block[by_key].argsort(stable=True)]
+    _, inverse, counts = torch.unique_consecutive(block[order], return_inverse=True, return_counts=True)
+    count, start = counts[inverse], (counts.cumsum(0) - counts)[inverse]
+    rank = torch.arange(len(keys), device=keys.device) - start
+    chance = draws.uniform(_PARTNER_DRAW, 1)[order, 0].double()
+    step = 1 + (chance * (count - 1)).floor().long()
+    partners = torch.empty_like(order)
+    partners[order] = order[start + (rank + step) % count]
+    return partners
+
+
+def _identity(_: Options, batch: Batch) -> Tensor:
+    return batch.rows
+
+
+def _affine(options: AffineOptions, batch: Batch) -> Tensor:
+    height, width = batch.rows.shape[1:3]
+    turn, zoom, right, down = batch.draws.signed(0, 4).double().reshape(-1, 4, 1, 1).unbind(1)
+    angle, shrink = turn * math.radians(options.degrees), torch.ones_like(zoom) / (1 + zoom * options.scale)
+    cos, sin = (angle.cos() * shrink).float(), (angle.sin() * shrink).float()
+    x, y = pixel_grid(batch.rows)
+    x = x - (width - 1) / 2 - (right * (options.shift * width)).float()
+    y = y - (height - 1) / 2 - (down * (options.shift * height)).float()
+    from_x, from_y = cos * x + sin * y + (width - 1) / 2, cos * y - sin * x + (height - 1) / 2
+    return sample(batch.rows, from_x, from_y, options.padding)
+
+
+def _elastic(options: ElasticOptions, batch: Batch) -> Tensor:
+    height, width = batch.rows.shape[1:3]
+    knots = batch.draws.signed(0, options.grid**2 * 2).reshape(-1, options.grid, options.grid, 2)
+    dx, dy = smooth_field(knots, height, width).unbind(-1)
+    x, y = pixel_grid(batch.rows)
+    from_x, from_y = x + dx * (options.alpha * width), y + dy * (options.alpha * height)
+    return sample(batch.rows, from_x, from_y, options.padding)
+
+
+def _crop_flip(options: CropFlipOptions, batch: Batch) -> Tensor:
+    height, width = batch.rows.shape[1:3]
+    across, down = round(options.pad * width), round(options.pad * height)
+    chance = batch.draws.uniform(0, 3).double()
+    dx = (chance[:, 0] * (2 * across + 1)).long() - across
+    dy = (chance[:, 1] * (2 * down + 1)).long() - down
+    return shifted(batch.rows, dx, dy, chance[:, 2] < options.flip, options.padding)
+
+
+def _gaussian_noise(options: GaussianNoiseOptions, batch: Batch) -> Tensor:
+    scale = options.sigma * (255.0 if batch.rows.dtype == torch.uint8 else options.feature_scale)
+    noise = batch.draws.normal(0, batch.rows[0].numel()).reshape(batch.rows.shape)
+    return batch.rows + noise * scale
+
+
+def _smooth_noise(options: SmoothNoiseOptions, batch: Batch) -> Tensor:
+    height, width, channels = batch.rows.shape[1:]
+    knots = batch.draws.uniform(1, options.grid**2 * channels)
+    knots = knots.reshape(-1, options.grid, options.grid, channels)
+    noise = smooth_field(knots * 255, height, width).clamp(0, 255)
+    amount = batch.amounts(options)
+    return batch.rows * (1 - amount) + noise * amount
+
+
+def _mixup(options: MixOptions, batch: Batch) -> Tensor:
+    amount = batch.amounts(options)
+    return batch.rows * (1 - amount) + batch.partners * amount
+
+
+def _cutmix(options: MixOptions, batch: Batch) -> Tensor:
+    """A rectangle of the image's own proportions; its area is the partner's share."""
+    side = batch.amounts(options)[..., 0].sqrt()
+    _, right, down = batch.draws.uniform(0, 3).reshape(-1, 3, 1, 1).unbind(1)
+    x, y = pixel_grid(batch.rows)
+    inside = _within(x, right, side) & _within(y, down, side)
+    return torch.where(inside[..., None], batch.partners, batch.rows)
+
+
+def _within(place: Tensor, start: Tensor, side: Tensor) -> Tensor:
+    """Whether pixels along one axis lie in a random span of round(side * size) pixels."""
+    size = place.numel()
+    span = (side * size).round()
+    first = (start * (size - span + 1)).floor()
+    return (place >= first) & (place < first + span)
+
+
+VIEWS: Mapping[str, View[Any]] = {
+    "identity": View(Options, _identity, images_only=False),
+    "affine": View(AffineOptions, _affine),
+    "elastic": View(ElasticOptions, _elastic),
+    "crop_flip": View(CropFlipOptions, _crop_flip),
+    "gaussian_noise": View(GaussianNoiseOptions, _gaussian_noise, images_only=False),
+    "smooth_noise": View(SmoothNoiseOptions, _smooth_noise),
+    "mixup": View(MixOptions, _mixup, images_only=False, keeps_label=False),
+    "cutmix": View(MixOptions, _cutmix, keeps_label=False),
+}
+"""All views by name."""
+
+
+def _view(name: str) -> View[Any]:
+    if name not in VIEWS:
+        raise UserError(f"unknown view {name!r}; {nearest(name, VIEWS)}")
+    return VIEWS[name]

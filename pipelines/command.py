@@ -1,0 +1,46 @@
+"""The command line that all stages share: CONFIG, key=value words, one line for what a user can mend."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+from hydra_ray.config import Config, load_config
+from hydra_ray.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """A parser with CONFIG and key=value words."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("config", metavar="CONFIG", help="a recipe, e.g. configs/digits.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. ensemble.num_members=20")
+    return parser
+
+
+def guarded(arguments: argparse.Namespace, call: Callable[[Config], None]) -> int:
+    """Exit code of `call` on the configuration that the arguments name; what a user can mend becomes one line."""
+    try:
+        call(load_config(arguments.config, arguments.overrides))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def stage_command(name: str, description: str | None) -> int:
+    """The main of one stage."""
+
+    def call(config: Config) -> None:
+        from hydra_ray.cluster.chain import run_stages
+        from hydra_ray.stages import Run
+
+        run_stages(Run(config), [name])
+
+    return guarded(parser_of(description).parse_args(), call)

@@ -1,0 +1,221 @@
+"""The losses against literal versions written from the definitions, with loops and plain Python numbers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import digamma, gammaln
+
+from hydra_ray import losses
+
+quick = settings(deadline=None, max_examples=30)
+EXACT = {"rel": 1e-10, "abs": 1e-10}
+
+
+@st.composite
+def batches(draw):
+    """Student logits [B, M, C], teacher logits [B, M, C] and a temperature."""
+    shape = (draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(2, 5)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    scale = draw(st.sampled_from([0.0, 0.1, 1.0, 5.0]))
+    student, teacher = (torch.from_numpy(scale * rng.normal(size=shape)) for _ in range(2))
+    return student, teacher, draw(st.floats(0.5, 8.0))
+
+
+def softmax(logits, temperature):
+    exps = [math.exp(z / temperature) for z in logits]
+    return [e / sum(exps) for e in exps]
+
+
+def kl(p, q):
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+@quick
+@given(batches())
+def test_hydra_loss_is_the_mean_kl_from_each_member_to_its_head_times_t_squared(batch):
+    student, teacher, t = batch
+    pairs = [
+        kl(softmax(member, t), softmax(head, t))
+        for heads, members in zip(student.tolist(), teacher.tolist(), strict=True)
+        for head, member in zip(heads, members, strict=True)
+    ]
+    expected = t * t * sum(pairs) / len(pairs)
+    assert losses.hydra_loss(student, teacher, t).item() == pytest.approx(expected, **EXACT)
+
+
+@quick
+@given(batches())
+def test_mean_loss_is_the_kl_from_the_mean_of_probabilities(batch):
+    student, teacher, t = batch
+    student = student[:, 0]
+    rows = []
+    for output, members in zip(student.tolist(), teacher.tolist(), strict=True):
+        softened = [softmax(member, t) for member in members]
+        mean = [sum(column) / len(softened) for column in zip(*softened, strict=True)]
+        rows.append(kl(mean, softmax(output, t)))
+    expected = t * t * sum(rows) / len(rows)
+    assert losses.mean_loss(student, teacher, t).item() == pytest.approx(expected, **EXACT)
+
+
+@quick
+@given(batches(), st.sampled_from([0.0, 1e-4, 1e-3, 0.3]))
+def test_dirichlet_nll_is_minus_the_mean_log_density(batch, smoothing):
+    student, teacher, t = batch
+    student = student[:, 0]
+    rows = []
+    for output, members in zip(student.tolist(), teacher.tolist(), strict=True):
+        alpha = [math.exp(z / t) for z in output]
+        densities = []
+        for member in members:
+            pi = [(1 - smoothing) * (p - 1 / len(output)) + 1 / len(output) for p in softmax(member, t)]
+            densities.append(
+                math.lgamma(sum(alpha))
+                - sum(math.lgamma(a) for a in alpha)
+                + sum((a - 1) * math.log(p) for a, p in zip(alpha, pi, strict=True))
+            )
+        rows.append(-sum(densities) / len(densities))
+    expected = t * t * sum(rows) / len(rows)
+    actual = losses.dirichlet_nll(student, teacher, t, smoothing).item()
+    assert actual == pytest.approx(expected, **EXACT)
+
+
+def literal_proxy(output, members, t, max_precision):
+    """One row of the proxy loss, and the KL between the two Dirichlets without its constant."""
+    softened = [softmax(member, t) for member in members]
+    mean = [sum(column) / len(softened) for column in zip(*softened, strict=True)]
+    reverse = sum(kl(mean, p) for p in softened) / len(softened)
+    num_classes = len(output)
+    precision = max_precision
+    if reverse > 1e-15:
+        precision = min(max_precision, (num_classes - 1) / (2 * reverse))
+    alpha = np.array([math.exp(z / t) + 1 for z in output])
+    expected_logs = digamma(alpha) - digamma(alpha.sum())
+    fit = -float(np.dot(mean, expected_logs))
+    log_beta = gammaln(alpha).sum() - gammaln(alpha.sum())
+    entropy = log_beta + (alpha.sum() - num_classes) * digamma(alpha.sum())
+    entropy -= float(np.dot(alpha - 1, digamma(alpha)))
+    return fit - entropy / (precision + num_classes), precision * fit - entropy
+
+
+@quick
+@given(batches(), st.sampled_from([5.0, 1e4]))
+def test_proxy_dirichlet_rkl_follows_its_definition(batch, max_precision):
+    student, teacher, t = batch
+    student = student[:, 0]
+    rows = [
+        literal_proxy(output, members, t, max_precision)[0]
+        for output, members in zip(student.tolist(), teacher.tolist(), strict=True)
+    ]
+    expected = t * t * sum(rows) / len(rows)
+    actual = losses.proxy_dirichlet_rkl(student, teacher, t, max_precision).item()
+    assert actual == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_dirichlet_nll_is_least_near_the_concentration_the_members_came_from():
+    alpha = torch.tensor([4.0, 2.0, 1.0], dtype=torch.float64)
+    torch.manual_seed(0)
+    members = torch.distributions.Dirichlet(alpha).sample(torch.Size([2000])).log().unsqueeze(0)
+    at_truth = losses.dirichlet_nll(alpha.log().unsqueeze(0), members, 1.0, 0.0)
+    for factor in (0.5, 2.0):
+        assert losses.dirichlet_nll((factor * alpha).log().unsqueeze(0), members, 1.0, 0.0) > at_truth
+
+
+def test_student_equal_to_teacher_costs_nothing_and_gets_no_gradient():
+    torch.manual_seed(0)
+    teacher = torch.randn(3, 4, 5, dtype=torch.float64)
+    student = teacher.clone().requires_grad_()
+    loss = losses.hydra_loss(student, teacher, 2.0)
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-15)
+    assert student.grad is not None
+    assert student.grad.abs().max() < 1e-15
+
+
+def test_heads_are_paired_with_their_own_members():
+    torch.manual_seed(0)
+    teacher = torch.randn(3, 4, 5)
+    assert losses.hydra_loss(teacher.flip(1), teacher, 1.0) > 0.1
+
+
+def test_one_head_makes_hydra_plain_distillation():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(3, 1, 5), torch.randn(3, 1, 5)
+    torch.testing.assert_close(
+        losses.hydra_loss(student, teacher, 3.0), losses.mean_loss(student[:, 0], teacher, 3.0)
+    )
+
+
+def test_mean_loss_uses_the_mean_of_probabilities_not_of_logits():
+    teacher = torch.tensor([[[6.0, 0.0, 0.0], [0.0, 2.0, 0.0]]], dtype=torch.float64)
+    mean_probs = teacher.softmax(-1).mean(1)
+    assert losses.mean_loss(mean_probs.log(), teacher, 1.0).item() == pytest.approx(0, abs=1e-14)
+    assert losses.mean_loss(teacher.mean(1), teacher, 1.0) > 0.01
+
+
+def test_t_squared_keeps_the_gradient_at_high_temperature():
+    torch.manual_seed(0)
+    teacher = torch.randn(2, 3, 4, dtype=torch.float64)
+    norms = []
+    for t in (50.0, 100.0):
+        student = torch.zeros(2, 3, 4, dtype=torch.float64, requires_grad=True)
+        losses.hydra_loss(student, teacher, t).backward()
+        assert student.grad is not None
+        norms.append(student.grad.norm().item())
+    assert norms[0] == pytest.approx(norms[1], rel=0.02)
+
+
+def all_losses(student_BMC, teacher_BMC, temperature):
+    return [
+        losses.hydra_loss(student_BMC, teacher_BMC, temperature),
+        losses.mean_loss(student_BMC[:, 0], teacher_BMC, temperature),
+        losses.dirichlet_nll(student_BMC[:, 0], teacher_BMC, temperature),
+        losses.proxy_dirichlet_rkl(student_BMC[:, 0], teacher_BMC, temperature),
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_extreme_logits_give_finite_losses_and_gradients(dtype, temperature):
+    extreme = torch.tensor([[[1e3, -1e3, 0.0], [-1e3, 1e3, 0.0]], [[-1e3, -1e3, -1e3], [1e3, 1e3, 1e3]]])
+    for teacher in (extreme.flip(-1), extreme, torch.zeros_like(extreme)):
+        student = extreme.to(dtype).requires_grad_()
+        for loss in all_losses(student, teacher.to(dtype), temperature):
+            (gradient,) = torch.autograd.grad(loss, student)
+            assert loss.isfinite()
+            assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_worked_on_in_float32(dtype):
+    torch.manual_seed(0)
+    student, teacher = torch.randn(4, 3, 5).to(dtype), torch.randn(4, 3, 5).to(dtype)
+    for half, full in zip(
+        all_losses(student, teacher, 2.0), all_losses(student.double(), teacher.double(), 2.0), strict=True
+    ):
+        assert half.dtype in (torch.float32, torch.float64)
+        assert half.item() == pytest.approx(full.item(), rel=1e-5)
+
+
+def test_gradients_agree_with_finite_differences():
+    torch.manual_seed(0)
+    student = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(2, 3, 4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda s: tuple(all_losses(s, teacher, 2.0)), [student])
+
+
+def test_wrong_arguments_are_refused_with_the_shapes():
+    student, teacher = torch.zeros(2, 3, 4), torch.zeros(2, 5, 4)
+    with pytest.raises(ValueError, match=r"\[2, 3, 4\].*\[2, 5, 4\]"):
+        losses.hydra_loss(student, teacher, 1.0)
+    with pytest.raises(ValueError, match=r"\[2, 3, 4\].*\[2, 5, 4\]"):
+        losses.mean_loss(student, teacher, 1.0)
+    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+        losses.mean_loss(student[:, 0], teacher, 0)
+    with pytest.raises(ValueError, match="smoothing"):
+        losses.dirichlet_nll(student[:, 0], teacher, 1.0, 1.0)
+    with pytest.raises(ValueError, match="max_precision"):
+        losses.proxy_dirichlet_rkl(student[:, 0], teacher, 1.0, 0)
