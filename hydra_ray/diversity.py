@@ -54,8 +54,8 @@ def correlation(predicted_NM: Tensor, labels_N: Tensor) -> float | None:
 def disagreement(predicted_NM: Tensor, labels_N: Tensor) -> float | None:
     """Binary disagreement, mean over pairs of (n01 + n10) / N, in [0, 1]; higher = more diverse.
 
-    None for M = 1. Counts rows that exactly one of two members gets right; two different wrong classes agree here, other than
-    in `uncertainty.disagreement`.
+    Counts rows that exactly one of two members gets right; two different wrong classes agree here, other than
+    in `uncertainty.disagreement`. None for M = 1.
     """
     _, _, n10, n01 = _pair_counts(_right(predicted_NM, labels_N))
     return _mean((n01 + n10) / len(labels_N))

@@ -19,6 +19,7 @@ scikit-learn is exact.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -148,8 +149,8 @@ def fit_temperature(logits_NC: Tensor, labels_N: Tensor) -> float:
     """
     _check_rows(logits_NC, labels_N)
     logits_NC, labels_N = logits_NC.detach().double(), labels_N.long()
-    low, high = np.log(TEMPERATURE_RANGE)
-    log_temperature = torch.zeros((), dtype=torch.float64, device=logits_NC.device, requires_grad=True)
+    low, high = (math.log(bound) for bound in TEMPERATURE_RANGE)
+    log_temperature = _coarse_log_temperature(logits_NC, labels_N).requires_grad_()
     optimiser = torch.optim.LBFGS(
         [log_temperature],
         max_iter=100,
@@ -160,7 +161,8 @@ def fit_temperature(logits_NC: Tensor, labels_N: Tensor) -> float:
 
     def closure() -> float:
         optimiser.zero_grad()
-        loss = F.cross_entropy(logits_NC / log_temperature.clamp(low, high).exp(), labels_N)
+        # A margin, as there is no gradient on the border; never far out, as the quotient would overflow.
+        loss = F.cross_entropy(logits_NC / log_temperature.clamp(low - 1, high + 1).exp(), labels_N)
         loss.backward()
         return loss.item()
 
@@ -290,6 +292,18 @@ def _check_rows(log_probs_NC: Tensor, labels_N: Tensor) -> None:
             f"needs log-probabilities [N, C] and labels [N] of at least one row, got shapes "
             f"{list(log_probs_NC.shape)} and {list(labels_N.shape)}"
         )
+
+
+def _coarse_log_temperature(logits_NC: Tensor, labels_N: Tensor) -> Tensor:
+    """Best of a few temperatures.
+
+    Started at T = 1, LBFGS can jump over the optimum to where the NLL is flat in ln T and stay there. From
+    here it cannot: the NLL has one minimum in T, so whatever lies beyond a neighbour is worse than this start.
+    """
+    low, high = (math.log(bound) for bound in TEMPERATURE_RANGE)
+    grid = torch.linspace(low, high, 25, dtype=torch.float64, device=logits_NC.device)
+    losses = torch.stack([F.cross_entropy(logits_NC / t.exp(), labels_N) for t in grid])
+    return grid[losses.argmin()].clone()
 
 
 def _errors(log_probs_NC: Tensor, labels_N: Tensor) -> Tensor:

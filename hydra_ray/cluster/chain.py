@@ -94,15 +94,24 @@ def _require_inputs(run: Run, name: str) -> None:
 
 
 def _call(run: Run, name: str, stage: Stage, tracker: Tracker) -> None:
-    from hydra_ray.cluster import ensemble, evaluate, predict, search, students
-
+    """Run one stage; its module, and with it the parts of Ray it needs, is imported here."""
     if name == "train_ensemble":
-        ensemble.train_ensemble(run, stage)
+        from hydra_ray.cluster.ensemble import train_ensemble
+
+        train_ensemble(run, stage)
     elif name == "predict":
-        predict.predict(run, stage)
+        from hydra_ray.cluster.predict import predict
+
+        predict(run, stage)
     elif name == "tune":
-        search.search(run, stage, tracker)
+        from hydra_ray.cluster.search import search
+
+        search(run, stage, tracker)
     elif name == "distill":
-        students.distill(run, stage)
+        from hydra_ray.cluster.students import distill
+
+        distill(run, stage)
     else:
-        evaluate.evaluate(run, stage, tracker)
+        from hydra_ray.cluster.evaluate import evaluate
+
+        evaluate(run, stage, tracker)

@@ -34,6 +34,7 @@ from hydra_ray.runs import Artifact
 from hydra_ray.stages import Run, Shards
 from hydra_ray.storage import Folder
 from hydra_ray.tracking import Stage
+from hydra_ray.training import to_device
 from hydra_ray.transfer import apply_view
 from hydra_ray.uncertainty import disagreement, uncertainty
 
@@ -166,7 +167,7 @@ class _AskMembers:
             self.ensembles[first] = Ensemble(self.members[first:])
         ensemble = self.ensembles[first]
         parts = (inputs[i : i + self.batch_size] for i in range(0, len(inputs), self.batch_size))
-        answers = [ensemble(torch.from_numpy(part.copy()).to(self.device)) for part in parts]
+        answers = [ensemble(to_device(part, self.device)) for part in parts]
         return torch.cat(answers).float().cpu().numpy().astype(self.dtype)
 
 
@@ -225,7 +226,7 @@ def view_diversity(folder: Folder) -> dict[str, dict[str, float]]:
     sums: dict[str, list[float]] = {}
     for name in shard_names(folder):
         shard = read_shard(folder, name)
-        logits_NMC = torch.from_numpy(shard.logits_NMC).float()
+        logits_NMC = to_device(shard.logits_NMC, torch.device("cpu")).float()
         found = [len(shard), float(uncertainty(logits_NMC).knowledge.sum()), float(disagreement(logits_NMC).sum())]
         view = str(int(shard.view[0]))
         sums[view] = [a + b for a, b in zip(sums.get(view, [0, 0, 0]), found, strict=True)]

@@ -33,9 +33,12 @@ class _Mailbox:
 
 
 @contextmanager
-def relay(handle: Callable[[Event], None]) -> Iterator[ActorHandle]:
-    """A mailbox whose events are given to `handle` in the driver until the `with` block ends."""
-    mailbox = ray.remote(num_cpus=0)(_Mailbox).remote()
+def relay(handle: Callable[[Event], None], name: str | None = None) -> Iterator[ActorHandle]:
+    """A mailbox whose events are given to `handle` in the driver until the `with` block ends.
+
+    With a `name`, the session's other processes find it by `ray.get_actor(name)`.
+    """
+    mailbox = ray.remote(num_cpus=0)(_Mailbox).options(name=name).remote()
     stop = threading.Event()
 
     def empty() -> None:

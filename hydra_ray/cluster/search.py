@@ -27,6 +27,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from ray.tune.search import BasicVariantGenerator, Searcher, SearchAlgorithm
 from ray.tune.search.optuna import OptunaSearch
 
+from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.session import available
 from hydra_ray.cluster.students import Source, source_of, student_spec
 from hydra_ray.config import Config, TuneConfig, with_overlay
@@ -39,6 +40,7 @@ from hydra_ray.tracking import Stage, Tracker, WandbSink
 from hydra_ray.training import Ranks
 
 TRIALS = "trials"
+_MAILBOX = "hydra-ray-trials"
 _DRIVER_CPUS = 0.1  # of a trial that only waits for its own workers
 _WORKER_SHARE = 0.9  # of a worker's CPUs, which leaves room for that
 
@@ -67,9 +69,10 @@ def search(run: Run, stage: Stage, tracker: Tracker) -> None:
     config, artifact = run.config, run.search()
     source = source_of(run)
     job = _Job(config, source, source.normalise(), load(source.validation), _rows_that_fit(source))
-    callback = _Record(stage, tracker, config.tune)
-    results = _tuner(config, job, artifact.attempt, callback).fit()
-    callback.close()
+    record = _Record(stage, tracker, config.tune)
+    with relay(record.handle, name=_MAILBOX):
+        results = _tuner(config, job, artifact.attempt).fit()
+    record.close()
     table = trials_table(results, config.tune)
     best = best_trial(table, config.tune)
     (artifact.attempt / TRIALS).remove()
@@ -88,13 +91,21 @@ def _rows_that_fit(source: Source) -> Predictions | None:
     return load(source.transfer) if on_disk < store / 4 else None
 
 
-def _tuner(config: Config, job: _Job, attempt: Folder, callback: tune.Callback) -> tune.Tuner:
+def _tuner(config: Config, job: _Job, attempt: Folder) -> tune.Tuner:
+    """The search that was killed, or a new one."""
     trainable = _trainable(config, job)
     place = f"{attempt.path}/{TRIALS}"
     if tune.Tuner.can_restore(place, storage_filesystem=attempt.fs):
-        return tune.Tuner.restore(
-            place, trainable, storage_filesystem=attempt.fs, resume_unfinished=True, restart_errored=True
-        )
+        try:
+            return tune.Tuner.restore(
+                place, trainable, storage_filesystem=attempt.fs, resume_unfinished=True, restart_errored=True
+            )
+        except Exception:  # killed while Tune wrote its own state, which is then half a pickle: begin again
+            (attempt / TRIALS).remove()
+    return _new_tuner(config, trainable, attempt)
+
+
+def _new_tuner(config: Config, trainable: Any, attempt: Folder) -> tune.Tuner:
     settings = config.tune
     return tune.Tuner(
         trainable,
@@ -112,7 +123,7 @@ def _tuner(config: Config, job: _Job, attempt: Folder, callback: tune.Callback) 
             name=TRIALS,
             storage_path=attempt.path,
             storage_filesystem=attempt.fs,
-            callbacks=[callback],
+            callbacks=[_Forward()],
             verbose=0,
         ),
     )
@@ -252,41 +263,61 @@ def _words(parameters: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in parameters.items())
 
 
-class _Record(tune.Callback):
-    """Trials' figures to events.jsonl, the terminal and W&B; runs in the driver."""
+class _Forward(tune.Callback):
+    """Sends what happens to trials to the relay.
+
+    Tune pickles its callbacks, to have them when a search is restored; so this one knows no more than an actor's name.
+    """
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        figures = {key: result[key] for key in result if key.startswith("validation_") or key in ("epoch", "loss", "phase")}
+        _send({"event": "trial_epoch", "trial": trial.trial_id, "parameters": trial.config, **figures})
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        figures = {key: value for key, value in (trial.last_result or {}).items() if key.startswith("validation_")}
+        _send({"event": "trial", "trial": trial.trial_id, "parameters": trial.config, **figures})
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        _send({"event": "trial_failed", "trial": trial.trial_id, "parameters": trial.config})
+
+
+def _send(event: Event) -> None:
+    ray.get_actor(_MAILBOX).put.remote(event)
+
+
+class _Record:
+    """Trials' figures to events.jsonl, the terminal and W&B."""
 
     def __init__(self, stage: Stage, tracker: Tracker, settings: TuneConfig) -> None:
         self._stage, self._tracker, self._settings = stage, tracker, settings
         self._sinks: dict[str, WandbSink | None] = {}
         self._finished = 0
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        figures = {key: value for key, value in result.items() if key.startswith("validation_") or key in ("epoch", "loss", "phase")}
-        self._stage.event("trial_epoch", trial=trial.trial_id, **figures)
-        if trial.trial_id not in self._sinks:
-            self._sinks[trial.trial_id] = self._tracker.trial_sink(trial.trial_id, trial.config)
-        sink = self._sinks[trial.trial_id]
-        if sink is not None:
-            sink.log({key: value for key, value in figures.items() if isinstance(value, (int, float))})
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+    def handle(self, event: Event) -> None:
+        """One event of the relay."""
+        facts = {key: value for key, value in event.items() if key != "event"}
+        self._stage.event(event["event"], **facts)
+        if event["event"] == "trial_epoch":
+            self._log(facts)
+            return
         self._finished += 1
-        value = (trial.last_result or {}).get(self._settings.objective, float("nan"))
-        parameters = {key: trial.config[key] for key in self._settings.space}
-        self._stage.event("trial", trial=trial.trial_id, parameters=parameters, objective=value)
-        self._stage.say(f"[{self._finished}/{self._settings.num_trials}] {_words(parameters)}: {self._settings.objective} {value:.4f}")
-        self._close(trial.trial_id)
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        self._finished += 1
-        self._stage.event("trial_failed", trial=trial.trial_id)
-        self._stage.say(f"[{self._finished}/{self._settings.num_trials}] trial {trial.trial_id} failed")
-        self._close(trial.trial_id)
+        value = event.get(self._settings.objective)
+        outcome = "failed" if value is None else f"{self._settings.objective} {value:.4f}"
+        self._stage.say(f"[{self._finished}/{self._settings.num_trials}] {_words(event['parameters'])}: {outcome}")
+        self._close(event["trial"])
 
     def close(self) -> None:
         """End whatever W&B runs are open."""
         for trial in list(self._sinks):
             self._close(trial)
+
+    def _log(self, facts: dict[str, Any]) -> None:
+        trial = facts["trial"]
+        if trial not in self._sinks:
+            self._sinks[trial] = self._tracker.trial_sink(trial, facts["parameters"])
+        sink = self._sinks[trial]
+        if sink is not None:
+            sink.log({key: value for key, value in facts.items() if isinstance(value, (int, float))})
 
     def _close(self, trial: str) -> None:
         sink = self._sinks.pop(trial, None)

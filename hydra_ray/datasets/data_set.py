@@ -108,7 +108,7 @@ def _known_splits(train: Source, own_test: Source | None, shares: Shares) -> dic
     splits: dict[str, Split] = {part: Split(part, train, shares, part) for part in parts}
     for part in parts:
         if splits[part].num_rows == 0:
-            raise UserError(_empty(part, shares, train.name))
+            raise UserError(_empty(part, shares))
     if own_test:
         _check_same_inputs(own_test, train, f"data.source={own_test.name}: test")
         splits["test"] = Split("test", own_test)
@@ -119,21 +119,21 @@ def _check_shares(shares: Shares) -> None:
     for key, share in (("validation_share", shares.validation), ("test_share", shares.test)):
         if not 0 <= share < 1:
             raise UserError(f"data.{key}={share}: must be at least 0 and below 1")
+    if shares.validation + shares.test >= 1:
+        raise UserError(_empty("train", shares))
     if shares.max_train_rows is not None and shares.max_train_rows < 1:
         raise UserError(
             f"data.max_train_rows={shares.max_train_rows}: must be at least 1, or none to keep all"
         )
 
 
-def _empty(part: Part, shares: Shares, name: str) -> str:
+def _empty(part: Part, shares: Shares) -> str:
     if part == "train":
         both = f"data.validation_share={shares.validation} and data.test_share={shares.test}"
-        return f"{both} leave no training row of the {shares.num_rows} of {name}; lower them"
+        return f"{both} leave no training row of {shares.num_rows} rows; lower them"
     share = shares.validation if part == "validation" else shares.test
     least = 1 / shares.num_rows
-    return (
-        f"data.{part}_share={share} leaves no row of the {shares.num_rows} of {name}; use {least:.2g} or more"
-    )
+    return f"data.{part}_share={share} leaves none of {shares.num_rows} rows; use {least:.2g} or more"
 
 
 def _unknown_split(name: str, place: str, train: Source, root: str, download: bool) -> Split:
@@ -157,9 +157,8 @@ def _checked_classes(splits: Mapping[str, Split]) -> tuple[str, ...]:
     labels = {name: _labels(splits[name]) for name in ("train", "validation", "test")}
     source, distinct = splits["train"].source, np.unique(labels["train"])
     if len(distinct) < 2:
-        raise UserError(
-            f"data.source={source.name}: training rows are of class {distinct[0]} only; use 2 or more"
-        )
+        found = f"training rows are of class {distinct[0]} only"
+        raise UserError(f"data.source={source.name}: {found}; add classes, or raise data.max_train_rows")
     largest = max(int(each.max()) for each in labels.values())
     if source.class_names is None:
         _check_class_numbers(largest, np.concatenate([*labels.values()]), source.name)

@@ -8,6 +8,7 @@ for, and holds no more than a few hundred encoded rows beside them. Which column
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -89,8 +90,18 @@ class ParquetSource:
         )
 
     def fingerprint(self) -> dict[str, Any]:
-        """Name, size, rows and a digest of schema and row groups; neither folder nor modification time."""
-        return {"name": self.name, "bytes": self.num_bytes, "num_rows": self.num_rows, "digest": self.digest}
+        """Name, size, rows, a digest of schema and row groups, and a checksum of the labels.
+
+        Neither folder nor modification time, so that a copy is the same data.
+        """
+        labels = self.read_labels()
+        return {
+            "name": self.name,
+            "bytes": self.num_bytes,
+            "num_rows": self.num_rows,
+            "digest": self.digest,
+            "labels": None if labels is None else zlib.crc32(labels.tobytes()),
+        }
 
     def _fill(self, rows: Rows, where: slice, batch: pa.RecordBatch) -> None:
         row_id = rows.row_id[where]

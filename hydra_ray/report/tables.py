@@ -91,7 +91,7 @@ def comparison_table(metrics: Mapping[str, Any]) -> TextTable:
     }
     shown = [key for key in quality if any(key in of for of in metrics.get("test", {}).values())]
     sets = unknown_sets(metrics)
-    columns = [quality[key][0] for key in shown] + [f"AUROC {name} MI / entropy" for name in sets]
+    columns = [quality[key][0] for key in shown] + [f"AUROC {name}\nMI / entropy" for name in sets]
     rows = []
     for name in predictors(metrics):
         cells = [quality[key][1](figure(metrics, "test", name, key)) for key in shown]
@@ -177,17 +177,16 @@ def trials_table(ranked: Sequence[Mapping[str, Any]], objective: str) -> TextTab
 
 def to_markdown(table: TextTable) -> str:
     """A pipe table, names at the left and figures at the right; the title is left to the caller."""
-    rule = ["---", *["---:"] * (len(table.columns) - 1)]
-    return "\n".join(f"| {' | '.join(map(markdown_text, row))} |" for row in (table.columns, *table.rows)).replace(
-        "\n", f"\n| {' | '.join(rule)} |\n", 1
-    )
+    rule = ("---", *["---:"] * (len(table.columns) - 1))
+    heading, *rows = [[markdown_text(cell) for cell in row] for row in (table.columns, *table.rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heading, rule, *rows))
 
 
 def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it is, in a table cell too."""
-    for special in "\\`*_[]<|":
-        text = text.replace(special, f"&lt;" if special == "<" else f"\\{special}")
-    return text
+    """Text on one line that Markdown shows as it is, in a table cell too."""
+    for special in "\\`*_[]|":
+        text = text.replace(special, f"\\{special}")
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").split())
 
 
 def _both_aurocs(metrics: Mapping[str, Any], unknown: str, name: str) -> str:

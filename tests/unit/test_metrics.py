@@ -1,6 +1,7 @@
 """Metrics against literal versions written from the definitions, with loops and plain Python numbers."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ EXACT = {"rel": 1e-10, "abs": 1e-10}
 
 @st.composite
 def predictions(draw, min_rows=1):
-    """Log-probabilities [N, C] and labels [N]; few distinct rows make ties in confidence, with right and wrong."""
+    """Log-probabilities [N, C] and labels [N]; few distinct rows make ties in confidence."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     num_rows, num_classes = draw(st.integers(min_rows, 40)), draw(st.integers(2, 5))
     distinct = rng.normal(size=(draw(st.integers(1, num_rows)), num_classes)) * draw(
@@ -124,7 +125,7 @@ def area_under_remaining_error(errors_most_confident_first):
     """Trapezoids under the error over ALL rows while the least confident go, one by one, to an oracle."""
     n = len(errors_most_confident_first)
     curve = [sum(errors_most_confident_first[: n - k]) / n for k in range(n + 1)]
-    return sum((a + b) / 2 / n for a, b in zip(curve[:-1], curve[1:], strict=True))
+    return sum((a + b) / 2 / n for a, b in pairwise(curve))
 
 
 @quick
@@ -233,18 +234,21 @@ def test_temperature_is_found_again():
 
 
 @quick
-@given(predictions(min_rows=3))
-def test_no_temperature_of_a_grid_beats_the_fitted_one(batch):
+@given(predictions(min_rows=3), st.sampled_from([0.01, 1.0, 30.0, 300.0]))
+def test_no_temperature_of_a_grid_beats_the_fitted_one(batch, scale):
+    batch = (scale * batch[0], batch[1])
     fitted = metrics.calibrated_nll(*batch, metrics.fit_temperature(*batch))
     grid = [metrics.calibrated_nll(*batch, t) for t in np.geomspace(0.01, 100, 200)]
-    assert fitted <= min(grid) + 1e-7
+    assert fitted <= min(grid) * (1 + 1e-7) + 1e-7
 
 
 def test_temperature_stays_in_its_range_and_works_without_gradients():
     log_probs_NC = torch.tensor([[0.9, 0.1], [0.8, 0.2]]).log()
     with torch.no_grad():
-        assert metrics.fit_temperature(log_probs_NC, torch.tensor([0, 0])) == pytest.approx(0.01, abs=0.02)
-        assert metrics.fit_temperature(log_probs_NC, torch.tensor([1, 1])) == pytest.approx(100)
+        cold = metrics.fit_temperature(log_probs_NC, torch.tensor([0, 0]))
+        hot = metrics.fit_temperature(log_probs_NC, torch.tensor([1, 1]))
+    assert 0.01 <= cold < 0.1
+    assert hot == pytest.approx(100)
 
 
 FIGURES = {
@@ -307,9 +311,8 @@ def test_detection_figures_are_named_after_measure_and_score():
 
 
 def test_extreme_log_probs_give_finite_figures():
-    logits_NMC = torch.tensor(
-        [[[1e3, -1e3], [-1e3, 1e3]], [[1e3, -1e3], [1e3, -1e3]], [[0.0, 0.0], [0.0, 0.0]]]
-    )
+    sure, opposite, unsure = [1e3, -1e3], [-1e3, 1e3], [0.0, 0.0]
+    logits_NMC = torch.tensor([[sure, opposite], [sure, sure], [unsure, unsure]])
     labels_N = torch.tensor([0, 1, 0])
     figures = metrics.classification_figures(logits_NMC, labels_N)
     assert all(value is not None and math.isfinite(value) for value in figures.values())

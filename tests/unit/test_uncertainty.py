@@ -1,4 +1,4 @@
-"""Measures of uncertainty against literal versions written from the definitions, one row and one pair at a time."""
+"""Measures of uncertainty against literal versions: one row, one member, one pair at a time."""
 
 import math
 from collections import Counter
@@ -177,7 +177,7 @@ def test_one_member_has_no_disagreement():
 def test_knowledge_keeps_its_digits_where_members_nearly_agree():
     gap = 1e-6
     logits_NMC = torch.tensor([[[gap, 0.0], [0.0, 0.0]]], dtype=torch.float64)
-    # Second order: MI = (dp)^2 / (8 p (1 - p)) with dp = gap / 4 and p = 1/2; EPKL (symmetric) = (dp)^2 / 2 p (1 - p).
+    # To second order, with p = 1/2 and dp = gap / 4: MI = dp^2 / (8 p (1 - p)), EPKL = dp^2 / (2 p (1 - p)).
     shift = gap / 4
     assert u.uncertainty(logits_NMC).knowledge.item() == pytest.approx(shift**2 / 2, rel=1e-3)
     assert u.expected_pairwise_kl(logits_NMC).item() == pytest.approx(2 * shift**2, rel=1e-5)

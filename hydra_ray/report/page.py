@@ -1,0 +1,130 @@
+"""The report as Markdown and as one HTML file that needs nothing beside it.
+
+Both tell the same in the same order: the answer, the comparison, what was kept, the pictures, the search, all figures, cost,
+time, how the run was configured. Layout and style are in `page.html.j2`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+import yaml
+from jinja2 import Environment, StrictUndefined
+
+from hydra_ray.report.evidence import Evidence, predictors
+from hydra_ray.report.gallery import PictureKind, pictures_of
+from hydra_ray.report.headline import headline
+from hydra_ray.report.style import colours
+from hydra_ray.report.tables import (
+    TextTable,
+    comparison_table,
+    cost_table,
+    fidelity_table,
+    markdown_text,
+    seconds_table,
+    test_figures_table,
+    to_markdown,
+    trials_table,
+    unknown_figures_tables,
+)
+from hydra_ray.report.training_pictures import ranked_trials
+
+TEMPLATE = "page.html.j2"
+
+WHAT_THEY_ARE = {
+    "member": "one network, mean over members",
+    "ensemble": "all members",
+    "hydra": "one network, a head for each member",
+    "kd": "one network taught the members' mean",
+    "end2": "one network that gives a Dirichlet distribution",
+    "proxy_end2": "one network that gives a Dirichlet distribution, by its proxy",
+}
+COMPARISON_NOTE = (
+    "NLL and mean MI in nats, on the test rows. MI, mutual information, is the knowledge uncertainty: how much the members or "
+    "heads disagree; one head has none. AUROC says how well a score tells unknown rows from test rows: 1 always, 0.5 by "
+    "chance. MACs are the multiply-adds of one row."
+)
+FIDELITY_NOTE = "Rank correlation is Spearman's, of the rows' MI; names after the comma are sets of rows."
+
+
+def write_markdown(evidence: Evidence) -> str:
+    """The report for people and forges that read Markdown; it shows the PNG files beside it."""
+    metrics = evidence.metrics
+    parts = [f"# {markdown_text(evidence.run_name)}", markdown_text(headline(metrics)), _subtitle(evidence)]
+    parts += [*_section(comparison_table(metrics)), COMPARISON_NOTE, *_section(fidelity_table(metrics)), FIDELITY_NOTE]
+    for kind in pictures_of(evidence):
+        parts += [f"## {kind.heading}", f"![{kind.heading}]({kind.file})", kind.reading]
+    for table in [*_search(evidence), *_all_figures(metrics), cost_table(metrics), seconds_table(metrics)]:
+        parts += _section(table)
+    parts += ["## Configuration", f"```yaml\n{_as_yaml(evidence.config)}\n```", *_section(_facts(evidence))]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_html(evidence: Evidence, pictures: Mapping[str, bytes]) -> str:
+    """The report as one self-contained HTML file.
+
+    Args:
+        evidence: what it is made of.
+        pictures: file name -> PNG, of `gallery.draw_pictures`; those that are missing are left out.
+    """
+    metrics = evidence.metrics
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    return template.render(
+        run_name=evidence.run_name,
+        headline=headline(metrics),
+        subtitle=_subtitle(evidence),
+        comparison=comparison_table(metrics),
+        comparison_note=COMPARISON_NOTE,
+        fidelity=fidelity_table(metrics),
+        fidelity_note=FIDELITY_NOTE,
+        pictures=[_inline(kind, pictures[kind.file]) for kind in pictures_of(evidence) if kind.file in pictures],
+        search=_search(evidence),
+        all_figures=_all_figures(metrics),
+        cost=cost_table(metrics),
+        seconds=seconds_table(metrics),
+        config=_as_yaml(evidence.config),
+        facts=_facts(evidence),
+        colours=colours(predictors(metrics)),
+        what_they_are=WHAT_THEY_ARE,
+    )
+
+
+def _section(table: TextTable) -> list[str]:
+    return [f"## {markdown_text(table.title)}", to_markdown(table)] if table.rows else []
+
+
+def _subtitle(evidence: Evidence) -> str:
+    members = evidence.metrics.get("num_members")
+    known = [evidence.metrics.get("task"), f"{members} members" if members else None, evidence.facts.get("date")]
+    return ", ".join(str(part) for part in known if part)
+
+
+def _search(evidence: Evidence) -> list[TextTable]:
+    ranked = ranked_trials(evidence)
+    return [trials_table(ranked, evidence.objective)] if ranked else []
+
+
+def _all_figures(metrics: Mapping[str, Any]) -> list[TextTable]:
+    return [table for table in (test_figures_table(metrics), *unknown_figures_tables(metrics)) if table.rows]
+
+
+def _facts(evidence: Evidence) -> TextTable:
+    return TextTable("Where and with what", ("", ""), tuple((name, value) for name, value in evidence.facts.items()))
+
+
+def _as_yaml(config: Mapping[str, Any]) -> str:
+    plain = json.loads(json.dumps(config, default=str))
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100).rstrip()
+
+
+def _inline(kind: PictureKind, png: bytes) -> dict[str, Any]:
+    """What the template needs of a picture; its size is known before it is decoded, so that the page does not jump."""
+    width, height = struct.unpack(">II", png[16:24])
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return {"kind": kind, "source": source, "width": width, "height": height}

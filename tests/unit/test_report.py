@@ -1,0 +1,483 @@
+"""The report on synthetic evidence: complete, self-contained, and equal to the metrics it was given."""
+
+from __future__ import annotations
+
+import html
+import io
+import json
+import re
+import warnings
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from scipy.stats import rankdata, spearmanr
+
+from hydra_ray.report import Evidence, RowScores, make_report, terminal_table
+from hydra_ray.report.evidence import figure, figures
+from hydra_ray.report.formats import count, decimal, duration, milliseconds, percent, rough_percent
+from hydra_ray.report.headline import headline
+from hydra_ray.report.prediction_pictures import accuracy_by_coverage, reliability
+from hydra_ray.report.style import DPI, WIDTH, colours
+from hydra_ray.report.tables import comparison_table, fidelity_table, to_markdown
+from hydra_ray.report.training_pictures import training_curves
+
+NUM_MEMBERS, NUM_CLASSES = 8, 10
+SPREADS = {"hydra": 0.8, "end2": 0.65, "proxy_end2": 0.9}
+PICTURES = {
+    "knowledge_uncertainty.png",
+    "fidelity.png",
+    "reliability.png",
+    "sparsification.png",
+    "training.png",
+    "trials.png",
+}
+
+
+# Synthetic evidence.
+
+
+def member_logits(rng, num_rows, *, known):
+    """Members agree on most known rows; on unknown ones their margins are small and they scatter."""
+    labels = rng.integers(NUM_CLASSES, size=num_rows)
+    ease = rng.gamma(3.0, 3.2, num_rows) if known else rng.gamma(2.0, 1.6, num_rows)
+    seen = np.where(rng.random(num_rows) < 0.03, rng.integers(NUM_CLASSES, size=num_rows), labels)
+    centre = ease[:, None] * np.eye(NUM_CLASSES)[seen] + rng.normal(0, 1, (num_rows, NUM_CLASSES))
+    scatter = (0.5 if known else 1.1) * rng.lognormal(0, 0.4, (num_rows, 1, 1))
+    return centre[:, None] + scatter * rng.normal(0, 1, (num_rows, NUM_MEMBERS, NUM_CLASSES)), labels
+
+
+def student_logits(rng, logits_NMC, name):
+    """Heads that keep a share of the members' spread; `kd` is their mean alone."""
+    mean = logits_NMC.mean(axis=1, keepdims=True)
+    if name == "kd":
+        return mean + rng.normal(0, 0.2, mean.shape)
+    noise = rng.normal(0, 0.15, logits_NMC.shape) + rng.normal(0, 0.2, mean.shape)
+    return mean + SPREADS[name] * (logits_NMC - mean) + noise
+
+
+def row_scores(logits_NMC, labels=None):
+    shifted = np.exp(logits_NMC - logits_NMC.max(axis=-1, keepdims=True))
+    probs = shifted / shifted.sum(axis=-1, keepdims=True)
+    mixture = probs.mean(axis=1)
+    entropy, data = _entropy(mixture), _entropy(probs).mean(axis=1)
+    correct = None if labels is None else mixture.argmax(axis=1) == labels
+    spread = entropy - data if logits_NMC.shape[1] > 1 else None
+    return RowScores(mixture.max(axis=1), correct, entropy, data, spread), mixture
+
+
+def _entropy(probs):
+    return -(probs * np.log(np.maximum(probs, 1e-300))).sum(axis=-1)
+
+
+def auroc(known, unknown):
+    ranks = rankdata(np.concatenate([known, unknown]))[len(known) :]
+    return (ranks.sum() - len(unknown) * (len(unknown) + 1) / 2) / (len(known) * len(unknown))
+
+
+def quality(scores, mixture, labels):
+    nll = float(-np.log(mixture[np.arange(len(labels)), labels]).mean())
+    bins = reliability(scores.confidence, scores.correct)
+    ece = float(np.nansum(bins.rows * np.abs(bins.accuracy - bins.confidence)) / len(labels))
+    spread = None if scores.mutual_information is None else float(scores.mutual_information.mean())
+    errors = 1 - scores.correct[np.argsort(-scores.confidence)]
+    aurc = float((np.cumsum(errors) / np.arange(1, len(errors) + 1)).mean())
+    brier = float(((mixture - np.eye(NUM_CLASSES)[labels]) ** 2).sum(axis=1).mean())
+    return {
+        "nll": nll, "brier": brier, "accuracy": float(scores.correct.mean()), "ece": ece, "aurc": aurc,
+        "entropy": float(scores.entropy.mean()), "data_uncertainty": float(scores.data_uncertainty.mean()),
+        "mutual_information": spread,
+    }  # fmt: skip
+
+
+def detection(test, unknown):
+    found = {"auroc_entropy": float(auroc(test.entropy, unknown.entropy)), "auroc_mutual_information": None}
+    if test.mutual_information is not None:
+        found["auroc_mutual_information"] = float(auroc(test.mutual_information, unknown.mutual_information))
+    return {**found, "aupr_mutual_information": None, "fpr95_mutual_information": None}
+
+
+def fidelity(metrics, scores, name):
+    splits = {split.removeprefix("unknown-"): split for split in scores["ensemble"]}
+    own = {short: scores[name][split].mutual_information for short, split in splits.items()}
+    ensemble = {short: scores["ensemble"][split].mutual_information for short, split in splits.items()}
+    single = own["test"] is None
+    return {
+        "nll_ratio": metrics["test"][name]["nll"] / metrics["test"]["ensemble"]["nll"],
+        "auroc_ratio": {
+            short: None if single else found[name]["auroc_mutual_information"] / found["ensemble"]["auroc_mutual_information"]
+            for short, found in metrics["unknown"].items()
+        },
+        "spearman_mutual_information": {
+            short: None if single else float(spearmanr(own[short], ensemble[short]).statistic) for short in splits
+        },
+        "mutual_information_ratio": {
+            short: None if single else float(own[short].mean() / ensemble[short].mean()) for short in splits
+        },
+        "pairwise_kl_ratio": None if single else 0.81,
+        "member_agreement": 0.9713,
+        "member_kl": 0.0123,
+    }
+
+
+def cost(students):
+    member = {"num_parameters": 9_034, "macs": 8_896, "latency_ms": {"1": 0.061, "256": 0.83}}
+    ensemble = {"num_parameters": 72_272, "macs": 71_168, "latency_ms": {"1": 0.41, "256": 6.31}}
+    light = {"num_parameters": 12_345, "macs": 12_010, "latency_ms": {"1": 0.093, "256": 1.12}}
+    return {"member": member, "ensemble": ensemble, **dict.fromkeys(students, light)}
+
+
+def epoch_events(students, rng):
+    events = []
+    for member in range(NUM_MEMBERS):
+        for epoch in range(1, 21):
+            noise = rng.normal(0, 0.02)
+            losses = {"loss": 2.3 * np.exp(-0.3 * epoch) + 0.02, "validation_nll": 2 * np.exp(-0.3 * epoch) + 0.1 + noise}
+            events.append({"stage": "train_ensemble", "event": "epoch", "member": member, "epoch": epoch, **losses})
+    for place, student in enumerate(students):
+        for epoch in range(1, 33):
+            phase = "mean" if epoch <= 4 or student == "kd" else "heads"
+            losses = {
+                "loss": np.exp(-0.15 * epoch) + 0.05 + 0.1 * (phase == "heads"),
+                "validation_nll": 0.5 * np.exp(-0.2 * epoch) + 0.085 + 0.004 * place + rng.normal(0, 0.002),
+            }
+            facts = {"student": student, "phase": phase, "epoch": epoch, "step": 50 * epoch}
+            events.append({"stage": "distill", "event": "epoch", **facts, **losses})
+    return events
+
+
+def trial_rows(rng, num_trials=16):
+    rows = []
+    for trial in range(num_trials):
+        width, rate = int(rng.choice([8, 16, 32, 64])), float(10 ** rng.uniform(-3.5, -2))
+        stopped = bool(rng.random() < 0.5)
+        objective = 0.09 + 0.3 / width + 0.02 * abs(np.log10(rate) + 2.7) + (0.05 if stopped else 0) + rng.random() / 100
+        rows.append({
+            "trial": f"{trial:03d}", "epochs": 4 if stopped else 16, "stopped_early": stopped,
+            "objective": None if trial == 3 else float(objective), "head_width": width,
+            "num_heads": int(rng.choice([4, 8])), "temperature": float(rng.choice([1.0, 2.0, 4.0])), "learning_rate": rate,
+        })  # fmt: skip
+    return rows
+
+
+def synthetic(unknown=("photos",), students=("hydra", "kd"), *, num_rows=400, trials=True, run_name="digits") -> Evidence:
+    rng = np.random.default_rng(0)
+    drawn = {"test": member_logits(rng, num_rows, known=True)}
+    drawn |= {f"unknown-{name}": (member_logits(rng, num_rows, known=False)[0], None) for name in unknown}
+    metrics = {"schema": 1, "task": "classification", "num_members": NUM_MEMBERS, "test": {}}
+    metrics["unknown"] = {name: {} for name in unknown}
+    scores = {}
+    for name in ("member", "ensemble", *students):
+        made = {}
+        for split, (logits, labels) in drawn.items():
+            own = {"member": logits[:, :1], "ensemble": logits}.get(name)
+            made[split] = row_scores(student_logits(rng, logits, name) if own is None else own, labels)
+        metrics["test"][name] = quality(*made["test"], drawn["test"][1])
+        for short in unknown:
+            metrics["unknown"][short][name] = detection(made["test"][0], made[f"unknown-{short}"][0])
+        if name != "member":
+            scores[name] = {split: rows for split, (rows, _) in made.items()}
+    metrics["fidelity"] = {name: fidelity(metrics, scores, name) for name in students}
+    metrics["cost"] = cost(students)
+    metrics["seconds"] = {"train_ensemble": 31.42, "predict": 22.08, "tune": 71.3, "distill": 38.77, "evaluate": 9.1}
+    return Evidence(
+        run_name=run_name,
+        config={"name": run_name, "ensemble": {"num_members": NUM_MEMBERS}, "distill": {"temperature": 2.0}},
+        metrics=metrics,
+        scores=scores,
+        epochs=epoch_events(students, rng),
+        trials=trial_rows(rng) if trials else None,
+        objective="validation_nll",
+        direction="min",
+        facts={"date": "2026-01-05", "commit": "0123abc", "hardware": "2 cores, no GPU", "torch": "2.9.0"},
+    )
+
+
+class Page(HTMLParser):
+    """Cells, references and tags of a page; fails on tags that do not match."""
+
+    EMPTY = ("meta", "link", "img", "br", "hr", "input")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.references, self.cells, self.ids, self.tags = [], [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.references += [value for name, value in attrs if name in ("src", "href", "srcset", "poster", "action", "data")]
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+        if tag == "td":
+            self.cells.append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "td":
+            self.cells[-1] += data
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    return synthetic()
+
+
+@pytest.fixture(scope="module")
+def report(evidence):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return make_report(evidence)
+
+
+def text_of(table, width=100):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def without_drawing(monkeypatch):
+    """Pages without the time that pictures take."""
+    monkeypatch.setattr("hydra_ray.report.draw_pictures", lambda evidence: {})
+
+
+# The whole report.
+
+
+def test_every_file_is_there(report):
+    assert set(report) == {"metrics.json", "report.md", "report.html"} | PICTURES
+
+
+def test_metrics_json_is_what_was_given(report, evidence):
+    assert json.loads(report["metrics.json"]) == evidence.metrics
+
+
+def test_pictures_are_page_wide(report):
+    for name in PICTURES:
+        image = Image.open(io.BytesIO(report[name]))
+        image.load()
+        assert image.width == round(WIDTH * DPI), name
+        assert 400 <= image.height <= 2000, name
+
+
+def test_page_is_well_formed_and_needs_nothing_outside(report):
+    text = report["report.html"].decode()
+    page = Page(text)
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert page.tags.count("img") == len(PICTURES)
+    for reference in page.references:
+        assert reference.startswith("data:") or reference.removeprefix("#") in page.ids
+    assert not re.search(r"https?:|url\(|@import|<script", re.sub(r"data:image/png;base64,[\w+/=]+", "", text))
+
+
+def test_markdown_shows_every_picture(report):
+    text = report["report.md"].decode()
+    assert set(re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)) == PICTURES
+    widths = [line.count(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert len(widths) > 30
+
+
+def test_same_evidence_same_bytes(report, evidence):
+    assert make_report(evidence)["reliability.png"] == report["reliability.png"]
+
+
+def test_page_holds_every_figure(report, evidence):
+    cells = set(Page(report["report.html"].decode()).cells)
+    for name, found in evidence.metrics["test"].items():
+        assert decimal(found["nll"]) in cells
+        assert percent(found["accuracy"]) in cells
+        assert count(evidence.metrics["cost"][name]["macs"]) in cells
+    for ratio in evidence.metrics["fidelity"]["hydra"]["mutual_information_ratio"].values():
+        assert decimal(ratio) in cells
+    assert duration(evidence.metrics["seconds"]["tune"]) in cells
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"unknown": ("photos", "letters", "shifted_digits_of_a_long_name")},
+        {"unknown": ()},
+        {"students": ("kd",), "trials": False},
+        {"students": ("hydra", "kd", "end2", "proxy_end2", "own_student"), "num_rows": 150},
+    ],
+    ids=["three unknown sets", "no unknown set", "single head, no trials", "many students"],
+)
+def test_other_shapes_of_evidence(changes, monkeypatch):
+    monkeypatch.setitem(SPREADS, "own_student", 0.0)
+    evidence = synthetic(**{"num_rows": 100, **changes})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = make_report(evidence)
+    missing = set() if evidence.trials else {"trials.png"}
+    missing |= {"fidelity.png"} if changes.get("students") == ("kd",) else set()
+    assert {name for name in report if name.endswith(".png")} == PICTURES - missing
+    assert Page(report["report.html"].decode()).open == []
+
+
+def test_many_rows_are_shown_as_density():
+    evidence = synthetic(num_rows=2000, trials=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert make_report(replace(evidence, epochs=[]))["fidelity.png"]
+
+
+def test_names_are_escaped(monkeypatch):
+    without_drawing(monkeypatch)
+    name = "<script>alert('x')</script> & | more"
+    evidence = synthetic(unknown=("<b>",), run_name=name, num_rows=50)
+    report = make_report(replace(evidence, facts={"<i>": "</td>|"}))
+    page = Page(report["report.html"].decode())
+    assert "script" not in page.tags
+    assert html.escape(name, quote=False).replace("'", "&#39;") in report["report.html"].decode()
+    assert {"script", "b", "i"} & set(page.tags) <= {"i"}
+    heading, body = report["report.md"].decode().split("\n", 1)
+    assert heading == r"# &lt;script>alert('x')&lt;/script> &amp; \| more"
+    assert "<b>" not in body.split("```yaml")[0]
+
+
+def test_figures_that_are_not_there_are_dashes_and_null(monkeypatch):
+    without_drawing(monkeypatch)
+    evidence = synthetic(num_rows=50)
+    evidence.metrics["test"]["hydra"]["nll"] = float("nan")
+    evidence.metrics["cost"]["hydra"]["macs"] = None
+    del evidence.metrics["seconds"]
+    report = make_report(evidence)
+    assert json.loads(report["metrics.json"])["test"]["hydra"]["nll"] is None
+    row = next(row for row in comparison_table(evidence.metrics).rows if row[0] == "hydra")
+    assert row[1] == row[-1] == "-"
+    assert not re.search(r"\bnan\b|None", report["report.html"].decode())
+
+
+# Tables.
+
+
+def test_comparison_table_equals_the_metrics(evidence):
+    table, metrics = comparison_table(evidence.metrics), evidence.metrics
+    assert [row[0] for row in table.rows] == ["member", "ensemble", "hydra", "kd"]
+    for name, nll, accuracy, spread, aurocs, parameters, macs in table.rows:
+        test, unknown = metrics["test"][name], metrics["unknown"]["photos"][name]
+        assert nll == f"{test['nll']:.4f}"
+        assert accuracy == f"{100 * test['accuracy']:.2f} %"
+        assert spread == decimal(test["mutual_information"])
+        assert aurocs == f"{decimal(unknown['auroc_mutual_information'], 3)} / {unknown['auroc_entropy']:.3f}"
+        assert (parameters, macs) == tuple(count(metrics["cost"][name][key]) for key in ("num_parameters", "macs"))
+
+
+def test_single_heads_have_a_dash_for_knowledge_uncertainty(evidence):
+    row = next(row for row in comparison_table(evidence.metrics).rows if row[0] == "kd")
+    assert row[3] == "-"
+    assert row[4].startswith("- / 0.")
+
+
+def test_fidelity_table_equals_the_metrics(evidence):
+    table, found = fidelity_table(evidence.metrics), evidence.metrics["fidelity"]
+    assert table.columns == ("figure", "ideal", "hydra", "kd")
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["NLL / ensemble's"] == ("1", *(decimal(found[name]["nll_ratio"]) for name in ("hydra", "kd")))
+    ranks = decimal(found["hydra"]["spearman_mutual_information"]["photos"])
+    assert rows["rank correlation of MI, photos"] == ("1", ranks, "-")
+    assert len(rows) == sum(1 for _ in figures(found["hydra"]))
+
+
+def test_terminal_table_fits_and_is_plain():
+    metrics = synthetic(unknown=("fashion_mnist", "shifted"), students=("hydra", "kd", "proxy_end2"), num_rows=50).metrics
+    text = text_of(terminal_table(metrics))
+    assert max(map(len, text.splitlines())) <= 100
+    for row in comparison_table(metrics).rows:
+        line = next(line for line in text.splitlines() if line.split()[:1] == [row[0]])
+        assert all(cell in line for cell in row)
+
+
+def test_markdown_cells_are_escaped():
+    table = replace(comparison_table({"test": {"a|b": {"nll": 1.0}}}), title="")
+    assert to_markdown(table).splitlines()[2].startswith(r"| a\|b | 1.0000 | - | - |")
+
+
+# Small parts.
+
+
+def test_headline_speaks_of_the_student_with_spread(evidence):
+    metrics = evidence.metrics
+    ratio = metrics["fidelity"]["hydra"]["auroc_ratio"]["photos"]
+    sentence = headline(metrics)
+    assert sentence.startswith("hydra ")
+    assert f"{100 * ratio:.0f} % of the ensemble's AUROC on photos at 17 % of its MACs" in sentence
+    assert f"({metrics['fidelity']['hydra']['nll_ratio']:.2f} x)" in sentence
+
+
+def test_headline_of_single_heads_names_the_score():
+    sentence = headline(synthetic(students=("kd",), num_rows=50).metrics)
+    assert sentence.startswith("kd ")
+    assert "AUROC of entropy on photos" in sentence
+
+
+def test_headline_without_figures():
+    assert headline({"test": {}}) == "No student was compared."
+    assert headline({"test": {"hydra": {}}}) == "hydra has no figures yet."
+
+
+def test_reliability_bins_are_closed_on_the_right():
+    bins = reliability(np.array([1 / 15, 0.07, 1.0, 0.95]), np.array([True, False, True, False]))
+    assert bins.rows.tolist() == [1, 1, *[0] * 12, 2]
+    assert bins.accuracy[[0, 1, 14]].tolist() == [1, 0, 0.5]
+    assert np.isnan(bins.accuracy[5])
+
+
+def test_coverage_does_not_depend_on_the_order_of_ties():
+    correct = np.array([True, False, True, False])
+    coverage, accuracy = accuracy_by_coverage(np.array([0.1, 0.2, 0.2, 0.3]), correct)
+    assert coverage.tolist() == [0.25, 0.5, 0.75, 1]
+    np.testing.assert_allclose(accuracy, [1, 0.75, 2 / 3, 0.5])
+
+
+def test_an_epoch_done_twice_counts_once():
+    events = [{"member": 1, "epoch": epoch, "loss": loss} for epoch, loss in ((1, 3.0), (2, 2.5), (2, 2.0))]
+    assert [event["loss"] for event in training_curves(events, "member")["1"]] == [3.0, 2.0]
+    assert training_curves(events, "student") == {}
+
+
+def test_row_scores_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match=r"one shape \[N\]"):
+        RowScores(np.ones(3), None, np.ones(2), np.ones(3), None)
+
+
+def test_colours_are_each_their_own():
+    names = ["member", "ensemble", "hydra", "kd", "end2", "proxy_end2", "mine", "yours"]
+    assert len(set(colours(names).values())) == len(names)
+    assert colours(["hydra"])["hydra"] == colours(names)["hydra"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (decimal(0.04391), "0.0439"),
+        (decimal(0.0000228), "2.3e-05"),
+        (decimal(0.0), "0.0000"),
+        (decimal(None), "-"),
+        (count(650), "650"),
+        (count(12_345), "12.3 k"),
+        (count(999_700), "1.00 M"),
+        (count(1_204_000), "1.20 M"),
+        (rough_percent(0.978), "98 %"),
+        (rough_percent(0.0342), "3.4 %"),
+        (percent(0.97222), "97.22 %"),
+        (milliseconds(0.0213), "0.0213 ms"),
+        (milliseconds(208.3), "208 ms"),
+        (duration(59.96), "1 min 00 s"),
+        (duration(7265), "2 h 01 min"),
+    ],
+)
+def test_formats(text, expected):
+    assert text == expected
+
+
+def test_figure_is_none_for_what_is_no_number():
+    tree = {"a": {"b": float("inf"), "c": np.float32(0.5), "d": "x"}}
+    assert [figure(tree, "a", key) for key in "bcde"] == [None, 0.5, None, None]
