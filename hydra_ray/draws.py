@@ -2,7 +2,7 @@
 
 Nested splitmix64 (Steele, Lea and Flood, 2014) on wrapping 64-bit integers: child i of a state is the i-th
 output of splitmix64 started there. A row's numbers therefore do not depend on its batch, its worker or the
-order of the work. This module knows nothing of images or views, and has no generator whose state could advance.
+order of the work. This module knows nothing of images or views, and has no generator with a state of its own.
 """
 
 from __future__ import annotations

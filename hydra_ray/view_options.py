@@ -137,4 +137,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The end of a message on an unknown word: the nearest known ones, then all of them."""
     names = list(known)
     close = difflib.get_close_matches(word.lower(), names, n=2)
-    return (f"did you mean {' or '.join(close)}? " if close else "") + f"known: {', '.join(names)}"
+    return (f"did you mean {' or '.join(close)}? " if close else "") + f"known: {', '.join(names) or 'none'}"

@@ -1,14 +1,20 @@
 """Numbers as people read them; a figure that is not there is a dash.
 
-Plain ASCII, so that the same text does for a terminal, Markdown and HTML. No layout.
+The same text does for a terminal, Markdown and HTML; `ascii_only` serves terminals that know no more. No layout.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-DASH = "-"
+DASH = "–"
+_CAPITALS = {name.lower(): name for name in ("NLL", "KL", "MI", "ECE", "AUROC", "AURC", "PRR")}
 _UNITS = ("", " k", " M", " G", " T")
+
+
+def ascii_only(text: str) -> str:
+    """`text` without the two signs above ASCII that formats use."""
+    return text.replace(DASH, "-").replace("×", "x")
 
 
 def decimal(value: float | None, digits: int = 4) -> str:
@@ -34,8 +40,8 @@ def rough_percent(value: float | None) -> str:
 
 
 def times(value: float | None) -> str:
-    """A ratio: 1.02 x."""
-    return DASH if value is None else f"{value:.2f} x"
+    """A ratio: 1.02 ×."""
+    return DASH if value is None else f"{value:.2f} ×"
 
 
 def count(value: float | None) -> str:
@@ -64,6 +70,11 @@ def duration(value: float | None) -> str:
     minutes, seconds = divmod(round(value), 60)
     hours, rest = divmod(minutes, 60)
     return f"{hours} h {rest:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def words(key: str) -> str:
+    """A key in words: validation_nll -> validation NLL."""
+    return " ".join(_CAPITALS.get(word, word) for word in key.split("_"))
 
 
 def setting(value: Any) -> str:

@@ -13,14 +13,16 @@ from hydra_ray.report.formats import decimal, rough_percent, times
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
-    """E.g. "hydra keeps 98 % of the ensemble's AUROC on photos at 13 % of its MACs; NLL 1.02 x."
+    """E.g. "hydra keeps 98 % of the ensemble's AUROC on photos at 13 % of its MACs; NLL 1.02 × the ensemble's."
 
     It speaks of the first student with a knowledge uncertainty, else of the first student; clauses without figures are left out.
     """
     names = students(metrics)
     if not names:
         return "No student was compared."
-    student = next((name for name in names if figure(metrics, "test", name, "mutual_information") is not None), names[0])
+    student = next(
+        (name for name in names if figure(metrics, "test", name, "mutual_information") is not None), names[0]
+    )
     clauses = [_detection(metrics, student), _cost(metrics, student)]
     first = " ".join(clause for clause in clauses if clause)
     quality = _quality(metrics, student)
@@ -59,5 +61,6 @@ def _quality(metrics: Mapping[str, Any], student: str) -> str:
     own, ensemble = (figure(metrics, "test", name, "nll") for name in (student, ENSEMBLE))
     if own is None or ensemble is None:
         return ""
-    ratio = f" ({times(own / ensemble)})" if ensemble > 0 else ""
-    return f"NLL {decimal(own)} against {decimal(ensemble)}{ratio}"
+    if ensemble <= 0:  # of a density
+        return f"NLL {decimal(own)} against {decimal(ensemble)}"
+    return f"NLL {times(own / ensemble)} the ensemble's"

@@ -45,7 +45,7 @@ WHAT_THEY_ARE = {
     "proxy_end2": "one network that gives a Dirichlet distribution, by its proxy",
 }
 COMPARISON_NOTE = (
-    "NLL and mean MI in nats, on the test rows. MI, mutual information, is the knowledge uncertainty: how much the members or "
+    "NLL and mean MI are of the test rows, in nats. MI, mutual information, is the knowledge uncertainty: how much the members or "
     "heads disagree; one head has none. AUROC says how well a score tells unknown rows from test rows: 1 always, 0.5 by "
     "chance. MACs are the multiply-adds of one row."
 )
@@ -56,7 +56,12 @@ def write_markdown(evidence: Evidence) -> str:
     """The report for people and forges that read Markdown; it shows the PNG files beside it."""
     metrics = evidence.metrics
     parts = [f"# {markdown_text(evidence.run_name)}", markdown_text(headline(metrics)), _subtitle(evidence)]
-    parts += [*_section(comparison_table(metrics)), COMPARISON_NOTE, *_section(fidelity_table(metrics)), FIDELITY_NOTE]
+    parts += [
+        *_section(comparison_table(metrics)),
+        COMPARISON_NOTE,
+        *_section(fidelity_table(metrics)),
+        FIDELITY_NOTE,
+    ]
     for kind in pictures_of(evidence):
         parts += [f"## {kind.heading}", f"![{kind.heading}]({kind.file})", kind.reading]
     for table in [*_search(evidence), *_all_figures(metrics), cost_table(metrics), seconds_table(metrics)]:
@@ -73,17 +78,21 @@ def write_html(evidence: Evidence, pictures: Mapping[str, bytes]) -> str:
         pictures: file name -> PNG, of `gallery.draw_pictures`; those that are missing are left out.
     """
     metrics = evidence.metrics
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     template = environment.from_string(files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
     return template.render(
         run_name=evidence.run_name,
-        headline=headline(metrics),
+        headline=headline(metrics).replace(" %", "\u00a0%").replace(" ×", "\u00a0×"),
         subtitle=_subtitle(evidence),
         comparison=comparison_table(metrics),
         comparison_note=COMPARISON_NOTE,
         fidelity=fidelity_table(metrics),
         fidelity_note=FIDELITY_NOTE,
-        pictures=[_inline(kind, pictures[kind.file]) for kind in pictures_of(evidence) if kind.file in pictures],
+        pictures=[
+            _inline(kind, pictures[kind.file]) for kind in pictures_of(evidence) if kind.file in pictures
+        ],
         search=_search(evidence),
         all_figures=_all_figures(metrics),
         cost=cost_table(metrics),
@@ -101,7 +110,11 @@ def _section(table: TextTable) -> list[str]:
 
 def _subtitle(evidence: Evidence) -> str:
     members = evidence.metrics.get("num_members")
-    known = [evidence.metrics.get("task"), f"{members} members" if members else None, evidence.facts.get("date")]
+    known = [
+        evidence.metrics.get("task"),
+        f"{members} members" if members else None,
+        evidence.facts.get("date"),
+    ]
     return ", ".join(str(part) for part in known if part)
 
 
@@ -115,7 +128,9 @@ def _all_figures(metrics: Mapping[str, Any]) -> list[TextTable]:
 
 
 def _facts(evidence: Evidence) -> TextTable:
-    return TextTable("Where and with what", ("", ""), tuple((name, value) for name, value in evidence.facts.items()))
+    return TextTable(
+        "Where and with what", ("", ""), tuple((name, value) for name, value in evidence.facts.items())
+    )
 
 
 def _as_yaml(config: Mapping[str, Any]) -> str:

@@ -68,9 +68,16 @@ def reliability_picture(evidence: Evidence) -> Figure:
     names = compared(evidence)
     num_lines = math.ceil(len(names) / _MOST_COLUMNS)
     num_columns = math.ceil(len(names) / num_lines)
-    whole = new_figure(0.4 + (1.1 + 8.0 / max(num_columns, 3)) * num_lines, _reliability_title(evidence, names))
+    whole = new_figure(
+        0.4 + (1.1 + 8.0 / max(num_columns, 3)) * num_lines, _reliability_title(evidence, names)
+    )
     grid = whole.subplots(
-        2 * num_lines, num_columns, squeeze=False, sharex=True, sharey="row", height_ratios=[3.2, 1] * num_lines
+        2 * num_lines,
+        num_columns,
+        squeeze=False,
+        sharex=True,
+        sharey="row",
+        height_ratios=[3.2, 1] * num_lines,
     )
     for place in range(num_lines * num_columns):
         line, column = divmod(place, num_columns)
@@ -95,7 +102,9 @@ def sparsification_picture(evidence: Evidence) -> Figure:
         label = f"{name}: {percent(accuracy[-1])} on all rows"
         style = {"linestyle": (0, (5, 1.5)), "zorder": 3} if name == ENSEMBLE else {}
         axes.plot(coverage, accuracy, color=colour[name], label=label, **style)
-    axes.set(xlabel="coverage (share of test rows kept, lowest entropy first)", ylabel="accuracy of the rows kept")
+    axes.set(
+        xlabel="coverage (share of test rows kept, lowest entropy first)", ylabel="accuracy of the rows kept"
+    )
     axes.set(xlim=(0, 1))
     axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
@@ -104,9 +113,16 @@ def sparsification_picture(evidence: Evidence) -> Figure:
 
 
 def _reliability_title(evidence: Evidence, names: list[str]) -> str:
-    errors = {name: figure(evidence.metrics, "test", name, "ece") for name in names}
-    known = ", ".join(f"{name} {decimal(error, 3)}" for name, error in errors.items() if error is not None)
-    return "Reliability on the test rows" + (f": calibration error {known}" if known and len(names) < 5 else "")
+    surplus = [_overconfidence(evidence.scores[name][TEST]) for name in names]
+    found = ", ".join(f"{100 * points:+.1f} ({name})" for name, points in zip(names, surplus, strict=True))
+    return (
+        f"Confidence minus accuracy in points: {found}" if len(names) < 5 else "Reliability on the test rows"
+    )
+
+
+def _overconfidence(scores: RowScores) -> float:
+    assert scores.correct is not None, "test rows have labels"
+    return float(scores.confidence.mean() - scores.correct.mean())
 
 
 def _draw_reliability(upper: Axes, lower: Axes, evidence: Evidence, name: str) -> None:
@@ -143,8 +159,9 @@ def _label_outer(upper: Axes, lower: Axes, column: int) -> None:
 
 def _sparsification_title(evidence: Evidence, names: list[str]) -> str:
     at_80 = {name: np.interp(0.8, *_curve(evidence.scores[name][TEST])) for name in names}
-    known = ", ".join(f"{percent(float(value), 1)} ({name})" for name, value in at_80.items())
-    return f"Without the fifth of highest entropy: {known}" if len(names) < 4 else "Accuracy against coverage"
+    found = ", ".join(f"{percent(float(value), 1)} ({name})" for name, value in at_80.items())
+    short = len(names) < 4
+    return f"Accuracy without the most uncertain fifth: {found}" if short else "Accuracy against coverage"
 
 
 def _curve(scores: RowScores) -> tuple[np.ndarray, np.ndarray]:

@@ -81,9 +81,12 @@ def picture(draw: Callable[P, Figure]) -> Callable[P, bytes]:
     return drawn
 
 
-def new_figure(height: float, title: str) -> Figure:
-    """An empty figure of page width, `height` inches, with its title at the left."""
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+def new_figure(height: float, title: str, *, compressed: bool = False) -> Figure:
+    """An empty figure of page width, `height` inches, with its title at the left.
+
+    `compressed` brings panels of a fixed shape together.
+    """
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="compressed" if compressed else "constrained")
     figure.suptitle(title, x=0.012, ha="left")
     return figure
 
@@ -111,7 +114,7 @@ def note(axes: Axes, text: str, *, at: tuple[float, float] = (0.04, 0.95)) -> No
 def log_axis(axis: Axis, low: float, high: float) -> None:
     """Make an axis logarithmic, labelled with plain numbers that suit data from `low` to `high`."""
     (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
-    subs = (1.0, 2.0, 5.0) if high < 100 * low else (1.0, 3.0) if high < 1000 * low else (1.0,)
+    subs = (1.0, 2.0, 5.0) if high < 20 * low else (1.0, 3.0) if high < 200 * low else (1.0,)
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(plain_numbers())
     axis.set_minor_formatter(NullFormatter())

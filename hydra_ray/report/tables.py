@@ -14,7 +14,18 @@ from rich import box
 from rich.table import Table
 
 from hydra_ray.report.evidence import ENSEMBLE, MEMBER, figure, figures, predictors, students, unknown_sets
-from hydra_ray.report.formats import count, decimal, duration, milliseconds, percent, rough_percent, setting, times
+from hydra_ray.report.formats import (
+    ascii_only,
+    count,
+    decimal,
+    duration,
+    milliseconds,
+    percent,
+    rough_percent,
+    setting,
+    times,
+    words,
+)
 from hydra_ray.report.training_pictures import searched_keys
 
 BEST_TRIALS = 10
@@ -48,7 +59,11 @@ _NAMES = {
     "coverage_95": "coverage of the 95 % interval",
 }
 _MEASURES = {"auroc": "AUROC", "aupr": "AUPR", "aupr_in": "AUPR, test rows positive", "fpr95": "FPR95"}
-_SCORES = {"mutual_information": "MI", "expected_pairwise_kl": "pairwise KL", "reverse_mutual_information": "reverse MI"}
+_SCORES = {
+    "mutual_information": "MI",
+    "expected_pairwise_kl": "pairwise KL",
+    "reverse_mutual_information": "reverse MI",
+}
 _SHARES = {"accuracy", "member_agreement", "disagreement", "coverage_95"}
 _HIGHER = {"accuracy", "prr", "crps_skill"}
 _LOWER = {"nll", "calibrated_nll", "brier", "ece", "ece_equal_mass", "aurc", "e_aurc", "rmse", "crps"}
@@ -73,11 +88,19 @@ class TextTable:
 def terminal_table(metrics: Mapping[str, Any]) -> Table:
     """The comparison at the end of a run; 100 columns hold two unknown sets, and it needs no colour."""
     comparison = comparison_table(metrics)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1),
+        collapse_padding=True,
+        header_style="bold",
+    )
     for index, heading in enumerate(comparison.columns):
+        heading = heading.replace("parameters", "params")
         table.add_column(heading, justify="right" if index else "left", no_wrap=not index, overflow="fold")
     for row in comparison.rows:
-        table.add_row(*row)
+        table.add_row(*map(ascii_only, row))
     return table
 
 
@@ -87,7 +110,7 @@ def comparison_table(metrics: Mapping[str, Any]) -> TextTable:
         "nll": ("NLL", decimal),
         "rmse": ("RMSE", decimal),
         "accuracy": ("accuracy", percent),
-        "mutual_information": ("mean MI", decimal),
+        "mutual_information": ("MI", decimal),
     }
     shown = [key for key in quality if any(key in of for of in metrics.get("test", {}).values())]
     sets = unknown_sets(metrics)
@@ -103,9 +126,16 @@ def comparison_table(metrics: Mapping[str, Any]) -> TextTable:
 
 def fidelity_table(metrics: Mapping[str, Any]) -> TextTable:
     """How much of the ensemble each student kept: one row a figure, one column a student."""
-    fidelity, names = metrics.get("fidelity", {}), [name for name in students(metrics) if name in metrics.get("fidelity", {})]
+    fidelity, names = (
+        metrics.get("fidelity", {}),
+        [name for name in students(metrics) if name in metrics.get("fidelity", {})],
+    )
     rows = [
-        (_path_name(path), _IDEALS.get(path[0], "1"), *(_cell(path[0], figure(fidelity, name, *path)) for name in names))
+        (
+            _path_name(path),
+            _IDEALS.get(path[0], "1"),
+            *(_cell(path[0], figure(fidelity, name, *path)) for name in names),
+        )
         for path in _paths(fidelity[name] for name in names)
     ]
     return TextTable("What the students kept of the ensemble", ("figure", "ideal", *names), tuple(rows))
@@ -115,7 +145,10 @@ def test_figures_table(metrics: Mapping[str, Any]) -> TextTable:
     """All figures of the test rows: one row a figure, one column a predictor."""
     names = predictors(metrics)
     rows = [
-        (_path_name(path) + _better(path[0]), *(_cell(path[0], figure(metrics, "test", name, *path)) for name in names))
+        (
+            _path_name(path) + _better(path[0]),
+            *(_cell(path[0], figure(metrics, "test", name, *path)) for name in names),
+        )
         for path in _paths(metrics["test"][name] for name in names)
     ]
     return TextTable("Test rows, all figures", ("figure", *names), tuple(rows))
@@ -130,7 +163,9 @@ def unknown_figures_tables(metrics: Mapping[str, Any]) -> list[TextTable]:
             (_detection_name(path[0]), *(decimal(figure(found, name, *path)) for name in names))
             for path in _paths(found[name] for name in names)
         ]
-        tables.append(TextTable(f"Telling {unknown} from test rows, all figures", ("figure", *names), tuple(rows)))
+        tables.append(
+            TextTable(f"Telling {unknown} from test rows, all figures", ("figure", *names), tuple(rows))
+        )
     return tables
 
 
@@ -171,7 +206,7 @@ def trials_table(ranked: Sequence[Mapping[str, Any]], objective: str) -> TextTab
         ended = "stopped early" if trial.get("stopped_early") else "ran to the end"
         cells = (str(place), str(trial.get("trial", place)), decimal(figure(trial, "objective")))
         rows.append((*cells, *(setting(trial.get(key)) for key in keys), setting(trial.get("epochs")), ended))
-    columns = ("", "trial", _plain(objective), *map(_plain, keys), "epochs", "")
+    columns = ("", "trial", words(objective), *map(words, keys), "epochs", "")
     return TextTable(f"The best {len(rows)} trials", columns, tuple(rows))
 
 
@@ -200,15 +235,15 @@ def _paths(trees: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def _path_name(path: tuple[str, ...]) -> str:
-    return ", ".join([_NAMES.get(path[0]) or _plain(path[0]), *path[1:]])
+    return ", ".join([_NAMES.get(path[0]) or words(path[0]), *path[1:]])
 
 
 def _detection_name(key: str) -> str:
     for measure in sorted(_MEASURES, key=len, reverse=True):
         if key.startswith(f"{measure}_"):
             score = key.removeprefix(f"{measure}_")
-            return f"{_MEASURES[measure]} of {_SCORES.get(score) or _plain(score)}"
-    return _plain(key)
+            return f"{_MEASURES[measure]} of {_SCORES.get(score) or words(score)}"
+    return words(key)
 
 
 def _better(key: str) -> str:
@@ -221,7 +256,3 @@ def _cell(key: str, value: float | None) -> str:
 
 def _ratio(value: float | None, reference: float | None) -> float | None:
     return value / reference if value is not None and reference else None
-
-
-def _plain(key: str) -> str:
-    return key.replace("_", " ")

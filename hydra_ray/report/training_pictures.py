@@ -16,12 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hydra_ray.report.evidence import Evidence, figure, predictors
-from hydra_ray.report.formats import decimal, setting
-from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, note, picture, plain_numbers
+from hydra_ray.report.formats import decimal, setting, words
+from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, picture, plain_numbers
 
 TRIAL_FACTS = ("trial", "epochs", "stopped_early", "objective")
 """Columns of a trial that are not searched keys."""
 _MOST_COLUMNS = 4
+_FEW_VALUES = 5
 
 Curves = dict[str, list[Mapping[str, Any]]]
 
@@ -54,7 +55,10 @@ def ranked_trials(evidence: Evidence) -> list[Mapping[str, Any]]:
 @picture
 def training_picture(evidence: Evidence) -> Figure:
     """Validation NLL above, loss below; members as thin lines, students bold."""
-    members, students = training_curves(evidence.epochs, "member"), training_curves(evidence.epochs, "student")
+    members, students = (
+        training_curves(evidence.epochs, "member"),
+        training_curves(evidence.epochs, "student"),
+    )
     whole = new_figure(5.0, _training_title(members, students))
     above, below = whole.subfigures(2, 1)
     groups = [curves for curves in (members, students) if curves]
@@ -67,6 +71,8 @@ def training_picture(evidence: Evidence) -> Figure:
     singles = ([members] if members else []) + [{name: events} for name, events in students.items()]
     for axes, curves in zip(lower, singles, strict=True):
         _draw_curves(axes, evidence, curves, "loss")
+    _same_scale(upper, evidence.epochs, "validation_nll")
+    _same_scale(lower, evidence.epochs, "loss")
     for axes in (*upper, *lower):
         axes.set_xlabel("epoch")
     return whole
@@ -86,7 +92,7 @@ def trials_picture(evidence: Evidence) -> Figure:
     for axes, key in zip(grid.flat, keys, strict=False):
         _draw_trials(axes, ranked, key)
     for axes in grid[:, 0]:
-        axes.set_ylabel(evidence.objective.replace("_", " "))
+        axes.set_ylabel(words(evidence.objective))
     _log_where_wide(grid[0, 0].yaxis, [trial["objective"] for trial in ranked], 10)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     whole.legend(handles, labels, loc="outside lower center", ncols=3)
@@ -106,17 +112,25 @@ def _training_title(members: Curves, students: Curves) -> str:
 def _draw_curves(axes: Axes, evidence: Evidence, curves: Curves, key: str) -> None:
     names = predictors(evidence.metrics)
     colour = colours([*names, *(name for name in curves if name not in names and not name.isdigit())])
-    values = []
     for name, events in curves.items():
         points = [(event["epoch"], value) for event in events if (value := figure(event, key)) is not None]
-        values += [value for _, value in points]
         is_member = name not in colour
-        style = {"color": QUIET, "linewidth": 0.7, "alpha": 0.8} if is_member else {"color": colour[name], "linewidth": 2}
+        style = (
+            {"color": QUIET, "linewidth": 0.7, "alpha": 0.8}
+            if is_member
+            else {"color": colour[name], "linewidth": 2}
+        )
         axes.plot(*zip(*points, strict=True), label=None if is_member else name, **style)  # pyright: ignore[reportArgumentType]
         _mark_phases(axes, events, INK if is_member else colour[name])
-    _log_where_wide(axes.yaxis, values, 8)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _title_curves(axes, list(curves))
+
+
+def _same_scale(panels: Sequence[Axes], epochs: Sequence[Mapping[str, Any]], key: str) -> None:
+    """All panels logarithmic or none, by the values of all."""
+    values = [value for event in epochs if (value := figure(event, key)) is not None]
+    for axes in panels:
+        _log_where_wide(axes.yaxis, values, 8)
 
 
 def _title_curves(axes: Axes, names: list[str]) -> None:
@@ -140,7 +154,7 @@ def _mark_phases(axes: Axes, events: list[Mapping[str, Any]], colour: str) -> No
 
 
 def _trials_title(evidence: Evidence, ranked: Sequence[Mapping[str, Any]]) -> str:
-    objective, trials = evidence.objective.replace("_", " "), evidence.trials or ()
+    objective, trials = words(evidence.objective), evidence.trials or ()
     if not ranked:
         return f"{len(trials)} trials, none with a result"
     stopped = sum(bool(trial.get("stopped_early")) for trial in ranked)
@@ -153,22 +167,34 @@ def _draw_trials(axes: Axes, ranked: Sequence[Mapping[str, Any]], key: str) -> N
     places = _places(axes.xaxis, [trial.get(key) for trial in ranked])
     rows = list(zip(places, ranked, strict=True))
     for stopped, label in ((False, "ran to the end"), (True, "stopped early")):
-        chosen = [(place, trial["objective"]) for place, trial in rows if bool(trial.get("stopped_early")) == stopped]
+        chosen = [
+            (place, trial["objective"])
+            for place, trial in rows
+            if bool(trial.get("stopped_early")) == stopped
+        ]
         face = "none" if stopped else "#0072b2"
         x, y = zip(*chosen, strict=True) if chosen else ((), ())
         axes.scatter(x, y, s=28, facecolors=face, edgecolors="#0072b2", linewidths=1, alpha=0.75, label=label)
     if rows:
         axes.scatter(
-            places[0], ranked[0]["objective"], s=150, facecolors="none", edgecolors="#d55e00", linewidths=1.8, label="best"
+            places[0],
+            ranked[0]["objective"],
+            s=150,
+            facecolors="none",
+            edgecolors="#d55e00",
+            linewidths=1.8,
+            label="best",
         )
-        note(axes, f"best: {setting(ranked[0].get(key))}", at=(0.96, 0.95))
-    axes.set_xlabel(key.replace("_", " "))
+    axes.set_xlabel(f"{words(key)} (best: {setting(ranked[0].get(key))})" if ranked else words(key))
+    axes.margins(x=0.12, y=0.1)
 
 
 def _places(axis: Axis, values: list[Any]) -> list[float]:
     """Where values stand on an axis: numbers at themselves, anything else side by side in order of appearance."""
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-        _log_where_wide(axis, values, 8)
+        _log_where_wide(axis, values, 7)
+        if len(set(values)) <= _FEW_VALUES:
+            axis.set_ticks(sorted(set(values)))
         return [float(value) for value in values]
     names = list(dict.fromkeys(setting(value) for value in values))
     axis.set_ticks(range(len(names)), names)

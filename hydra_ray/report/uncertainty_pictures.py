@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
 
 from hydra_ray.report.evidence import (
@@ -30,11 +34,10 @@ from hydra_ray.report.evidence import (
 from hydra_ray.report.formats import decimal, times
 from hydra_ray.report.style import INK, TEST_GREY, colours, new_figure, note, picture, tint
 
-LOWEST, HIGHEST_FLOOR = 1e-7, 1e-2
+LOWEST, HIGHEST_FLOOR = 1e-6, 1e-2
 """Range of the lower end of the axes, nats."""
 _NUM_BINS = 36
 _MANY_ROWS = 1500
-_FEW_PANELS = 3
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def histogram_picture(evidence: Evidence) -> Figure:
     """Histograms of knowledge uncertainty: one line for each unknown set, ensemble and students side by side."""
     names, sets = with_spread(evidence), unknown_sets(evidence.metrics)
     lines: list[str | None] = [*sets] or [None]
-    whole = new_figure(0.95 + 1.95 * len(lines), "Knowledge uncertainty, test rows (grey) and unknown rows (colour)")
+    whole = new_figure(1.3 + 1.95 * len(lines), _histogram_title(evidence, names, sets))
     grid = whole.subplots(len(lines), len(names), squeeze=False, sharex=True, sharey=True)
     span = _range(evidence)
     for panels, unknown in zip(grid, lines, strict=True):
@@ -68,7 +71,9 @@ def histogram_picture(evidence: Evidence) -> Figure:
         axes.set_title(name, color=colours(predictors(evidence.metrics))[name])
     grid[0, 0].set_xlim(span.low, span.high)
     grid[0, 0].set_ylim(0, _readable_height(evidence, span))
-    whole.supxlabel("mutual information (nats)", fontsize=9)
+    for axes in grid[-1]:
+        axes.set_xlabel("mutual information (nats)")
+    _add_legend(whole, evidence, names, unknown=bool(sets))
     return whole
 
 
@@ -77,28 +82,68 @@ def scatter_picture(evidence: Evidence) -> Figure:
     """Each student's mutual information against the ensemble's, row by row: one line for each student."""
     names = [name for name in with_spread(evidence) if name != ENSEMBLE]
     splits = [TEST, *(UNKNOWN_PREFIX + name for name in unknown_sets(evidence.metrics))]
-    side = 7.2 / max(len(splits), _FEW_PANELS)
-    whole = new_figure(0.75 + (side + 0.15) * len(names), "Knowledge uncertainty of the student against the ensemble's, row by row")
+    side = 7.0 / max(len(splits), 2 if len(names) == 1 else 3)
+    height = 0.75 + (side + 0.1) * len(names)
+    whole = new_figure(height, _scatter_title(evidence, names), compressed=True)
     grid = whole.subplots(len(names), len(splits), squeeze=False, sharex=True, sharey=True)
     span = _range(evidence)
     for panels, name in zip(grid, names, strict=True):
         for axes, split in zip(panels, splits, strict=True):
             _draw_scatter(axes, evidence, name, split, span)
-        panels[0].set_ylabel(f"{name} (nats)")
+        panels[0].set_ylabel(f"MI of {name} (nats)")
     for axes, split in zip(grid[0], splits, strict=True):
         axes.set_title(split.removeprefix(UNKNOWN_PREFIX))
     grid[0, 0].set(xlim=(span.low, span.high), ylim=(span.low, span.high))
-    whole.supxlabel("mutual information, ensemble (nats)", fontsize=9)
+    for axes in grid[-1]:
+        axes.set_xlabel("MI of the ensemble (nats)")
     return whole
+
+
+def _histogram_title(evidence: Evidence, names: list[str], sets: list[str]) -> str:
+    if len(sets) != 1 or len(names) > 3:
+        return "Knowledge uncertainty of test rows and unknown rows"
+    found = [figure(evidence.metrics, "unknown", sets[0], name, "auroc_mutual_information") for name in names]
+    aurocs = ", ".join(f"{decimal(value, 3)} ({name})" for name, value in zip(names, found, strict=True))
+    return f"Knowledge uncertainty tells {sets[0]} from test rows: AUROC {aurocs}"
+
+
+def _scatter_title(evidence: Evidence, names: list[str]) -> str:
+    found = [figure(evidence.metrics, "fidelity", name, "mutual_information_ratio", TEST) for name in names]
+    sizes = ", ".join(f"{times(value)} ({name})" for name, value in zip(names, found, strict=True))
+    return (
+        f"Mean knowledge uncertainty of test rows, student / ensemble: {sizes}"
+        if len(names) < 3
+        else ("Knowledge uncertainty of the students against the ensemble's, row by row")
+    )
+
+
+def _add_legend(whole: Figure, evidence: Evidence, names: list[str], *, unknown: bool) -> None:
+    """Grey for test rows, one patch of every predictor's colour for unknown rows, a line for the ensemble's."""
+    colour = colours(predictors(evidence.metrics))
+    handles: dict[str, Any] = {"test rows": Patch(color=TEST_GREY)}
+    if unknown:
+        handles["unknown rows"] = tuple(Patch(color=colour[name]) for name in names)
+    if len(names) > 1:
+        handles["the ensemble's, for comparison"] = Line2D([], [], color=INK, linewidth=0.8)
+    side_by_side = {tuple: HandlerTuple(ndivide=None, pad=0.2)}
+    whole.legend(
+        list(handles.values()),
+        list(handles),
+        handler_map=side_by_side,
+        loc="outside lower center",
+        ncols=len(handles),
+    )
 
 
 def _range(evidence: Evidence) -> _Range:
     """One axis for all predictors and splits: nearly all of the ensemble's test rows up to the largest value."""
     names = with_spread(evidence)
-    every = [row_mutual_information(evidence, name, split) for name in names for split in evidence.scores[name]]
+    every = [
+        row_mutual_information(evidence, name, split) for name in names for split in evidence.scores[name]
+    ]
     found = [values for values in every if values is not None]
     first = row_mutual_information(evidence, names[0], TEST)
-    low = LOWEST if first is None else float(np.quantile(first, 0.03))
+    low = LOWEST if first is None else float(np.quantile(first, 0.05))
     floor = 10.0 ** math.floor(math.log10(max(low, LOWEST)))
     high = max(float(values.max()) for values in found)
     return _Range(min(floor, HIGHEST_FLOOR), max(high * 1.15, 10 * HIGHEST_FLOOR))
@@ -116,7 +161,10 @@ def _draw_histograms(axes: Axes, evidence: Evidence, name: str, unknown: str | N
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     _decades(axes)
     if unknown:
-        note(axes, f"AUROC {decimal(figure(evidence.metrics, 'unknown', unknown, name, 'auroc_mutual_information'), 3)}")
+        note(
+            axes,
+            f"AUROC {decimal(figure(evidence.metrics, 'unknown', unknown, name, 'auroc_mutual_information'), 3)}",
+        )
 
 
 def _draw_shares(axes: Axes, values_N: np.ndarray | None, span: _Range, **style: object) -> None:
@@ -130,14 +178,21 @@ def _readable_height(evidence: Evidence, span: _Range) -> float:
     heights: dict[str, float] = {}
     for name in with_spread(evidence):
         values = [row_mutual_information(evidence, name, split) for split in evidence.scores[name]]
-        shares = [np.histogram(span.clip(each), span.edges)[0].max() / len(each) for each in values if each is not None]
+        shares = [
+            np.histogram(span.clip(each), span.edges)[0].max() / len(each)
+            for each in values
+            if each is not None
+        ]
         heights[name] = float(max(shares))
     return 1.2 * min(max(heights.values()), 2.5 * heights.get(ENSEMBLE, 1.0))
 
 
 def _draw_scatter(axes: Axes, evidence: Evidence, name: str, split: str, span: _Range) -> None:
     colour = colours(predictors(evidence.metrics))[name]
-    student, ensemble = row_mutual_information(evidence, name, split), row_mutual_information(evidence, ENSEMBLE, split)
+    student, ensemble = (
+        row_mutual_information(evidence, name, split),
+        row_mutual_information(evidence, ENSEMBLE, split),
+    )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_aspect("equal")
@@ -146,7 +201,10 @@ def _draw_scatter(axes: Axes, evidence: Evidence, name: str, split: str, span: _
         return
     _draw_rows(axes, span.clip(ensemble), span.clip(student), span, colour)
     axes.plot([span.low, span.high], [span.low, span.high], color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
-    fidelity, known_as = evidence.metrics.get("fidelity", {}).get(name, {}), split.removeprefix(UNKNOWN_PREFIX)
+    fidelity, known_as = (
+        evidence.metrics.get("fidelity", {}).get(name, {}),
+        split.removeprefix(UNKNOWN_PREFIX),
+    )
     note(axes, f"Spearman {decimal(figure(fidelity, 'spearman_mutual_information', known_as), 2)}")
     ratio = figure(fidelity, "mutual_information_ratio", known_as)
     if ratio is not None:

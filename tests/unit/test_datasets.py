@@ -1,92 +1,22 @@
-"""Data sets: names, Parquet layouts, splits, and the one-line errors."""
+"""Data sets: names, torchvision's files, checks of a whole data set, and real data."""
 
-import hashlib
 import io
 import json
-import pickle
 import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from dataset_files import NEEDS_SHARED, SHARED, hub_column, message, opened, pictures, read, write, write_hub
 from PIL import Image
 
-from hydra_ray.datasets import Split, concatenate, open_data, open_source, split_names
-from hydra_ray.datasets.splits import Shares, splitmix64
+from hydra_ray.datasets import concatenate, open_source, split_names
 from hydra_ray.errors import UserError
-
-SHARED = Path(__file__).parents[3] / "shared/data"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED}: real Parquet data are not here")
-
-DEFAULTS = {
-    "root": "nowhere",
-    "download": False,
-    "validation_share": 0.1,
-    "test_share": 0.2,
-    "seed": 0,
-    "max_train_rows": None,
-    "unknown": {},
-}
-
-
-def opened(source, **changed):
-    return open_data(str(source), **{**DEFAULTS, **changed})
-
-
-def read(path, split: Literal["train", "test"] = "train", **changed):
-    return open_source(str(path), split, root="nowhere", download=False, **changed)
-
-
-def message(raised) -> str:
-    text = str(raised.value)
-    assert "\n" not in text
-    return text
-
-
-def encoded(image: np.ndarray, kind: str = "PNG", mode: str | None = None) -> bytes:
-    buffer = io.BytesIO()
-    picture = Image.fromarray(image)
-    (picture.convert(mode) if mode else picture).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def pictures(num_rows: int, shape=(6, 5), seed=0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (num_rows, *shape), dtype=np.uint8)
-
-
-def hub_column(images) -> pa.Array:
-    rows = [{"bytes": each if each is None else encoded(each), "path": None} for each in images]
-    return pa.array(rows, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
-
-
-def write(path: Path, columns: dict, row_group_size: int = 4, metadata: dict | None = None) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.table(columns)
-    if metadata:
-        table = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
-    pq.write_table(table, path, row_group_size=row_group_size)
-    return path
-
-
-def write_hub(folder: Path, num_rows: int = 30, num_classes: int = 3, shape=(6, 5)) -> Path:
-    """A folder with a train and a test split, two files for train."""
-    for split, total in (("train", 2), ("test", 1)):
-        for part in range(total):
-            images = pictures(num_rows, shape, seed=part + 10 * total)
-            labels = np.arange(num_rows) % num_classes
-            write(
-                folder / f"{split}-{part:05}-of-{total:05}.parquet",
-                {"image": hub_column(images), "label": labels},
-            )
-    return folder
-
 
 # ---------------------------------------------------------------- names
 
@@ -219,320 +149,6 @@ def test_a_worker_without_the_folder_says_so(tmp_path):
     assert "on this machine" in message(raised)
 
 
-# ---------------------------------------------------------------- Parquet
-
-
-@pytest.mark.parametrize("place", ["", "data", "plain_text"])
-def test_the_hubs_layout_is_found(tmp_path, place):
-    write_hub(tmp_path / place)
-    source = read(tmp_path)
-    expected = np.concatenate([pictures(30, seed=20), pictures(30, seed=21)])[..., None]
-    assert source.num_rows == 60
-    assert source.input_shape == (6, 5, 1)
-    for start, stop in [(0, 60), (27, 33), (3, 5), (59, 60), (7, 7)]:
-        rows = source.read(start, stop)
-        np.testing.assert_array_equal(rows.inputs, expected[start:stop])
-        np.testing.assert_array_equal(rows.row_id, np.arange(start, stop))
-        np.testing.assert_array_equal(rows.labels, np.arange(60)[start:stop] % 30 % 3)
-    assert split_names(str(tmp_path)) == ("train", "test")
-
-
-@pytest.mark.parametrize(
-    "names", [("train.parquet", "test.parquet"), ("train/0000.parquet", "test/0000.parquet")]
-)
-def test_plainer_layouts_are_found(tmp_path, names):
-    for name in names:
-        write(tmp_path / name, {"image": hub_column(pictures(8)), "label": np.arange(8) % 2})
-    assert split_names(str(tmp_path)) == ("train", "test")
-    assert read(tmp_path, "test").num_rows == 8
-
-
-def test_uris_are_paths(tmp_path):
-    source = read("file://" + str(write_hub(tmp_path)))
-    assert pickle.loads(pickle.dumps(source)).read(0, 2).inputs.shape == (2, 6, 5, 1)
-
-
-def test_a_mask_reads_only_its_rows(tmp_path):
-    source = read(write_hub(tmp_path))
-    keep = np.zeros(20, np.bool_)
-    keep[[1, 2, 17]] = True
-    rows = source.read(20, 40, keep)
-    np.testing.assert_array_equal(rows.row_id, [21, 22, 37])
-    np.testing.assert_array_equal(rows.inputs, source.read(0, 60).inputs[[21, 22, 37]])
-
-
-def test_only_the_row_groups_needed_are_read(tmp_path, monkeypatch):
-    source, asked = read(write_hub(tmp_path)), []
-    iter_batches = pq.ParquetFile.iter_batches
-
-    def spy(self, size, groups, columns, **rest):
-        asked.append((groups, columns))
-        return iter_batches(self, size, groups, columns, **rest)
-
-    monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
-    source.read(29, 35)
-    assert asked == [([7], ["image.bytes", "label"]), ([0, 1], ["image.bytes", "label"])]
-
-
-@pytest.mark.parametrize("kind", ["struct", "binary", "large_binary"])
-@pytest.mark.parametrize("names", [("img", "fine_label"), ("picture", "kind_of_thing"), ("Image", "Target")])
-def test_columns_are_found_by_type_and_name(tmp_path, kind, names):
-    images = pictures(6, (4, 4, 3))
-    column = hub_column(images)
-    if kind != "struct":
-        column = pa.array([encoded(each) for each in images], getattr(pa, kind)())
-    extra = {"coarse_label": np.arange(6)} if names[1] == "fine_label" else {"id": np.arange(6)}
-    path = write(
-        tmp_path / "rows.parquet", {**extra, names[0]: column, names[1]: np.array([0, 1] * 3, np.int32)}
-    )
-    rows = read(path).read(1, 6)
-    np.testing.assert_array_equal(rows.inputs, images[1:])
-    np.testing.assert_array_equal(rows.labels, [1, 0, 1, 0, 1])
-    assert rows.labels is not None
-    assert rows.labels.dtype == np.int64
-
-
-def test_class_names_come_from_the_hubs_metadata(tmp_path):
-    metadata = {"info": {"features": {"what": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
-    columns = {"image": hub_column(pictures(8)), "what": np.arange(8) % 2, "size": np.arange(8)}
-    data = opened(write(tmp_path / "rows.parquet", columns, metadata=metadata), validation_share=0.25)
-    assert data.class_names == ("cat", "dog")
-
-
-def test_unreadable_metadata_are_ignored(tmp_path):
-    columns = {"image": hub_column(pictures(8)), "label": np.arange(8) % 2}
-    for metadata in ([1], {"info": 3}, {"info": {"features": {"label": {"names": None}}}}):
-        path = write(tmp_path / "rows.parquet", columns, metadata=metadata)  # type: ignore[arg-type]
-        assert read(path).class_names is None
-
-
-@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
-def test_pixels_are_bit_exact(tmp_path, mode):
-    channels = len(mode)
-    images = pictures(5, (4, 4, channels) if channels > 1 else (4, 4))
-    rows = read(write(tmp_path / "rows.parquet", {"image": hub_column(images)})).read(0, 5)
-    np.testing.assert_array_equal(rows.inputs, images.reshape(5, 4, 4, channels))
-    assert rows.labels is None
-
-
-def test_bilevel_and_palette_images_are_looked_up(tmp_path):
-    image = np.where(pictures(1)[0] > 127, 255, 0).astype(np.uint8)
-    path = write(tmp_path / "one.parquet", {"image": pa.array([encoded(image, mode="1")])})
-    np.testing.assert_array_equal(read(path).read(0, 1).inputs[0, ..., 0], image)
-    path = write(tmp_path / "two.parquet", {"image": pa.array([encoded(image, mode="P")])})
-    np.testing.assert_array_equal(read(path).read(0, 1).inputs[0], image[..., None].repeat(3, -1))
-
-
-def test_grey_rows_of_a_colour_set_become_colour(tmp_path):
-    grey, colour = pictures(1)[0], pictures(1, (6, 5, 3))[0]
-    path = write(tmp_path / "rows.parquet", {"image": hub_column([colour, grey, colour])})
-    rows = read(path).read(1, 3)
-    np.testing.assert_array_equal(rows.inputs, [grey[..., None].repeat(3, -1), colour])
-
-
-def test_images_of_another_size_are_named(tmp_path):
-    images = [*pictures(5), pictures(1, (7, 5))[0]]
-    source = read(write(tmp_path / "rows.parquet", {"image": hub_column(images), "label": np.arange(6)}))
-    source.read(0, 5)
-    with pytest.raises(UserError) as raised:
-        source.read(0, 6)
-    assert "row 5" in message(raised)
-    assert "(7, 5, 1)" in message(raised)
-    assert "(6, 5, 1)" in message(raised)
-
-
-@pytest.mark.parametrize(
-    ("bad", "reason"),
-    [(None, "no image bytes"), (b"not an image", "row 1"), ("16 bits", "mode I;16")],
-)
-def test_rows_that_are_no_images_are_named(tmp_path, bad, reason):
-    if bad == "16 bits":
-        bad = encoded(np.arange(30, dtype=np.uint16).reshape(6, 5))
-    path = write(tmp_path / "rows.parquet", {"image": pa.array([encoded(pictures(1)[0]), bad], pa.binary())})
-    with pytest.raises(UserError, match=reason) as raised:
-        read(path).read(0, 2)
-    assert "row 1" in message(raised)
-
-
-@pytest.mark.parametrize("kind", ["tensor", "fixed list", "list", "columns"])
-def test_feature_rows_are_float32(tmp_path, kind):
-    features = np.random.default_rng(0).normal(size=(10, 3))
-    flat = pa.array(features.reshape(-1))
-    columns = {
-        "tensor": {"x": pa.FixedShapeTensorArray.from_numpy_ndarray(features)},
-        "fixed list": {"x": pa.FixedSizeListArray.from_arrays(flat, 3)},
-        "list": {"x": pa.array(features.tolist())},
-        "columns": {f"x{index}": features[:, index] for index in range(3)},
-    }[kind]
-    rows = read(write(tmp_path / "rows.parquet", {**columns, "y": np.arange(10) % 2})).read(3, 9)
-    assert rows.inputs.dtype == np.float32
-    np.testing.assert_array_equal(rows.inputs, features[3:9].astype(np.float32))
-    np.testing.assert_array_equal(rows.labels, np.arange(3, 9) % 2)
-
-
-def test_pixel_tensors_such_as_our_shards_are_read(tmp_path):
-    images = pictures(6, (4, 4, 3))
-    columns = {
-        "row_id": np.arange(6),
-        "view": np.zeros(6, np.int32),
-        "input": pa.FixedShapeTensorArray.from_numpy_ndarray(images),
-        "label": np.arange(6),
-        "logits": pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((6, 2, 3), np.float32)),
-    }
-    rows = read(write(tmp_path / "rows.parquet", columns)).read(2, 6)
-    np.testing.assert_array_equal(rows.inputs, images[2:])
-    np.testing.assert_array_equal(rows.labels, np.arange(2, 6))
-
-
-@pytest.mark.parametrize(
-    ("columns", "expected"),
-    [
-        ({"a": pa.array([b"x"]), "b": pa.array([b"y"])}, "a or b could be the input column"),
-        ({"image": pa.array([b"x"]), "n": [1], "m": [2]}, "n or m could be the label column"),
-        ({"text": ["x"]}, "no images"),
-        ({"x": [1.0], "age": [2], "label": [1]}, "what is age"),
-        ({"x0": [1.0], "y": [2.0]}, "column y holds double"),
-        ({"image": pa.array([b"x"]), "label": ["cat"]}, "column label holds string"),
-        ({"x": pa.array([[1.0, float("nan")]]), "label": [1]}, "not finite"),
-        ({"x": pa.array([None], pa.list_(pa.float32())), "label": [1]}, "row 0 has no value"),
-        ({"x": pa.array([[1.0], [1.0, 2.0]]), "label": [1, 2]}, "row 1 has shape"),
-    ],
-)
-def test_columns_that_cannot_be_used_are_named(tmp_path, columns, expected):
-    path = write(tmp_path / "rows.parquet", columns)
-    with pytest.raises(UserError) as raised:
-        read(path).read(0, 2)
-    assert expected in message(raised)
-    assert "data.source=" in message(raised)
-
-
-def test_missing_paths_name_both_ways_out(tmp_path):
-    for source in (tmp_path / "nothing", "../nowhere/mnist", "nothing.parquet"):
-        with pytest.raises(UserError) as raised:
-            opened(source)
-        assert f"data.source={source}" in message(raised)
-        assert "data.download=true" in message(raised)
-        assert "Parquet" in message(raised)
-    with pytest.raises(UserError) as raised:
-        opened(tmp_path)
-    assert "train-*.parquet" in message(raised)
-
-
-def test_a_missing_part_is_named(tmp_path):
-    (write_hub(tmp_path) / "train-00000-of-00002.parquet").unlink()
-    with pytest.raises(UserError) as raised:
-        read(tmp_path)
-    assert "train part 0 of 2 is missing" in message(raised)
-
-
-def test_splits_in_several_folders_are_named(tmp_path):
-    write_hub(tmp_path / "one")
-    write_hub(tmp_path / "two")
-    with pytest.raises(UserError, match="one, two"):
-        read(tmp_path)
-
-
-def test_damaged_files_and_other_columns_are_named(tmp_path):
-    write(tmp_path / "train-00001-of-00002.parquet", {"image": hub_column(pictures(3)), "kind": [0, 1, 2]})
-    write(tmp_path / "train-00000-of-00002.parquet", {"image": hub_column(pictures(3)), "label": [0, 1, 2]})
-    with pytest.raises(UserError, match="lacks the column label"):
-        read(tmp_path)
-    (tmp_path / "train-00001-of-00002.parquet").write_bytes(b"half a file")
-    with pytest.raises(UserError, match=r"train-00001-of-00002\.parquet is no readable Parquet") as raised:
-        read(tmp_path)
-    message(raised)
-
-
-def test_empty_files_are_skipped_or_refused(tmp_path):
-    empty = {"image": hub_column([]), "label": pa.array([], pa.int64())}
-    write(tmp_path / "train-00000-of-00002.parquet", empty)
-    with pytest.raises(UserError, match="holds no rows"):
-        read(tmp_path / "train-00000-of-00002.parquet")
-    write(tmp_path / "train-00001-of-00002.parquet", {"image": hub_column(pictures(3)), "label": [0, 1, 2]})
-    assert read(tmp_path).num_rows == 3
-
-
-def test_sources_and_splits_are_cheap_to_ship(tmp_path):
-    data = opened(write_hub(tmp_path))
-    for split in data.splits.values():
-        shipped = pickle.dumps(split)
-        assert len(shipped) < 3000
-        np.testing.assert_array_equal(pickle.loads(shipped).read_all().inputs, split.read_all().inputs)
-    assert len(pickle.dumps(opened("digits", unknown={"photos": "photo_patches"}))) < 3000
-
-
-# ---------------------------------------------------------------- splits
-
-
-@pytest.mark.parametrize("rows_per_chunk", [1, 7, 100, 5000])
-def test_chunks_hold_every_member_once(rows_per_chunk):
-    data = opened("digits", max_train_rows=50)
-    for split in data.splits.values():
-        chunks = split.chunks(rows_per_chunk)
-        rows = concatenate([split.read(*chunk) for chunk in chunks])
-        np.testing.assert_array_equal(rows.row_id, split.read_all().row_id)
-        assert all(len(split.read(*chunk)) for chunk in chunks)
-        assert all(start % rows_per_chunk == 0 for start, _ in chunks)
-        np.testing.assert_array_equal(rows.labels, split.read_labels())
-        assert len(rows) == split.num_rows
-
-
-def test_parts_are_disjoint_and_complete():
-    data = opened("digits")
-    row_ids = [data.splits[name].read_all().row_id for name in ("train", "validation", "test")]
-    assert sorted(np.concatenate(row_ids)) == list(range(1797))
-    assert [len(each) for each in row_ids] == [1258, 180, 359]
-
-
-def members(**changed) -> dict[str, set]:
-    return {name: set(each.read_all().row_id) for name, each in opened("digits", **changed).splits.items()}
-
-
-def test_shares_move_only_what_they_must():
-    base, more = members(), members(validation_share=0.3)
-    assert more["test"] == base["test"]
-    assert more["validation"] > base["validation"]
-    few = members(max_train_rows=100)
-    assert len(few["train"]) == 100
-    assert few["train"] < base["train"]
-    assert (few["validation"], few["test"]) == (base["validation"], base["test"])
-    assert few["train"] < members(max_train_rows=200)["train"]
-    assert members(max_train_rows=10_000) == base
-    assert members(seed=1)["test"] != base["test"]
-
-
-def test_membership_is_pinned():
-    """Stored predictions name rows by position: another choice for the same seed would mix them up."""
-    shares = Shares(1797, seed=3, validation=0.1, test=0.2, max_train_rows=None)
-    split = Split("test", read("digits"), shares, "test")
-    digest = hashlib.sha256(split.read_all().row_id.astype("<i8").tobytes()).hexdigest()
-    assert digest.startswith("b2c64a04b6810fc2")
-
-
-def test_splitmix64_is_the_published_one():
-    outputs = [int(splitmix64(np.zeros(1, np.uint64), index)[0]) for index in range(3)]
-    assert outputs == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-
-
-@given(
-    num_rows=st.integers(20, 300),
-    seed=st.integers(-(2**70), 2**70),
-    validation=st.floats(0.05, 0.4),
-    test=st.floats(0.05, 0.4),
-)
-@settings(max_examples=30, deadline=None)
-def test_sizes_are_the_rounded_shares(num_rows, seed, validation, test):
-    class Fake:
-        def __init__(self):
-            self.num_rows = num_rows
-
-    shares = Shares(num_rows, seed, validation, test, None)
-    sizes = {part: Split(part, Fake(), shares, part).num_rows for part in ("train", "validation", "test")}  # type: ignore[arg-type]
-    assert sizes["test"] == round(test * num_rows)
-    assert sizes["validation"] == round(validation * num_rows)
-    assert sum(sizes.values()) == num_rows
-
-
 # ---------------------------------------------------------------- data sets
 
 
@@ -542,7 +158,7 @@ def test_digits_with_an_unknown_set():
     assert list(data.unknown) == ["photos"]
     assert (data.input_shape, data.num_classes, data.task) == ((8, 8, 1), 10, "classification")
     described = data.describe()
-    assert described["splits"]["unknown-photos"] == {"source": "photo_patches", "num_rows": 1874}
+    assert described["splits"]["unknown-photos"]["source"] == "photo_patches"
     assert json.loads(json.dumps(described)) == described
     assert json.loads(json.dumps(data.fingerprint())) == data.fingerprint()
 
@@ -637,7 +253,7 @@ def test_torch_is_not_imported_for_data():
 # ---------------------------------------------------------------- real data
 
 
-@needs_shared
+@NEEDS_SHARED
 def test_real_mnist_with_fashion_as_unknown():
     data = opened(SHARED / "mnist", unknown={"fashion": str(SHARED / "fashion_mnist")}, max_train_rows=1000)
     sizes = {name: split.num_rows for name, split in data.splits.items()}
@@ -649,7 +265,7 @@ def test_real_mnist_with_fashion_as_unknown():
     np.testing.assert_array_equal(rows.labels, table["label"])
 
 
-@needs_shared
+@NEEDS_SHARED
 def test_real_cifar_has_colour_and_other_column_names():
     data = opened(SHARED / "cifar10-jpeg", unknown={"near": str(SHARED / "cifar100-jpeg")})
     assert (data.input_shape, data.num_classes) == ((32, 32, 3), 10)
@@ -659,7 +275,7 @@ def test_real_cifar_has_colour_and_other_column_names():
     assert near.labels.max() > 9
 
 
-@needs_shared
+@NEEDS_SHARED
 def test_real_regression_data_are_refused_for_classification():
     with pytest.raises(UserError, match="column y holds double"):
         opened(SHARED / "uci/concrete.parquet")

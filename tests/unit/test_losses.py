@@ -13,14 +13,16 @@ from hydra_ray import losses
 
 quick = settings(deadline=None, max_examples=30)
 EXACT = {"rel": 1e-10, "abs": 1e-10}
+# Larger concentrations cost any float64 computation digits, the literal one too.
+DIRICHLET_SCALES = (0.0, 0.1, 1.0)
 
 
 @st.composite
-def batches(draw):
+def batches(draw, scales=(0.0, 0.1, 1.0, 5.0)):
     """Student logits [B, M, C], teacher logits [B, M, C] and a temperature."""
     shape = (draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(2, 5)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    scale = draw(st.sampled_from([0.0, 0.1, 1.0, 5.0]))
+    scale = draw(st.sampled_from(scales))
     student, teacher = (torch.from_numpy(scale * rng.normal(size=shape)) for _ in range(2))
     return student, teacher, draw(st.floats(0.5, 8.0))
 
@@ -62,7 +64,7 @@ def test_mean_loss_is_the_kl_from_the_mean_of_probabilities(batch):
 
 
 @quick
-@given(batches(), st.sampled_from([0.0, 1e-4, 1e-3, 0.3]))
+@given(batches(DIRICHLET_SCALES), st.sampled_from([0.0, 1e-4, 1e-3, 0.3]))
 def test_dirichlet_nll_is_minus_the_mean_log_density(batch, smoothing):
     student, teacher, t = batch
     student = student[:, 0]
@@ -102,7 +104,7 @@ def literal_proxy(output, members, t, max_precision):
 
 
 @quick
-@given(batches(), st.sampled_from([5.0, 1e4]))
+@given(batches(DIRICHLET_SCALES), st.sampled_from([5.0, 1e4]))
 def test_proxy_dirichlet_rkl_follows_its_definition(batch, max_precision):
     student, teacher, t = batch
     student = student[:, 0]
@@ -112,7 +114,7 @@ def test_proxy_dirichlet_rkl_follows_its_definition(batch, max_precision):
     ]
     expected = t * t * sum(rows) / len(rows)
     actual = losses.proxy_dirichlet_rkl(student, teacher, t, max_precision).item()
-    assert actual == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert actual == pytest.approx(expected, **EXACT)
 
 
 def test_dirichlet_nll_is_least_near_the_concentration_the_members_came_from():
