@@ -2,25 +2,35 @@
 
 A recipe is a YAML file in `configs/`; `key=value` words on the command line override it. Unknown keys and wrong
 types are refused with the place, the key, the value and the nearest valid name. This module imports neither torch
-nor ray, so that a wrong key costs a fraction of a second. What needs the data or the cluster to be checked is not
-here but in `preflight.py`.
+nor ray, so that a wrong key costs a fraction of a second. How YAML is read is in `config_files.py`, how an error is
+put into words in `config_errors.py`. What needs the data or the cluster to be checked is in `preflight.py`.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from hydra_ray.config_errors import explain, nearest
+from hydra_ray.config_files import assigned, flatten, parse_yaml, read_recipe, split_override
 from hydra_ray.errors import UserError
 
+__all__ = ["Config", "flatten", "load_config", "parse_yaml", "validate", "with_overlay"]
+
+
+def _folder_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text):
+        raise ValueError("becomes a folder's name: use letters, digits, '_', '-' and '.', a letter or digit first")
+    return text
+
+
 StudentKind = Literal["hydra", "kd"]
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -31,7 +41,9 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class Section(BaseModel):
     """A frozen, strict part of the tree: unknown keys and wrong types are errors."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class DataConfig(Section):
@@ -174,6 +186,21 @@ class TuneConfig(Section):
     max_concurrent: Count | None = None
     """Trials at a time, none to compute it from the cluster's resources."""
 
+    @field_validator("space")
+    @classmethod
+    def _real_ranges(cls, space: dict[str, Any]) -> dict[str, Any]:
+        """`temperature: {low: 1, high: 4}` means all numbers between, not whole ones: its ends become floats."""
+        return {key: _real(domain) if key in _REAL_KEYS else domain for key, domain in space.items()}
+
+
+_REAL_KEYS = {name for name, field in DistillConfig.model_fields.items() if float in (field.annotation, *get_args(field.annotation))}
+
+
+def _real(domain: Any) -> Any:
+    if not isinstance(domain, Mapping):
+        return domain
+    return {key: float(value) if type(value) is int else value for key, value in domain.items()}
+
 
 class EvaluateConfig(Section):
     """What the report measures."""
@@ -197,8 +224,8 @@ class ClusterConfig(Section):
     """Times a stage starts its workers again after one died."""
     rows_memory_mb: Count = 2048
     """Memory of one worker for transfer rows; a larger transfer set is read a window of shards at a time."""
-    object_store_mb: Count = 1024
-    """Object store of a private local session."""
+    object_store_mb: Annotated[int, Field(ge=75)] = 1024
+    """Object store of a private local session; Ray takes no less than 75."""
 
 
 class TrackingConfig(Section):
@@ -213,11 +240,11 @@ class TrackingConfig(Section):
 class Config(Section):
     """Everything a run is made of."""
 
-    name: str
+    name: FolderName
     """Folder of the run under `storage`; by default the recipe's file name."""
-    storage: str = "runs"
+    storage: Annotated[str, Field(min_length=1)] = "runs"
     """A folder, or a URI such as s3://bucket/runs."""
-    seed: int = 0
+    seed: Seed = 0
     """Every random choice derives from it."""
     data: DataConfig
     """The data set."""
@@ -243,7 +270,7 @@ class Config(Section):
     @property
     def student_kinds(self) -> list[StudentKind]:
         """Kinds that `distill` trains and `evaluate` compares."""
-        return [self.distill.kind] if self.distill.kind else list(dict.fromkeys(self.students))
+        return [self.distill.kind] if self.distill.kind else self.students
 
     @property
     def num_heads(self) -> int:
@@ -251,55 +278,97 @@ class Config(Section):
         return self.distill.num_heads or self.ensemble.num_members
 
     @model_validator(mode="after")
-    def _heads_have_members(self) -> Self:
-        _require_heads("distill.num_heads", self.distill.num_heads, self.ensemble.num_members)
-        for value in _choices(self.tune.space.get("num_heads")):
-            _require_heads("tune.space.num_heads", value, self.ensemble.num_members)
-        return self
-
-    @model_validator(mode="after")
-    def _batch_is_divisible(self) -> Self:
-        for workers, key in ((self.cluster.num_workers, "cluster.num_workers"), (self.tune.workers_per_trial, "tune.workers_per_trial")):
-            if self.distill.batch_size % workers:
-                raise ValueError(f"distill.batch_size={self.distill.batch_size} does not divide by {key}={workers}: choose a multiple")
-        return self
-
-    @model_validator(mode="after")
-    def _tune_is_usable(self) -> Self:
-        for key in self.tune.space:
-            if key not in DistillConfig.model_fields or key in ("kind", "from_tune"):
-                hint = _nearest(key, DistillConfig.model_fields)
-                raise ValueError(f"tune.space.{key}: not a key of distill that can be searched; {hint}")
-        if self.tune.num_trials and not self.tune.space:
-            raise ValueError(f"tune.num_trials={self.tune.num_trials}, but tune.space is empty: name keys to search")
-        if self.distill.from_tune and not self.tune.num_trials:
-            raise ValueError("distill.from_tune=true, but tune.num_trials=0: set tune.num_trials and tune.space")
+    def _keys_agree(self) -> Self:
+        """The rules across keys; each raises ValueError with a message that names the keys."""
+        for rule in (_check_students, _check_heads, _check_batch, _check_search, _check_space):
+            rule(self)
         return self
 
 
-def _require_heads(key: str, heads: Any, members: int) -> None:
-    if isinstance(heads, int) and heads > members:
+def _check_students(config: Config) -> None:
+    for kind in config.students:
+        if config.students.count(kind) > 1:
+            raise ValueError(f"students={config.students}: {kind} stands there more than once; name each kind once")
+
+
+def _check_heads(config: Config) -> None:
+    heads, members = config.distill.num_heads, config.ensemble.num_members
+    if heads is not None and heads > members:
         raise ValueError(
-            f"{key}={heads}, but ensemble.num_members={members}: raise ensemble.num_members or lower {key}"
+            f"distill.num_heads={heads}, but ensemble.num_members={members}: "
+            f"raise ensemble.num_members to {heads} or lower distill.num_heads"
         )
 
 
-def _choices(domain: Any) -> Iterable[Any]:
-    return domain if isinstance(domain, list) else []
+def _check_batch(config: Config) -> None:
+    size, cluster, tune = config.distill.batch_size, config.cluster, config.tune
+    for key, workers in (("cluster.num_workers", cluster.num_workers), ("tune.workers_per_trial", tune.workers_per_trial)):
+        if size % workers:
+            below = size - size % workers
+            raise ValueError(
+                f"distill.batch_size={size} does not divide by {key}={workers}: "
+                f"choose a multiple, e.g. distill.batch_size={below or workers}"
+            )
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-3 as a string; people mean a number."""
+def _check_search(config: Config) -> None:
+    tune = config.tune
+    if config.distill.from_tune and not tune.num_trials:
+        raise ValueError("distill.from_tune=true, but tune.num_trials=0: set tune.num_trials and tune.space")
+    if not tune.num_trials:
+        return
+    if not tune.space:
+        raise ValueError(f"tune.num_trials={tune.num_trials}, but tune.space is empty: name keys of distill to search")
+    best = _BEST.get(tune.objective)
+    if best is not None and best != tune.direction:
+        raise ValueError(
+            f"tune.objective={tune.objective} with tune.direction={tune.direction} looks for the worst trial: "
+            f"set tune.direction={best}"
+        )
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+_BEST = {"validation_nll": "min", "validation_member_kl": "min", "validation_accuracy": "max"}
+_NEEDS_HEADS = ("validation_member_kl", "validation_mutual_information_ratio")
 
 
-def parse_yaml(text: str) -> Any:
-    """YAML with 1e-3 as a number."""
-    return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader subclass)
+def _check_space(config: Config) -> None:
+    """Every key is one of distill's, and every value that a trial may draw makes a valid configuration."""
+    for key, domain in config.tune.space.items():
+        name = f"tune.space.{key}"
+        if key not in DistillConfig.model_fields or key in ("kind", "from_tune"):
+            known = [field for field in DistillConfig.model_fields if field not in ("kind", "from_tune")]
+            raise ValueError(f"{name}: not a key of distill that can be searched; {nearest(key, known)}")
+        for value in _values(name, domain):
+            _check_choice(config, key, value)
+    least = min([config.num_heads, *_values("", config.tune.space.get("num_heads", [config.num_heads]))])
+    if config.tune.num_trials and least < 2 and config.tune.objective in _NEEDS_HEADS:
+        raise ValueError(f"tune.objective={config.tune.objective} needs trials of two heads or more: raise num_heads, or use validation_nll")
+
+
+def _values(name: str, domain: Any) -> Iterator[Any]:
+    """All choices of a list, both ends of a range."""
+    if isinstance(domain, list) and domain:
+        yield from domain
+        return
+    if not isinstance(domain, Mapping) or not {"low", "high"} <= set(domain) <= {"low", "high", "log"}:
+        raise ValueError(f"{name}={domain}: must be a list of choices, or {{low: ..., high: ..., log: true}}")
+    low, high, log = domain["low"], domain["high"], domain.get("log", False)
+    if not all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in (low, high)) or not low < high:
+        raise ValueError(f"{name}: low={low}, high={high}: must be numbers, low below high")
+    if not isinstance(log, bool) or (log and low <= 0):
+        raise ValueError(f"{name}: log={log}, low={low}: log is true or false, and low above 0 where it is true")
+    yield from (low, high)
+
+
+def _check_choice(config: Config, key: str, value: Any) -> None:
+    tree = config.model_dump()
+    tree["distill"] |= {key: value, "from_tune": False}
+    tree["tune"] |= {"num_trials": 0, "space": {}}
+    try:
+        Config.model_validate(tree)
+    except ValidationError as error:
+        reason = explain(error, f"tune.space.{key}", Config)
+        raise ValueError(reason) from None
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -308,107 +377,32 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     Raises:
         UserError: no such file, not YAML, an unknown key, a wrong type or values that contradict each other.
     """
-    tree = _read_recipe(Path(path))
-    tree.setdefault("name", Path(path).stem)
-    given = [_split_override(word) for word in overrides]
+    tree = {"name": Path(path).stem, **read_recipe(Path(path))}
+    given = [split_override(word) for word in overrides]
     for key, value in given:
-        _assign(tree, key, value)
+        tree = assigned(tree, key, value, "command line")
     return validate(tree, str(path), overridden=[key for key, _ in given])
 
 
 def validate(tree: Mapping[str, Any], place: str, *, overridden: Iterable[str] = ()) -> Config:
-    """`tree` as a `Config`; errors name `place`, or the command line for an overridden key."""
+    """`tree` as a `Config`; errors name `place`, or the command line for an overridden key.
+
+    Raises:
+        UserError: one line.
+    """
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise UserError(_explain(error, place, list(overridden))) from None
+        raise UserError(explain(error, place, Config, list(overridden))) from None
 
 
 def with_overlay(config: Config, overlay: Mapping[str, Any], place: str) -> Config:
-    """`config` with the keys of `overlay` (a nested mapping, e.g. tune/best.yaml) laid over it."""
+    """`config` with the keys of `overlay` (a nested mapping, e.g. tune/best.yaml) laid over it.
+
+    Raises:
+        UserError: the result is not valid; the line names `place`.
+    """
     tree = config.model_dump()
     for key, value in flatten(overlay).items():
-        _assign(tree, key, value)
+        tree = assigned(tree, key, value, place)
     return validate(tree, place)
-
-
-def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one mapping of dotted keys; lists stay values."""
-    if not isinstance(tree, Mapping) or not tree:
-        return {prefix: tree} if prefix else {}
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
-    return flat
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    try:
-        tree = parse_yaml(path.read_text())
-    except FileNotFoundError:
-        known = sorted(str(found) for found in path.parent.glob("*.yaml")) or sorted(map(str, Path("configs").glob("*.yaml")))
-        raise UserError(f"{path}: no such recipe; {_nearest(str(path), known)}") from None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: a recipe is a mapping of keys, this is {type(tree).__name__}")
-    return tree
-
-
-def _split_override(word: str) -> tuple[str, Any]:
-    key, equals, text = word.partition("=")
-    if not equals or not key:
-        raise UserError(f"command line: {word!r} is not key=value, e.g. ensemble.num_members=20")
-    try:
-        return key, parse_yaml(text)
-    except yaml.YAMLError:
-        raise UserError(f"command line: {word!r}: the value is not YAML; quote it") from None
-
-
-def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    for depth, part in enumerate(parents):
-        below = tree.get(part)
-        if below is None:
-            below = tree[part] = {}
-        if not isinstance(below, dict):
-            raise UserError(f"command line: {key}: {'.'.join(parents[: depth + 1])} is a value, not a section")
-        tree = below
-    tree[last] = value
-
-
-def _explain(error: ValidationError, place: str, overridden: list[str]) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if not key:  # a rule across keys: its message names them
-        return f"{place}: {first['msg'].removeprefix('Value error, ')}"
-    if any(key == word or key.startswith(f"{word}.") for word in overridden):
-        place = "command line"
-    if first["type"] == "extra_forbidden":
-        return f"{place}: {key}={_short(first['input'])}: unknown key; {_nearest(key, known_keys())}"
-    if first["type"] == "missing":
-        return f"{place}: {key} is missing: add it, or give {key}=... on the command line"
-    return f"{place}: {key}={_short(first['input'])}: {first['msg'].removeprefix('Value error, ')}"
-
-
-def known_keys(section: type[BaseModel] = Config, prefix: str = "") -> list[str]:
-    """Every dotted key of the tree."""
-    keys: list[str] = []
-    for name, field in section.model_fields.items():
-        keys.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += known_keys(field.annotation, f"{prefix}{name}.")
-    return keys
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.4)
-    if not close:  # the right last word in the wrong section
-        close = [name for name in names if name.split(".")[-1] == word.split(".")[-1]][:1]
-    return f"nearest: {close[0]}" if close else f"valid: {', '.join(names)}"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,8 +1,8 @@
 """Distilling one student from the shards, plain PyTorch, for any number of ranks.
 
-Phase 1 teaches one head the members' mean; phase 2 starts M heads from it, moved a little, and head m learns to imitate
-member m (Tran et al. 2020). A `kd` student stays in phase 1 for the same number of epochs. Nothing is frozen. It reads
-shards and nothing else: no member, no data set, no Ray.
+Phase 1 teaches one head the members' mean; phase 2 starts M heads from it, moved a little, and head m
+learns to imitate member m (Tran et al. 2020). A `kd` student stays in phase 1 for the same number of
+epochs. Nothing is frozen. It reads shards and nothing else: no member, no data set, no Ray.
 
 B batch, N rows, M heads or members, C classes.
 """
@@ -101,7 +101,7 @@ def distil(
     """
     student, figures = _first_student(task, normalise), {}
     done = _epochs_before(task, checkpoints)
-    for number, phase in enumerate(task.phases):
+    for number in range(len(task.phases)):
         if number:
             student = student.expand(task.spec.num_heads, task.settings.init_noise, (task.seed, number))
         if number < done:
@@ -196,7 +196,7 @@ def predict(student: HydraStudent, inputs: Any) -> Tensor:
 
 
 def validation_figures(student: HydraStudent, rows: Predictions) -> dict[str, float]:
-    """What a fit is judged by while it runs: the mixture's NLL and accuracy, and how much disagreement is kept."""
+    """What a fit is judged by while it runs: the mixture's NLL and accuracy, and the disagreement kept."""
     student_NMC = predict(student, rows.inputs).double()
     teacher_NMC = to_device(rows.logits_NMC, torch.device("cpu")).double()
     log_probs_NC, labels = mixture_log_probs(student_NMC), to_device(rows.labels, torch.device("cpu"))

@@ -1,7 +1,8 @@
 """Fitting one member of the ensemble, plain PyTorch.
 
-Everything random about a member follows from (seed, member): its weights, the order of its rows and its augmentation.
-Nothing follows from the worker it happens to be fitted on. Cross-entropy on labels; no Ray, and no member knows another.
+Everything random about a member follows from (seed, member): its weights, the order of its rows and its
+augmentation. Nothing follows from the worker it happens to be fitted on. Cross-entropy on labels; no Ray,
+and no member knows another.
 
 N rows, B batch, C classes.
 """

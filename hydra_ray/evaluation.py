@@ -36,8 +36,8 @@ class Answers:
     """What all predictors say about all splits.
 
     Attributes:
-        logits: predictor -> split -> float [N, M, C]; `ensemble` and students; splits `validation`, `test` and
-            `unknown-<name>`.
+        logits: predictor -> split -> float [N, M, C]; `ensemble` and students; splits `validation`, `test`
+            and `unknown-<name>`.
         labels: split -> int64 [N], for validation and test.
     """
 
@@ -90,7 +90,9 @@ def _test(answers: Answers, name: str) -> dict[str, Any]:
     logits = answers.logits[name]
     figures: dict[str, Any] = dict(classification_figures(logits["test"], answers.labels["test"]))
     temperature = fit_temperature(mixture_log_probs(logits["validation"]), answers.labels["validation"])
-    figures["calibrated_nll"] = calibrated_nll(mixture_log_probs(logits["test"]), answers.labels["test"], temperature)
+    figures["calibrated_nll"] = calibrated_nll(
+        mixture_log_probs(logits["test"]), answers.labels["test"], temperature
+    )
     return figures
 
 
@@ -112,14 +114,20 @@ def _detection(test_NMC: Tensor, unknown_NMC: Tensor) -> dict[str, float | None]
     figures: dict[str, float | None] = dict(
         detection_figures({name: known[name] for name in names}, {name: unknown[name] for name in names})
     )
-    return {key: figures.get(key) for key in (f"{f}_{d}" for d in _DETECTORS for f in ("auroc", "aupr", "aupr_in", "fpr95"))}
+    return {
+        key: figures.get(key)
+        for key in (f"{f}_{d}" for d in _DETECTORS for f in ("auroc", "aupr", "aupr_in", "fpr95"))
+    }
 
 
 def _member_unknown(ensemble: Mapping[str, Tensor], split: str) -> dict[str, float | None]:
     pairs = zip(ensemble["test"].split(1, dim=1), ensemble[split].split(1, dim=1), strict=True)
     each = [_detection(test, unknown) for test, unknown in pairs]
     columns = {key: [figures[key] for figures in each] for key in each[0]}
-    return {key: None if None in column else math.fsum(v for v in column if v is not None) / len(column) for key, column in columns.items()}
+    return {
+        key: None if None in column else math.fsum(v for v in column if v is not None) / len(column)
+        for key, column in columns.items()
+    }
 
 
 def _fidelity(answers: Answers, name: str) -> dict[str, Any]:
@@ -128,7 +136,9 @@ def _fidelity(answers: Answers, name: str) -> dict[str, Any]:
 
     unknown = [short(split) for split in answers.unknown]
     return dict(
-        fidelity_figures(by_set(answers.logits[name]), by_set(answers.logits[ENSEMBLE]), answers.labels["test"], unknown)
+        fidelity_figures(
+            by_set(answers.logits[name]), by_set(answers.logits[ENSEMBLE]), answers.labels["test"], unknown
+        )
     )
 
 

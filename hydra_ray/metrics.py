@@ -298,7 +298,7 @@ def _coarse_log_temperature(logits_NC: Tensor, labels_N: Tensor) -> Tensor:
     """Best of a few temperatures.
 
     Started at T = 1, LBFGS can jump over the optimum to where the NLL is flat in ln T and stay there. From
-    here it cannot: the NLL has one minimum in T, so whatever lies beyond a neighbour is worse than this start.
+    here it cannot: the NLL has one minimum in T, so all beyond a neighbour is worse than this start.
     """
     low, high = (math.log(bound) for bound in TEMPERATURE_RANGE)
     grid = torch.linspace(low, high, 25, dtype=torch.float64, device=logits_NC.device)

@@ -73,7 +73,9 @@ def costs(run: Run) -> dict[str, str]:
     """What each stage costs when all of it has to be done, in words."""
     config, data = run.config, run.data
     members, transfer = config.ensemble.num_members, data.splits["train"].num_rows * len(run.views(TRANSFER))
-    rows = transfer + sum(data.splits[run.rows_of(name)].num_rows for name in run.split_names if name != TRANSFER)
+    rows = transfer + sum(
+        data.splits[run.rows_of(name)].num_rows for name in run.split_names if name != TRANSFER
+    )
     epochs = config.distill.mean_epochs + config.distill.epochs
     trial_epochs = config.distill.mean_epochs + (config.tune.epochs or config.distill.epochs)
     return {

@@ -77,7 +77,12 @@ def write_shard(folder: Folder, name: str, table: pa.Table, metadata: Mapping[st
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps({"schema": SCHEMA_VERSION, **metadata})})
     with folder.writing(name) as stream:
         pq.write_table(
-            table, stream, compression="zstd", use_dictionary=False, row_group_size=_ROW_GROUP_ROWS, store_schema=True
+            table,
+            stream,
+            compression="zstd",
+            use_dictionary=False,
+            row_group_size=_ROW_GROUP_ROWS,
+            store_schema=True,
         )
 
 
@@ -112,11 +117,15 @@ def read_metadata(folder: Folder, name: str) -> dict[str, Any]:
     with _opened(folder, name) as file:
         raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
     if raw is None:
-        raise UserError(f"{folder}/{name}: Parquet, but not a shard of predictions: its footer has no hydra_ray entry")
+        raise UserError(
+            f"{folder}/{name}: Parquet, but not a shard of predictions: its footer has no hydra_ray entry"
+        )
     return json.loads(raw)
 
 
-def load(folder: Folder, *, num_members: int | None = None, names: Sequence[str] | None = None) -> Predictions:
+def load(
+    folder: Folder, *, num_members: int | None = None, names: Sequence[str] | None = None
+) -> Predictions:
     """All shards of a folder (or those named) as arrays, in the files' order."""
     parts = [read_shard(folder, name, num_members=num_members) for name in names or shard_names(folder)]
     return concatenate(parts)
@@ -125,10 +134,14 @@ def load(folder: Folder, *, num_members: int | None = None, names: Sequence[str]
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
     """Several shards' rows as one."""
     fields = ("row_id", "view", "inputs", "labels", "logits_NMC")
-    return Predictions(**{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields})
+    return Predictions(
+        **{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields}
+    )
 
 
-def verify(folder: Folder, *, members: Sequence[str], num_rows: int, expected: Mapping[str, Any] | None = None) -> None:
+def verify(
+    folder: Folder, *, members: Sequence[str], num_rows: int, expected: Mapping[str, Any] | None = None
+) -> None:
     """Check a folder of shards before anything is learnt from it: one pass, one shard in memory at a time.
 
     Args:
@@ -145,15 +158,23 @@ def verify(folder: Folder, *, members: Sequence[str], num_rows: int, expected: M
         _verify_metadata(folder, name, members, expected or {})
         shard = read_shard(folder, name)
         if shard.logits_NMC.shape[1] != len(members):
-            raise UserError(f"{folder}/{name}: holds {shard.logits_NMC.shape[1]} members, its footer {len(members)}")
+            raise UserError(
+                f"{folder}/{name}: holds {shard.logits_NMC.shape[1]} members, its footer {len(members)}"
+            )
         if not np.isfinite(shard.logits_NMC).all():
-            raise UserError(f"{folder}/{name}: logits are not finite; with float16 they may overflow: predict.dtype=float32")
+            raise UserError(
+                f"{folder}/{name}: logits are not finite; with float16 they may overflow: predict.dtype=float32"
+            )
         seen.append((shard.row_id << 20) | shard.view)
     keys = np.concatenate(seen) if seen else np.empty(0, np.int64)
     if len(np.unique(keys)) != len(keys):
-        raise UserError(f"{folder}: {len(keys) - len(np.unique(keys)):,} rows stand twice (same row_id and view)")
+        raise UserError(
+            f"{folder}: {len(keys) - len(np.unique(keys)):,} rows stand twice (same row_id and view)"
+        )
     if len(keys) != num_rows:
-        raise UserError(f"{folder}: has {len(keys):,} rows, must have {num_rows:,}; delete it to have it made again")
+        raise UserError(
+            f"{folder}: has {len(keys):,} rows, must have {num_rows:,}; delete it to have it made again"
+        )
 
 
 def member_fingerprints(metadata: Mapping[str, Any]) -> list[str]:
@@ -164,7 +185,9 @@ def member_fingerprints(metadata: Mapping[str, Any]) -> list[str]:
 def _verify_metadata(folder: Folder, name: str, members: Sequence[str], expected: Mapping[str, Any]) -> None:
     metadata = read_metadata(folder, name)
     if metadata["schema"] != SCHEMA_VERSION:
-        raise UserError(f"{folder}/{name}: schema {metadata['schema']}, this version reads {SCHEMA_VERSION}; predict again")
+        raise UserError(
+            f"{folder}/{name}: schema {metadata['schema']}, this version reads {SCHEMA_VERSION}; predict again"
+        )
     found = member_fingerprints(metadata)
     if found != list(members):
         raise UserError(
@@ -173,7 +196,9 @@ def _verify_metadata(folder: Folder, name: str, members: Sequence[str], expected
         )
     for key, value in expected.items():
         if metadata.get(key) != value:
-            raise UserError(f"{folder}/{name}: {key} is {metadata.get(key)}, expected {value}; delete {folder}")
+            raise UserError(
+                f"{folder}/{name}: {key} is {metadata.get(key)}, expected {value}; delete {folder}"
+            )
 
 
 def _brief(fingerprints: Sequence[str]) -> str:
@@ -191,7 +216,9 @@ def _opened(folder: Folder, name: str) -> pq.ParquetFile:
 
 def _damaged(folder: Folder, name: str, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:120]
-    return UserError(f"{folder}/{name}: damaged or cut short ({reason}); delete {folder} to have it predicted again")
+    return UserError(
+        f"{folder}/{name}: damaged or cut short ({reason}); delete {folder} to have it predicted again"
+    )
 
 
 def _tensor(array: np.ndarray) -> pa.FixedShapeTensorArray:
@@ -240,7 +267,9 @@ class BatchReader:
         self.num_rows = sum(self._rows.values())
         self._batch = min(batch_size, self.num_rows - self.num_rows % num_ranks)
         self._rank, self._num_ranks = rank, num_ranks
-        self._num_windows = 1 if rows is not None else _windows_needed(folder, self._names, num_members, max_bytes)
+        self._num_windows = (
+            1 if rows is not None else _windows_needed(folder, self._names, num_members, max_bytes)
+        )
         self._kept = rows
 
     @property
@@ -259,7 +288,11 @@ class BatchReader:
             for begin in range(0, whole, self._batch):
                 if step >= start:
                     rows = order[begin + self._rank : begin + self._batch : self._num_ranks]
-                    yield pending.inputs[rows], pending.labels[rows], pending.logits_NMC[rows, : self._members]
+                    yield (
+                        pending.inputs[rows],
+                        pending.labels[rows],
+                        pending.logits_NMC[rows, : self._members],
+                    )
                 step += 1
             pending = _take(pending, order[whole:]) if self._num_windows > 1 else None
 

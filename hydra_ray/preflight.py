@@ -31,7 +31,14 @@ def check_networks(run: Run) -> None:
     """Members' and students' architectures build and take the data set's inputs."""
     config, data = run.config, run.data
     ensemble, distill = config.ensemble, config.distill
-    _within("ensemble", check_architecture, ensemble.architecture, data.input_shape, data.num_classes, ensemble.options)
+    _within(
+        "ensemble",
+        check_architecture,
+        ensemble.architecture,
+        data.input_shape,
+        data.num_classes,
+        ensemble.options,
+    )
     if distill.body is not None or distill.body_options is not None:
         options = distill.body_options if distill.body_options is not None else ensemble.options
         body = distill.body or ensemble.architecture
@@ -76,7 +83,9 @@ def check_resources(config: Config, cpus: float, gpus: float) -> None:
             "lower it or cluster.cpus_per_worker"
         )
     if cluster.num_actors * 0.5 + 0.5 > cpus:
-        raise UserError(f"cluster.num_actors={cluster.num_actors} needs more than the {cpus:g} CPUs there are: lower it")
+        raise UserError(
+            f"cluster.num_actors={cluster.num_actors} needs more than the {cpus:g} CPUs there are: lower it"
+        )
     workers = max(cluster.num_workers, cluster.num_actors, config.tune.workers_per_trial)
     if cluster.use_gpu and workers > gpus:
         raise UserError(
@@ -89,7 +98,9 @@ def _check_batches(run: Run) -> None:
     workers = run.config.cluster.num_workers
     rows = run.data.splits["train"].num_rows
     if rows < workers:
-        raise UserError(f"data.source={run.config.data.source}: {rows} training rows for cluster.num_workers={workers}")
+        raise UserError(
+            f"data.source={run.config.data.source}: {rows} training rows for cluster.num_workers={workers}"
+        )
 
 
 def _within(key: str, check: Any, *arguments: Any) -> None:

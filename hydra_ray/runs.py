@@ -96,7 +96,13 @@ class Artifact:
         files = {name: _describe(self.attempt, name) for name in sorted(self.attempt.files())}
         self.retract()
         self.attempt.move_to(self.folder)
-        manifest = {"fingerprint": self.fingerprint, "key": self.key, "created": _now(), "files": files, **content}
+        manifest = {
+            "fingerprint": self.fingerprint,
+            "key": self.key,
+            "created": _now(),
+            "files": files,
+            **content,
+        }
         self.folder.write_json(self.manifest_name, manifest)
         self._remove_attempts()
 

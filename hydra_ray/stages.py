@@ -1,8 +1,9 @@
 """A run: its folder, its data set, and what each of its results depends on.
 
-Here the configuration is cut into keys: what of it matters to a member, to a split's shards, to a student, to the search
-and to the report. Two rules follow from the keys alone: adding members redoes nothing that is there, and a student on the
-first m members does not care how many there are in all. What the stages do is not here.
+Here the configuration is cut into keys: what of it matters to a member, to a split's shards, to a student,
+to the search and to the report. Two rules follow from the keys alone: adding members redoes nothing that is
+there, and a student on the first m members does not care how many there are in all. What the stages do is
+not here.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class Shards(Artifact):
         manifest = self.manifest()
         if manifest is None:
             return "missing"
-        if not self._same_rows(manifest) or manifest["key"]["members"][: len(self.members)] != list(self.members):
+        if not self._same_rows(manifest) or manifest["key"]["members"][: len(self.members)] != list(
+            self.members
+        ):
             return "stale"
         self._check_sizes(manifest)
         return "done"
@@ -162,7 +165,9 @@ class Run:
             raise UserError(f"{shards.folder}: no shards there; run pipelines.predict first")
         if shards.status() == "stale":
             reasons = "; ".join(shards.changes()[:3])
-            raise UserError(f"{shards.folder}: shards of another configuration ({reasons}); run pipelines.predict again")
+            raise UserError(
+                f"{shards.folder}: shards of another configuration ({reasons}); run pipelines.predict again"
+            )
         members = manifest["key"]["members"]
         verify(shards.folder, members=members, num_rows=manifest["rows"], expected={"split": split})
         shards.check_sums()
@@ -192,7 +197,9 @@ class Run:
             return self.config
         search = self.search()
         if not search.is_done:
-            raise UserError("distill.from_tune=true, but the search has no valid result: run pipelines.tune first")
+            raise UserError(
+                "distill.from_tune=true, but the search has no valid result: run pipelines.tune first"
+            )
         place = f"{search.folder}/best.yaml"
         return with_overlay(self.config, parse_yaml(search.folder.read("best.yaml").decode()), place)
 
@@ -223,13 +230,18 @@ class Run:
 
 
 def number_views(views: list[ViewConfig]) -> dict[int, ViewConfig]:
-    """View numbers as the shards have them: 0 for `identity`, 1, 2, ... for the others, in order, each count one.
+    """View numbers as the shards have them: 0 for `identity`, 1, 2, ... for the others, in order.
 
     Raises:
         UserError: `identity` more than once.
     """
     untouched = [view for view in views if view.view == "identity"]
     if len(untouched) > 1 or any(view.count > 1 for view in untouched):
-        raise UserError("transfer.views: identity stands there more than once, the same rows again; give it once")
+        raise UserError(
+            "transfer.views: identity stands there more than once, the same rows again; give it once"
+        )
     others = [view for view in views if view.view != "identity" for _ in range(view.count)]
-    return {**dict.fromkeys(range(len(untouched)), ViewConfig(view="identity")), **dict(enumerate(others, start=1))}
+    return {
+        **dict.fromkeys(range(len(untouched)), ViewConfig(view="identity")),
+        **dict(enumerate(others, start=1)),
+    }

@@ -77,7 +77,9 @@ class Folder:
     def folders(self) -> list[str]:
         """Names of the folders directly inside, hidden ones too."""
         selector = pafs.FileSelector(self.path, allow_not_found=True)
-        return sorted(info.base_name for info in self.fs.get_file_info(selector) if info.type == pafs.FileType.Directory)
+        return sorted(
+            info.base_name for info in self.fs.get_file_info(selector) if info.type == pafs.FileType.Directory
+        )
 
     def exists(self) -> bool:
         """Whether there is anything at this path."""
@@ -142,7 +144,9 @@ class Folder:
             self.delete(".writable")
         except OSError as error:
             reason = " ".join(str(error).split())
-            raise UserError(f"{key}={self}: cannot be written ({reason}); choose another place with {key}=...") from None
+            raise UserError(
+                f"{key}={self}: cannot be written ({reason}); choose another place with {key}=..."
+            ) from None
 
 
 class Writing:
@@ -177,5 +181,7 @@ def _fsspec_filesystem(place: str) -> tuple[pafs.FileSystem, str]:
     try:
         fs, path = fsspec.core.url_to_fs(place)
     except (ValueError, ImportError) as error:
-        raise UserError(f"storage={place}: {error}; use a folder, s3://, gs:// or install that file system") from None
+        raise UserError(
+            f"storage={place}: {error}; use a folder, s3://, gs:// or install that file system"
+        ) from None
     return pafs.PyFileSystem(pafs.FSSpecHandler(fs)), path

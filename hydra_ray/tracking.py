@@ -66,7 +66,9 @@ class Tracker:
         if tracking.wandb == "off":
             return None
         facts = flatten(parameters if parameters is not None else self._config.model_dump())
-        return WandbSink(tracking, folder=self._wandb_folder, group=self._config.name, name=name, config=facts)
+        return WandbSink(
+            tracking, folder=self._wandb_folder, group=self._config.name, name=name, config=facts
+        )
 
 
 class Stage:
@@ -126,8 +128,14 @@ class WandbSink:
         Path(folder).mkdir(parents=True, exist_ok=True)
         try:
             self._run = wandb.init(
-                project=tracking.project, group=group, name=name, job_type=name.split("/")[0], dir=folder,
-                mode=tracking.wandb, config=dict(config), reinit="create_new",
+                project=tracking.project,
+                group=group,
+                name=name,
+                job_type=name.split("/")[0],
+                dir=folder,
+                mode=tracking.wandb,
+                config=dict(config),
+                reinit="create_new",
                 settings=wandb.Settings(silent=True, console="off", init_timeout=60),
             )
         except Exception as error:  # wandb raises its own, and others below it
@@ -187,7 +195,9 @@ class _EventFile:
 
     def read(self) -> list[dict[str, Any]]:
         lines = self._content().splitlines()
-        return [json.loads(line) for line in lines if line.endswith(b"}")]  # a killed driver may leave half a line
+        return [
+            json.loads(line) for line in lines if line.endswith(b"}")
+        ]  # a killed driver may leave half a line
 
     def _content(self) -> bytes:
         try:

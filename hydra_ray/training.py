@@ -60,7 +60,13 @@ class Fitting:
     """A network being fitted: model, optimiser, schedule and the step it has reached."""
 
     def __init__(
-        self, model: nn.Module, settings: Optimisation, *, num_steps: int, seed: int, ranks: Ranks = Ranks()  # noqa: B008
+        self,
+        model: nn.Module,
+        settings: Optimisation,
+        *,
+        num_steps: int,
+        seed: int,
+        ranks: Ranks = Ranks(),  # noqa: B008
     ) -> None:
         """Nothing runs before the first `step`.
 
@@ -99,7 +105,11 @@ class Fitting:
         """Model, optimiser and step as safetensors: all that `load_bytes` needs to go on."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for index, state in self._optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items() if value is not None}
+            tensors |= {
+                f"optimizer.{index}.{name}": torch.as_tensor(value)
+                for name, value in state.items()
+                if value is not None
+            }
         tensors["num_done"] = torch.tensor(self.num_done)
         return save_tensors({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
 
@@ -137,12 +147,18 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _optimizer(model: nn.Module, settings: Optimisation) -> torch.optim.Optimizer:
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
-            model.parameters(), settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay
+            model.parameters(),
+            settings.learning_rate,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=settings.weight_decay,
         )
     return torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
 
 
-def _autocast(settings: Optimisation, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+def _autocast(
+    settings: Optimisation, device: torch.device
+) -> Callable[[], contextlib.AbstractContextManager[Any]]:
     wanted = settings.precision == "bfloat16" or (
         settings.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
     )

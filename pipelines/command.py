@@ -22,7 +22,7 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
 
 
 def guarded(arguments: argparse.Namespace, call: Callable[[Config], None]) -> int:
-    """Exit code of `call` on the configuration that the arguments name; what a user can mend becomes one line."""
+    """Exit code of `call` on the configuration named; what a user can mend becomes one line."""
     try:
         call(load_config(arguments.config, arguments.overrides))
     except UserError as error:

@@ -1,17 +1,19 @@
-"""All stages in order; what is done and still valid is skipped. `--plan` shows what would run and starts nothing."""
+"""All stages in order; what is done and still valid is skipped. `--plan` starts nothing."""
 
 from __future__ import annotations
 
 import sys
 
-from pipelines.command import guarded, parser_of
 from hydra_ray.config import Config
+from pipelines.command import guarded, parser_of
 
 
 def main() -> int:
     """Parse, call, print."""
     parser = parser_of(__doc__)
-    parser.add_argument("--plan", action="store_true", help="print what would run and what it costs; start nothing")
+    parser.add_argument(
+        "--plan", action="store_true", help="print what would run and what it costs; start nothing"
+    )
     arguments = parser.parse_intermixed_args()
     return guarded(arguments, show_plan if arguments.plan else run)
 

@@ -1,7 +1,7 @@
 """evaluate: students answer the rows the members answered; metrics.json, report.md, report.html and pictures.
 
-The ensemble's answers are in the shards. Each student answers in a Ray task; then, with nothing else running, one task
-after the other measures what each predictor costs.
+The ensemble's answers are in the shards. Each student answers in a Ray task; then, with nothing else
+running, one task after the other measures what each predictor costs.
 """
 
 from __future__ import annotations
@@ -59,10 +59,18 @@ def _answers(run: Run) -> Answers:
     splits = {name: run.shards(name).folder for name in run.split_names if name != TRANSFER}
     pending = {kind: _ask_student.remote(run.student(kind), splits, config) for kind in config.student_kinds}
     members = config.ensemble.num_members
-    shards = {name: [read_shard(folder, part, num_members=members) for part in shard_names(folder)] for name, folder in splits.items()}
-    logits = {name: as_float(np.concatenate([part.logits_NMC for part in parts])) for name, parts in shards.items()}
+    shards = {
+        name: [read_shard(folder, part, num_members=members) for part in shard_names(folder)]
+        for name, folder in splits.items()
+    }
+    logits = {
+        name: as_float(np.concatenate([part.logits_NMC for part in parts])) for name, parts in shards.items()
+    }
     labels = {name: np.concatenate([part.labels for part in parts]) for name, parts in shards.items()}
-    students = {kind: {name: as_float(part) for name, part in ray.get(answer).items()} for kind, answer in pending.items()}
+    students = {
+        kind: {name: as_float(part) for name, part in ray.get(answer).items()}
+        for kind, answer in pending.items()
+    }
     return Answers(
         {ENSEMBLE: logits, **students},
         {name: torch.from_numpy(values) for name, values in labels.items() if (values != NO_LABEL).all()},
@@ -76,7 +84,9 @@ def _ask_student(artifact: Artifact, splits: dict[str, Folder], config: Config) 
     student = load_published(artifact, _device(config))
     assert isinstance(student, HydraStudent)
     return {
-        name: np.concatenate([predict(student, read_shard(folder, part).inputs).numpy() for part in shard_names(folder)])
+        name: np.concatenate(
+            [predict(student, read_shard(folder, part).inputs).numpy() for part in shard_names(folder)]
+        )
         for name, folder in splits.items()
     }
 
@@ -104,7 +114,9 @@ def _measure_cost(artifacts: Sequence[Artifact], config: Config) -> dict[str, An
     return {
         "num_parameters": sum(num_parameters(each) for each in models),
         "macs": sum(count_macs(each, shape) for each in models),
-        "latency_ms": {str(size): round(latency_ms(model, shape, size, repeats), 4) for size in _LATENCY_BATCHES},
+        "latency_ms": {
+            str(size): round(latency_ms(model, shape, size, repeats), 4) for size in _LATENCY_BATCHES
+        },
     }
 
 
@@ -144,7 +156,8 @@ def _facts(config: Config) -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "ray": ray.__version__,
-        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}" + (", GPU" if config.cluster.use_gpu else ""),
+        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}"
+        + (", GPU" if config.cluster.use_gpu else ""),
         "seed": str(config.seed),
     }
 

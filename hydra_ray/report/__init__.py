@@ -1,6 +1,7 @@
 """The report: evidence in, files out.
 
-Tables, pictures and one static page from figures that are already computed. It runs no model and reads no file.
+Tables, pictures and one static page from figures that are already computed. It runs no model and
+reads no file.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Evidence:
         metrics: metrics.json, `docs`/design section 6; any figure may be None or absent.
         scores: predictor (ensemble and students) -> split ("test", "unknown-<set>") -> scores of its rows.
         epochs: the run's epoch events, in order; `stage` and then `member` or `student` say whose they are.
-        trials: rows of the search: trial, epochs, stopped_early, objective (None: it failed), and the searched keys.
+        trials: rows of the search: trial, epochs, stopped_early, objective (None: it failed), searched keys.
         objective: name of the figure that trials are compared by.
         direction: whether less or more of it is better.
         facts: versions, hardware, commit, date: name -> text.
@@ -76,6 +76,18 @@ class Evidence:
     objective: str
     direction: Literal["min", "max"]
     facts: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        """Check what every picture relies on.
+
+        Raises:
+            ValueError: scores of test rows do not say which rows are right.
+        """
+        unlabelled = [
+            name for name, splits in self.scores.items() if TEST in splits and splits[TEST].correct is None
+        ]
+        if unlabelled:
+            raise ValueError(f"scores of test rows need `correct`: {', '.join(unlabelled)}")
 
 
 def figure(tree: Mapping[str, Any], *path: str) -> float | None:
@@ -115,6 +127,13 @@ def compared(evidence: Evidence) -> list[str]:
     """Predictors with scores of the test rows, the ensemble first."""
     present = [name for name in predictors(evidence.metrics) if name in evidence.scores]
     return [name for name in present if TEST in evidence.scores[name]]
+
+
+def test_rows(evidence: Evidence, predictor: str) -> tuple[RowScores, np.ndarray]:
+    """Scores of the test rows, and [N] bool which of them are right."""
+    scores = evidence.scores[predictor][TEST]
+    assert scores.correct is not None, "checked by Evidence"
+    return scores, scores.correct
 
 
 def row_mutual_information(evidence: Evidence, predictor: str, split: str) -> np.ndarray | None:

@@ -1,6 +1,7 @@
 """Numbers as people read them; a figure that is not there is a dash.
 
-The same text does for a terminal, Markdown and HTML; `ascii_only` serves terminals that know no more. No layout.
+The same text does for a terminal, Markdown and HTML; `ascii_only` serves terminals that know no
+more. No layout.
 """
 
 from __future__ import annotations

@@ -37,47 +37,49 @@ GALLERY = (
     PictureKind(
         "knowledge_uncertainty.png",
         "Knowledge uncertainty of test and unknown rows",
-        "The further the coloured rows (unknown) lie to the right of the grey ones (test), the better unknown inputs are "
-        "recognised; the thin lines in a student's panels are the ensemble's two histograms, which a faithful student fills.",
+        "The further the coloured rows (unknown) lie to the right of the grey ones (test), the better "
+        "unknown inputs are recognised; the thin lines in a student's panels are the ensemble's two histograms, "
+        "which a faithful student fills.",
         histogram_picture,
         lambda evidence: bool(with_spread(evidence)),
     ),
     PictureKind(
         "fidelity.png",
         "Student against ensemble, row by row",
-        "On the dashed diagonal the student is exactly as unsure as the ensemble; below it the heads agree more than the "
-        "members do; rank correlation says whether both put the rows in the same order.",
+        "On the dashed diagonal the student is exactly as unsure as the ensemble; below it the heads agree "
+        "more than the members do; rank correlation says whether both put the rows in the same order.",
         scatter_picture,
         lambda evidence: len(with_spread(evidence)) > 1 and ENSEMBLE in with_spread(evidence),
     ),
     PictureKind(
         "reliability.png",
         "Reliability",
-        "Of predictions made with 70 % confidence, 70 % should be right: bars end at the dashed diagonal, and hatching is "
-        "what is missing or too much (pale: fewer than 20 rows).",
+        "Of predictions made with 70 % confidence, 70 % should be right: bars end at the dashed diagonal, "
+        "and hatching is what is missing or too much (pale: fewer than 20 rows).",
         reliability_picture,
         lambda evidence: bool(compared(evidence)),
     ),
     PictureKind(
         "sparsification.png",
         "Accuracy against coverage",
-        "Read from right to left: as the rows of highest entropy are handed to somebody else, the accuracy of the rest "
-        "should rise quickly.",
+        "Read from right to left: as the rows of highest entropy are handed to somebody else, the accuracy "
+        "of the rest should rise quickly.",
         sparsification_picture,
         lambda evidence: bool(compared(evidence)),
     ),
     PictureKind(
         "training.png",
         "Training",
-        "Thin lines are members, bold lines students; the upper panels share one axis, the losses below are each its own "
-        "kind, and a dotted line marks where the next phase of distillation begins.",
+        "Thin lines are members, bold lines students; the upper panels share one axis, the losses below are "
+        "each its own kind, and a dotted line marks where the next phase of distillation begins.",
         training_picture,
-        lambda evidence: bool(evidence.epochs),
+        lambda evidence: any("member" in event or "student" in event for event in evidence.epochs),
     ),
     PictureKind(
         "trials.png",
         "The search",
-        "Each ring or dot is a trial, at the value it tried: hollow ones were stopped early, the ringed one is the best.",
+        "Each point is a trial, at the value it tried: hollow ones were stopped early, the ringed one "
+        "is the best.",
         trials_picture,
         lambda evidence: bool(ranked_trials(evidence)) and bool(searched_keys(evidence.trials or ())),
     ),

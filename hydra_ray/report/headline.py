@@ -13,9 +13,10 @@ from hydra_ray.report.formats import decimal, rough_percent, times
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
-    """E.g. "hydra keeps 98 % of the ensemble's AUROC on photos at 13 % of its MACs; NLL 1.02 × the ensemble's."
+    """E.g. "hydra keeps 98 % of the ensemble's AUROC on photos at 13 % of its MACs; NLL 1.02 × its."
 
-    It speaks of the first student with a knowledge uncertainty, else of the first student; clauses without figures are left out.
+    It speaks of the first student with a knowledge uncertainty, else of the first student; clauses without
+    figures are left out.
     """
     names = students(metrics)
     if not names:

@@ -1,7 +1,7 @@
 """The report as Markdown and as one HTML file that needs nothing beside it.
 
-Both tell the same in the same order: the answer, the comparison, what was kept, the pictures, the search, all figures, cost,
-time, how the run was configured. Layout and style are in `page.html.j2`.
+Both tell the same in the same order: the answer, the comparison, what was kept, the pictures, the search, all
+figures, cost, time, how the run was configured. Layout and style are in `page.html.j2`.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ WHAT_THEY_ARE = {
     "proxy_end2": "one network that gives a Dirichlet distribution, by its proxy",
 }
 COMPARISON_NOTE = (
-    "NLL and mean MI are of the test rows, in nats. MI, mutual information, is the knowledge uncertainty: how much the members or "
-    "heads disagree; one head has none. AUROC says how well a score tells unknown rows from test rows: 1 always, 0.5 by "
-    "chance. MACs are the multiply-adds of one row."
+    "NLL and mean MI are of the test rows, in nats. MI, mutual information, is the knowledge uncertainty: "
+    "how much the members or heads disagree; one head has none. AUROC says how well a score tells unknown rows from "
+    "test rows: 1 always, 0.5 by chance. MACs are the multiply-adds of one row."
 )
 FIDELITY_NOTE = "Rank correlation is Spearman's, of the rows' MI; names after the comma are sets of rows."
 
@@ -81,7 +81,9 @@ def write_html(evidence: Evidence, pictures: Mapping[str, bytes]) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    template = environment.from_string(files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    template = environment.from_string(
+        files("hydra_ray.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    )
     return template.render(
         run_name=evidence.run_name,
         headline=headline(metrics).replace(" %", "\u00a0%").replace(" ×", "\u00a0×"),
@@ -139,7 +141,7 @@ def _as_yaml(config: Mapping[str, Any]) -> str:
 
 
 def _inline(kind: PictureKind, png: bytes) -> dict[str, Any]:
-    """What the template needs of a picture; its size is known before it is decoded, so that the page does not jump."""
+    """What the template needs of a picture; its size keeps the page from jumping as it loads."""
     width, height = struct.unpack(">II", png[16:24])
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     return {"kind": kind, "source": source, "width": width, "height": height}

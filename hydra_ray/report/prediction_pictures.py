@@ -1,4 +1,4 @@
-"""Pictures of the predictions themselves: are the probabilities right, and is the model right where it is sure.
+"""Pictures of the predictions themselves: are probabilities right, and is the model right where it is sure.
 
 Not here: knowledge uncertainty (`uncertainty_pictures.py`).
 
@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from hydra_ray.report.evidence import ENSEMBLE, TEST, Evidence, RowScores, compared, figure, predictors
+from hydra_ray.report.evidence import ENSEMBLE, Evidence, compared, figure, predictors, test_rows
 from hydra_ray.report.formats import decimal, percent
-from hydra_ray.report.style import INK, QUIET, colours, new_figure, note, picture
+from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, note, percent_ticks, picture
 
 NUM_BINS = 15
 FEW_ROWS = 20
@@ -51,7 +50,7 @@ def reliability(confidence_N: np.ndarray, correct_N: np.ndarray, num_bins: int =
 
 
 def accuracy_by_coverage(entropy_N: np.ndarray, correct_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(coverage, accuracy of the rows kept), both shares, as the rows of highest entropy are left out one by one.
+    """(coverage, accuracy of the rows kept), shares, as the rows of highest entropy are left out one by one.
 
     Rows of equal entropy get their mean accuracy, so that the order of the rows does not matter.
     """
@@ -98,37 +97,31 @@ def sparsification_picture(evidence: Evidence) -> Figure:
     whole = new_figure(3.7, _sparsification_title(evidence, names))
     axes = whole.subplots()
     for name in names:
-        coverage, accuracy = _curve(evidence.scores[name][TEST])
+        coverage, accuracy = _curve(evidence, name)
         label = f"{name}: {percent(accuracy[-1])} on all rows"
         style = {"linestyle": (0, (5, 1.5)), "zorder": 3} if name == ENSEMBLE else {}
         axes.plot(coverage, accuracy, color=colour[name], label=label, **style)
-    axes.set(
-        xlabel="coverage (share of test rows kept, lowest entropy first)", ylabel="accuracy of the rows kept"
-    )
-    axes.set(xlim=(0, 1))
-    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.set(xlim=(0, 1), ylabel="accuracy of the rows kept")
+    axes.set_xlabel("coverage (share of test rows kept, lowest entropy first)")
+    axes.xaxis.set_major_formatter(percent_ticks())
+    axes.yaxis.set_major_formatter(percent_ticks())
     axes.legend(loc="lower left")
     return whole
 
 
 def _reliability_title(evidence: Evidence, names: list[str]) -> str:
-    surplus = [_overconfidence(evidence.scores[name][TEST]) for name in names]
-    found = ", ".join(f"{100 * points:+.1f} ({name})" for name, points in zip(names, surplus, strict=True))
-    return (
-        f"Confidence minus accuracy in points: {found}" if len(names) < 5 else "Reliability on the test rows"
-    )
-
-
-def _overconfidence(scores: RowScores) -> float:
-    assert scores.correct is not None, "test rows have labels"
-    return float(scores.confidence.mean() - scores.correct.mean())
+    if len(names) >= 5:
+        return "Reliability on the test rows"
+    found = []
+    for name in names:
+        scores, correct_N = test_rows(evidence, name)
+        found.append(f"{100 * (scores.confidence.mean() - correct_N.mean()):+.1f} ({name})")
+    return f"Mean confidence minus accuracy, in points: {', '.join(found)}"
 
 
 def _draw_reliability(upper: Axes, lower: Axes, evidence: Evidence, name: str) -> None:
-    scores, colour = evidence.scores[name][TEST], colours(predictors(evidence.metrics))[name]
-    assert scores.correct is not None, "test rows have labels"
-    bins = reliability(scores.confidence, scores.correct)
+    scores, correct_N = test_rows(evidence, name)
+    bins, colour = reliability(scores.confidence, correct_N), colours(predictors(evidence.metrics))[name]
     middle = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
     shade = np.where(bins.rows < FEW_ROWS, 0.35, 0.9)
     for at, accuracy, expected, alpha in zip(middle, bins.accuracy, bins.confidence, shade, strict=True):
@@ -140,7 +133,7 @@ def _draw_reliability(upper: Axes, lower: Axes, evidence: Evidence, name: str) -
     upper.title.set_color(colour)
     note(upper, f"ECE {decimal(figure(evidence.metrics, 'test', name, 'ece'), 3)}")
     lower.bar(middle, bins.rows, 0.92 / NUM_BINS, color=colour, alpha=0.6, linewidth=0)
-    lower.set_yscale("log")
+    log_axis(lower.yaxis, 1, 1000)
     lower.set_ylim(bottom=0.7)
 
 
@@ -158,16 +151,17 @@ def _label_outer(upper: Axes, lower: Axes, column: int) -> None:
 
 
 def _sparsification_title(evidence: Evidence, names: list[str]) -> str:
-    at_80 = {name: np.interp(0.8, *_curve(evidence.scores[name][TEST])) for name in names}
-    found = ", ".join(f"{percent(float(value), 1)} ({name})" for name, value in at_80.items())
-    short = len(names) < 4
-    return f"Accuracy without the most uncertain fifth: {found}" if short else "Accuracy against coverage"
+    if len(names) >= 4:
+        return "Accuracy against coverage"
+    at_80 = {name: float(np.interp(0.8, *_curve(evidence, name))) for name in names}
+    found = ", ".join(f"{percent(value, 1)} ({name})" for name, value in at_80.items())
+    return f"Accuracy without the most uncertain fifth: {found}"
 
 
-def _curve(scores: RowScores) -> tuple[np.ndarray, np.ndarray]:
-    """At most some hundred points of `accuracy_by_coverage`, from where enough rows are left to speak of a share."""
-    assert scores.correct is not None, "test rows have labels"
-    coverage_N, accuracy_N = accuracy_by_coverage(scores.entropy, scores.correct)
+def _curve(evidence: Evidence, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Some hundred points of `accuracy_by_coverage`, from where enough rows are left to speak of a share."""
+    scores, correct_N = test_rows(evidence, name)
+    coverage_N, accuracy_N = accuracy_by_coverage(scores.entropy, correct_N)
     first = min(len(coverage_N), max(FEW_ROWS, len(coverage_N) // 50)) - 1
     points = np.unique(np.linspace(first, len(coverage_N) - 1, _CURVE_POINTS).round().astype(int))
     return coverage_N[points], accuracy_N[points]

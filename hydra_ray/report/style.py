@@ -1,12 +1,13 @@
 """One look for all pictures: size, type, and a colour for every predictor.
 
-Only what pictures share. Figures are drawn by Agg without pyplot, in matplotlib's own font, so that the same evidence
-gives the same bytes on every machine.
+Only what pictures share. Figures are drawn by Agg without pyplot, in matplotlib's own font, so that the same
+evidence gives the same bytes on every machine.
 """
 
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, ParamSpec
@@ -20,6 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 WIDTH = 8.0
 """Inches of every picture: page width."""
+_TITLE_LETTERS = 92
 DPI = 160
 """Dots per inch."""
 INK = "#333333"
@@ -61,6 +63,7 @@ _STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.6,
+    "figure.constrained_layout.w_pad": 0.08,
     "figure.titlesize": 11,
     "figure.titleweight": "bold",
     "figure.facecolor": "white",
@@ -71,7 +74,7 @@ P = ParamSpec("P")
 
 
 def picture(draw: Callable[P, Figure]) -> Callable[P, bytes]:
-    """A function that draws a figure as one that returns its PNG, in the common style whatever the user's own is."""
+    """A function that draws a figure as one that returns its PNG, in the common style whatever the user's."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> bytes:
@@ -87,7 +90,7 @@ def new_figure(height: float, title: str, *, compressed: bool = False) -> Figure
     `compressed` brings panels of a fixed shape together.
     """
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="compressed" if compressed else "constrained")
-    figure.suptitle(title, x=0.012, ha="left")
+    figure.suptitle(textwrap.fill(title, _TITLE_LETTERS), x=0.012, ha="left")
     return figure
 
 
@@ -113,7 +116,7 @@ def note(axes: Axes, text: str, *, at: tuple[float, float] = (0.04, 0.95)) -> No
 
 def log_axis(axis: Axis, low: float, high: float) -> None:
     """Make an axis logarithmic, labelled with plain numbers that suit data from `low` to `high`."""
-    (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
     subs = (1.0, 2.0, 5.0) if high < 20 * low else (1.0, 3.0) if high < 200 * low else (1.0,)
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(plain_numbers())
@@ -123,6 +126,11 @@ def log_axis(axis: Axis, low: float, high: float) -> None:
 def plain_numbers() -> FuncFormatter:
     """Tick labels such as 0.05, 2 and 1e-05."""
     return FuncFormatter(lambda value, _: f"{value:g}")
+
+
+def percent_ticks() -> FuncFormatter:
+    """Tick labels of shares: 2.5 %, 10 %."""
+    return FuncFormatter(lambda value, _: f"{100 * value:.4g} %")
 
 
 def _to_png(figure: Figure) -> bytes:

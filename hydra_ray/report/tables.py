@@ -1,6 +1,6 @@
 """The report's figures as tables of text: for the terminal, for Markdown, for the page.
 
-Every cell is taken from metrics.json and only formatted; nothing is computed here but a share of the ensemble's cost. What
+Every cell is taken from metrics.json and only formatted; nothing is computed here but ratios of cost. What
 single-head predictors do not have is a dash.
 """
 
@@ -170,11 +170,11 @@ def unknown_figures_tables(metrics: Mapping[str, Any]) -> list[TextTable]:
 
 
 def cost_table(metrics: Mapping[str, Any]) -> TextTable:
-    """Parameters and multiply-adds of one row, in units, in members and in ensembles; latency by batch size."""
+    """Parameters and multiply-adds of one row, and in members and ensembles; latency by batch size."""
     costs = metrics.get("cost", {})
     names = [name for name in predictors(metrics) if name in costs]
     batches = list(dict.fromkeys(size for name in names for size in costs[name].get("latency_ms") or {}))
-    columns = ("predictor", "parameters", "MACs", "MACs / member's", "MACs / ensemble's")
+    columns = ("predictor", "parameters", "MACs", "MACs /\nmember's", "MACs /\nensemble's")
     rows = []
     for name in names:
         macs = figure(costs, name, "macs")
@@ -183,7 +183,7 @@ def cost_table(metrics: Mapping[str, Any]) -> TextTable:
         cells.append(rough_percent(_ratio(macs, figure(costs, ENSEMBLE, "macs"))))
         cells += [milliseconds(figure(costs, name, "latency_ms", size)) for size in batches]
         rows.append((name, *cells))
-    return TextTable("Cost", columns + tuple(f"latency, batch of {size}" for size in batches), tuple(rows))
+    return TextTable("Cost", columns + tuple(f"latency,\nbatch of {size}" for size in batches), tuple(rows))
 
 
 def seconds_table(metrics: Mapping[str, Any]) -> TextTable:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hydra_ray.report.evidence import Evidence, figure, predictors
-from hydra_ray.report.formats import decimal, setting, words
+from hydra_ray.report.formats import DASH, decimal, setting, words
 from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, picture, plain_numbers
 
 TRIAL_FACTS = ("trial", "epochs", "stopped_early", "objective")
@@ -55,12 +55,9 @@ def ranked_trials(evidence: Evidence) -> list[Mapping[str, Any]]:
 @picture
 def training_picture(evidence: Evidence) -> Figure:
     """Validation NLL above, loss below; members as thin lines, students bold."""
-    members, students = (
-        training_curves(evidence.epochs, "member"),
-        training_curves(evidence.epochs, "student"),
-    )
+    members, students = (training_curves(evidence.epochs, owner) for owner in ("member", "student"))
     whole = new_figure(5.0, _training_title(members, students))
-    above, below = whole.subfigures(2, 1)
+    above, below = whole.subfigures(2, 1, squeeze=False)[:, 0]
     groups = [curves for curves in (members, students) if curves]
     upper = above.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     lower = below.subplots(1, bool(members) + len(students), squeeze=False)[0]
@@ -100,13 +97,20 @@ def trials_picture(evidence: Evidence) -> Figure:
 
 
 def _training_title(members: Curves, students: Curves) -> str:
-    def last(events: list[Mapping[str, Any]]) -> float | None:
-        return figure(events[-1], "validation_nll")
-
-    ends = [value for events in members.values() if (value := last(events)) is not None]
-    parts = [f"members {decimal(min(ends), 3)} to {decimal(max(ends), 3)}"] if ends else []
-    parts += [f"{name} {decimal(last(events), 3)}" for name, events in students.items()]
+    parts = [f"members {_last_nll(members)}"] if members else []
+    if len(students) < 4:
+        parts += [f"{name} {_last_nll({name: events})}" for name, events in students.items()]
+    else:
+        parts.append(f"students {_last_nll(students)}")
     return "Validation NLL at the end of training: " + ", ".join(parts)
+
+
+def _last_nll(curves: Curves) -> str:
+    """Of all curves' last epochs: 0.084, or 0.084 to 0.091."""
+    ends = [figure(events[-1], "validation_nll") for events in curves.values()]
+    known = [value for value in ends if value is not None]
+    texts = [decimal(value, 3) for value in (min(known), max(known))] if known else [DASH]
+    return " to ".join(dict.fromkeys(texts))
 
 
 def _draw_curves(axes: Axes, evidence: Evidence, curves: Curves, key: str) -> None:
@@ -121,7 +125,7 @@ def _draw_curves(axes: Axes, evidence: Evidence, curves: Curves, key: str) -> No
             else {"color": colour[name], "linewidth": 2}
         )
         axes.plot(*zip(*points, strict=True), label=None if is_member else name, **style)  # pyright: ignore[reportArgumentType]
-        _mark_phases(axes, events, INK if is_member else colour[name])
+    _mark_phases(axes, curves, colour.get(next(iter(curves)), INK) if len(curves) == 1 else INK)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _title_curves(axes, list(curves))
 
@@ -130,7 +134,8 @@ def _same_scale(panels: Sequence[Axes], epochs: Sequence[Mapping[str, Any]], key
     """All panels logarithmic or none, by the values of all."""
     values = [value for event in epochs if (value := figure(event, key)) is not None]
     for axes in panels:
-        _log_where_wide(axes.yaxis, values, 8)
+        if _spans(values, 8):
+            log_axis(axes.yaxis, *axes.dataLim.intervaly)
 
 
 def _title_curves(axes: Axes, names: list[str]) -> None:
@@ -143,14 +148,18 @@ def _title_curves(axes: Axes, names: list[str]) -> None:
         axes.legend(loc="upper right")
 
 
-def _mark_phases(axes: Axes, events: list[Mapping[str, Any]], colour: str) -> None:
-    """A dotted line where one phase ends and the next begins."""
-    for before, after in pairwise(events):
-        if before.get("phase") != after.get("phase"):
-            at = (before["epoch"] + after["epoch"]) / 2
-            axes.axvline(at, color=colour, linewidth=1, linestyle=(0, (1, 1.5)))
-            where = axes.get_xaxis_transform()
-            axes.text(at, 0.02, f" {after['phase']}", transform=where, color=colour, fontsize=8, va="bottom")
+def _mark_phases(axes: Axes, curves: Curves, colour: str) -> None:
+    """A dotted line where one phase ends and the next begins; one for all curves that change there."""
+    changes = {
+        ((before["epoch"] + after["epoch"]) / 2, after["phase"])
+        for events in curves.values()
+        for before, after in pairwise(events)
+        if "phase" in after and before.get("phase") != after["phase"]
+    }
+    for at, phase in sorted(changes):
+        axes.axvline(at, color=colour, linewidth=1, linestyle=(0, (1, 1.5)))
+        where = axes.get_xaxis_transform()
+        axes.text(at, 0.02, f" {phase}", transform=where, color=colour, fontsize=8, va="bottom")
 
 
 def _trials_title(evidence: Evidence, ranked: Sequence[Mapping[str, Any]]) -> str:
@@ -190,7 +199,7 @@ def _draw_trials(axes: Axes, ranked: Sequence[Mapping[str, Any]], key: str) -> N
 
 
 def _places(axis: Axis, values: list[Any]) -> list[float]:
-    """Where values stand on an axis: numbers at themselves, anything else side by side in order of appearance."""
+    """Where values stand on an axis: numbers at themselves, anything else side by side as it appears."""
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
         _log_where_wide(axis, values, 7)
         if len(set(values)) <= _FEW_VALUES:
@@ -203,7 +212,11 @@ def _places(axis: Axis, values: list[Any]) -> list[float]:
 
 def _log_where_wide(axis: Axis, values: Sequence[float], ratio: float) -> None:
     """A logarithmic axis where positive values span more than `ratio`; plain numbers either way."""
-    if values and min(values) > 0 and max(values) > ratio * min(values):
+    if _spans(values, ratio):
         log_axis(axis, min(values), max(values))
     else:
         axis.set_major_formatter(plain_numbers())
+
+
+def _spans(values: Sequence[float], ratio: float) -> bool:
+    return bool(values) and min(values) > 0 and max(values) > ratio * min(values)

@@ -2,7 +2,7 @@
 
 Not here: calibration and accuracy (`prediction_pictures.py`).
 
-Shapes: N rows. Mutual information in nats is heavily skewed towards 0, so every axis of it is logarithmic; what lies
+Shapes: N rows. Mutual information in nats is heavily skewed towards 0, so its axes are logarithmic; what lies
 below the axis counts at its lower end.
 """
 
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from hydra_ray.report.evidence import (
     ENSEMBLE,
@@ -32,7 +32,7 @@ from hydra_ray.report.evidence import (
     with_spread,
 )
 from hydra_ray.report.formats import decimal, times
-from hydra_ray.report.style import INK, TEST_GREY, colours, new_figure, note, picture, tint
+from hydra_ray.report.style import INK, TEST_GREY, colours, new_figure, note, percent_ticks, picture, tint
 
 LOWEST, HIGHEST_FLOOR = 1e-6, 1e-2
 """Range of the lower end of the axes, nats."""
@@ -57,7 +57,7 @@ class _Range:
 
 @picture
 def histogram_picture(evidence: Evidence) -> Figure:
-    """Histograms of knowledge uncertainty: one line for each unknown set, ensemble and students side by side."""
+    """Histograms of knowledge uncertainty: a line for each unknown set, predictors side by side."""
     names, sets = with_spread(evidence), unknown_sets(evidence.metrics)
     lines: list[str | None] = [*sets] or [None]
     whole = new_figure(1.3 + 1.95 * len(lines), _histogram_title(evidence, names, sets))
@@ -66,7 +66,7 @@ def histogram_picture(evidence: Evidence) -> Figure:
     for panels, unknown in zip(grid, lines, strict=True):
         for axes, name in zip(panels, names, strict=True):
             _draw_histograms(axes, evidence, name, unknown, span)
-        panels[0].set_ylabel(_lines_of(f"share of rows\n{unknown or TEST}"))
+        panels[0].set_ylabel(f"{unknown or TEST}\nshare of rows")
     for axes, name in zip(grid[0], names, strict=True):
         axes.set_title(name, color=colours(predictors(evidence.metrics))[name])
     grid[0, 0].set_xlim(span.low, span.high)
@@ -82,8 +82,8 @@ def scatter_picture(evidence: Evidence) -> Figure:
     """Each student's mutual information against the ensemble's, row by row: one line for each student."""
     names = [name for name in with_spread(evidence) if name != ENSEMBLE]
     splits = [TEST, *(UNKNOWN_PREFIX + name for name in unknown_sets(evidence.metrics))]
-    side = 7.0 / max(len(splits), 2 if len(names) == 1 else 3)
-    height = 0.75 + (side + 0.1) * len(names)
+    side = 6.5 / max(len(splits), 2 if len(names) == 1 else 3)
+    height = 1.0 + (side + 0.17) * len(names)
     whole = new_figure(height, _scatter_title(evidence, names), compressed=True)
     grid = whole.subplots(len(names), len(splits), squeeze=False, sharex=True, sharey=True)
     span = _range(evidence)
@@ -108,17 +108,15 @@ def _histogram_title(evidence: Evidence, names: list[str], sets: list[str]) -> s
 
 
 def _scatter_title(evidence: Evidence, names: list[str]) -> str:
+    if len(names) > 2:
+        return "Knowledge uncertainty of the students against the ensemble's, row by row"
     found = [figure(evidence.metrics, "fidelity", name, "mutual_information_ratio", TEST) for name in names]
     sizes = ", ".join(f"{times(value)} ({name})" for name, value in zip(names, found, strict=True))
-    return (
-        f"Mean knowledge uncertainty of test rows, student / ensemble: {sizes}"
-        if len(names) < 3
-        else ("Knowledge uncertainty of the students against the ensemble's, row by row")
-    )
+    return f"Mean knowledge uncertainty of test rows, student / ensemble: {sizes}"
 
 
 def _add_legend(whole: Figure, evidence: Evidence, names: list[str], *, unknown: bool) -> None:
-    """Grey for test rows, one patch of every predictor's colour for unknown rows, a line for the ensemble's."""
+    """Grey for test rows, a patch of each predictor's colour for unknown rows, a line for the ensemble's."""
     colour = colours(predictors(evidence.metrics))
     handles: dict[str, Any] = {"test rows": Patch(color=TEST_GREY)}
     if unknown:
@@ -136,7 +134,7 @@ def _add_legend(whole: Figure, evidence: Evidence, names: list[str], *, unknown:
 
 
 def _range(evidence: Evidence) -> _Range:
-    """One axis for all predictors and splits: nearly all of the ensemble's test rows up to the largest value."""
+    """One axis for all predictors and splits: from few of the ensemble's test rows to the largest value."""
     names = with_spread(evidence)
     every = [
         row_mutual_information(evidence, name, split) for name in names for split in evidence.scores[name]
@@ -158,13 +156,12 @@ def _draw_histograms(axes: Axes, evidence: Evidence, name: str, unknown: str | N
             own = row_mutual_information(evidence, ENSEMBLE, split)
             _draw_shares(axes, own, span, histtype="step", color=INK, linewidth=0.8)
     axes.set_xscale("log")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(percent_ticks())
     _decades(axes)
     if unknown:
-        note(
-            axes,
-            f"AUROC {decimal(figure(evidence.metrics, 'unknown', unknown, name, 'auroc_mutual_information'), 3)}",
-        )
+        auroc = figure(evidence.metrics, "unknown", unknown, name, "auroc_mutual_information")
+        note(axes, f"AUROC {decimal(auroc, 3)}")
 
 
 def _draw_shares(axes: Axes, values_N: np.ndarray | None, span: _Range, **style: object) -> None:
@@ -196,10 +193,10 @@ def _draw_scatter(axes: Axes, evidence: Evidence, name: str, split: str, span: _
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_aspect("equal")
-    _decades(axes)
     if student is None or ensemble is None:
         return
     _draw_rows(axes, span.clip(ensemble), span.clip(student), span, colour)
+    _decades(axes)  # after hexbin, which sets its own
     axes.plot([span.low, span.high], [span.low, span.high], color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
     fidelity, known_as = (
         evidence.metrics.get("fidelity", {}).get(name, {}),
@@ -208,7 +205,7 @@ def _draw_scatter(axes: Axes, evidence: Evidence, name: str, split: str, span: _
     note(axes, f"Spearman {decimal(figure(fidelity, 'spearman_mutual_information', known_as), 2)}")
     ratio = figure(fidelity, "mutual_information_ratio", known_as)
     if ratio is not None:
-        note(axes, f"mean {times(ratio)}", at=(0.96, 0.04))
+        note(axes, f"mean MI {times(ratio)}", at=(0.96, 0.04))
 
 
 def _draw_rows(axes: Axes, x_N: np.ndarray, y_N: np.ndarray, span: _Range, colour: str) -> None:
@@ -226,8 +223,3 @@ def _decades(axes: Axes) -> None:
     for axis in (axes.xaxis, axes.yaxis) if axes.get_yscale() == "log" else (axes.xaxis,):
         axis.set_major_locator(LogLocator(numticks=6))
         axis.set_minor_locator(NullLocator())
-
-
-def _lines_of(text: str) -> str:
-    first, name = text.split("\n")
-    return f"{name}\n{first}"

@@ -177,7 +177,8 @@ def trial_rows(rng, num_trials=16):
         rows.append({
             "trial": f"{trial:03d}", "epochs": 4 if stopped else 16, "stopped_early": stopped,
             "objective": None if trial == 3 else float(objective), "head_width": width,
-            "num_heads": int(rng.choice([4, 8])), "temperature": float(rng.choice([1.0, 2.0, 4.0])), "learning_rate": rate,
+            "num_heads": int(rng.choice([4, 8])), "temperature": float(rng.choice([1.0, 2.0, 4.0])),
+            "learning_rate": rate,
         })  # fmt: skip
     return rows
 

@@ -1,0 +1,27 @@
+# make demo | test | check: each makes .venv first where it is missing.
+PYTHON ?= python3
+RUN = .venv/bin/python
+
+.PHONY: demo test check setup clean
+demo: setup
+	$(RUN) -m pipelines.run configs/digits.yaml tracking.wandb=offline
+
+test: setup
+	$(RUN) -m pytest
+
+check: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/basedpyright
+	$(RUN) -m pytest tests/unit/test_architecture.py
+
+setup: .venv/.done
+
+.venv/.done: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check --progress-bar off --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv runs

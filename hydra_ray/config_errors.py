@@ -1,0 +1,121 @@
+"""What pydantic found wrong with a configuration, as one line: the place, the key, the value and the way out."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+Section = type[BaseModel]
+
+
+def explain(error: ValidationError, place: str, root: Section, overridden: Sequence[str] = ()) -> str:
+    """The first error of `error` as a line.
+
+    Args:
+        error: from validating a tree.
+        place: where the tree comes from, e.g. a file.
+        root: what it was validated as.
+        overridden: dotted keys that came from the command line, which is then the place.
+    """
+    first = error.errors()[0]
+    parts = [str(part) for part in first["loc"] if part != "[key]"]
+    key, message = ".".join(parts), first["msg"].removeprefix("Value error, ")
+    if _is_about(key or message, overridden, exact=bool(key)):
+        place = "command line"
+    if not key:  # a rule across keys: its message names them
+        return f"{place}: {message}"
+    if first["type"] == "missing":
+        section = section_at(root, parts)
+        needed = f"{key}.{_first_required(section)}" if section else key
+        return f"{place}: {needed} is missing: add it, or give {needed}=... on the command line"
+    return f"{place}: {key}={shortened(first['input'])}: {_reason(first, parts, message, root)}"
+
+
+def _reason(first: ErrorDetails, parts: list[str], message: str, root: Section) -> str:
+    if first["type"] == "extra_forbidden":
+        return f"unknown key; {nearest_key('.'.join(parts), root)}"
+    section = section_at(root, parts)
+    if section is not None:
+        return f"must be a section with the keys {', '.join(section.model_fields)}"
+    if first["type"] == "string_type" and isinstance(first["input"], (int, float)):
+        return "must be a word: put it in quotes"
+    return message.replace("Input should be", "must be")
+
+
+def _is_about(text: str, overridden: Sequence[str], *, exact: bool) -> bool:
+    """Whether a key, or a message that names keys, is about one of the overridden keys."""
+    if exact:
+        return any(f"{text}.".startswith(f"{word}.") or word.startswith(f"{text}.") for word in overridden)
+    return any(re.search(rf"(?<![\w.]){re.escape(word)}(?![\w.])", text) for word in overridden)
+
+
+def section_at(root: Section, parts: Sequence[str]) -> Section | None:
+    """The section that a dotted key leads to; list positions are skipped. None where it leads to a value."""
+    section: Section | None = root
+    for part in parts:
+        if part.isdecimal():
+            continue
+        field = section.model_fields.get(part) if section is not None else None
+        section = next(_sections_in(field.annotation), None) if field is not None else None
+    return section
+
+
+def known_keys(section: Section, prefix: str = "") -> list[str]:
+    """Every dotted key below a section; of lists and mappings the key alone."""
+    keys: list[str] = []
+    for name, field in section.model_fields.items():
+        keys.append(prefix + name)
+        below = next(_sections_in(field.annotation), None)
+        if below is not None and not _is_list(field.annotation):
+            keys += known_keys(below, f"{prefix}{name}.")
+    return keys
+
+
+def nearest_key(key: str, root: Section) -> str:
+    """`nearest: <key>` among the keys beside an unknown one, then among all; else the keys beside it."""
+    *above, last = key.split(".")
+    section = section_at(root, above) or root
+    prefix = ".".join([*above, ""]) if section is not root or not above else ""
+    beside = difflib.get_close_matches(last, section.model_fields, n=1, cutoff=0.6)
+    if beside:
+        return f"nearest: {prefix}{beside[0]}"
+    everywhere = known_keys(root)
+    same_word = [name for name in everywhere if name.split(".")[-1] == last]
+    close = same_word[:1] or difflib.get_close_matches(key, everywhere, n=1, cutoff=0.6)
+    return f"nearest: {close[0]}" if close else f"valid here: {', '.join(section.model_fields)}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`nearest: <one of known>`, or all of them where none is near."""
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    return f"nearest: {close[0]}" if close else f"valid: {', '.join(names)}"
+
+
+def shortened(value: Any) -> str:
+    """A value as JSON, at most 60 characters."""
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _first_required(section: Section) -> str:
+    return next((name for name, field in section.model_fields.items() if field.is_required()), "")
+
+
+def _sections_in(annotation: Any) -> Iterator[Section]:
+    """Sections in `Section`, `Section | None`, `list[Section]` or an `Annotated` of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+        return
+    for inner in get_args(annotation):
+        yield from _sections_in(inner)
+
+
+def _is_list(annotation: Any) -> bool:
+    return getattr(annotation, "__origin__", None) is list

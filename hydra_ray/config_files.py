@@ -1,0 +1,118 @@
+"""Recipes and `key=value` words as nested mappings, before anything is known of the keys.
+
+YAML is read by the rules that people expect (YAML 1.2): `off` and `no` are words, 1e-3 is a number, a date is a word,
+a key that stands twice is an error. What the keys mean is in `config.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hydra_ray.config_errors import nearest
+from hydra_ray.errors import UserError
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML follows YAML 1.1, where `off` is false, 1e-3 a string, 010 eight and 1:30 ninety."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (as in the base class)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """A mapping; a key that stands twice, of which PyYAML takes the last, is an error."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(0|[1-9][0-9_]*)", list("-+0123456789")),
+    ("float", r"[-+]?([0-9][0-9_]*)?(\.[0-9_]*)?([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+    ("merge", r"<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        yaml.YAMLError: it is not YAML.
+    """
+    return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader subclass)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file.
+
+    Raises:
+        UserError: no such file, not YAML, not a mapping.
+    """
+    try:
+        tree = parse_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such recipe; {_recipes_near(path)}") from None
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: a recipe is a mapping of keys such as `data: {{source: digits}}`, this is {type(tree).__name__}")
+    return tree
+
+
+def _recipes_near(path: Path) -> str:
+    beside = sorted(str(found) for found in path.parent.glob("*.yaml"))
+    known = beside or sorted(str(found) for found in Path("configs").glob("*.yaml"))
+    return nearest(str(path), known) if known else "give the path of a YAML file"
+
+
+def split_override(word: str) -> tuple[str, Any]:
+    """Key and value of a `key=value` word; the value is YAML.
+
+    Raises:
+        UserError: it is no such word.
+    """
+    key, equals, text = word.partition("=")
+    if not equals or not all(key.split(".")):
+        raise UserError(f"command line: {word!r} is not key=value, e.g. ensemble.num_members=20")
+    try:
+        return key, parse_yaml(text)
+    except (yaml.YAMLError, ValueError):
+        raise UserError(f"command line: {word!r}: the value is not YAML; put it in quotes") from None
+
+
+def assigned(tree: Mapping[str, Any], key: str, value: Any, place: str) -> dict[str, Any]:
+    """`tree` with a dotted key set; `tree` itself, parts of which YAML aliases may share, stays as it is.
+
+    Raises:
+        UserError: the key goes through a value that is not a mapping; the line names `place`.
+    """
+    return _assigned(tree, key.split("."), value, f"{place}: {key}")
+
+
+def _assigned(tree: Mapping[str, Any], parts: list[str], value: Any, subject: str, above: str = "") -> dict[str, Any]:
+    first, *rest = parts
+    if not rest:
+        return {**tree, first: value}
+    below = tree.get(first)
+    if below is not None and not isinstance(below, Mapping):
+        raise UserError(f"{subject}: {above}{first} is a value, not a section; give {above}{first}=... whole")
+    return {**tree, first: _assigned(below or {}, rest, value, subject, f"{above}{first}.")}
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping of dotted keys; lists and empty mappings stay values."""
+    if not isinstance(tree, Mapping) or not tree:
+        return {prefix: tree} if prefix else {}
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
