@@ -1,9 +1,10 @@
 """The typed configuration tree: the one interface of every command.
 
-A recipe is a YAML file in `configs/`; `key=value` words on the command line override it. Unknown keys and wrong
-types are refused with the place, the key, the value and the nearest valid name. This module imports neither torch
-nor ray, so that a wrong key costs a fraction of a second. How YAML is read is in `config_files.py`, how an error is
-put into words in `config_errors.py`. What needs the data or the cluster to be checked is in `preflight.py`.
+A recipe is a YAML file in `configs/`; `key=value` words on the command line override it. Unknown keys and
+wrong types are refused with the place, the key, the value and the nearest valid name. This module imports
+neither torch nor ray, so that a wrong key costs a fraction of a second. How YAML is read is in
+`config_files.py`, rules across keys in `config_rules.py`, errors in words in `config_errors.py`. What needs the
+data or the cluster to be checked is in `preflight.py`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from hydra_ray.config_errors import explain, nearest
+from hydra_ray.config_errors import explain, section_at
 from hydra_ray.config_files import assigned, flatten, parse_yaml, read_recipe, split_override
+from hydra_ray.config_rules import check_rules
 from hydra_ray.errors import UserError
 
 __all__ = ["Config", "flatten", "load_config", "parse_yaml", "validate", "with_overlay"]
@@ -24,7 +26,7 @@ __all__ = ["Config", "flatten", "load_config", "parse_yaml", "validate", "with_o
 
 def _folder_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text):
-        raise ValueError("becomes a folder's name: use letters, digits, '_', '-' and '.', a letter or digit first")
+        raise ValueError("becomes a folder's name: use letters, digits, '_', '-', '.', a letter or digit first")
     return text
 
 
@@ -50,7 +52,7 @@ class DataConfig(Section):
     """Where rows come from and how they are split."""
 
     source: str
-    """`digits`, a torchvision name (`MNIST`, `FashionMNIST`, `CIFAR10`, `CIFAR100`, `SVHN`), or a folder of Parquet files."""
+    """`digits`, `MNIST`, `FashionMNIST`, `CIFAR10`, `CIFAR100`, `SVHN`, or a folder of Parquet files."""
     root: str = "data"
     """Folder in which torchvision sets lie."""
     download: bool = False
@@ -153,7 +155,7 @@ class DistillConfig(Optimisation):
     mean_epochs: CountOrNone = 2
     """Phase 1: epochs in which one head learns the members' mean."""
     init_noise: NotNegative = 0.1
-    """Phase 2 starts all heads from that head, moved by noise of this share of each weight tensor's spread."""
+    """Phase 2 starts all heads from that head, moved by noise of this share of each tensor's spread."""
     checkpoint_every: Count = 200
     """Steps between checkpoints: what a killed worker costs at most."""
     from_tune: bool = False
@@ -189,11 +191,15 @@ class TuneConfig(Section):
     @field_validator("space")
     @classmethod
     def _real_ranges(cls, space: dict[str, Any]) -> dict[str, Any]:
-        """`temperature: {low: 1, high: 4}` means all numbers between, not whole ones: its ends become floats."""
+        """`temperature: {low: 1, high: 4}` means all numbers between, not whole ones alone."""
         return {key: _real(domain) if key in _REAL_KEYS else domain for key, domain in space.items()}
 
 
-_REAL_KEYS = {name for name, field in DistillConfig.model_fields.items() if float in (field.annotation, *get_args(field.annotation))}
+_REAL_KEYS = {
+    name
+    for name, field in DistillConfig.model_fields.items()
+    if float in (field.annotation, *get_args(field.annotation))
+}
 
 
 def _real(domain: Any) -> Any:
@@ -279,96 +285,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _keys_agree(self) -> Self:
-        """The rules across keys; each raises ValueError with a message that names the keys."""
-        for rule in (_check_students, _check_heads, _check_batch, _check_search, _check_space):
-            rule(self)
+        check_rules(self)
         return self
-
-
-def _check_students(config: Config) -> None:
-    for kind in config.students:
-        if config.students.count(kind) > 1:
-            raise ValueError(f"students={config.students}: {kind} stands there more than once; name each kind once")
-
-
-def _check_heads(config: Config) -> None:
-    heads, members = config.distill.num_heads, config.ensemble.num_members
-    if heads is not None and heads > members:
-        raise ValueError(
-            f"distill.num_heads={heads}, but ensemble.num_members={members}: "
-            f"raise ensemble.num_members to {heads} or lower distill.num_heads"
-        )
-
-
-def _check_batch(config: Config) -> None:
-    size, cluster, tune = config.distill.batch_size, config.cluster, config.tune
-    for key, workers in (("cluster.num_workers", cluster.num_workers), ("tune.workers_per_trial", tune.workers_per_trial)):
-        if size % workers:
-            below = size - size % workers
-            raise ValueError(
-                f"distill.batch_size={size} does not divide by {key}={workers}: "
-                f"choose a multiple, e.g. distill.batch_size={below or workers}"
-            )
-
-
-def _check_search(config: Config) -> None:
-    tune = config.tune
-    if config.distill.from_tune and not tune.num_trials:
-        raise ValueError("distill.from_tune=true, but tune.num_trials=0: set tune.num_trials and tune.space")
-    if not tune.num_trials:
-        return
-    if not tune.space:
-        raise ValueError(f"tune.num_trials={tune.num_trials}, but tune.space is empty: name keys of distill to search")
-    best = _BEST.get(tune.objective)
-    if best is not None and best != tune.direction:
-        raise ValueError(
-            f"tune.objective={tune.objective} with tune.direction={tune.direction} looks for the worst trial: "
-            f"set tune.direction={best}"
-        )
-
-
-_BEST = {"validation_nll": "min", "validation_member_kl": "min", "validation_accuracy": "max"}
-_NEEDS_HEADS = ("validation_member_kl", "validation_mutual_information_ratio")
-
-
-def _check_space(config: Config) -> None:
-    """Every key is one of distill's, and every value that a trial may draw makes a valid configuration."""
-    for key, domain in config.tune.space.items():
-        name = f"tune.space.{key}"
-        if key not in DistillConfig.model_fields or key in ("kind", "from_tune"):
-            known = [field for field in DistillConfig.model_fields if field not in ("kind", "from_tune")]
-            raise ValueError(f"{name}: not a key of distill that can be searched; {nearest(key, known)}")
-        for value in _values(name, domain):
-            _check_choice(config, key, value)
-    least = min([config.num_heads, *_values("", config.tune.space.get("num_heads", [config.num_heads]))])
-    if config.tune.num_trials and least < 2 and config.tune.objective in _NEEDS_HEADS:
-        raise ValueError(f"tune.objective={config.tune.objective} needs trials of two heads or more: raise num_heads, or use validation_nll")
-
-
-def _values(name: str, domain: Any) -> Iterator[Any]:
-    """All choices of a list, both ends of a range."""
-    if isinstance(domain, list) and domain:
-        yield from domain
-        return
-    if not isinstance(domain, Mapping) or not {"low", "high"} <= set(domain) <= {"low", "high", "log"}:
-        raise ValueError(f"{name}={domain}: must be a list of choices, or {{low: ..., high: ..., log: true}}")
-    low, high, log = domain["low"], domain["high"], domain.get("log", False)
-    if not all(isinstance(end, (int, float)) and not isinstance(end, bool) for end in (low, high)) or not low < high:
-        raise ValueError(f"{name}: low={low}, high={high}: must be numbers, low below high")
-    if not isinstance(log, bool) or (log and low <= 0):
-        raise ValueError(f"{name}: log={log}, low={low}: log is true or false, and low above 0 where it is true")
-    yield from (low, high)
-
-
-def _check_choice(config: Config, key: str, value: Any) -> None:
-    tree = config.model_dump()
-    tree["distill"] |= {key: value, "from_tune": False}
-    tree["tune"] |= {"num_trials": 0, "space": {}}
-    try:
-        Config.model_validate(tree)
-    except ValidationError as error:
-        reason = explain(error, f"tune.space.{key}", Config)
-        raise ValueError(reason) from None
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -403,6 +321,16 @@ def with_overlay(config: Config, overlay: Mapping[str, Any], place: str) -> Conf
         UserError: the result is not valid; the line names `place`.
     """
     tree = config.model_dump()
-    for key, value in flatten(overlay).items():
+    for key, value in _values_in(overlay):
         tree = assigned(tree, key, value, place)
     return validate(tree, place)
+
+
+def _values_in(overlay: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values; a mapping that is no section, such as an architecture's options, is a value."""
+    for name, value in overlay.items():
+        parts = (*above, str(name))
+        if isinstance(value, Mapping) and section_at(Config, parts) is not None:
+            yield from _values_in(value, parts)
+        else:
+            yield ".".join(parts), value

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a configuration, as one line: the place, the key, the value and the way out."""
+"""What is wrong with a configuration, as one line: the place, the key, the value and the way out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Section = type[BaseModel]
 
 
 def explain(error: ValidationError, place: str, root: Section, overridden: Sequence[str] = ()) -> str:
-    """The first error of `error` as a line.
+    """The first error of `error` as a line, unknown keys before all others (a misspelt key is missing, too).
 
     Args:
         error: from validating a tree.
@@ -23,7 +23,7 @@ def explain(error: ValidationError, place: str, root: Section, overridden: Seque
         root: what it was validated as.
         overridden: dotted keys that came from the command line, which is then the place.
     """
-    first = error.errors()[0]
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     parts = [str(part) for part in first["loc"] if part != "[key]"]
     key, message = ".".join(parts), first["msg"].removeprefix("Value error, ")
     if _is_about(key or message, overridden, exact=bool(key)):
@@ -33,7 +33,7 @@ def explain(error: ValidationError, place: str, root: Section, overridden: Seque
     if first["type"] == "missing":
         section = section_at(root, parts)
         needed = f"{key}.{_first_required(section)}" if section else key
-        return f"{place}: {needed} is missing: add it, or give {needed}=... on the command line"
+        return f"{place}: {needed} is missing: add {needed}"
     return f"{place}: {key}={shortened(first['input'])}: {_reason(first, parts, message, root)}"
 
 
@@ -41,7 +41,7 @@ def _reason(first: ErrorDetails, parts: list[str], message: str, root: Section) 
     if first["type"] == "extra_forbidden":
         return f"unknown key; {nearest_key('.'.join(parts), root)}"
     section = section_at(root, parts)
-    if section is not None:
+    if section is not None and first["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return f"must be a section with the keys {', '.join(section.model_fields)}"
     if first["type"] == "string_type" and isinstance(first["input"], (int, float)):
         return "must be a word: put it in quotes"

@@ -1,7 +1,7 @@
 """Recipes and `key=value` words as nested mappings, before anything is known of the keys.
 
-YAML is read by the rules that people expect (YAML 1.2): `off` and `no` are words, 1e-3 is a number, a date is a word,
-a key that stands twice is an error. What the keys mean is in `config.py`.
+YAML is read by the rules that people expect (YAML 1.2): `off` and `no` are words, 1e-3 is a number, a date is a
+word, a key that stands twice is an error. What the keys mean is in `config.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class _Loader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
         twice = [key for key in keys if keys.count(key) > 1]
         if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]} stands twice", node.start_mark)
+            problem = f"the key {twice[0]} stands twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -48,7 +49,7 @@ def parse_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: it is not YAML.
     """
-    return yaml.load(text, Loader=_Loader)  # noqa: S506  (a SafeLoader subclass)
+    return yaml.load(text, Loader=_Loader)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
@@ -64,7 +65,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: a recipe is a mapping of keys such as `data: {{source: digits}}`, this is {type(tree).__name__}")
+        found = "empty" if tree is None else f"a {type(tree).__name__}"
+        raise UserError(f"{path}: a recipe is a mapping such as `data: {{source: digits}}`, this is {found}")
     return tree
 
 

@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend."""
+"""The exceptions that commands turn into one line: what a user can mend, and what failed all the same."""
 
 
 class UserError(Exception):
@@ -6,4 +6,11 @@ class UserError(Exception):
 
     The message is one line that names the key or file, the value and the way out; commands print it and exit
     with code 2.
+    """
+
+
+class StageError(Exception):
+    """A stage that failed in a worker, e.g. in a network of the user's own.
+
+    The message is one line that says what and where; commands print it and exit with code 1.
     """

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from hydra_ray.config import Config
+from hydra_ray.preflight import check_shards
 from hydra_ray.runs import Artifact
 from hydra_ray.stages import STAGES, TRANSFER, Run
 
@@ -25,7 +26,12 @@ class StageState:
 
 
 def stage_states(run: Run) -> list[StageState]:
-    """Every stage in order; what depends on a stage that is not done waits for it."""
+    """Every stage in order; what depends on a stage that is not done waits for it.
+
+    Raises:
+        UserError: the run folder could not be made, or something published in it is damaged.
+    """
+    run.folder.check_place("storage")
     states: list[StageState] = []
     for name in STAGES:
         waits_for = [state.name for state in states if state.state in ("to do", "waits")]
@@ -34,11 +40,17 @@ def stage_states(run: Run) -> list[StageState]:
 
 
 def stage_state(run: Run, name: str) -> StageState:
-    """One stage whose inputs are done."""
+    """One stage whose inputs are done.
+
+    Raises:
+        UserError: something published is damaged, or the shards it would learn from are not those it needs.
+    """
     if name == "tune" and not run.config.tune.num_trials:
         return StageState(name, "off", "tune.num_trials=0")
     artifacts = artifacts_of(run, name)
     missing = [artifact for artifact in artifacts if not artifact.is_done]
+    if missing and name in ("tune", "distill"):
+        check_shards(run)
     stale = [artifact for artifact in missing if artifact.manifest() is not None]
     detail = f"{len(artifacts) - len(missing)}/{len(artifacts)} {_UNITS[name]} done"
     if stale:
@@ -72,18 +84,19 @@ _UNITS = {
 def costs(run: Run) -> dict[str, str]:
     """What each stage costs when all of it has to be done, in words."""
     config, data = run.config, run.data
-    members, transfer = config.ensemble.num_members, data.splits["train"].num_rows * len(run.views(TRANSFER))
-    rows = transfer + sum(
-        data.splits[run.rows_of(name)].num_rows for name in run.split_names if name != TRANSFER
-    )
-    epochs = config.distill.mean_epochs + config.distill.epochs
-    trial_epochs = config.distill.mean_epochs + (config.tune.epochs or config.distill.epochs)
+    members, trials, students = config.ensemble.num_members, config.tune.num_trials, len(config.student_kinds)
+    train = data.splits["train"].num_rows
+    transfer = train * len(run.views(TRANSFER))
+    others = sum(data.splits[run.rows_of(name)].num_rows for name in run.split_names if name != TRANSFER)
+    epochs = students * (config.distill.mean_epochs + config.distill.epochs)
+    trial_epochs = trials * (config.distill.mean_epochs + (config.tune.epochs or config.distill.epochs))
+    shards = readable_bytes((transfer + others) * row_bytes(config, run))
     return {
-        "train_ensemble": f"{members * config.ensemble.epochs:,} member-epochs of {data.splits['train'].num_rows:,} rows",
-        "predict": f"{rows:,} rows x {members} members, up to {readable_bytes(rows * row_bytes(config, run))} of shards",
-        "tune": f"{config.tune.num_trials} trials, {config.tune.num_trials * trial_epochs:,} epochs of {transfer:,} rows at most",
-        "distill": f"{len(config.student_kinds)} students, {len(config.student_kinds) * epochs:,} epochs of {transfer:,} rows",
-        "evaluate": f"{rows - transfer:,} rows x {len(config.student_kinds)} students",
+        "train_ensemble": f"{members * config.ensemble.epochs:,} member-epochs of {train:,} rows",
+        "predict": f"{transfer + others:,} rows x {members} members, up to {shards} of shards",
+        "tune": f"{trials} trials, {trial_epochs:,} epochs of {transfer:,} rows at most",
+        "distill": f"{students} students, {epochs:,} epochs of {transfer:,} rows",
+        "evaluate": f"{others:,} rows x {students} students",
     }
 
 
@@ -98,7 +111,7 @@ def row_bytes(config: Config, run: Run) -> int:
 def readable_bytes(number: float) -> str:
     """12.3 MB and the like."""
     for unit in ("B", "kB", "MB", "GB"):
-        if number < 1000:
+        if number < 999.5:  # what rounds to 1000 is one of the next unit
             return f"{number:.3g} {unit}"
         number /= 1000
     return f"{number:.3g} TB"

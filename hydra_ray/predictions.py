@@ -1,8 +1,8 @@
 """The prediction shards: the contract between whatever predicts and whatever learns (design.md section 5).
 
-One row an input and view: `row_id`, `view`, `input`, `label`, `logits`. Plain Parquet with Arrow's canonical fixed-shape
-tensors, which pyarrow, pandas and DuckDB read without this package. Writing, reading and verifying only: who makes the
-rows is not known here, nor is Ray.
+One row an input and view: `row_id`, `view`, `input`, `label`, `logits`. Plain Parquet with Arrow's canonical
+fixed-shape tensors, which pyarrow, pandas and DuckDB read without this package. Writing, reading and verifying only:
+who makes the rows is not known here, nor is Ray.
 
 N rows, M members, C classes.
 """
@@ -19,10 +19,38 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ray.errors import UserError
+from hydra_ray.shard_files import (
+    METADATA_KEY,
+    bytes_per_row,
+    count_members,
+    count_rows,
+    opened,
+    read_metadata,
+    required_names,
+    shard_names,
+)
 from hydra_ray.storage import Folder
 
+__all__ = [
+    "METADATA_KEY",
+    "NO_LABEL",
+    "SCHEMA_VERSION",
+    "BatchReader",
+    "Predictions",
+    "concatenate",
+    "inputs_of",
+    "load",
+    "member_fingerprints",
+    "read_metadata",
+    "read_shard",
+    "rows_table",
+    "shard_names",
+    "verify",
+    "with_logits",
+    "write_shard",
+]
+
 SCHEMA_VERSION = 1
-METADATA_KEY = b"hydra_ray"
 NO_LABEL = -1
 _ROW_GROUP_ROWS = 5000
 
@@ -92,11 +120,8 @@ def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> 
     Raises:
         UserError: the file is not readable Parquet, or is not a shard.
     """
-    with _opened(folder, name) as file:
-        try:
-            table = file.read()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise _damaged(folder, name, error) from None
+    with opened(folder, name) as file:
+        table = file.read()
     label = table.column("label").combine_chunks().fill_null(NO_LABEL)
     return Predictions(
         row_id=table.column("row_id").to_numpy(),
@@ -107,41 +132,23 @@ def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> 
     )
 
 
-def shard_names(folder: Folder) -> list[str]:
-    """Names of the Parquet files, in order."""
-    return sorted(name for name in folder.files() if name.endswith(".parquet"))
+def load(folder: Folder, *, num_members: int | None = None, names: Sequence[str] | None = None) -> Predictions:
+    """All shards of a folder (or those named) as arrays, in the files' order.
 
-
-def read_metadata(folder: Folder, name: str) -> dict[str, Any]:
-    """The footer's metadata: schema version, split, members, class names, views."""
-    with _opened(folder, name) as file:
-        raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY)
-    if raw is None:
-        raise UserError(
-            f"{folder}/{name}: Parquet, but not a shard of predictions: its footer has no hydra_ray entry"
-        )
-    return json.loads(raw)
-
-
-def load(
-    folder: Folder, *, num_members: int | None = None, names: Sequence[str] | None = None
-) -> Predictions:
-    """All shards of a folder (or those named) as arrays, in the files' order."""
-    parts = [read_shard(folder, name, num_members=num_members) for name in names or shard_names(folder)]
-    return concatenate(parts)
+    Raises:
+        UserError: there are none, or one is damaged.
+    """
+    names = required_names(folder) if names is None else names
+    return concatenate([read_shard(folder, name, num_members=num_members) for name in names])
 
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
     """Several shards' rows as one."""
     fields = ("row_id", "view", "inputs", "labels", "logits_NMC")
-    return Predictions(
-        **{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields}
-    )
+    return Predictions(**{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields})
 
 
-def verify(
-    folder: Folder, *, members: Sequence[str], num_rows: int, expected: Mapping[str, Any] | None = None
-) -> None:
+def verify(folder: Folder, *, members: Sequence[str], num_rows: int, expected: Mapping[str, Any] | None = None) -> None:
     """Check a folder of shards before anything is learnt from it: one pass, one shard in memory at a time.
 
     Args:
@@ -158,28 +165,24 @@ def verify(
         _verify_metadata(folder, name, members, expected or {})
         shard = read_shard(folder, name)
         if shard.logits_NMC.shape[1] != len(members):
-            raise UserError(
-                f"{folder}/{name}: holds {shard.logits_NMC.shape[1]} members, its footer {len(members)}"
-            )
+            raise UserError(f"{folder}/{name}: holds {shard.logits_NMC.shape[1]} members, its footer {len(members)}")
         if not np.isfinite(shard.logits_NMC).all():
             raise UserError(
                 f"{folder}/{name}: logits are not finite; with float16 they may overflow: predict.dtype=float32"
             )
+        if not np.isfinite(shard.inputs).all():
+            raise UserError(f"{folder}/{name}: inputs are not finite; mend the data set or the view that made them")
         seen.append((shard.row_id << 20) | shard.view)
     keys = np.concatenate(seen) if seen else np.empty(0, np.int64)
     if len(np.unique(keys)) != len(keys):
-        raise UserError(
-            f"{folder}: {len(keys) - len(np.unique(keys)):,} rows stand twice (same row_id and view)"
-        )
+        raise UserError(f"{folder}: {len(keys) - len(np.unique(keys)):,} rows stand twice (same row_id and view)")
     if len(keys) != num_rows:
-        raise UserError(
-            f"{folder}: has {len(keys):,} rows, must have {num_rows:,}; delete it to have it made again"
-        )
+        raise UserError(f"{folder}: has {len(keys):,} rows, must have {num_rows:,}; delete it to have it made again")
 
 
 def member_fingerprints(metadata: Mapping[str, Any]) -> list[str]:
     """Fingerprints of the members whose logits a shard holds, in order."""
-    return [member["fingerprint"] for member in metadata["members"]]
+    return [member["fingerprint"] for member in metadata.get("members", [])]
 
 
 def _verify_metadata(folder: Folder, name: str, members: Sequence[str], expected: Mapping[str, Any]) -> None:
@@ -196,29 +199,11 @@ def _verify_metadata(folder: Folder, name: str, members: Sequence[str], expected
         )
     for key, value in expected.items():
         if metadata.get(key) != value:
-            raise UserError(
-                f"{folder}/{name}: {key} is {metadata.get(key)}, expected {value}; delete {folder}"
-            )
+            raise UserError(f"{folder}/{name}: {key} is {metadata.get(key)}, expected {value}; delete {folder}")
 
 
 def _brief(fingerprints: Sequence[str]) -> str:
     return f"{len(fingerprints)}: {', '.join(fingerprints[:2])}{', ...' if len(fingerprints) > 2 else ''}"
-
-
-def _opened(folder: Folder, name: str) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(folder.fs.open_input_file(f"{folder.path}/{name}"))
-    except FileNotFoundError:
-        raise UserError(f"{folder}/{name}: no such file; run the predict stage first") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _damaged(folder, name, error) from None
-
-
-def _damaged(folder: Folder, name: str, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:120]
-    return UserError(
-        f"{folder}/{name}: damaged or cut short ({reason}); delete {folder} to have it predicted again"
-    )
 
 
 def _tensor(array: np.ndarray) -> pa.FixedShapeTensorArray:
@@ -249,7 +234,7 @@ class BatchReader:
         max_bytes: int,
         rows: Predictions | None = None,
     ) -> None:
-        """Read only the footers.
+        """Reads only the footers.
 
         Args:
             folder: a published folder of shards.
@@ -258,18 +243,25 @@ class BatchReader:
             num_members: of the members, the first so many.
             rank: this process.
             num_ranks: processes.
-            max_bytes: memory for rows.
+            max_bytes: memory for rows; while they are read, each is there twice.
             rows: all rows of the folder, where they are in memory already.
+
+        Raises:
+            UserError: no shards there, fewer members in them than asked for, or fewer rows than ranks.
+            ValueError: `batch_size` does not divide by `num_ranks`.
         """
+        if batch_size % num_ranks:
+            raise ValueError(f"batch_size={batch_size} does not divide by num_ranks={num_ranks}")
         self._folder, self._members, self._seed = folder, num_members, seed
-        self._names = shard_names(folder)
-        self._rows = {name: _num_rows(folder, name) for name in self._names}
-        self.num_rows = sum(self._rows.values())
+        self._names = required_names(folder)
+        _require_members(folder, count_members(folder, self._names[0]), num_members)
+        self.num_rows = sum(count_rows(folder, name) for name in self._names)
+        if self.num_rows < num_ranks:
+            raise UserError(f"{folder}: {self.num_rows} rows for {num_ranks} workers; lower cluster.num_workers")
         self._batch = min(batch_size, self.num_rows - self.num_rows % num_ranks)
         self._rank, self._num_ranks = rank, num_ranks
-        self._num_windows = (
-            1 if rows is not None else _windows_needed(folder, self._names, num_members, max_bytes)
-        )
+        size = self.num_rows * bytes_per_row(folder, self._names[0], num_members)
+        self._num_windows = 1 if rows is not None else max(1, -(-2 * size // max_bytes))
         self._kept = rows
 
     @property
@@ -313,21 +305,9 @@ def _take(rows: Predictions, index: np.ndarray) -> Predictions:
     )
 
 
-def _num_rows(folder: Folder, name: str) -> int:
-    with _opened(folder, name) as file:
-        return file.metadata.num_rows
-
-
-def _windows_needed(folder: Folder, names: Sequence[str], num_members: int, max_bytes: int) -> int:
-    with _opened(folder, names[0]) as file:
-        schema = file.schema_arrow
-    logits = cast(pa.FixedShapeTensorType, schema.field("logits").type)
-    inputs = cast(pa.FixedShapeTensorType, schema.field("input").type)
-    members_share = min(1.0, num_members / logits.shape[0])
-    row_bytes = _bytes(inputs) + int(_bytes(logits) * members_share) + 20
-    total = row_bytes * sum(_num_rows(folder, name) for name in names)
-    return max(1, -(-total // max_bytes))
-
-
-def _bytes(tensor: pa.FixedShapeTensorType) -> int:
-    return int(np.prod(tensor.shape)) * tensor.value_type.bit_width // 8
+def _require_members(folder: Folder, held: int, wanted: int) -> None:
+    if wanted > held:
+        raise UserError(
+            f"distill.num_heads={wanted}, but the shards in {folder} hold {held} members: "
+            f"predict again with ensemble.num_members={wanted} or more, or lower distill.num_heads to {held}"
+        )

@@ -11,8 +11,8 @@ from typing import Any
 from hydra_ray.config import Config, ViewConfig
 from hydra_ray.errors import UserError
 from hydra_ray.models.networks import check_architecture
-from hydra_ray.stages import Run, number_views
-from hydra_ray.transfer import check_view
+from hydra_ray.stages import TRANSFER, Run, number_views
+from hydra_ray.transfer import VIEWS, check_view, view_block_rows
 
 
 def check_run(run: Run) -> None:
@@ -21,10 +21,10 @@ def check_run(run: Run) -> None:
     Raises:
         UserError: the first thing found, one line.
     """
-    run.folder.check_writable("storage")
     check_networks(run)
     check_views(run)
     _check_batches(run)
+    run.folder.check_writable("storage")
 
 
 def check_networks(run: Run) -> None:
@@ -39,10 +39,17 @@ def check_networks(run: Run) -> None:
         data.num_classes,
         ensemble.options,
     )
-    if distill.body is not None or distill.body_options is not None:
-        options = distill.body_options if distill.body_options is not None else ensemble.options
-        body = distill.body or ensemble.architecture
-        _within("distill.body", check_architecture, body, data.input_shape, data.num_classes, options)
+    bodies = _choices(config, "body", distill.body)
+    for body in bodies:
+        for options in _choices(config, "body_options", distill.body_options):
+            body, options = body or ensemble.architecture, ensemble.options if options is None else options
+            _within("distill.body", check_architecture, body, data.input_shape, data.num_classes, options)
+
+
+def _choices(config: Config, key: str, value: Any) -> list[Any]:
+    """What a student may have for a key of distill: the value there, and whatever the search tries."""
+    searched = config.tune.space.get(key, []) if config.tune.num_trials else []
+    return [value, *searched]
 
 
 def check_views(run: Run) -> None:
@@ -55,6 +62,47 @@ def check_views(run: Run) -> None:
         named.append(("ensemble.augment", run.config.ensemble.augment))
     for key, view in named:
         _within(key, check_view, view.view, view.options, run.data.input_shape)
+    _check_mixing(run.config)
+
+
+def _check_mixing(config: Config) -> None:
+    """Views that mix rows: their blocks are whole in a shard; they have no label, so no member is trained on them."""
+    rows = config.predict.rows_per_shard
+    for place, view in enumerate(config.transfer.views):
+        block = view_block_rows(view.view, view.options)
+        if rows % block:
+            raise UserError(
+                f"predict.rows_per_shard={rows} is no multiple of {block}, the rows that transfer.views.{place} "
+                f"({view.view}) mixes with each other: choose a multiple, or set its options.block_rows"
+            )
+    augment = config.ensemble.augment
+    if augment is not None and not VIEWS[augment.view].keeps_label:
+        others = ", ".join(name for name, view in VIEWS.items() if view.keeps_label and name != "identity")
+        raise UserError(f"ensemble.augment.view={augment.view}: mixed rows have no label to learn; use one of {others}")
+
+
+def check_shards(run: Run) -> None:
+    """The shards that students learn from are there, whole as far as sizes tell, and of enough members.
+
+    Raises:
+        UserError: they are missing, cut short, of another configuration, or of fewer members.
+    """
+    for split in (TRANSFER, "validation"):
+        shards, wanted = run.shards(split), run.config.ensemble.num_members
+        if shards.is_done:
+            continue
+        manifest = shards.manifest()
+        if manifest is None:
+            raise UserError(f"{shards.folder}: no shards there; run pipelines.predict first")
+        held = len(manifest["key"]["members"])
+        if held < wanted:
+            raise UserError(
+                f"{shards.folder}: the shards hold {held} members, but ensemble.num_members={wanted} and heads="
+                f"{run.config.num_heads}: train and ask the others (pipelines.train_ensemble, then pipelines.predict), "
+                f"or set ensemble.num_members={held} and distill.num_heads to {held} or less"
+            )
+        reasons = "; ".join(shards.changes()[:3])
+        raise UserError(f"{shards.folder}: shards of another configuration ({reasons}); run pipelines.predict again")
 
 
 def check_resources(config: Config, cpus: float, gpus: float) -> None:
@@ -98,9 +146,7 @@ def _check_batches(run: Run) -> None:
     workers = run.config.cluster.num_workers
     rows = run.data.splits["train"].num_rows
     if rows < workers:
-        raise UserError(
-            f"data.source={run.config.data.source}: {rows} training rows for cluster.num_workers={workers}"
-        )
+        raise UserError(f"data.source={run.config.data.source}: {rows} training rows for cluster.num_workers={workers}")
 
 
 def _within(key: str, check: Any, *arguments: Any) -> None:

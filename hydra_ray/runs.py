@@ -1,9 +1,10 @@
 """Run folders: what is done, what is stale, and how a result is published.
 
 An `Artifact` is one result of a stage (a member, a split's shards, a student, the search, the report): a folder with a
-manifest. It is written into an attempt folder beside its place and published by moving it there and writing the manifest
-last; nothing is overwritten in place. The manifest holds a fingerprint, the hash of `key`: the configuration that
-matters to this result and the digests of what it was made from. No stage's logic is here; keys are made in `stages.py`.
+manifest. It is written into an attempt folder beside its place, the manifest last, and published by moving it there,
+the manifest last again (locally all of it at once); nothing is overwritten in place. The manifest holds a fingerprint,
+the hash of `key`: the configuration that matters to this result and the digests of what it was made from. No stage's
+logic is here; keys are made in `stages.py`.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Artifact:
     def manifest(self) -> dict[str, Any] | None:
         """The published manifest, whatever its fingerprint; None where nothing is published."""
         found = self.folder.read_json(self.manifest_name)
-        return found if isinstance(found, dict) and "fingerprint" in found else None
+        return found if isinstance(found, dict) and {"fingerprint", "key", "files"} <= found.keys() else None
 
     def status(self) -> Status:
         """Whether it is published and made from the present key.
@@ -87,15 +88,14 @@ class Artifact:
         manifest = self.manifest()
         if manifest is None:
             return []
-        old, new = flatten(manifest["key"]), flatten(json.loads(json.dumps(self.key, default=str)))
+        old, new = _leaves(manifest["key"]), _leaves(json.loads(json.dumps(self.key, default=str)))
         differing = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in differing]
 
     def publish(self, content: Mapping[str, Any]) -> None:
-        """Move the attempt to its place and write the manifest, last, with `content` in it."""
-        files = {name: _describe(self.attempt, name) for name in sorted(self.attempt.files())}
-        self.retract()
-        self.attempt.move_to(self.folder)
+        """Write the manifest, with `content` in it, and move the attempt to its place."""
+        names = sorted(set(self.attempt.files()) - {self.manifest_name})
+        files = {name: _describe(self.attempt, name) for name in names}
         manifest = {
             "fingerprint": self.fingerprint,
             "key": self.key,
@@ -103,7 +103,9 @@ class Artifact:
             "files": files,
             **content,
         }
-        self.folder.write_json(self.manifest_name, manifest)
+        self.attempt.write_json(self.manifest_name, manifest)
+        self.retract()
+        self.attempt.move_to(self.folder, last=self.manifest_name)
         self._remove_attempts()
 
     def retract(self) -> None:
@@ -141,6 +143,18 @@ class Artifact:
         for name in self.folder.parent.folders():
             if name.startswith(f".attempt-{self.folder.name}@"):
                 (self.folder.parent / name).remove()
+
+
+def _leaves(tree: Any) -> dict[str, Any]:
+    """Dotted keys of a tree, lists taken apart too; of a list of n first comes `n entries`."""
+    leaves: dict[str, Any] = {}
+    for key, value in flatten(tree).items():
+        if not isinstance(value, list):
+            leaves[key] = value
+            continue
+        leaves[key] = f"{len(value)} entries"
+        leaves.update(_leaves({f"{key}.{place}": entry for place, entry in enumerate(value)}))
+    return leaves
 
 
 def _describe(folder: Folder, name: str) -> dict[str, Any]:

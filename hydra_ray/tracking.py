@@ -7,22 +7,28 @@ W&B that fails later is noted once and never stops the work.
 
 from __future__ import annotations
 
-import json
+import io
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from hydra_ray.config import Config, TrackingConfig, flatten
 from hydra_ray.errors import UserError
+from hydra_ray.events import EventFile
 from hydra_ray.storage import Folder
 
-EVENTS = "events.jsonl"
 _QUIET_SECONDS = 5.0
+_WANDB_SETTINGS = {
+    "silent": True,
+    "console": "off",
+    "init_timeout": 15,  # seconds; no network is found out soon
+    "finish_timeout": 60,  # a network lost meanwhile does not hold the next stage up; `wandb sync` sends the rest
+}
 
 
 class Tracker:
@@ -30,7 +36,7 @@ class Tracker:
 
     def __init__(self, folder: Folder, config: Config) -> None:
         """Opens nothing yet."""
-        self._events = _EventFile(folder)
+        self._events = EventFile(folder)
         self._config = config
         self._wandb_folder = folder.path if folder.is_local else str(Path("runs") / config.name)
 
@@ -54,8 +60,12 @@ class Tracker:
         self._events.append({"stage": stage, "event": name, **facts})
 
     def trial_sink(self, trial: str, parameters: Mapping[str, Any]) -> WandbSink | None:
-        """A W&B run of its own for a trial of the search; None with W&B off."""
-        return self._sink(f"tune/{trial}", parameters)
+        """A W&B run of its own for a trial of the search; None with W&B off, or failing by now."""
+        try:
+            return self._sink(f"tune/{trial}", parameters)
+        except UserError as error:  # the stage's own run did start, so this is W&B failing later
+            _note(error)
+            return None
 
     def events(self) -> list[dict[str, Any]]:
         """All events of the run folder, of earlier commands too."""
@@ -66,9 +76,7 @@ class Tracker:
         if tracking.wandb == "off":
             return None
         facts = flatten(parameters if parameters is not None else self._config.model_dump())
-        return WandbSink(
-            tracking, folder=self._wandb_folder, group=self._config.name, name=name, config=facts
-        )
+        return WandbSink(tracking, folder=self._wandb_folder, group=self._config.name, name=name, config=facts)
 
 
 class Stage:
@@ -88,7 +96,7 @@ class Stage:
         """One line in events.jsonl, and its numbers to W&B."""
         self.event(event, **facts)
         if self._sink is not None:
-            self._sink.log({key: value for key, value in facts.items() if isinstance(value, (int, float))})
+            self._sink.log({key: float(value) for key, value in facts.items() if isinstance(value, Real)})
 
     def picture(self, name: str, png: bytes) -> None:
         """A picture to W&B."""
@@ -126,18 +134,20 @@ class WandbSink:
         import wandb
 
         Path(folder).mkdir(parents=True, exist_ok=True)
+        settings = {key: value for key, value in _WANDB_SETTINGS.items() if key in wandb.Settings.model_fields}
         try:
-            self._run = wandb.init(
-                project=tracking.project,
-                group=group,
-                name=name,
-                job_type=name.split("/")[0],
-                dir=folder,
-                mode=tracking.wandb,
-                config=dict(config),
-                reinit="create_new",
-                settings=wandb.Settings(silent=True, console="off", init_timeout=60),
-            )
+            with _no_questions():
+                self._run = wandb.init(
+                    project=tracking.project,
+                    group=group,
+                    name=name,
+                    job_type=name.split("/")[0],
+                    dir=folder,
+                    mode="online" if tracking.wandb == "online" else "offline",
+                    config=dict(config),
+                    reinit="create_new",
+                    settings=wandb.Settings(**settings),
+                )
         except Exception as error:  # wandb raises its own, and others below it
             reason = " ".join(str(error).split())[:160]
             raise UserError(
@@ -163,44 +173,26 @@ class WandbSink:
             call()
         except Exception as error:  # whatever W&B does now, the work goes on
             if not self._failed:
-                print(f"  W&B failed, the run goes on without it: {error}", file=sys.stderr)
+                _note(error)
             self._failed = True
 
 
-def _image(png: bytes) -> Any:
-    import io
+def _note(error: Exception) -> None:
+    print(f"  W&B failed, the run goes on without it: {' '.join(str(error).split())}", file=sys.stderr)
 
+
+@contextmanager
+def _no_questions() -> Iterator[None]:
+    """Without a key W&B would ask for one on a terminal, and a chain of stages wait for the answer."""
+    stdin, sys.stdin = sys.stdin, io.StringIO()
+    try:
+        yield
+    finally:
+        sys.stdin = stdin
+
+
+def _image(png: bytes) -> Any:
     import wandb
     from PIL import Image
 
     return wandb.Image(Image.open(io.BytesIO(png)))
-
-
-class _EventFile:
-    """events.jsonl: appended locally; on an object store, which cannot append, written whole again."""
-
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
-        self._lock = threading.Lock()
-
-    def append(self, event: dict[str, Any]) -> None:
-        line = (json.dumps({"time": round(time.time(), 3), **event}, default=str) + "\n").encode()
-        with self._lock:
-            if not self._folder.is_local:
-                self._folder.write(EVENTS, self._content() + line)
-                return
-            Path(self._folder.path).mkdir(parents=True, exist_ok=True)
-            with open(f"{self._folder.path}/{EVENTS}", "ab") as file:
-                file.write(line)
-
-    def read(self) -> list[dict[str, Any]]:
-        lines = self._content().splitlines()
-        return [
-            json.loads(line) for line in lines if line.endswith(b"}")
-        ]  # a killed driver may leave half a line
-
-    def _content(self) -> bytes:
-        try:
-            return self._folder.read(EVENTS)
-        except FileNotFoundError:
-            return b""

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable
 
 from hydra_ray.config import Config, load_config
-from hydra_ray.errors import UserError
+from hydra_ray.errors import StageError, UserError
 
+EXIT_STAGE_ERROR = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -28,6 +29,9 @@ def guarded(arguments: argparse.Namespace, call: Callable[[Config], None]) -> in
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
+    except StageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_STAGE_ERROR
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -5,8 +5,8 @@ ray is imported when the first stage has something to do, so that a run that is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 from hydra_ray.cluster.session import available, is_private, session
 from hydra_ray.errors import UserError
@@ -15,6 +15,7 @@ from hydra_ray.preflight import check_resources, check_run
 from hydra_ray.stages import Run
 from hydra_ray.tracking import Stage, Tracker
 
+ERROR_LOG = "error.log"
 _BEFORE = {
     "train_ensemble": (),
     "predict": ("train_ensemble",),
@@ -31,6 +32,7 @@ def run_stages(run: Run, names: Sequence[str]) -> None:
         UserError: something the user can mend, found before any worker starts where that is possible.
     """
     check_run(run)
+    run.folder.delete(ERROR_LOG)
     run.folder.write("config.json", (run.config.model_dump_json(indent=1) + "\n").encode())
     with ExitStack() as stack:
         chain = _Chain(run, stack)
@@ -71,7 +73,7 @@ class _Chain:
             return
         _require_inputs(self._run, name)
         self._connect()
-        with self._tracker.stage(name, detail=state.detail) as stage:
+        with self._tracker.stage(name, detail=state.detail) as stage, _clear_errors(self._run, name):
             _call(self._run, name, stage, self._tracker)
 
     def _connect(self) -> None:
@@ -83,6 +85,22 @@ class _Chain:
         self._stack.enter_context(session(config))
         check_resources(config, *available(config.cluster))
         self._connected = True
+
+
+@contextmanager
+def _clear_errors(run: Run, name: str) -> Iterator[None]:
+    """What Ray raises as one line, and its pages of traceback in a file of the run folder."""
+    from hydra_ray.cluster.failures import explained, full_text, is_from_ray
+
+    try:
+        yield
+    except Exception as error:
+        if not is_from_ray(error):
+            raise
+        clear = explained(error, name, f"{run.folder}/{ERROR_LOG}")
+        if not isinstance(clear, UserError):
+            run.folder.write(ERROR_LOG, full_text(error).encode())
+        raise clear from None
 
 
 def _require_inputs(run: Run, name: str) -> None:

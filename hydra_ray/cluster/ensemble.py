@@ -48,7 +48,7 @@ def train_ensemble(run: Run, stage: Stage) -> None:
 
     with relay(handle) as mailbox:
         job = _Job(run.config, run.data, missing, mailbox)
-        run_workers(_fit_members, job, run.config.cluster, run.folder, stage.name)
+        run_workers(_fit_members, job, run.config.cluster, run.folder, stage)
 
 
 def _record(stage: Stage, event: Event, progress: str) -> None:

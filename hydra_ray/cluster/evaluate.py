@@ -132,12 +132,28 @@ def _evidence(run: Run, tracker: Tracker, metrics: dict[str, Any], answers: Answ
         config=config.model_dump(),
         metrics=metrics,
         scores=row_scores(answers),
-        epochs=[event for event in tracker.events() if event["event"] == "epoch"],
+        epochs=_epochs(run, tracker),
         trials=_trials(run),
         objective=config.tune.objective,
         direction=config.tune.direction,
         facts=_facts(config),
     )
+
+
+def _epochs(run: Run, tracker: Tracker) -> list[dict[str, Any]]:
+    """What was reported after each epoch of the members and students there are now, in order."""
+    latest: dict[tuple[str, str, int], dict[str, Any]] = {}
+    lengths = {"train_ensemble": run.config.ensemble.epochs, "distill": _num_epochs(run)}
+    owners = {str(number) for number in range(run.config.ensemble.num_members)} | set(run.config.student_kinds)
+    for event in tracker.events():
+        owner = str(event.get("member", event.get("student")))
+        if event["event"] == "epoch" and owner in owners and event["epoch"] <= lengths[event["stage"]]:
+            latest[event["stage"], owner, event["epoch"]] = event
+    return list(latest.values())
+
+
+def _num_epochs(run: Run) -> int:
+    return run.config.distill.mean_epochs + run.config.distill.epochs
 
 
 def _trials(run: Run) -> list[dict[str, Any]] | None:
@@ -146,7 +162,8 @@ def _trials(run: Run) -> list[dict[str, Any]] | None:
     folder = run.search().folder
     if "trials.parquet" not in folder.files():
         return None
-    return pq.read_table(f"{folder.path}/trials.parquet", filesystem=folder.fs).to_pylist()
+    columns = ["trial", *run.config.tune.space, "objective", "epochs", "stopped_early"]
+    return pq.read_table(f"{folder.path}/trials.parquet", filesystem=folder.fs, columns=columns).to_pylist()
 
 
 def _facts(config: Config) -> dict[str, str]:

@@ -35,9 +35,10 @@ from hydra_ray.stages import Run, Shards
 from hydra_ray.storage import Folder
 from hydra_ray.tracking import Stage
 from hydra_ray.training import to_device
-from hydra_ray.transfer import apply_view
+from hydra_ray.transfer import VIEWS, apply_view
 from hydra_ray.uncertainty import disagreement, uncertainty
 
+Diversity = dict[str, dict[str, float]]  # view -> rows, mutual_information (nats), disagreement
 _TASK_CPUS, _ACTOR_CPUS = 0.25, 0.5  # the pool must never take all CPUs: reading and writing need some
 
 
@@ -141,7 +142,8 @@ class _ReadRows:
         rows = self.data.splits[item.rows_of].read(item.start, item.stop)
         view = self.views[item.split][item.view]
         inputs = apply_view(view.view, view.options, rows.inputs, rows.row_id, view=item.view, seed=self.seed)
-        table = rows_table(rows.row_id, item.view, inputs, rows.labels)
+        labels = rows.labels if VIEWS[view.view].keeps_label else None
+        table = rows_table(rows.row_id, item.view, inputs, labels)
         return table.append_column("item", pa.array(np.full(len(rows.row_id), index)))
 
 
@@ -213,15 +215,40 @@ def _publish(run: Run, stage: Stage, split: str, shards: Shards, plan: list[Plan
     members = [{"id": m.folder.name, "fingerprint": m.digest()} for m in run.members()]
     shards.publish({"rows": num_rows, "members": members, "views": diversity})
     for number, facts in diversity.items():
-        name = run.views(split)[int(number)].view
-        stage.figures("view", split=split, view=int(number), name=name, **facts)
+        stage.figures("view", split=split, view=int(number), name=run.views(split)[int(number)].view, **facts)
+    for label, facts in _merged(run.views(split), diversity).items():
         stage.say(
-            f"{split:<24} {name:<14} {facts['rows']:>9,} rows   members' MI {facts['mutual_information']:.4f} nats, "
+            f"{split:<24} {label:<16} {facts['rows']:>9,} rows   members' MI {facts['mutual_information']:.4f} nats, "
             f"disagreement {facts['disagreement']:.4f}"
         )
 
 
-def view_diversity(folder: Folder) -> dict[str, dict[str, float]]:
+def _merged(views: dict[int, ViewConfig], diversity: Diversity) -> Diversity:
+    """The same figures with the repetitions of a view as one entry, `affine x3`; means over all of its rows."""
+    entries: list[tuple[ViewConfig, list[dict[str, float]]]] = []
+    for number, facts in diversity.items():
+        view = views[int(number)]
+        if not entries or entries[-1][0] is not view:
+            entries.append((view, []))
+        entries[-1][1].append(facts)
+    merged: Diversity = {}
+    for view, parts in entries:
+        label = view.view if len(parts) == 1 else f"{view.view} x{len(parts)}"
+        while label in merged:  # the same view twice in the recipe, with other options
+            label += "'"
+        merged[label] = _mean_facts(parts)
+    return merged
+
+
+def _mean_facts(parts: list[dict[str, float]]) -> dict[str, float]:
+    rows = sum(part["rows"] for part in parts)
+    return {
+        "rows": rows,
+        **{key: sum(part[key] * part["rows"] for part in parts) / rows for key in ("mutual_information", "disagreement")},
+    }
+
+
+def view_diversity(folder: Folder) -> Diversity:
     """For each view of a folder of shards: rows, the members' mean MI (nats) and disagreement."""
     sums: dict[str, list[float]] = {}
     for name in shard_names(folder):

@@ -36,18 +36,24 @@ class _Mailbox:
 def relay(handle: Callable[[Event], None], name: str | None = None) -> Iterator[ActorHandle]:
     """A mailbox whose events are given to `handle` in the driver until the `with` block ends.
 
-    With a `name`, the session's other processes find it by `ray.get_actor(name)`.
+    With a `name`, the session's other processes find it by `ray.get_actor(name)`. What `handle` raises is raised when the
+    block ends.
     """
     mailbox = ray.remote(num_cpus=0)(_Mailbox).options(name=name).remote()
     stop = threading.Event()
+    failures: list[BaseException] = []
 
     def empty() -> None:
         for event in ray.get(mailbox.take_all.remote()):
             handle(event)
 
     def watch() -> None:
-        while not stop.wait(_POLL_SECONDS):
+        try:
+            while not stop.wait(_POLL_SECONDS):
+                empty()
             empty()
+        except BaseException as error:
+            failures.append(error)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -56,5 +62,6 @@ def relay(handle: Callable[[Event], None], name: str | None = None) -> Iterator[
     finally:
         stop.set()
         thread.join()
-        empty()
         ray.kill(mailbox)
+    if failures:
+        raise failures[0]

@@ -24,14 +24,16 @@ from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
-from ray.tune.search import BasicVariantGenerator, Searcher, SearchAlgorithm
+from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.session import available
 from hydra_ray.cluster.students import Source, source_of, student_spec
+from hydra_ray.cluster.workers import interruptible
 from hydra_ray.config import Config, TuneConfig, with_overlay
 from hydra_ray.distillation import Distillation, Report, distil
+from hydra_ray.errors import StageError
 from hydra_ray.models.members import Normalise
 from hydra_ray.predictions import Predictions, load
 from hydra_ray.stages import Run
@@ -71,7 +73,7 @@ def search(run: Run, stage: Stage, tracker: Tracker) -> None:
     job = _Job(config, source, source.normalise(), load(source.validation), _rows_that_fit(source))
     record = _Record(stage, tracker, config.tune)
     with relay(record.handle, name=_MAILBOX):
-        results = _tuner(config, job, artifact.attempt).fit()
+        results = interruptible(_tuner(config, job, artifact.attempt).fit)
     record.close()
     table = trials_table(results, config.tune)
     best = best_trial(table, config.tune)
@@ -247,12 +249,12 @@ def best_trial(table: pd.DataFrame, settings: TuneConfig) -> dict[str, Any]:
     """Parameters and objective of the best trial.
 
     Raises:
-        RuntimeError: no trial has reported anything.
+        StageError: no trial has reported anything.
     """
     scored = table.dropna(subset=["objective"])
     if scored.empty:
         errors = "; ".join(str(error) for error in table["error"].dropna().unique()[:2])
-        raise RuntimeError(f"all {len(table)} trials failed: {errors}")
+        raise StageError(f"tune: all {len(table)} trials failed: {errors}")
     objective = scored["objective"]
     row = scored.loc[objective.idxmin() if settings.direction == "min" else objective.idxmax()]
     parameters = {key: json.loads(json.dumps(row[key], default=lambda value: value.item())) for key in settings.space}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,7 +32,13 @@ _PRIVATE = {
 
 def is_private() -> bool:
     """Whether a session would be this command's own, on this machine."""
-    return "RAY_ADDRESS" not in os.environ
+    return not os.environ.get("RAY_ADDRESS")
+
+
+def prepare_environment() -> None:
+    """Set the variables that Ray reads; before ray is imported, and inherited by its processes."""
+    for name, value in (_ALWAYS | _PRIVATE if is_private() else _ALWAYS).items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager
@@ -40,8 +47,7 @@ def session(config: Config) -> Iterator[None]:
 
     A session that is open already (tests share one) is used and left open.
     """
-    for name, value in (_ALWAYS | _PRIVATE if is_private() else _ALWAYS).items():
-        os.environ.setdefault(name, value)
+    prepare_environment()
     import ray
 
     if ray.is_initialized():
@@ -61,13 +67,35 @@ def session(config: Config) -> Iterator[None]:
 def _start_private(config: Config) -> None:
     import ray
 
-    ray.init(
-        address="local",
-        object_store_memory=config.cluster.object_store_mb << 20,
-        include_dashboard=_needs_dashboard(config),
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with _quiet_stderr():
+        ray.init(
+            address="local",
+            object_store_memory=config.cluster.object_store_mb << 20,
+            include_dashboard=_needs_dashboard(config),
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """What C++ writes to file descriptor 2 is shown only if the block fails.
+
+    Ray's core announces there which log level it was told; without a level it warns at every actor pool.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(terminal, kept.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 def _needs_dashboard(config: Config) -> bool:

@@ -78,7 +78,7 @@ def distill(run: Run, stage: Stage) -> None:
     missing = [(kind, run.student(kind)) for kind in config.student_kinds]
     missing = [(kind, artifact) for kind, artifact in missing if not artifact.is_done]
     with relay(lambda event: _record(stage, event, _num_epochs(config))) as mailbox:
-        run_workers(_fit_students, _Job(config, source, missing, mailbox), config.cluster, run.folder, stage.name)
+        run_workers(_fit_students, _Job(config, source, missing, mailbox), config.cluster, run.folder, stage)
 
 
 def source_of(run: Run) -> Source:

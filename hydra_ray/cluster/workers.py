@@ -1,29 +1,36 @@
 """One Ray Train job: W workers, each with its CPUs and perhaps a GPU, started again when one dies.
 
-Ray Train places the workers, sets up their process group and restarts them. Checkpoints and results are files in the run
-folder (`runs.py`), so that the number of workers may change from one start to the next.
+Ray Train places the workers and sets up their process group. Checkpoints and results are files in the run folder
+(`runs.py`), so that the number of workers may change from one start to the next, and a start after a failure is the same as
+the first. Restarts are counted here and not by Ray Train, which would start a worker again for what only the user can mend.
 """
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import ray.train
 import ray.train.torch
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
+from hydra_ray.cluster.failures import cause_of, one_line
 from hydra_ray.config import ClusterConfig
+from hydra_ray.errors import UserError
 from hydra_ray.storage import Folder
+from hydra_ray.tracking import Stage
 from hydra_ray.training import Ranks
 
 Loop = Callable[[Any, Ranks, torch.device], None]
+Result = TypeVar("Result")
 
 
-def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, name: str) -> None:
+def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, stage: Stage) -> None:
     """Call `loop(job, ranks, device)` on every worker and wait for all of them.
 
     Args:
@@ -31,13 +38,38 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, na
         job: its argument; pickled.
         cluster: how many workers, and with what.
         folder: the run's; Ray's own records lie in a hidden folder there while the job runs.
-        name: of the stage.
+        stage: which stage it is.
 
     Raises:
-        ray.train.TrainingFailedError: workers failed more often than `cluster.max_failures`.
+        ray.train.TrainingFailedError: workers failed more often than `cluster.max_failures`, or twice in the same way.
     """
     scratch = folder / ".ray"
-    trainer = TorchTrainer(
+    failures: list[str] = []
+    try:
+        while True:
+            try:
+                interruptible(_trainer(loop, job, cluster, scratch, stage.name).fit)
+                return
+            except TrainingFailedError as error:
+                _require_another_start(error, failures, cluster.max_failures)
+                stage.event("restart", failure=failures[-1], number=len(failures))
+                stage.say(f"{failures[-1]}; starting again ({len(failures)} of at most {cluster.max_failures} times)")
+    finally:
+        scratch.remove()
+
+
+def _require_another_start(error: TrainingFailedError, failures: list[str], most: int) -> None:
+    """Add the failure to those before it, or raise it: what failed twice in the same way will fail again."""
+    cause = cause_of(error)
+    failure = one_line(cause)
+    same_again = failure in failures and not isinstance(cause, ray.exceptions.RayActorError)
+    if isinstance(cause, UserError) or same_again or len(failures) >= most:
+        raise error
+    failures.append(failure)
+
+
+def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name: str) -> TorchTrainer:
+    return TorchTrainer(
         _worker,
         train_loop_config={"loop": loop, "job": job, "threads": max(1, int(cluster.cpus_per_worker))},
         scaling_config=ScalingConfig(
@@ -46,16 +78,27 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, na
             resources_per_worker={"CPU": cluster.cpus_per_worker, **({"GPU": 1} if cluster.use_gpu else {})},
         ),
         run_config=RunConfig(
-            name=f"{name}-{uuid.uuid4().hex[:8]}",
-            storage_path=scratch.path,
-            storage_filesystem=scratch.fs,
-            failure_config=FailureConfig(max_failures=cluster.max_failures),
+            name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=scratch.path, storage_filesystem=scratch.fs
         ),
     )
-    try:
-        trainer.fit()
-    finally:
-        scratch.remove()
+
+
+def interruptible(call: Callable[[], Result]) -> Result:
+    """`call()` in a thread of its own, where Train and Tune leave Ctrl-C to this one.
+
+    In the main thread both put handlers of theirs in the place of Python's; Train's stays for good, and Tune's makes an
+    interrupted search look like a finished one.
+    """
+    outcome: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:  # whatever it is, the waiting thread raises it
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return outcome.result()
 
 
 def _worker(config: dict[str, Any]) -> None:

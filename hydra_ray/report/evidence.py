@@ -83,9 +83,7 @@ class Evidence:
         Raises:
             ValueError: scores of test rows do not say which rows are right.
         """
-        unlabelled = [
-            name for name, splits in self.scores.items() if TEST in splits and splits[TEST].correct is None
-        ]
+        unlabelled = [name for name, splits in self.scores.items() if TEST in splits and splits[TEST].correct is None]
         if unlabelled:
             raise ValueError(f"scores of test rows need `correct`: {', '.join(unlabelled)}")
 

@@ -38,8 +38,8 @@ GALLERY = (
         "knowledge_uncertainty.png",
         "Knowledge uncertainty of test and unknown rows",
         "The further the coloured rows (unknown) lie to the right of the grey ones (test), the better "
-        "unknown inputs are recognised; the thin lines in a student's panels are the ensemble's two histograms, "
-        "which a faithful student fills.",
+        "unknown inputs are recognised; the thin lines in a student's panels are the ensemble's two "
+        "histograms, which a faithful student fills.",
         histogram_picture,
         lambda evidence: bool(with_spread(evidence)),
     ),
@@ -78,8 +78,7 @@ GALLERY = (
     PictureKind(
         "trials.png",
         "The search",
-        "Each point is a trial, at the value it tried: hollow ones were stopped early, the ringed one "
-        "is the best.",
+        "Each point is a trial, at the value it tried: hollow ones were stopped early, the ringed one is the best.",
         trials_picture,
         lambda evidence: bool(ranked_trials(evidence)) and bool(searched_keys(evidence.trials or ())),
     ),

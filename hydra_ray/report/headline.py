@@ -24,10 +24,14 @@ def headline(metrics: Mapping[str, Any]) -> str:
     student = next(
         (name for name in names if figure(metrics, "test", name, "mutual_information") is not None), names[0]
     )
-    clauses = [_detection(metrics, student), _cost(metrics, student)]
-    first = " ".join(clause for clause in clauses if clause)
-    quality = _quality(metrics, student)
-    return f"{student} {'; '.join(part for part in (first, quality) if part) or 'has no figures yet'}."
+    detection, cost, quality = _detection(metrics, student), _cost(metrics, student), _quality(metrics, student)
+    if detection:
+        first = f" {detection} at {cost} of its MACs" if cost else f" {detection}"
+    else:
+        first = f" takes {cost} of the ensemble's MACs" if cost else ""
+    if not first:
+        return f"{student}: {quality or 'no figures yet'}."
+    return f"{student}{first}; {quality}." if quality else f"{student}{first}."
 
 
 def _detection(metrics: Mapping[str, Any], student: str) -> str:
@@ -55,7 +59,7 @@ def _span(ratios: list[float]) -> str:
 
 def _cost(metrics: Mapping[str, Any], student: str) -> str:
     own, ensemble = (figure(metrics, "cost", name, "macs") for name in (student, ENSEMBLE))
-    return f"at {rough_percent(own / ensemble)} of its MACs" if own is not None and ensemble else ""
+    return rough_percent(own / ensemble) if own is not None and ensemble else ""
 
 
 def _quality(metrics: Mapping[str, Any], student: str) -> str:

@@ -46,8 +46,8 @@ WHAT_THEY_ARE = {
 }
 COMPARISON_NOTE = (
     "NLL and mean MI are of the test rows, in nats. MI, mutual information, is the knowledge uncertainty: "
-    "how much the members or heads disagree; one head has none. AUROC says how well a score tells unknown rows from "
-    "test rows: 1 always, 0.5 by chance. MACs are the multiply-adds of one row."
+    "how much the members or heads disagree; one head has none. AUROC says how well a score tells unknown rows "
+    "from test rows: 1 always, 0.5 by chance. MACs are the multiply-adds of one row."
 )
 FIDELITY_NOTE = "Rank correlation is Spearman's, of the rows' MI; names after the comma are sets of rows."
 
@@ -56,12 +56,7 @@ def write_markdown(evidence: Evidence) -> str:
     """The report for people and forges that read Markdown; it shows the PNG files beside it."""
     metrics = evidence.metrics
     parts = [f"# {markdown_text(evidence.run_name)}", markdown_text(headline(metrics)), _subtitle(evidence)]
-    parts += [
-        *_section(comparison_table(metrics)),
-        COMPARISON_NOTE,
-        *_section(fidelity_table(metrics)),
-        FIDELITY_NOTE,
-    ]
+    parts += _section(comparison_table(metrics), COMPARISON_NOTE) + _section(fidelity_table(metrics), FIDELITY_NOTE)
     for kind in pictures_of(evidence):
         parts += [f"## {kind.heading}", f"![{kind.heading}]({kind.file})", kind.reading]
     for table in [*_search(evidence), *_all_figures(metrics), cost_table(metrics), seconds_table(metrics)]:
@@ -78,12 +73,8 @@ def write_html(evidence: Evidence, pictures: Mapping[str, bytes]) -> str:
         pictures: file name -> PNG, of `gallery.draw_pictures`; those that are missing are left out.
     """
     metrics = evidence.metrics
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files("hydra_ray.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files("hydra_ray.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
     return template.render(
         run_name=evidence.run_name,
         headline=headline(metrics).replace(" %", "\u00a0%").replace(" ×", "\u00a0×"),
@@ -92,9 +83,7 @@ def write_html(evidence: Evidence, pictures: Mapping[str, bytes]) -> str:
         comparison_note=COMPARISON_NOTE,
         fidelity=fidelity_table(metrics),
         fidelity_note=FIDELITY_NOTE,
-        pictures=[
-            _inline(kind, pictures[kind.file]) for kind in pictures_of(evidence) if kind.file in pictures
-        ],
+        pictures=[_inline(kind, pictures[kind.file]) for kind in pictures_of(evidence) if kind.file in pictures],
         search=_search(evidence),
         all_figures=_all_figures(metrics),
         cost=cost_table(metrics),
@@ -106,8 +95,8 @@ def write_html(evidence: Evidence, pictures: Mapping[str, bytes]) -> str:
     )
 
 
-def _section(table: TextTable) -> list[str]:
-    return [f"## {markdown_text(table.title)}", to_markdown(table)] if table.rows else []
+def _section(table: TextTable, *notes: str) -> list[str]:
+    return [f"## {markdown_text(table.title)}", to_markdown(table), *notes] if table.rows else []
 
 
 def _subtitle(evidence: Evidence) -> str:
@@ -130,9 +119,7 @@ def _all_figures(metrics: Mapping[str, Any]) -> list[TextTable]:
 
 
 def _facts(evidence: Evidence) -> TextTable:
-    return TextTable(
-        "Where and with what", ("", ""), tuple((name, value) for name, value in evidence.facts.items())
-    )
+    return TextTable("Where and with what", ("", ""), tuple((name, value) for name, value in evidence.facts.items()))
 
 
 def _as_yaml(config: Mapping[str, Any]) -> str:

@@ -67,9 +67,7 @@ def reliability_picture(evidence: Evidence) -> Figure:
     names = compared(evidence)
     num_lines = math.ceil(len(names) / _MOST_COLUMNS)
     num_columns = math.ceil(len(names) / num_lines)
-    whole = new_figure(
-        0.4 + (1.1 + 8.0 / max(num_columns, 3)) * num_lines, _reliability_title(evidence, names)
-    )
+    whole = new_figure(0.4 + (1.1 + 8.0 / max(num_columns, 3)) * num_lines, _reliability_title(evidence, names))
     grid = whole.subplots(
         2 * num_lines,
         num_columns,

@@ -58,14 +58,19 @@ _NAMES = {
     "crps": "CRPS",
     "coverage_95": "coverage of the 95 % interval",
 }
-_MEASURES = {"auroc": "AUROC", "aupr": "AUPR", "aupr_in": "AUPR, test rows positive", "fpr95": "FPR95"}
+_MEASURES = {
+    "auroc": "AUROC",
+    "aupr": "AUPR",
+    "aupr_in": "AUPR, test rows positive",
+    "fpr95": "FPR95 (lower is better)",
+}
 _SCORES = {
     "mutual_information": "MI",
     "expected_pairwise_kl": "pairwise KL",
     "reverse_mutual_information": "reverse MI",
 }
 _SHARES = {"accuracy", "member_agreement", "disagreement", "coverage_95"}
-_HIGHER = {"accuracy", "prr", "crps_skill"}
+_HIGHER = {"accuracy", "prr"}
 _LOWER = {"nll", "calibrated_nll", "brier", "ece", "ece_equal_mass", "aurc", "e_aurc", "rmse", "crps"}
 _IDEALS = {"member_agreement": "100 %", "member_kl": "0"}
 
@@ -163,9 +168,7 @@ def unknown_figures_tables(metrics: Mapping[str, Any]) -> list[TextTable]:
             (_detection_name(path[0]), *(decimal(figure(found, name, *path)) for name in names))
             for path in _paths(found[name] for name in names)
         ]
-        tables.append(
-            TextTable(f"Telling {unknown} from test rows, all figures", ("figure", *names), tuple(rows))
-        )
+        tables.append(TextTable(f"Telling {unknown} from test rows, all figures", ("figure", *names), tuple(rows)))
     return tables
 
 

@@ -82,7 +82,7 @@ def trials_picture(evidence: Evidence) -> Figure:
     keys = searched_keys(trials)
     num_columns = min(len(keys), _MOST_COLUMNS)
     num_lines = math.ceil(len(keys) / num_columns)
-    whole = new_figure(0.6 + 2.5 * num_lines, _trials_title(evidence, ranked))
+    whole = new_figure(0.6 + 2.6 * num_lines, _trials_title(evidence, ranked))
     grid = whole.subplots(num_lines, num_columns, squeeze=False, sharey=True)
     for axes in grid.flat[len(keys) :]:
         axes.set_axis_off()
@@ -117,14 +117,12 @@ def _draw_curves(axes: Axes, evidence: Evidence, curves: Curves, key: str) -> No
     names = predictors(evidence.metrics)
     colour = colours([*names, *(name for name in curves if name not in names and not name.isdigit())])
     for name, events in curves.items():
-        points = [(event["epoch"], value) for event in events if (value := figure(event, key)) is not None]
-        is_member = name not in colour
-        style = (
-            {"color": QUIET, "linewidth": 0.7, "alpha": 0.8}
-            if is_member
-            else {"color": colour[name], "linewidth": 2}
-        )
-        axes.plot(*zip(*points, strict=True), label=None if is_member else name, **style)  # pyright: ignore[reportArgumentType]
+        known = [(event["epoch"], value) for event in events if (value := figure(event, key)) is not None]
+        epochs, values = [epoch for epoch, _ in known], [value for _, value in known]
+        if name in colour:
+            axes.plot(epochs, values, color=colour[name], linewidth=2, label=name)
+        else:
+            axes.plot(epochs, values, color=QUIET, linewidth=0.7, alpha=0.8)
     _mark_phases(axes, curves, colour.get(next(iter(curves)), INK) if len(curves) == 1 else INK)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     _title_curves(axes, list(curves))
@@ -176,11 +174,7 @@ def _draw_trials(axes: Axes, ranked: Sequence[Mapping[str, Any]], key: str) -> N
     places = _places(axes.xaxis, [trial.get(key) for trial in ranked])
     rows = list(zip(places, ranked, strict=True))
     for stopped, label in ((False, "ran to the end"), (True, "stopped early")):
-        chosen = [
-            (place, trial["objective"])
-            for place, trial in rows
-            if bool(trial.get("stopped_early")) == stopped
-        ]
+        chosen = [(place, trial["objective"]) for place, trial in rows if bool(trial.get("stopped_early")) == stopped]
         face = "none" if stopped else "#0072b2"
         x, y = zip(*chosen, strict=True) if chosen else ((), ())
         axes.scatter(x, y, s=28, facecolors=face, edgecolors="#0072b2", linewidths=1, alpha=0.75, label=label)
@@ -194,7 +188,7 @@ def _draw_trials(axes: Axes, ranked: Sequence[Mapping[str, Any]], key: str) -> N
             linewidths=1.8,
             label="best",
         )
-    axes.set_xlabel(f"{words(key)} (best: {setting(ranked[0].get(key))})" if ranked else words(key))
+    axes.set_xlabel(f"{words(key)}\nbest: {setting(ranked[0].get(key))}" if ranked else words(key))
     axes.margins(x=0.12, y=0.1)
 
 

@@ -83,7 +83,7 @@ def scatter_picture(evidence: Evidence) -> Figure:
     names = [name for name in with_spread(evidence) if name != ENSEMBLE]
     splits = [TEST, *(UNKNOWN_PREFIX + name for name in unknown_sets(evidence.metrics))]
     side = 6.5 / max(len(splits), 2 if len(names) == 1 else 3)
-    height = 1.0 + (side + 0.17) * len(names)
+    height = 1.15 + (side + 0.17) * len(names)
     whole = new_figure(height, _scatter_title(evidence, names), compressed=True)
     grid = whole.subplots(len(names), len(splits), squeeze=False, sharex=True, sharey=True)
     span = _range(evidence)
@@ -136,9 +136,7 @@ def _add_legend(whole: Figure, evidence: Evidence, names: list[str], *, unknown:
 def _range(evidence: Evidence) -> _Range:
     """One axis for all predictors and splits: from few of the ensemble's test rows to the largest value."""
     names = with_spread(evidence)
-    every = [
-        row_mutual_information(evidence, name, split) for name in names for split in evidence.scores[name]
-    ]
+    every = [row_mutual_information(evidence, name, split) for name in names for split in evidence.scores[name]]
     found = [values for values in every if values is not None]
     first = row_mutual_information(evidence, names[0], TEST)
     low = LOWEST if first is None else float(np.quantile(first, 0.05))
@@ -175,11 +173,7 @@ def _readable_height(evidence: Evidence, span: _Range) -> float:
     heights: dict[str, float] = {}
     for name in with_spread(evidence):
         values = [row_mutual_information(evidence, name, split) for split in evidence.scores[name]]
-        shares = [
-            np.histogram(span.clip(each), span.edges)[0].max() / len(each)
-            for each in values
-            if each is not None
-        ]
+        shares = [np.histogram(span.clip(each), span.edges)[0].max() / len(each) for each in values if each is not None]
         heights[name] = float(max(shares))
     return 1.2 * min(max(heights.values()), 2.5 * heights.get(ENSEMBLE, 1.0))
 

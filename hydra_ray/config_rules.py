@@ -1,0 +1,124 @@
+"""Rules of the configuration that several keys take part in; each names the keys, the values and the way out.
+
+Part of `config.py`, which calls `check_rules` whenever a configuration is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from hydra_ray.config_errors import explain, nearest
+
+if TYPE_CHECKING:
+    from hydra_ray.config import Config
+
+_BEST = {"validation_nll": "min", "validation_member_kl": "min", "validation_accuracy": "max"}
+_NEEDS_HEADS = ("validation_member_kl", "validation_mutual_information_ratio")
+_NOT_SEARCHED = ("kind", "from_tune", "checkpoint_every")
+
+
+def check_rules(config: Config) -> None:
+    """Raises ValueError for the first rule that does not hold."""
+    for rule in (_check_students, _check_heads, _check_batch, _check_search, _check_space):
+        rule(config)
+
+
+def _check_students(config: Config) -> None:
+    for kind in config.students:
+        if config.students.count(kind) > 1:
+            raise ValueError(f"students={config.students}: {kind} stands there more than once; name it once")
+
+
+def _check_heads(config: Config) -> None:
+    heads, members = config.distill.num_heads, config.ensemble.num_members
+    if heads is not None and heads > members:
+        raise ValueError(
+            f"distill.num_heads={heads}, but ensemble.num_members={members}: "
+            f"raise ensemble.num_members to {heads} or lower distill.num_heads"
+        )
+
+
+def _check_batch(config: Config) -> None:
+    size = config.distill.batch_size
+    wanted = {
+        "cluster.num_workers": config.cluster.num_workers,
+        "tune.workers_per_trial": config.tune.workers_per_trial,
+    }
+    for key, workers in wanted.items():
+        if size % workers:
+            multiple = max(workers, size - size % workers)
+            raise ValueError(
+                f"distill.batch_size={size} does not divide by {key}={workers}: "
+                f"choose a multiple, e.g. distill.batch_size={multiple}"
+            )
+
+
+def _check_search(config: Config) -> None:
+    tune = config.tune
+    if config.distill.from_tune and not tune.num_trials:
+        raise ValueError("distill.from_tune=true, but tune.num_trials=0: set tune.num_trials and tune.space")
+    if not tune.num_trials:
+        return
+    if not tune.space:
+        raise ValueError(f"tune.num_trials={tune.num_trials}, but tune.space is empty: name keys of distill")
+    best = _BEST.get(tune.objective)
+    if best is not None and best != tune.direction:
+        raise ValueError(
+            f"tune.objective={tune.objective} with tune.direction={tune.direction} looks for the worst "
+            f"trial: set tune.direction={best}"
+        )
+
+
+def _check_space(config: Config) -> None:
+    """Every key is one of distill's, and every value that a trial may draw makes a valid configuration."""
+    known = [name for name in type(config.distill).model_fields if name not in _NOT_SEARCHED]
+    for key, domain in config.tune.space.items():
+        name = f"tune.space.{key}"
+        if key not in known:
+            raise ValueError(f"{name}: not a key of distill that can be searched; {nearest(key, known)}")
+        for value in _values(name, domain):
+            _check_choice(config, key, value)
+    _check_objective(config)
+
+
+def _check_objective(config: Config) -> None:
+    tune, domain = config.tune, config.tune.space.get("num_heads", [config.distill.num_heads])
+    heads = [number or config.ensemble.num_members for number in _values("tune.space.num_heads", domain)]
+    if tune.num_trials and tune.objective in _NEEDS_HEADS and min(heads) < 2:
+        raise ValueError(
+            f"tune.objective={tune.objective} is about the heads' disagreement, but a trial may have "
+            f"num_heads={min(heads)}: leave it out, or set tune.objective=validation_nll"
+        )
+
+
+def _values(name: str, domain: Any) -> Iterator[Any]:
+    """All choices of a list, both ends of a range."""
+    if isinstance(domain, list) and domain:
+        yield from domain
+        return
+    if not isinstance(domain, Mapping) or not {"low", "high"} <= set(domain) <= {"low", "high", "log"}:
+        raise ValueError(f"{name}={domain}: must be a list of choices, or {{low: ..., high: ..., log: true}}")
+    low, high, log = domain["low"], domain["high"], domain.get("log", False)
+    if not (_is_number(low) and _is_number(high) and low < high):
+        raise ValueError(f"{name}: low={low}, high={high}: must be numbers, low below high")
+    if not isinstance(log, bool) or (log and low <= 0):
+        raise ValueError(f"{name}: log={log}, low={low}: log is true or false, and true for low above 0 only")
+    yield from (low, high)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_choice(config: Config, key: str, value: Any) -> None:
+    """Build the configuration of a trial that draws `value`."""
+    tree = config.model_dump()
+    tree["distill"] |= {key: value, "from_tune": False}
+    tree["tune"] |= {"num_trials": 0, "space": {}}
+    try:
+        type(config).model_validate(tree)
+    except ValidationError as error:
+        raise ValueError(explain(error, f"tune.space.{key}", type(config))) from None

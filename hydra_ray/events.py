@@ -1,0 +1,100 @@
+"""events.jsonl: what happened in a run folder, one JSON object a line, over all commands that worked in it.
+
+Strict JSON: a number that is not finite is null. Appended line by line; an object store cannot append, there the file
+is written whole again, at once where a stage begins or ends, else every few seconds at most.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra_ray.storage import Folder
+
+EVENTS = "events.jsonl"
+_BOUNDARIES = ("start", "done", "failed", "skipped")
+_SECONDS_BETWEEN_WRITES = 5.0
+
+
+class EventFile:
+    """The file of one run folder; threads may share it."""
+
+    def __init__(self, folder: Folder) -> None:
+        """Opens nothing yet."""
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._content: bytes | None = None  # of an object store's file, with what has not been written yet
+        self._written_at = -math.inf
+        self._is_whole = False  # the local file's last line has its end
+
+    def append(self, event: Mapping[str, Any]) -> None:
+        """One line, its time before all else."""
+        facts = _plain({"time": round(time.time(), 3), **event})
+        line = (json.dumps(facts, allow_nan=False) + "\n").encode()
+        with self._lock:
+            if self._folder.is_local:
+                self._append_locally(line)
+                return
+            self._content = self._known() + line
+            is_due = time.monotonic() - self._written_at > _SECONDS_BETWEEN_WRITES
+            if is_due or event.get("event") in _BOUNDARIES:
+                self._folder.write(EVENTS, self._content)
+                self._written_at = time.monotonic()
+
+    def read(self) -> list[dict[str, Any]]:
+        """All events, those that an object store does not have yet too; half a line of a killed driver is left out."""
+        with self._lock:
+            content = self._stored() if self._folder.is_local else self._known()
+        return [event for line in content.splitlines() if (event := _parsed(line)) is not None]
+
+    def _append_locally(self, line: bytes) -> None:
+        path = Path(self._folder.path) / EVENTS
+        if not self._is_whole:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            line = _missing_end(self._stored()) + line
+            self._is_whole = True
+        with path.open("ab") as file:
+            file.write(line)
+
+    def _known(self) -> bytes:
+        if self._content is None:
+            stored = self._stored()
+            self._content = stored + _missing_end(stored)
+        return self._content
+
+    def _stored(self) -> bytes:
+        try:
+            return self._folder.read(EVENTS)
+        except FileNotFoundError:
+            return b""
+
+
+def _missing_end(content: bytes) -> bytes:
+    """What ends the half line that a killed driver left, so that the next line is one of its own."""
+    return b"" if not content or content.endswith(b"\n") else b"\n"
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _plain(value: Any) -> Any:
+    """JSON's own types for numpy's scalars, tuples, paths and the like."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return _plain(value.item()) if hasattr(value, "item") else str(value)

@@ -1,0 +1,113 @@
+"""What each kind of student is and what it minimises: phases, number of outputs, loss and temperature of a step.
+
+All kinds read the same shards and take the same number of steps. Plain functions of configuration and tensors; the
+loop is in `distillation.py`, the formulas are in `losses.py`.
+
+B batch, M members, H heads of the student, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hydra_ray.config import DistillConfig, StudentKind
+from hydra_ray.losses import dirichlet_nll, hydra_loss, mean_loss, proxy_dirichlet_rkl, spread_loss
+from hydra_ray.predictions import NO_LABEL
+from hydra_ray.uncertainty import mixture_log_probs
+
+HEADS_PHASE, MEAN_PHASE, DIRICHLET_PHASE = "heads", "mean", "dirichlet"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the fit with one loss and one schedule."""
+
+    name: str
+    num_heads: int
+    num_epochs: int
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One student's way through its phases.
+
+    Attributes:
+        kind: which student.
+        settings: how it is fitted.
+        num_heads: heads of a `hydra` in the end, a mean head not counted.
+    """
+
+    kind: StudentKind
+    settings: DistillConfig
+    num_heads: int
+
+    @property
+    def phases(self) -> list[Phase]:
+        """What is done in order; every kind takes the same number of epochs in all."""
+        before, after = self.settings.mean_epochs, self.settings.epochs
+        if self.kind == "hydra":
+            phases = [Phase(MEAN_PHASE, 1, before), Phase(HEADS_PHASE, self.num_outputs, after)]
+            return [phase for phase in phases if phase.num_epochs]
+        return [Phase(MEAN_PHASE if self.kind == "kd" else DIRICHLET_PHASE, 1, before + after)]
+
+    @property
+    def num_outputs(self) -> int:
+        """Heads of the finished student, a mean head included."""
+        return self.num_heads + self.settings.mean_head if self.kind == "hydra" else 1
+
+    def temperature(self, phase: Phase, progress: float) -> float:
+        """T at a share `progress` of a phase: constant, or from the first to the last value.
+
+        A Dirichlet student keeps its first temperature for a third of the fit, is cooled for another and stays at
+        the last value (as the reproduction of EnD2 does); `distill.final_temperature` does the same for others.
+        """
+        if phase.name == DIRICHLET_PHASE:
+            first, last = self.settings.dirichlet.temperature, 1.0
+        else:
+            first, last = self.settings.temperature, self.settings.final_temperature or self.settings.temperature
+        cooled = min(1.0, max(0.0, 3 * progress - 1))
+        return first + (last - first) * cooled
+
+    def loss(
+        self, phase: Phase, progress: float, student_BHC: Tensor, teacher_BMC: Tensor, labels_B: Tensor
+    ) -> Tensor:
+        """The scalar to be minimised at a step."""
+        temperature = self.temperature(phase, progress)
+        if phase.name == DIRICHLET_PHASE:
+            return self._dirichlet(student_BHC[:, 0], teacher_BMC, temperature)
+        if phase.name == MEAN_PHASE:
+            loss = mean_loss(student_BHC[:, 0], teacher_BMC, temperature)
+        else:
+            loss = self._heads(student_BHC, teacher_BMC, temperature)
+        if self.settings.label_weight:
+            loss = loss + self.settings.label_weight * _label_loss(student_BHC, labels_B)
+        return loss
+
+    def _heads(self, student_BHC: Tensor, teacher_BMC: Tensor, temperature: float) -> Tensor:
+        heads_BMC, members_BMC = student_BHC[:, : self.num_heads], teacher_BMC[:, : self.num_heads]
+        loss = hydra_loss(heads_BMC, members_BMC, temperature)
+        if self.settings.mean_head:
+            loss = loss + mean_loss(student_BHC[:, -1], teacher_BMC, temperature)
+        if self.settings.spread_weight:
+            loss = loss + self.settings.spread_weight * spread_loss(heads_BMC, members_BMC)
+        return loss
+
+    def _dirichlet(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float) -> Tensor:
+        settings = self.settings.dirichlet
+        if self.kind == "end2":
+            return dirichlet_nll(student_BC, teacher_BMC, temperature, settings.smoothing)
+        return proxy_dirichlet_rkl(student_BC, teacher_BMC, max_precision=settings.max_precision)
+
+
+def _label_loss(student_BHC: Tensor, labels_B: Tensor) -> Tensor:
+    """Cross-entropy of the mixture on the rows that have a label; 0 where none has one."""
+    labelled_B = labels_B != NO_LABEL
+    if not bool(labelled_B.any()):
+        return student_BHC.new_zeros(())
+    log_probs_BC = torch.logsumexp(F.log_softmax(student_BHC[labelled_B], dim=-1), dim=1)
+    num_heads = torch.tensor(float(student_BHC.shape[1]), device=student_BHC.device)
+    return F.nll_loss(log_probs_BC - num_heads.log(), labels_B[labelled_B])

@@ -1,0 +1,113 @@
+"""Shards as files: opening one, telling a damaged or foreign file from a shard, and its size in memory.
+
+Part of `predictions.py`, which knows what is in a shard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hydra_ray.errors import UserError
+from hydra_ray.storage import Folder
+
+METADATA_KEY = b"hydra_ray"
+COLUMNS = ("row_id", "view", "input", "label", "logits")
+_EXTRA_BYTES = 20  # of a row: row_id, view and label
+_DAMAGE = (pa.ArrowException, OSError)
+
+
+@contextmanager
+def opened(folder: Folder, name: str) -> Iterator[pq.ParquetFile]:
+    """A shard's file; what goes wrong with the file inside the `with` block becomes a UserError.
+
+    Raises:
+        UserError: no such file, not Parquet, damaged, or its columns are not a shard's.
+    """
+    try:
+        with pq.ParquetFile(folder.fs.open_input_file(f"{folder.path}/{name}")) as file:
+            _check_columns(f"{folder}/{name}", file.schema_arrow)
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"{folder}/{name}: no such file; run the predict stage first") from None
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:120]
+        way_out = f"delete {folder} to have it predicted again"
+        raise UserError(f"{folder}/{name}: damaged or cut short ({reason}); {way_out}") from None
+
+
+def shard_names(folder: Folder) -> list[str]:
+    """Names of the Parquet files, in order."""
+    return sorted(name for name in folder.files() if name.endswith(".parquet"))
+
+
+def required_names(folder: Folder) -> list[str]:
+    """Names of the Parquet files, in order.
+
+    Raises:
+        UserError: there are none.
+    """
+    names = shard_names(folder)
+    if not names:
+        raise UserError(f"{folder}: no shards there; run the predict stage first")
+    return names
+
+
+def read_metadata(folder: Folder, name: str) -> dict[str, Any]:
+    """The footer's metadata: schema version, split, members, class names, views.
+
+    Raises:
+        UserError: see `opened`; or the footer has none.
+    """
+    with opened(folder, name) as file:
+        raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY, b"null")
+    try:
+        found = json.loads(raw)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or "schema" not in found:
+        raise UserError(f"{folder}/{name}: not a shard of predictions: its footer has no {METADATA_KEY.decode()} entry")
+    return found
+
+
+def count_rows(folder: Folder, name: str) -> int:
+    """Rows of one shard."""
+    with opened(folder, name) as file:
+        return file.metadata.num_rows
+
+
+def count_members(folder: Folder, name: str) -> int:
+    """Members in one shard: the first length of its logits."""
+    with opened(folder, name) as file:
+        return _tensor_type(file, "logits").shape[0]
+
+
+def bytes_per_row(folder: Folder, name: str, num_members: int) -> int:
+    """Bytes of one row of a shard in memory, with the first `num_members` of its members."""
+    with opened(folder, name) as file:
+        logits = _tensor_type(file, "logits")
+        return _size(_tensor_type(file, "input")) + _size(logits) * num_members // logits.shape[0] + _EXTRA_BYTES
+
+
+def _check_columns(subject: str, schema: pa.Schema) -> None:
+    missing = [column for column in COLUMNS if column not in schema.names]
+    if missing:
+        raise UserError(f"{subject}: Parquet, but not a shard of predictions: it has no column {missing[0]}")
+    for column in ("input", "logits"):
+        kind = schema.field(column).type
+        if not isinstance(kind, pa.FixedShapeTensorType) or (column == "logits" and len(kind.shape) != 2):
+            raise UserError(f"{subject}: not a shard of predictions: {column} is {kind}, not a fixed-shape tensor")
+
+
+def _tensor_type(file: pq.ParquetFile, column: str) -> pa.FixedShapeTensorType:
+    return cast(pa.FixedShapeTensorType, file.schema_arrow.field(column).type)
+
+
+def _size(tensor: pa.FixedShapeTensorType) -> int:
+    return int(np.prod(tensor.shape)) * tensor.value_type.bit_width // 8

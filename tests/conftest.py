@@ -1,0 +1,56 @@
+"""One Ray session for all tests that need one; one finished run that several tests read."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from support import REPO, TESTS, TINY, Command, tiny  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def ray_session():
+    """A quiet private session with two logical CPUs, whose workers find modules of the tests."""
+    from hydra_ray.cluster.session import prepare_environment
+
+    os.environ.pop("RAY_ADDRESS", None)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), str(TESTS)])
+    prepare_environment()
+    import ray
+
+    ray.init(
+        address="local", num_cpus=2, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False,
+        logging_level="ERROR",
+    )  # fmt: skip
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def small_run(ray_session, tmp_path_factory):
+    """The tiny recipe with 2 workers up to its students: its run folder. To be copied, not to be changed."""
+    from hydra_ray.cluster.chain import run_stages
+    from hydra_ray.stages import Run
+
+    storage = tmp_path_factory.mktemp("small")
+    run_stages(Run(tiny(storage)), ["train_ensemble", "predict", "distill"])
+    return storage / "tiny"
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    """A user's working directory: a recipe and a network of his own."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copy(TINY, folder)
+    shutil.copy(TESTS / "own_nets.py", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chain(project):
+    """The tiny recipe with 1 worker from start to end by one command: the finished command."""
+    return Command(["pipelines.run", "tiny.yaml", "cluster.num_workers=1"], project).finish()

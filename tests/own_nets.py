@@ -1,0 +1,52 @@
+"""Networks as a user would write them, found by import path in the working directory; some take their time, some fail."""
+
+import time
+
+import torch
+from torch import nn
+
+from hydra_ray.errors import UserError
+from hydra_ray.models.networks import Network
+
+
+class _Patient(nn.Module):
+    """Passes its inputs on; while it is trained, after a moment: long enough to be killed in."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+
+    def forward(self, inputs):
+        if self.training:
+            time.sleep(self.seconds)
+        return inputs
+
+
+class _Raises(nn.Module):
+    """Fails when it is trained, which only workers do."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def forward(self, inputs):
+        if self.training:
+            raise self.error
+        return inputs
+
+
+def patient_mlp(input_shape, num_outputs, *, width, seconds=0.02):
+    return _mlp(input_shape, num_outputs, width, _Patient(seconds))
+
+
+def failing_mlp(input_shape, num_outputs, *, width):
+    return _mlp(input_shape, num_outputs, width, _Raises(ZeroDivisionError("no rows\nin this batch")))
+
+
+def refusing_mlp(input_shape, num_outputs, *, width):
+    return _mlp(input_shape, num_outputs, width, _Raises(UserError("ensemble.options.width=16: too narrow for this network")))
+
+
+def _mlp(input_shape, num_outputs, width, first):
+    body = nn.Sequential(first, nn.Flatten(), nn.Linear(int(torch.tensor(input_shape).prod()), width), nn.ReLU())
+    return Network(body, nn.Linear(width, num_outputs), width)

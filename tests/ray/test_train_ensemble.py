@@ -1,0 +1,90 @@
+"""train_ensemble: every member published, each of them a matter of (seed, member) alone."""
+
+import signal
+import threading
+
+import pytest
+from safetensors.numpy import load_file
+from support import copied, events, leftovers, processes, tiny, wait_for
+
+from hydra_ray.cluster.chain import run_stages
+from hydra_ray.errors import StageError, UserError
+from hydra_ray.stages import Run
+
+pytestmark = pytest.mark.timeout(400)
+
+
+def weights(run_folder, number):
+    return load_file(run_folder / f"ensemble/member-{number:03d}/model.safetensors")
+
+
+def assert_equal_weights(first, second):
+    assert first.keys() == second.keys()
+    for name in first:
+        assert (first[name] == second[name]).all(), name
+
+
+def test_all_members_are_published_and_differ(small_run):
+    assert sorted(path.name for path in (small_run / "ensemble").iterdir()) == [f"member-{n:03d}" for n in range(4)]
+    assert sorted(each["member"] for each in events(small_run, "train_ensemble", "member")) == [0, 1, 2, 3]
+    assert len(events(small_run, "train_ensemble", "epoch")) == 4 * 3
+    assert (weights(small_run, 0)["network.head.weight"] != weights(small_run, 1)["network.head.weight"]).any()
+
+
+def test_members_of_two_workers_equal_those_of_one_bit_for_bit(small_run, chain, project):
+    chain.require_success()
+    for number in range(4):
+        assert_equal_weights(weights(small_run, number), weights(project / "runs" / "tiny", number))
+
+
+def test_adding_members_trains_only_the_new_ones_though_a_worker_is_killed(small_run, tmp_path):
+    folder = copied(small_run, tmp_path)
+    before = len(events(folder))
+    run = Run(tiny(tmp_path, "ensemble.num_members=6", "ensemble.epochs=3"))
+
+    def kill_one():
+        wait_for(lambda: [e for e in events(folder, "train_ensemble", "epoch") if e["member"] > 3], 120, "first epoch")
+        signal.pidfd_send_signal(pidfd(processes("ray::RayTrainWorker")[0]), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    run_stages(run, ["train_ensemble"])
+    killer.join()
+    new = events(folder)[before:]
+    assert {e["member"] for e in new if e["event"] in ("epoch", "member")} == {4, 5}
+    assert sorted(e["member"] for e in new if e["event"] == "member") == [4, 5]
+    assert len([e for e in new if e["event"] == "restart"]) == 1
+    assert [member.status() for member in run.members()] == ["done"] * 6
+    for number in range(4):
+        assert_equal_weights(weights(small_run, number), weights(folder, number))
+    assert leftovers(folder) == []
+
+
+def pidfd(pid):
+    import os
+
+    return os.pidfd_open(pid)
+
+
+def test_a_failing_network_ends_in_one_line_after_one_more_start(ray_session, tmp_path, capfd):
+    config = tiny(tmp_path, "ensemble.architecture=own_nets:failing_mlp", "cluster.num_workers=1", "ensemble.num_members=1")
+    with pytest.raises(StageError) as raised:
+        run_stages(Run(config), ["train_ensemble"])
+    line, log = str(raised.value), tmp_path / "tiny" / "error.log"
+    assert line.startswith("train_ensemble: ZeroDivisionError: no rows in this batch (")
+    assert "own_nets.py:" in line
+    assert "in forward" in line
+    assert line.endswith(f"traceback in {log}")
+    assert "\n" not in line
+    assert 'raise self.error' in log.read_text()
+    assert len(events(tmp_path / "tiny", event="restart")) == 1
+    assert "Traceback" not in "".join(capfd.readouterr())
+    assert leftovers(tmp_path / "tiny") == []
+
+
+def test_what_the_user_can_mend_is_told_by_a_worker_and_not_tried_again(ray_session, tmp_path):
+    config = tiny(tmp_path, "ensemble.architecture=own_nets:refusing_mlp", "cluster.num_workers=2")
+    with pytest.raises(UserError, match=r"^ensemble.options.width=16: too narrow for this network$"):
+        run_stages(Run(config), ["train_ensemble"])
+    assert events(tmp_path / "tiny", event="restart") == []
+    assert events(tmp_path / "tiny", event="failed")
