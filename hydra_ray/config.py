@@ -9,35 +9,33 @@ data or the cluster to be checked is in `preflight.py`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hydra_ray.config_errors import explain, section_at
 from hydra_ray.config_files import assigned, flatten, parse_yaml, read_recipe, split_override
 from hydra_ray.config_rules import check_rules
+from hydra_ray.config_types import (
+    Count,
+    CountOrNone,
+    FolderName,
+    NotEmpty,
+    NotNegative,
+    Positive,
+    Seed,
+    Share,
+    StoreSize,
+    real_ranges,
+)
 from hydra_ray.errors import UserError
 
 __all__ = ["Config", "flatten", "load_config", "parse_yaml", "validate", "with_overlay"]
 
 
-def _folder_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text):
-        raise ValueError("becomes a folder's name: use letters, digits, '_', '-', '.', a letter or digit first")
-    return text
-
-
-StudentKind = Literal["hydra", "kd"]
-FolderName = Annotated[str, AfterValidator(_folder_name)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
+StudentKind = Literal["hydra", "kd", "end2", "proxy_end2"]
 
 
 class Section(BaseModel):
@@ -135,6 +133,17 @@ class PredictConfig(Section):
     """Type of the stored logits."""
 
 
+class DirichletConfig(Section):
+    """Of the students `end2` and `proxy_end2`, whose output is a Dirichlet."""
+
+    temperature: Positive = 10.0
+    """First temperature of `end2`: kept for a third of the fit, cooled to 1 during the second third."""
+    smoothing: Share = 1e-3
+    """`end2`: how far members' probabilities are drawn towards uniform, so that their logarithms are bounded."""
+    max_precision: Positive = 1e4
+    """`proxy_end2`: largest precision of the members' proxy, infinite where all agree."""
+
+
 class DistillConfig(Optimisation):
     """One student; all kinds read the same shards and take the same number of steps."""
 
@@ -152,6 +161,18 @@ class DistillConfig(Optimisation):
     """Hidden layers of a head; 0 is one linear map."""
     temperature: Positive = 2.0
     """T: logits are divided by it in the loss, the loss multiplied by its square."""
+    final_temperature: Positive | None = None
+    """Cool to this: T is kept for a third of each phase, then goes there in a straight line. None: constant."""
+    label_weight: NotNegative = 0.0
+    """Weight of the mixture's cross-entropy on labels, for rows that have one."""
+    spread_weight: NotNegative = 0.0
+    """Weight of the squared difference of ln MI of heads and members, row by row."""
+    mean_head: bool = False
+    """One head more, taught the mean: it predicts, the others measure uncertainty."""
+    heads_per_step: Count | None = None
+    """Heads that learn at a step, a seeded choice, to bound memory with large M. None: all."""
+    dirichlet: DirichletConfig = DirichletConfig()
+    """Of `end2` and `proxy_end2`."""
     mean_epochs: CountOrNone = 2
     """Phase 1: epochs in which one head learns the members' mean."""
     init_noise: NotNegative = 0.1
@@ -191,26 +212,14 @@ class TuneConfig(Section):
     @field_validator("space")
     @classmethod
     def _real_ranges(cls, space: dict[str, Any]) -> dict[str, Any]:
-        """`temperature: {low: 1, high: 4}` means all numbers between, not whole ones alone."""
-        return {key: _real(domain) if key in _REAL_KEYS else domain for key, domain in space.items()}
-
-
-_REAL_KEYS = {
-    name
-    for name, field in DistillConfig.model_fields.items()
-    if float in (field.annotation, *get_args(field.annotation))
-}
-
-
-def _real(domain: Any) -> Any:
-    if not isinstance(domain, Mapping):
-        return domain
-    return {key: float(value) if type(value) is int else value for key, value in domain.items()}
+        return real_ranges(space, DistillConfig)
 
 
 class EvaluateConfig(Section):
     """What the report measures."""
 
+    bootstrap_samples: CountOrNone = 200
+    """Bootstrap samples behind the intervals of fidelity; 0 leaves them out."""
     latency_repeats: Count = 20
     """Forward passes behind each latency (their median)."""
 
@@ -230,7 +239,7 @@ class ClusterConfig(Section):
     """Times a stage starts its workers again after one died."""
     rows_memory_mb: Count = 2048
     """Memory of one worker for transfer rows; a larger transfer set is read a window of shards at a time."""
-    object_store_mb: Annotated[int, Field(ge=75)] = 1024
+    object_store_mb: StoreSize = 1024
     """Object store of a private local session; Ray takes no less than 75."""
 
 
@@ -248,7 +257,7 @@ class Config(Section):
 
     name: FolderName
     """Folder of the run under `storage`; by default the recipe's file name."""
-    storage: Annotated[str, Field(min_length=1)] = "runs"
+    storage: NotEmpty = "runs"
     """A folder, or a URI such as s3://bucket/runs."""
     seed: Seed = 0
     """Every random choice derives from it."""

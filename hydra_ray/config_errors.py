@@ -78,16 +78,12 @@ def known_keys(section: Section, prefix: str = "") -> list[str]:
 
 
 def nearest_key(key: str, root: Section) -> str:
-    """`nearest: <key>` among the keys beside an unknown one, then among all; else the keys beside it."""
+    """`nearest: <key>` among the keys beside an unknown one, then the same word elsewhere; else the keys beside it."""
     *above, last = key.split(".")
     section = section_at(root, above) or root
-    prefix = ".".join([*above, ""]) if section is not root or not above else ""
     beside = difflib.get_close_matches(last, section.model_fields, n=1, cutoff=0.6)
-    if beside:
-        return f"nearest: {prefix}{beside[0]}"
-    everywhere = known_keys(root)
-    same_word = [name for name in everywhere if name.split(".")[-1] == last]
-    close = same_word[:1] or difflib.get_close_matches(key, everywhere, n=1, cutoff=0.6)
+    close = [".".join([*above, name]) for name in beside]
+    close += [name for name in known_keys(root) if name.split(".")[-1] == last]
     return f"nearest: {close[0]}" if close else f"valid here: {', '.join(section.model_fields)}"
 
 

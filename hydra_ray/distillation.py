@@ -11,33 +11,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hydra_ray.config import DistillConfig, StudentKind
+from hydra_ray.calibration import fit_spread
+from hydra_ray.config import Config, DistillConfig, StudentKind
 from hydra_ray.ensemble import CHECKPOINT
-from hydra_ray.losses import hydra_loss, mean_loss
+from hydra_ray.fidelity import member_kl
+from hydra_ray.metrics import accuracy, nll
 from hydra_ray.models.hydra import HydraStudent, build_student
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.seeding import seed_to_int
+from hydra_ray.objectives import HEADS_PHASE, Objective, Phase
 from hydra_ray.predictions import BatchReader, Predictions
 from hydra_ray.storage import Folder
+from hydra_ray.students import Prediction, of_student
 from hydra_ray.training import Fitting, Ranks, to_device
-from hydra_ray.uncertainty import mixture_log_probs, uncertainty
+from hydra_ray.uncertainty import uncertainty
 
 Report = Callable[[dict[str, Any]], None]
 _BATCH_WITHOUT_GRADIENT = 2048
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of the fit with one loss and one schedule."""
-
-    name: str
-    num_heads: int
-    num_epochs: int
 
 
 @dataclass(frozen=True)
@@ -45,32 +41,61 @@ class Distillation:
     """One student to be distilled.
 
     Attributes:
-        kind: which student.
-        settings: how it is fitted.
+        objective: its kind, phases and loss.
         spec: what it is in the end.
         seed: the run's.
     """
 
-    kind: StudentKind
-    settings: DistillConfig
+    objective: Objective
     spec: ModelSpec
     seed: int
 
     @property
     def phases(self) -> list[Phase]:
-        """What is done in order; every kind takes the same number of epochs in all."""
-        before, after = self.settings.mean_epochs, self.settings.epochs
-        if self.kind == "kd":
-            return [Phase("mean", 1, before + after)]
-        phases = [Phase("mean", 1, before), Phase("heads", self.spec.num_heads, after)]
-        return [phase for phase in phases if phase.num_epochs]
+        """What is done in order."""
+        return self.objective.phases
 
-    def loss(self, phase: Phase) -> Callable[[Tensor, Tensor], Tensor]:
-        """(student_BMC, teacher_BMC) -> scalar."""
-        temperature = self.settings.temperature
-        if phase.name == "mean":
-            return lambda student_BMC, teacher_BMC: mean_loss(student_BMC[:, 0], teacher_BMC, temperature)
-        return lambda student_BMC, teacher_BMC: hydra_loss(student_BMC, teacher_BMC, temperature)
+    @property
+    def settings(self) -> DistillConfig:
+        """How it is fitted."""
+        return self.objective.settings
+
+    @property
+    def num_members(self) -> int:
+        """Members it learns from: the first so many."""
+        return self.objective.num_members
+
+    def prediction(self, logits_NHC: Tensor) -> Prediction:
+        """What the student's outputs say once it is finished; before, whatever heads it has are its prediction."""
+        mean_head = self.settings.mean_head and logits_NHC.shape[1] == self.objective.num_outputs > 1
+        return of_student(self.objective.kind, logits_NHC, mean_head=mean_head)
+
+
+def task_of(
+    config: Config, kind: StudentKind, *, num_members: int, input_shape: tuple[int, ...], num_outputs: int
+) -> Distillation:
+    """The student of one kind that a configuration describes.
+
+    Args:
+        config: the run's.
+        kind: which student.
+        num_members: members in the shards.
+        input_shape: of one stored row.
+        num_outputs: classes.
+    """
+    distill, ensemble = config.distill, config.ensemble
+    objective = Objective(kind, distill, config.num_heads if kind == "hydra" else num_members)
+    spec = ModelSpec(
+        "student",
+        distill.body or ensemble.architecture,
+        input_shape,
+        num_outputs,
+        distill.body_options if distill.body_options is not None else ensemble.options,
+        num_heads=objective.num_outputs,
+        head_width=distill.head_width,
+        head_depth=distill.head_depth,
+    )
+    return Distillation(objective, spec, config.seed)
 
 
 def distil(
@@ -83,7 +108,7 @@ def distil(
     ranks: Ranks,
     checkpoints: Folder | None,
     report: Report,
-) -> tuple[HydraStudent, dict[str, float]]:
+) -> HydraStudent:
     """Fit the student, from its checkpoint where there is one.
 
     Args:
@@ -97,18 +122,17 @@ def distil(
         report: called on every rank after each epoch, with the same figures.
 
     Returns:
-        The student, and its figures on the validation rows.
+        The student, on `device`.
     """
-    student, figures = _first_student(task, normalise), {}
+    student = _first_student(task, normalise)
     done = _epochs_before(task, checkpoints)
     for number in range(len(task.phases)):
         if number:
-            student = student.expand(task.spec.num_heads, task.settings.init_noise, (task.seed, number))
+            student = student.expand(task.phases[number].num_heads, task.settings.init_noise, (task.seed, number))
         if number < done:
             continue
-        fit = _PhaseFit(task, number, student.to(device), batches, validation, ranks, checkpoints, report)
-        figures = fit.run()
-    return student, figures
+        _PhaseFit(task, number, student.to(device), batches, validation, ranks, checkpoints, report).run()
+    return student
 
 
 def _first_student(task: Distillation, normalise: Normalise) -> HydraStudent:
@@ -155,31 +179,42 @@ class _PhaseFit:
         if checkpoints is not None and _checkpoint_name(number) in checkpoints.files():
             self.fitting.load_bytes(checkpoints.read(_checkpoint_name(number)))
 
-    def run(self) -> dict[str, float]:
-        """Every epoch that is left; the figures after the last."""
-        figures = {}
+    def run(self) -> None:
+        """Every epoch that is left."""
         started_at = self.fitting.num_done
         before = sum(phase.num_epochs for phase in self.task.phases[: self.number])
         for epoch in range(started_at // self.steps, self.phase.num_epochs):
             loss = self._epoch(before + epoch, self.fitting.num_done - epoch * self.steps)
-            figures = validation_figures(self.student, self.validation)
-            facts = {"phase": self.phase.name, "epoch": before + epoch + 1, "step": self._step(before)}
+            figures = validation_figures(self.task, self.student, self.validation)
+            facts = {"phase": self.phase.name, "epoch": before + epoch + 1, "step": before * self.steps + self.fitting.num_done}
             self.report({**facts, "resumed_at": started_at, "loss": loss, **figures})
-        return figures or validation_figures(self.student, self.validation)
 
     def _epoch(self, epoch: int, start: int) -> float:
         self.student.train()
-        loss, total = self.task.loss(self.phase), torch.zeros((), device=self.device)
-        for inputs, _, logits_BMC in self.batches.batches(epoch, start):
-            teacher_BMC = to_device(logits_BMC, self.device).float()
-            total += self.fitting.step(loss, to_device(inputs, self.device), teacher_BMC)
+        total = torch.zeros((), device=self.device)
+        for batch in self.batches.batches(epoch, start):
+            total += self._step(*(to_device(part, self.device) for part in batch))
             if self.fitting.num_done % self.task.settings.checkpoint_every == 0:
                 self._checkpoint()
         self._checkpoint()
         return float(self.ranks.mean(total)) / max(1, self.steps - start)
 
-    def _step(self, epochs_before: int) -> int:
-        return epochs_before * self.steps + self.fitting.num_done
+    def _step(self, inputs: Tensor, labels_B: Tensor, teacher_BMC: Tensor) -> Tensor:
+        objective, heads = self.task.objective, self._chosen_heads()
+        loss = partial(objective.loss, self.phase, self.fitting.progress, heads=heads)
+        if heads is None:
+            return self.fitting.step(loss, inputs, teacher_BMC.float(), labels_B)
+        outputs = torch.cat([heads, heads.new_tensor([objective.num_members])]) if objective.settings.mean_head else heads
+        return self.fitting.step(loss, (inputs, outputs), teacher_BMC.float(), labels_B)
+
+    def _chosen_heads(self) -> Tensor | None:
+        """Numbers of the heads that learn at this step, the same on all ranks; None: all."""
+        number, num_heads = self.task.settings.heads_per_step, self.task.num_members
+        if number is None or self.phase.name != HEADS_PHASE or number >= num_heads:
+            return None
+        generator = torch.Generator().manual_seed(seed_to_int((self.task.seed, self.fitting.num_done)))
+        chosen = torch.randperm(num_heads, generator=generator)[:number]
+        return chosen.sort().values.to(self.device)
 
     def _checkpoint(self) -> None:
         if self.checkpoints is not None and self.ranks.is_first:
@@ -195,18 +230,31 @@ def predict(student: HydraStudent, inputs: Any) -> Tensor:
     return torch.cat([student(to_device(part, device)).float().cpu() for part in parts])
 
 
-def validation_figures(student: HydraStudent, rows: Predictions) -> dict[str, float]:
-    """What a fit is judged by while it runs: the mixture's NLL and accuracy, and the disagreement kept."""
-    student_NMC = predict(student, rows.inputs).double()
-    teacher_NMC = to_device(rows.logits_NMC, torch.device("cpu")).double()
-    log_probs_NC, labels = mixture_log_probs(student_NMC), to_device(rows.labels, torch.device("cpu"))
-    figures = {
-        "validation_nll": float(-log_probs_NC.gather(1, labels[:, None]).mean()),
-        "validation_accuracy": float((log_probs_NC.argmax(1) == labels).double().mean()),
+def facts_of(task: Distillation, student: HydraStudent, validation: Predictions) -> dict[str, Any]:
+    """What `model.json` says of a finished student beside its architecture: figures and the fitted spread."""
+    facts = {
+        "kind": task.objective.kind,
+        "seed": task.seed,
+        "mean_head": task.objective.kind == "hydra" and task.settings.mean_head,
+        "figures": validation_figures(task, student, validation),
     }
-    if student_NMC.shape[1] > 1:
-        heads = student_NMC.shape[1]
-        kept = uncertainty(student_NMC).knowledge.mean() / uncertainty(teacher_NMC).knowledge.mean()
-        figures["validation_member_kl"] = float(hydra_loss(student_NMC, teacher_NMC[:, :heads], 1.0))
-        figures["validation_mutual_information_ratio"] = float(kept)
+    heads_NMC = task.prediction(predict(student, validation.inputs)).logits_NMC
+    if heads_NMC is not None and heads_NMC.shape[1] > 1:
+        facts["spread"] = fit_spread(heads_NMC, torch.tensor(validation.logits_NMC))
+    return facts
+
+
+def validation_figures(task: Distillation, student: HydraStudent, rows: Predictions) -> dict[str, float]:
+    """What a fit is judged by while it runs: the prediction's NLL and accuracy, and the disagreement kept."""
+    found = task.prediction(predict(student, rows.inputs))
+    teacher_NMC, labels_N = torch.tensor(rows.logits_NMC).double(), torch.tensor(rows.labels)
+    figures = {
+        "validation_nll": nll(found.log_probs_NC, labels_N),
+        "validation_accuracy": accuracy(found.log_probs_NC, labels_N),
+    }
+    if "mutual_information" in found.scores:
+        ensemble = uncertainty(teacher_NMC).knowledge.mean()
+        figures["validation_mutual_information_ratio"] = float(found.scores["mutual_information"].mean() / ensemble)
+    if found.logits_NMC is not None and found.logits_NMC.shape[1] > 1:
+        figures["validation_member_kl"] = member_kl(found.logits_NMC, teacher_NMC)
     return figures

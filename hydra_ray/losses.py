@@ -24,6 +24,8 @@ LOG_CONCENTRATION_RANGE = (-700.0, 30.0)
 exp(-700) is still a normal float64; at exp(30) = 1e13 the log-gamma terms, 3e14, cancel to a decimal or two.
 """
 
+_SMALL_MI = 1e-6
+
 
 def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float) -> Tensor:
     """Hydra's loss: every head imitates its own member (Tran et al. 2020, "Hydra", classification loss).
@@ -50,6 +52,29 @@ def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float) -> 
     student_log_probs_BMC = _soft_log_probs(student_BMC, temperature)
     teacher_log_probs_BMC = _soft_log_probs(teacher_BMC, temperature)
     return temperature**2 * _kl(teacher_log_probs_BMC, student_log_probs_BMC).mean()
+
+
+def spread_loss(student_BMC: Tensor, teacher_BMC: Tensor) -> Tensor:
+    """How far the size of the heads' disagreement is from the members', row by row (ours).
+
+    Mean over the batch of (ln(MI_student + e) - ln(MI_teacher + e))^2, with MI the mutual information of label and
+    member (nats) and e = 1e-6: KL per head sees disagreement only where it is large, ranks need it on every scale.
+
+    Args:
+        student_BMC: logits of M heads.
+        teacher_BMC: logits of M members.
+
+    Returns:
+        Scalar, squared nats of log.
+    """
+    student_B, teacher_B = _mutual_information(student_BMC), _mutual_information(teacher_BMC)
+    return ((student_B + _SMALL_MI).log() - (teacher_B + _SMALL_MI).log()).square().mean()
+
+
+def _mutual_information(logits_BMC: Tensor) -> Tensor:
+    """Mean KL of the members from their mean, [B], not below 0."""
+    log_probs_BMC = _soft_log_probs(logits_BMC, 1.0)
+    return _kl(log_probs_BMC, _log_mean(log_probs_BMC).unsqueeze(1)).mean(dim=1).clamp(min=0)
 
 
 def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float) -> Tensor:

@@ -17,7 +17,6 @@ from torch import Tensor
 from hydra_ray.config import DistillConfig, StudentKind
 from hydra_ray.losses import dirichlet_nll, hydra_loss, mean_loss, proxy_dirichlet_rkl, spread_loss
 from hydra_ray.predictions import NO_LABEL
-from hydra_ray.uncertainty import mixture_log_probs
 
 HEADS_PHASE, MEAN_PHASE, DIRICHLET_PHASE = "heads", "mean", "dirichlet"
 
@@ -38,12 +37,12 @@ class Objective:
     Attributes:
         kind: which student.
         settings: how it is fitted.
-        num_heads: heads of a `hydra` in the end, a mean head not counted.
+        num_members: members it learns from; a `hydra` has as many heads, a mean head not counted.
     """
 
     kind: StudentKind
     settings: DistillConfig
-    num_heads: int
+    num_members: int
 
     @property
     def phases(self) -> list[Phase]:
@@ -57,7 +56,7 @@ class Objective:
     @property
     def num_outputs(self) -> int:
         """Heads of the finished student, a mean head included."""
-        return self.num_heads + self.settings.mean_head if self.kind == "hydra" else 1
+        return self.num_members + self.settings.mean_head if self.kind == "hydra" else 1
 
     def temperature(self, phase: Phase, progress: float) -> float:
         """T at a share `progress` of a phase: constant, or from the first to the last value.
@@ -73,22 +72,40 @@ class Objective:
         return first + (last - first) * cooled
 
     def loss(
-        self, phase: Phase, progress: float, student_BHC: Tensor, teacher_BMC: Tensor, labels_B: Tensor
+        self,
+        phase: Phase,
+        progress: float,
+        student_BHC: Tensor,
+        teacher_BMC: Tensor,
+        labels_B: Tensor,
+        heads: Tensor | None = None,
     ) -> Tensor:
-        """The scalar to be minimised at a step."""
+        """The scalar to be minimised at a step.
+
+        Args:
+            phase: where the fit is.
+            progress: share of the phase that is done.
+            student_BHC: the student's outputs.
+            teacher_BMC: logits of all members.
+            labels_B: int64, `NO_LABEL` where a row has none.
+            heads: numbers of the heads in `student_BHC`, where only some learn; a mean head is not counted.
+        """
         temperature = self.temperature(phase, progress)
         if phase.name == DIRICHLET_PHASE:
             return self._dirichlet(student_BHC[:, 0], teacher_BMC, temperature)
         if phase.name == MEAN_PHASE:
             loss = mean_loss(student_BHC[:, 0], teacher_BMC, temperature)
         else:
-            loss = self._heads(student_BHC, teacher_BMC, temperature)
+            members_BMC = teacher_BMC[:, : self.num_members] if heads is None else teacher_BMC[:, heads]
+            loss = self._heads(student_BHC, members_BMC, teacher_BMC, temperature)
         if self.settings.label_weight:
             loss = loss + self.settings.label_weight * _label_loss(student_BHC, labels_B)
         return loss
 
-    def _heads(self, student_BHC: Tensor, teacher_BMC: Tensor, temperature: float) -> Tensor:
-        heads_BMC, members_BMC = student_BHC[:, : self.num_heads], teacher_BMC[:, : self.num_heads]
+    def _heads(
+        self, student_BHC: Tensor, members_BMC: Tensor, teacher_BMC: Tensor, temperature: float
+    ) -> Tensor:
+        heads_BMC = student_BHC[:, : members_BMC.shape[1]]
         loss = hydra_loss(heads_BMC, members_BMC, temperature)
         if self.settings.mean_head:
             loss = loss + mean_loss(student_BHC[:, -1], teacher_BMC, temperature)

@@ -6,6 +6,7 @@ machine: do the networks take these inputs, do the views, are the CPUs there, ca
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from hydra_ray.config import Config, ViewConfig
@@ -39,17 +40,12 @@ def check_networks(run: Run) -> None:
         data.num_classes,
         ensemble.options,
     )
-    bodies = _choices(config, "body", distill.body)
-    for body in bodies:
-        for options in _choices(config, "body_options", distill.body_options):
-            body, options = body or ensemble.architecture, ensemble.options if options is None else options
-            _within("distill.body", check_architecture, body, data.input_shape, data.num_classes, options)
-
-
-def _choices(config: Config, key: str, value: Any) -> list[Any]:
-    """What a student may have for a key of distill: the value there, and whatever the search tries."""
-    searched = config.tune.space.get(key, []) if config.tune.num_trials else []
-    return [value, *searched]
+    space = config.tune.space if config.tune.num_trials else {}
+    bodies, choices = space.get("body", [distill.body]), space.get("body_options", [distill.body_options])
+    for body, options in [(distill.body, distill.body_options), *product(bodies, choices)]:
+        options = ensemble.options if options is None else options
+        architecture = body or ensemble.architecture
+        _within("distill.body", check_architecture, architecture, data.input_shape, data.num_classes, options)
 
 
 def check_views(run: Run) -> None:

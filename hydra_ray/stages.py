@@ -21,7 +21,15 @@ from hydra_ray.storage import Folder
 
 TRANSFER = "transfer"
 STAGES = ("train_ensemble", "predict", "tune", "distill", "evaluate")
-_HOW_NOT_WHAT = {"kind", "from_tune", "checkpoint_every"}  # keys of distill that leave the student as it is
+_HOW_NOT_WHAT = {"kind", "from_tune", "checkpoint_every"}  # keys of distill that leave every student as it is
+_HEADS_ONLY = {"num_heads", "init_noise", "spread_weight", "mean_head", "heads_per_step"}
+_SOFT_ONLY = {"temperature", "final_temperature", "label_weight"}
+_OF_OTHERS: dict[StudentKind, set[str]] = {  # keys that matter to other kinds alone
+    "hydra": {"dirichlet"},
+    "kd": {"dirichlet"} | _HEADS_ONLY,
+    "end2": _HEADS_ONLY | _SOFT_ONLY,
+    "proxy_end2": _HEADS_ONLY | _SOFT_ONLY,
+}
 
 
 @dataclass(frozen=True)
@@ -206,8 +214,8 @@ class Run:
     def student(self, kind: StudentKind) -> Artifact:
         """One student, its manifest `model.json`."""
         config = self.tuned()
-        leave_out = _HOW_NOT_WHAT if kind == "hydra" else _HOW_NOT_WHAT | {"num_heads", "init_noise"}
-        heads = self.config.ensemble.num_members if kind == "kd" else config.num_heads
+        leave_out = _HOW_NOT_WHAT | _OF_OTHERS[kind]
+        heads = config.num_heads if kind == "hydra" else config.ensemble.num_members
         key = {
             "kind": kind,
             "distill": config.distill.model_dump(exclude=set(leave_out)),

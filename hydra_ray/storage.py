@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +40,7 @@ class Folder:
         Raises:
             UserError: no file system for the URI's scheme, or it cannot be reached.
         """
-        if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", place):
+        if "://" not in place:
             return cls(pafs.LocalFileSystem(), str(Path(place).expanduser().absolute()))
         try:
             fs, path = pafs.FileSystem.from_uri(place)

@@ -85,13 +85,13 @@ class Fitting:
         self._device = next(model.parameters()).device
         self._autocast = _autocast(settings, self._device)
 
-    def step(self, loss: Callable[..., Tensor], inputs: Tensor, *targets: Tensor) -> Tensor:
+    def step(self, loss: Callable[..., Tensor], inputs: Tensor | tuple[Any, ...], *targets: Tensor) -> Tensor:
         """One optimiser step on `loss(model(inputs), *targets)`; the loss, detached."""
         torch.manual_seed(self._seed + self.num_done)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, self.num_done, self.num_steps)
         with self._autocast():
-            outputs = self._wrapped(inputs)
+            outputs = self._wrapped(*inputs) if isinstance(inputs, tuple) else self._wrapped(inputs)
         value = loss(outputs.float(), *targets)
         self._optimizer.zero_grad(set_to_none=True)
         value.backward()
@@ -100,6 +100,11 @@ class Fitting:
         self._optimizer.step()
         self.num_done += 1
         return value.detach()
+
+    @property
+    def progress(self) -> float:
+        """Share of the steps that is done."""
+        return self.num_done / self.num_steps
 
     def to_bytes(self) -> bytes:
         """Model, optimiser and step as safetensors: all that `load_bytes` needs to go on."""

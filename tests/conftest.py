@@ -3,13 +3,14 @@
 import os
 import shutil
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from support import REPO, TESTS, TINY, Command, tiny  # noqa: E402
+from support import MARK, REPO, TESTS, TINY, Command, tiny
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +19,7 @@ def ray_session():
     from hydra_ray.cluster.session import prepare_environment
 
     os.environ.pop("RAY_ADDRESS", None)
+    os.environ[MARK] = uuid.uuid4().hex
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), str(TESTS)])
     prepare_environment()
     import ray

@@ -44,7 +44,9 @@ def failing_mlp(input_shape, num_outputs, *, width):
 
 
 def refusing_mlp(input_shape, num_outputs, *, width):
-    return _mlp(input_shape, num_outputs, width, _Raises(UserError("ensemble.options.width=16: too narrow for this network")))
+    return _mlp(
+        input_shape, num_outputs, width, _Raises(UserError("ensemble.options.width=16: too narrow for this network"))
+    )
 
 
 def _mlp(input_shape, num_outputs, width, first):

@@ -1,4 +1,4 @@
-"""What tests of whole runs share: commands in processes of their own, the record of a run folder, processes by /proc."""
+"""What tests of whole runs share: commands in processes of their own, the record of a run, processes by /proc."""
 
 import json
 import os
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from hydra_ray.config import Config, load_config
 
+MARK = "HYDRA_TEST_MARK"
 TESTS = Path(__file__).parent
 REPO = TESTS.parent
 TINY = TESTS / "recipes" / "tiny.yaml"
@@ -50,15 +51,20 @@ def wait_for(condition: Callable[[], object], seconds: float, what: str) -> None
         time.sleep(0.02)
 
 
-def processes(title: str = "", *, mark: str = "") -> list[int]:
-    """Process ids by what their command line holds and what their environment holds."""
+def processes(mark: str, title: str = "") -> list[int]:
+    """Process ids of those that were started under a mark (`MARK` in their environment), by their command line."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             command, environment = _read(entry / "cmdline"), _read(entry / "environ")
-            if command and title in command and mark in environment:
+            if command and title in command and f"{MARK}={mark}" in environment:
                 found.append(int(entry.name))
     return found
+
+
+def kill_a_train_worker() -> None:
+    """SIGKILL to a Ray Train worker of the tests' own session."""
+    os.kill(processes(os.environ[MARK], "ray::RayTrainWorker")[0], signal.SIGKILL)
 
 
 def _read(path: Path) -> str:
@@ -70,7 +76,7 @@ def _read(path: Path) -> str:
 
 @dataclass
 class Command:
-    """`python -m pipelines...` in a process group of its own; its processes are known by a mark in their environment."""
+    """`python -m pipelines...` in a process group of its own, its processes known by a mark in their environment."""
 
     words: list[str]
     cwd: Path
@@ -82,7 +88,7 @@ class Command:
         self._process = subprocess.Popen(
             [sys.executable, "-m", *self.words],
             cwd=self.cwd,
-            env=inherited | {"PYTHONPATH": str(REPO), "HYDRA_TEST_MARK": self.mark} | self.environment,
+            env=inherited | {"PYTHONPATH": str(REPO), MARK: self.mark} | self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -118,4 +124,4 @@ class Command:
 
     def own_processes(self) -> list[int]:
         """Whatever this command started and that still runs."""
-        return processes(mark=self.mark)
+        return processes(self.mark)

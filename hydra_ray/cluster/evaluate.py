@@ -10,6 +10,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,18 @@ import torch
 
 from hydra_ray.config import Config
 from hydra_ray.distillation import predict
-from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, as_float, metrics_of, row_scores
+from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, metrics_of, row_scores
 from hydra_ray.model_store import load_published
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
 from hydra_ray.models.hydra import HydraStudent
 from hydra_ray.models.members import Ensemble, Member
-from hydra_ray.predictions import NO_LABEL, read_shard, shard_names
+from hydra_ray.predictions import NO_LABEL, Predictions, concatenate, read_shard, shard_names
 from hydra_ray.report import make_report
 from hydra_ray.report.evidence import Evidence
 from hydra_ray.runs import Artifact
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.storage import Folder
+from hydra_ray.students import Prediction, of_members, of_student
 from hydra_ray.tracking import Stage, Tracker
 
 _LATENCY_BATCHES = (1, 256)
@@ -41,8 +43,11 @@ def evaluate(run: Run, stage: Stage, tracker: Tracker) -> dict[str, Any]:
         if split != TRANSFER:
             run.require_shards(split)
     answers = _answers(run)
-    stage.say(f"answers of {', '.join(answers.logits)} on {', '.join(answers.logits[ENSEMBLE])}")
-    metrics = metrics_of(answers, _costs(run), _seconds(tracker))
+    stage.say(f"answers of {', '.join(answers.predictions)} on {', '.join(answers.ensemble)}")
+    samples = run.config.evaluate.bootstrap_samples
+    metrics = metrics_of(
+        answers, _costs(run, answers.students), _seconds(tracker), num_samples=samples, seed=run.config.seed
+    )
     evidence = _evidence(run, tracker, metrics, answers)
     artifact = run.report()
     for name, content in make_report(evidence).items():
@@ -55,26 +60,39 @@ def evaluate(run: Run, stage: Stage, tracker: Tracker) -> dict[str, Any]:
 
 
 def _answers(run: Run) -> Answers:
+    """The ensemble's answers from the shards, the students' from Ray tasks."""
     config = run.tuned()
     splits = {name: run.shards(name).folder for name in run.split_names if name != TRANSFER}
     pending = {kind: _ask_student.remote(run.student(kind), splits, config) for kind in config.student_kinds}
-    members = config.ensemble.num_members
-    shards = {
-        name: [read_shard(folder, part, num_members=members) for part in shard_names(folder)]
-        for name, folder in splits.items()
-    }
-    logits = {
-        name: as_float(np.concatenate([part.logits_NMC for part in parts])) for name, parts in shards.items()
-    }
-    labels = {name: np.concatenate([part.labels for part in parts]) for name, parts in shards.items()}
-    students = {
-        kind: {name: as_float(part) for name, part in ray.get(answer).items()}
-        for kind, answer in pending.items()
-    }
-    return Answers(
-        {ENSEMBLE: logits, **students},
-        {name: torch.from_numpy(values) for name, values in labels.items() if (values != NO_LABEL).all()},
-    )
+    ensemble, labels = {}, {}
+    for name, folder in splits.items():
+        rows = _without_inputs(folder, config.ensemble.num_members)
+        ensemble[name] = of_members(torch.tensor(rows.logits_NMC).float())
+        if (rows.labels != NO_LABEL).all():
+            labels[name] = torch.tensor(rows.labels)
+    predictions = {ENSEMBLE: ensemble}
+    for kind, answer in pending.items():
+        predictions |= _predictions_of(kind, run.student(kind).manifest() or {}, ray.get(answer))
+    return Answers(predictions, labels)
+
+
+def _without_inputs(folder: Folder, num_members: int) -> Predictions:
+    parts = [read_shard(folder, name, num_members=num_members) for name in shard_names(folder)]
+    return concatenate([replace(part, inputs=part.inputs[:, :0]) for part in parts])
+
+
+def _predictions_of(
+    kind: str, facts: dict[str, Any], answers: dict[str, np.ndarray]
+) -> dict[str, dict[str, Prediction]]:
+    """A student's predictions, and where it has a fitted spread, those with it, as `<kind>_spread`."""
+    logits = {split: torch.tensor(answer) for split, answer in answers.items()}
+    mean_head = bool(facts.get("mean_head"))
+    found = {kind: {split: of_student(kind, each, mean_head=mean_head) for split, each in logits.items()}}
+    if "spread" in facts:
+        found[f"{kind}_spread"] = {
+            split: of_student(kind, each, mean_head=mean_head, scale=facts["spread"]) for split, each in logits.items()
+        }
+    return found
 
 
 @ray.remote
@@ -95,13 +113,14 @@ def _device(config: Config) -> torch.device:
     return torch.device("cuda" if config.cluster.use_gpu else "cpu")
 
 
-def _costs(run: Run) -> dict[str, Any]:
+def _costs(run: Run, students: Sequence[str]) -> dict[str, Any]:
     """Parameters, MACs and latency of every predictor, one at a time."""
     artifacts = {MEMBER: run.members()[:1], ENSEMBLE: run.members()}
     artifacts |= {kind: [run.student(kind)] for kind in run.config.student_kinds}
     gpus = 1 if run.config.cluster.use_gpu else 0
     measure = _measure_cost.options(num_gpus=gpus)
-    return {name: ray.get(measure.remote(found, run.config)) for name, found in artifacts.items()}
+    costs = {name: ray.get(measure.remote(found, run.config)) for name, found in artifacts.items()}
+    return {**costs, **{name: costs[name.removesuffix("_spread")] for name in students}}
 
 
 @ray.remote

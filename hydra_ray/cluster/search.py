@@ -29,10 +29,10 @@ from ray.tune.search.optuna import OptunaSearch
 
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.session import available
-from hydra_ray.cluster.students import Source, source_of, student_spec
+from hydra_ray.cluster.students import Source, source_of
 from hydra_ray.cluster.workers import interruptible
 from hydra_ray.config import Config, TuneConfig, with_overlay
-from hydra_ray.distillation import Distillation, Report, distil
+from hydra_ray.distillation import Report, distil
 from hydra_ray.errors import StageError
 from hydra_ray.models.members import Normalise
 from hydra_ray.predictions import Predictions, load
@@ -215,10 +215,10 @@ def _trial_worker(arguments: dict[str, Any]) -> None:
 def _fit(parameters: dict[str, Any], job: _Job, ranks: Ranks, device: torch.device, report: Report) -> None:
     epochs = {"epochs": job.config.tune.epochs} if job.config.tune.epochs else {}
     config = with_overlay(job.config, {"distill": {**epochs, **parameters}}, "tune")
-    spec = student_spec(config, "hydra", job.source, job.validation.inputs.shape[1:])
-    batches = job.source.batches(config, ranks, config.num_heads, rows=job.transfer)
+    task = job.source.task(config, "hydra", job.validation.inputs.shape[1:])
+    batches = job.source.batches(config, ranks, task.num_members, rows=job.transfer)
     distil(
-        Distillation("hydra", config.distill, spec, config.seed),
+        task,
         batches, job.validation, job.normalise,
         device=device, ranks=ranks, checkpoints=None, report=report,
     )

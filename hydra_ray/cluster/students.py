@@ -16,9 +16,9 @@ from ray.actor import ActorHandle
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config, StudentKind
-from hydra_ray.distillation import Distillation, distil
+from hydra_ray.distillation import Distillation, distil, facts_of, task_of
 from hydra_ray.model_store import publish_model
-from hydra_ray.models.members import ModelSpec, Normalise
+from hydra_ray.models.members import Normalise
 from hydra_ray.predictions import BatchReader, Predictions, load, shard_names
 from hydra_ray.runs import Artifact
 from hydra_ray.stages import TRANSFER, Run
@@ -46,6 +46,12 @@ class Source:
     def normalise(self) -> Normalise:
         """From the first shard's inputs, the same on every rank and for every student."""
         return Normalise.fit(load(self.transfer, names=shard_names(self.transfer)[:1]).inputs)
+
+    def task(self, config: Config, kind: StudentKind, input_shape: tuple[int, ...]) -> Distillation:
+        """The student of this kind that `config` describes."""
+        return task_of(
+            config, kind, num_members=self.num_members, input_shape=input_shape, num_outputs=self.num_outputs
+        )
 
     def batches(
         self, config: Config, ranks: Ranks, num_members: int, rows: Predictions | None = None
@@ -94,21 +100,6 @@ def source_of(run: Run) -> Source:
     return Source(*folders, num_members=members, num_outputs=run.data.num_classes)
 
 
-def student_spec(config: Config, kind: StudentKind, source: Source, input_shape: tuple[int, ...]) -> ModelSpec:
-    """What a student is, weights aside."""
-    distill, ensemble = config.distill, config.ensemble
-    return ModelSpec(
-        "student",
-        distill.body or ensemble.architecture,
-        input_shape,
-        source.num_outputs,
-        distill.body_options if distill.body_options is not None else ensemble.options,
-        num_heads=1 if kind == "kd" else config.num_heads,
-        head_width=distill.head_width,
-        head_depth=distill.head_depth,
-    )
-
-
 def _num_epochs(config: Config) -> int:
     return config.distill.mean_epochs + config.distill.epochs
 
@@ -124,23 +115,22 @@ def _fit_students(job: _Job, ranks: Ranks, device: torch.device) -> None:
 def _fit_one(
     job: _Job, kind: StudentKind, artifact: Artifact, normalise: Normalise, ranks: Ranks, device: torch.device
 ) -> None:
-    heads = job.source.num_members if kind == "kd" else job.config.num_heads
-    batches = job.source.batches(job.config, ranks, heads)
     validation = load(job.source.validation)
-    spec = student_spec(job.config, kind, job.source, validation.inputs.shape[1:])
+    task = job.source.task(job.config, kind, validation.inputs.shape[1:])
+    batches = job.source.batches(job.config, ranks, task.num_members)
 
     def report(figures: dict[str, Any]) -> None:
         if ranks.is_first:
             job.mailbox.put.remote({"event": "epoch", "student": kind, **figures})
 
-    task = Distillation(kind, job.config.distill, spec, job.config.seed)
-    student, figures = distil(
+    student = distil(
         task, batches, validation, normalise, device=device, ranks=ranks, checkpoints=artifact.attempt, report=report
     )
     ranks.wait()
     if ranks.is_first:
-        publish_model(artifact, student, spec, {"kind": kind, "seed": job.config.seed, "figures": figures})
-        ray.get(job.mailbox.put.remote({"event": "student", "student": kind, **figures}))
+        facts = facts_of(task, student, validation)
+        publish_model(artifact, student, task.spec, facts)
+        ray.get(job.mailbox.put.remote({"event": "student", "student": kind, **facts["figures"]}))
     ranks.wait()
 
 

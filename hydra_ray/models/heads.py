@@ -55,12 +55,14 @@ class BatchedHeads(nn.Module):
             nn.init.uniform_(weight, -bound, bound)
             nn.init.uniform_(bias, -bound, bound)
 
-    def forward(self, features_BF: Tensor) -> Tensor:
-        """features_BF -> logits_BMC."""
-        first = F.linear(features_BF, self.weights[0].flatten(0, 1), self.biases[0].flatten())
-        values_MBW = first.unflatten(1, (self.num_heads, -1)).transpose(0, 1)
-        for layer in range(1, len(self.weights)):
-            weight_MWV, bias_MV = self.weights[layer].transpose(1, 2), self.biases[layer]
+    def forward(self, features_BF: Tensor, heads: Tensor | None = None) -> Tensor:
+        """features_BF -> logits_BMC, of all heads or of those whose numbers (int64 [M]) are given."""
+        weights = [weight if heads is None else weight[heads] for weight in self.weights]
+        biases = [bias if heads is None else bias[heads] for bias in self.biases]
+        first = F.linear(features_BF, weights[0].flatten(0, 1), biases[0].flatten())
+        values_MBW = first.unflatten(1, (len(weights[0]), -1)).transpose(0, 1)
+        for layer in range(1, len(weights)):
+            weight_MWV, bias_MV = weights[layer].transpose(1, 2), biases[layer]
             values_MBW = torch.baddbmm(bias_MV.unsqueeze(1), F.relu(values_MBW), weight_MWV)
         return values_MBW.transpose(0, 1)
 

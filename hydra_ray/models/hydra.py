@@ -30,9 +30,9 @@ class HydraStudent(nn.Module):
         self.body = body
         self.heads = heads
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BMC."""
-        return self.heads(self.features(inputs))
+    def forward(self, inputs: Tensor, heads: Tensor | None = None) -> Tensor:
+        """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BMC, of all heads or of those numbered `heads`."""
+        return self.heads(self.features(inputs), heads)
 
     def features(self, inputs: Tensor) -> Tensor:
         """uint8 [B, H, W, ch] or float32 [B, D] -> features_BF, what all heads share."""

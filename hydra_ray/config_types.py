@@ -1,0 +1,39 @@
+"""What the configuration's sections are made of: kinds of numbers and names, and ranges to search."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, get_args
+
+from pydantic import AfterValidator, BaseModel, Field
+
+
+def _folder_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text):
+        raise ValueError("becomes a folder's name: use letters, digits, '_', '-', '.', a letter or digit first")
+    return text
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+NotEmpty = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+StoreSize = Annotated[int, Field(ge=75)]
+
+
+def real_ranges(space: Mapping[str, Any], section: type[BaseModel]) -> dict[str, Any]:
+    """A search space whose ranges of real keys have real ends: `temperature: {low: 1, high: 4}` means 2.5, too."""
+    fields = section.model_fields
+    real = {name for name, field in fields.items() if float in (field.annotation, *get_args(field.annotation))}
+    return {key: _real(domain) if key in real else domain for key, domain in space.items()}
+
+
+def _real(domain: Any) -> Any:
+    if not isinstance(domain, Mapping):
+        return domain
+    return {key: float(value) if type(value) is int else value for key, value in domain.items()}

@@ -1,0 +1,26 @@
+"""The small run with two more members, during whose training a worker was killed."""
+
+import threading
+
+import pytest
+from support import copied, events, kill_a_train_worker, tiny, wait_for
+
+
+@pytest.fixture(scope="session")
+def extended_run(small_run, tmp_path_factory):
+    """Run folder of 6 members, of which 4 are those of the small run; predicted are 4."""
+    from hydra_ray.cluster.chain import run_stages
+    from hydra_ray.stages import Run
+
+    storage = tmp_path_factory.mktemp("extended")
+    folder = copied(small_run, storage)
+
+    def kill_in_training() -> None:
+        wait_for(lambda: [e for e in events(folder, "train_ensemble", "epoch") if e["member"] > 3], 120, "first epoch")
+        kill_a_train_worker()
+
+    killer = threading.Thread(target=kill_in_training)
+    killer.start()
+    run_stages(Run(tiny(storage, "ensemble.num_members=6")), ["train_ensemble"])
+    killer.join()
+    return folder

@@ -1,0 +1,400 @@
+"""Shards: what is written is what anybody reads, what is wrong is found, and batches for any number of ranks."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers.shards import NAMES, metadata, synthetic, taken, write, write_views
+
+from hydra_ray.errors import UserError
+from hydra_ray.predictions import (
+    NO_LABEL,
+    BatchReader,
+    concatenate,
+    inputs_of,
+    load,
+    member_fingerprints,
+    read_metadata,
+    read_shard,
+    rows_table,
+    shard_names,
+    verify,
+)
+from hydra_ray.storage import Folder
+
+NAME = "part-000-00000.parquet"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return Folder.open(str(tmp_path / "shards"))
+
+
+def assert_same(one, two):
+    for field in ("row_id", "view", "inputs", "labels", "logits_NMC"):
+        first, second = getattr(one, field), getattr(two, field)
+        assert first.dtype == second.dtype, field
+        np.testing.assert_array_equal(first, second, err_msg=field)
+
+
+def refusal(call) -> str:
+    with pytest.raises(UserError) as raised:
+        call()
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+# writing and reading
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 1), (3, 5, 3), (6,)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_rows_come_back(folder, shape, dtype):
+    rows = synthetic(shape=shape, dtype=dtype, view=3)
+    write(folder, NAME, rows)
+    assert_same(read_shard(folder, NAME), rows)
+
+
+def test_rows_of_several_row_groups_come_back(folder):
+    rows = synthetic(11_003, shape=(2,), members=2, classes=2)
+    write(folder, NAME, rows)
+    with pq.ParquetFile(f"{folder.path}/{NAME}") as file:
+        assert file.num_row_groups > 1
+    assert_same(read_shard(folder, NAME), rows)
+
+
+def test_unknown_labels_are_null_in_the_file(folder):
+    rows = replace(synthetic(), labels=np.full(40, NO_LABEL))
+    write(folder, NAME, rows)
+    assert pq.read_table(f"{folder.path}/{NAME}").column("label").null_count == 40
+    assert_same(read_shard(folder, NAME), rows)
+
+
+def test_inputs_of_rows_that_are_not_predicted_yet():
+    rows = synthetic(shape=(3, 5, 3))
+    np.testing.assert_array_equal(inputs_of(rows_table(rows.row_id, 0, rows.inputs, None)), rows.inputs)
+
+
+def test_the_first_members_are_read_alone(folder):
+    rows = synthetic(members=5)
+    write(folder, NAME, rows)
+    assert_same(read_shard(folder, NAME, num_members=2), replace(rows, logits_NMC=rows.logits_NMC[:, :2]))
+
+
+def test_a_folder_is_read_in_the_order_of_its_names(folder):
+    views = write_views(folder, 2)
+    folder.write("manifest.json", b"{}")
+    assert shard_names(folder) == [f"part-{view:03d}-{part:05d}.parquet" for view in range(2) for part in range(3)]
+    assert_same(load(folder), concatenate(views))
+    assert_same(load(folder, names=shard_names(folder)[3:]), views[1])
+
+
+def test_an_empty_folder_is_an_error(folder):
+    assert refusal(lambda: load(folder)) == f"{folder}: no shards there; run the predict stage first"
+
+
+def test_every_reader_gets_the_same_numbers(folder):
+    """Plain pyarrow and DuckDB know nothing of us; both must give the members' [M, C], to the bit."""
+    import duckdb
+
+    rows = synthetic(members=5)
+    write(folder, NAME, rows)
+    path = f"{folder.path}/{NAME}"
+    column = pq.read_table(path).column("logits").combine_chunks()
+    assert column.type.shape == [5, 4]
+    np.testing.assert_array_equal(column.to_numpy_ndarray(), rows.logits_NMC)
+
+    found = duckdb.sql(f"select row_id, view, label, logits, input from '{path}' order by row_id").fetchall()
+    np.testing.assert_array_equal([row[0] for row in found], rows.row_id)
+    np.testing.assert_array_equal([row[2] for row in found], rows.labels)
+    np.testing.assert_array_equal(np.array([row[3] for row in found]).reshape(40, 5, 4), rows.logits_NMC)
+    np.testing.assert_array_equal(np.array([row[4] for row in found]).reshape(40, 4, 4, 1), rows.inputs)
+
+
+def test_the_footer_says_what_the_numbers_are(folder):
+    write(folder, NAME, synthetic(), metadata(3, "test", class_names=["a", "b"], views={"0": {"view": "identity"}}))
+    found = read_metadata(folder, NAME)
+    assert (found["schema"], found["split"], found["class_names"]) == (1, "test", ["a", "b"])
+    assert member_fingerprints(found) == list(NAMES[:3])
+    assert [member["id"] for member in found["members"]] == ["member-000", "member-001", "member-002"]
+    footer = pq.read_schema(f"{folder.path}/{NAME}").metadata
+    assert json.loads(footer[b"hydra_ray"]) == found
+
+
+def test_columns_have_the_types_of_the_contract(folder):
+    write(folder, NAME, synthetic(dtype=np.float16))
+    schema = pq.read_schema(f"{folder.path}/{NAME}")
+    assert schema.names == ["row_id", "view", "input", "label", "logits"]
+    assert schema.field("row_id").type == pa.int64()
+    assert schema.field("view").type == pa.int32()
+    assert schema.field("label").type == pa.int64()
+    assert schema.field("logits").type == pa.fixed_shape_tensor(pa.float16(), [3, 4])
+    assert schema.field("input").type == pa.fixed_shape_tensor(pa.uint8(), [4, 4, 1])
+
+
+# verifying
+
+
+@pytest.fixture
+def good(folder):
+    """Two views of 40 rows, in six shards of three members."""
+    write_views(folder, 2)
+    verified(folder)
+    return folder
+
+
+def verified(folder, **changed):
+    verify(folder, **{"members": NAMES[:3], "num_rows": 80, "expected": {"split": "transfer"}, **changed})
+
+
+def rewritten(folder, change, name=NAME, facts=None):
+    """A shard replaced by a changed one."""
+    write(folder, name, change(read_shard(folder, name)), facts)
+
+
+def test_a_row_that_stands_twice(good):
+    rewritten(good, lambda rows: replace(rows, row_id=np.r_[rows.row_id[:-1], rows.row_id[:1]]))
+    assert refusal(lambda: verified(good)) == f"{good}: 1 rows stand twice (same row_id and view)"
+
+
+def test_a_row_that_is_missing(good):
+    rewritten(good, lambda rows: taken(rows, slice(1, None)))
+    assert refusal(lambda: verified(good)).startswith(f"{good}: has 79 rows, must have 80; delete it")
+
+
+def test_a_shard_that_is_missing(good):
+    good.delete(NAME)
+    assert "has 65 rows, must have 80" in refusal(lambda: verified(good))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite(good, value):
+    def change(rows):
+        logits = rows.logits_NMC.copy()
+        logits[3, 1, 2] = value
+        return replace(rows, logits_NMC=logits)
+
+    rewritten(good, change)
+    text = refusal(lambda: verified(good))
+    assert text.startswith(f"{good}/{NAME}: logits are not finite")
+    assert "predict.dtype=float32" in text
+
+
+def test_inputs_that_are_not_finite(folder):
+    rows = synthetic(shape=(6,))
+    rows.inputs[0, 0] = np.nan
+    write(folder, NAME, rows)
+    assert "inputs are not finite" in refusal(lambda: verified(folder, num_rows=40))
+
+
+def test_a_shard_of_another_ensemble(good):
+    rewritten(good, lambda rows: rows, facts=metadata(3, names=NAMES[1:]))
+    text = refusal(lambda: verified(good))
+    assert text.startswith(f"{good}/{NAME}: a shard from another ensemble (members 3: ")
+    assert text.endswith(f"delete {good} to have it predicted again")
+
+
+def test_a_shard_of_fewer_members(good):
+    rewritten(good, lambda rows: replace(rows, logits_NMC=rows.logits_NMC[:, :2]))
+    assert "a shard from another ensemble (members 2: " in refusal(lambda: verified(good))
+
+
+def test_a_shard_whose_footer_lies_about_its_members(good):
+    rewritten(good, lambda rows: replace(rows, logits_NMC=rows.logits_NMC[:, :2]), facts=metadata(3))
+    assert "holds 2 members, its footer 3" in refusal(lambda: verified(good))
+
+
+def test_a_shard_of_another_schema(good):
+    rewritten(good, lambda rows: rows, facts=metadata(3, schema=2))
+    assert "schema 2, this version reads 1; predict again" in refusal(lambda: verified(good))
+
+
+def test_a_shard_of_another_split(good):
+    rewritten(good, lambda rows: rows, facts=metadata(3, "test"))
+    assert "split is test, expected transfer" in refusal(lambda: verified(good))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])
+def test_a_truncated_shard(good, share):
+    content = good.read(NAME)
+    good.write(NAME, content[: int(len(content) * share)])
+    text = refusal(lambda: verified(good))
+    assert text.startswith(f"{good}/{NAME}: damaged or cut short (")
+    assert text.endswith(f"delete {good} to have it predicted again")
+
+
+def test_bytes_that_changed_inside(good):
+    content = bytearray(good.read(NAME))
+    for place in range(100, 400):
+        content[place] ^= 0xFF
+    good.write(NAME, bytes(content))
+    assert "damaged or cut short" in refusal(lambda: verified(good))
+
+
+def test_a_file_that_is_not_parquet(good):
+    good.write(NAME, b"row_id,view\n1,2\n" * 100)
+    assert "damaged or cut short" in refusal(lambda: verified(good))
+
+
+def plain(folder, table, entry=None):
+    with folder.writing(NAME) as stream:
+        pq.write_table(table.replace_schema_metadata({"hydra_ray": json.dumps(entry)} if entry else None), stream)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda table: pa.table({"a": [1]}), "Parquet, but not a shard of predictions: it has no column row_id"),
+        (lambda table: table.drop_columns(["logits"]), "it has no column logits"),
+        (lambda table: table.drop_columns(["input"]).append_column("input", table["row_id"]), "input is int64, not a"),
+        (lambda table: table, "its footer has no hydra_ray entry"),
+    ],
+)
+def test_parquet_that_is_not_a_shard(folder, change, expected):
+    write(folder, NAME, synthetic())
+    plain(folder, change(pq.read_table(f"{folder.path}/{NAME}")))
+    assert expected in refusal(lambda: verified(folder))
+
+
+def test_a_footer_that_is_not_ours(folder):
+    write(folder, NAME, synthetic())
+    plain(folder, pq.read_table(f"{folder.path}/{NAME}"), entry=["other"])
+    assert "its footer has no hydra_ray entry" in refusal(lambda: verified(folder))
+
+
+def test_a_shard_that_is_gone(folder):
+    assert refusal(lambda: read_shard(folder, NAME)).endswith("no such file; run the predict stage first")
+
+
+# batches
+
+
+def reader(folder, **changed):
+    options = {"batch_size": 12, "seed": 0, "num_members": 3, "rank": 0, "num_ranks": 1, "max_bytes": 1 << 30}
+    return BatchReader(folder, **{**options, **changed})
+
+
+@pytest.fixture
+def numbered(folder):
+    """40 rows of two views in six shards, each input its own number."""
+    for view in range(2):
+        rows = synthetic(shape=(1,), view=view)
+        rows = replace(rows, inputs=(rows.row_id + 100 * view).astype(np.float32)[:, None])
+        for part in range(3):
+            write(folder, f"part-{view:03d}-{part:05d}.parquet", taken(rows, slice(15 * part, 15 * part + 15)))
+    return folder
+
+
+def steps(batches, epoch=0, start=0):
+    """The numbers of the rows of each step."""
+    return [inputs[:, 0].astype(int).tolist() for inputs, _, _ in batches.batches(epoch, start)]
+
+
+SMALL = 600  # bytes: several windows
+
+
+@pytest.mark.parametrize("max_bytes", [1 << 30, SMALL])
+@pytest.mark.parametrize("num_ranks", [2, 3])
+def test_ranks_together_take_the_global_batches_of_one(numbered, num_ranks, max_bytes):
+    alone = steps(reader(numbered, max_bytes=max_bytes))
+    ranks = [reader(numbered, rank=rank, num_ranks=num_ranks, max_bytes=max_bytes) for rank in range(num_ranks)]
+    assert {each.steps_per_epoch for each in ranks} == {len(alone)} == {6}
+    together = [steps(each) for each in ranks]
+    for step, rows in enumerate(alone):
+        parts = [each[step] for each in together]
+        assert {len(part) for part in parts} == {12 // num_ranks}
+        assert sorted(rows) == sorted(row for part in parts for row in part)
+
+
+@pytest.mark.parametrize("max_bytes", [1 << 30, 4 * SMALL, SMALL, 1])
+def test_an_epoch_has_each_row_once_up_to_the_remainder(numbered, max_bytes):
+    batches = reader(numbered, max_bytes=max_bytes)
+    for epoch in range(3):
+        found = steps(batches, epoch)
+        assert [len(step) for step in found] == [12] * batches.steps_per_epoch == [12] * 6
+        rows = [row for step in found for row in step]
+        assert len(set(rows)) == len(rows) == 72
+
+
+@pytest.mark.parametrize("max_bytes", [1 << 30, SMALL])
+def test_epochs_and_seeds_have_orders_of_their_own_that_can_be_repeated(numbered, max_bytes):
+    batches = reader(numbered, max_bytes=max_bytes)
+    assert steps(batches, 0) == steps(reader(numbered, max_bytes=max_bytes), 0)
+    assert steps(batches, 0) != steps(batches, 1)
+    assert steps(batches, 0) != steps(reader(numbered, max_bytes=max_bytes, seed=1), 0)
+    assert steps(batches, 0) == steps(batches, 0), "an epoch before does not matter"
+
+
+@pytest.mark.parametrize("max_bytes", [1 << 30, SMALL])
+@pytest.mark.parametrize("start", [0, 1, 4, 6])
+def test_an_epoch_goes_on_at_any_step(numbered, start, max_bytes):
+    batches = reader(numbered, max_bytes=max_bytes)
+    assert steps(batches, 2, start) == steps(batches, 2)[start:]
+
+
+def test_small_memory_reads_a_part_at_a_time(numbered, monkeypatch):
+    import hydra_ray.predictions
+
+    sizes = []
+    real = hydra_ray.predictions.load
+
+    def recorded(*args, **options):
+        rows = real(*args, **options)
+        sizes.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(hydra_ray.predictions, "load", recorded)
+    steps(reader(numbered, max_bytes=SMALL))
+    assert max(sizes) <= 15
+    assert sum(sizes) == 80
+    sizes.clear()
+    batches = reader(numbered)
+    steps(batches, 0)
+    steps(batches, 1)
+    assert sizes == [80], "what fits is read once"
+
+
+def test_windows_mix_rows_of_different_shards(numbered):
+    """A window's last rows wait for the next window, so that batches cross shards; the order of shards changes."""
+    first = [min(step) // 100 for epoch in range(8) for step in steps(reader(numbered, max_bytes=SMALL), epoch)[:1]]
+    assert set(first) == {0, 1}
+
+
+def test_rows_in_memory_give_the_batches_of_rows_read(numbered):
+    rows = load(numbered)
+    batches = [reader(numbered, num_members=2, rows=given).batches(1) for given in (None, rows)]
+    for ours, theirs in zip(*batches, strict=True):
+        for one, two in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def test_batches_hold_inputs_labels_and_the_first_members(folder):
+    rows = write_views(folder, 1, members=5)[0]
+    for max_bytes in (1 << 30, SMALL):
+        for inputs, labels, logits_BMC in reader(folder, num_members=2, max_bytes=max_bytes).batches(0):
+            assert logits_BMC.shape == (12, 2, 4)
+            places = [int(np.flatnonzero((rows.inputs == each).all((1, 2, 3)))[0]) for each in inputs]
+            np.testing.assert_array_equal(labels, rows.labels[places])
+            np.testing.assert_array_equal(logits_BMC, rows.logits_NMC[places, :2])
+
+
+def test_fewer_rows_than_a_batch_are_one_batch(numbered):
+    assert [len(step) for step in steps(reader(numbered, batch_size=200))] == [80]
+    for rank in range(3):
+        assert [len(step) for step in steps(reader(numbered, batch_size=201, rank=rank, num_ranks=3))] == [26]
+
+
+def test_more_members_than_the_shards_hold(numbered):
+    text = refusal(lambda: reader(numbered, num_members=8))
+    assert text.startswith(f"distill.num_heads=8, but the shards in {numbered} hold 3 members: ")
+    assert text.endswith("predict again with ensemble.num_members=8 or more, or lower distill.num_heads to 3")
+
+
+def test_readers_that_cannot_work(numbered, folder):
+    with pytest.raises(ValueError, match="batch_size=12 does not divide by num_ranks=5"):
+        reader(numbered, num_ranks=5)
+    assert "80 rows for 100 workers" in refusal(lambda: reader(numbered, batch_size=100, num_ranks=100))
+    assert "no shards there" in refusal(lambda: reader(folder / "empty"))

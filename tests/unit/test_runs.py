@@ -1,0 +1,285 @@
+"""Results in a run folder: done, stale or missing, and never taken for done when they are not."""
+
+import json
+import uuid
+from itertools import count
+
+import pyarrow.fs as pafs
+import pytest
+from helpers.mortal import Killed, mortal
+
+from hydra_ray.errors import UserError
+from hydra_ray.runs import Artifact, fingerprint
+from hydra_ray.stages import Shards
+from hydra_ray.storage import Folder
+
+KEY = {"data": {"rows": 3}, "views": [{"view": "identity"}, {"view": "affine", "count": 2}], "seed": 0}
+
+
+@pytest.fixture(params=["local", "memory"])
+def folder(request, tmp_path):
+    return Folder.open(str(tmp_path) if request.param == "local" else f"memory://{uuid.uuid4().hex}")
+
+
+def artifact(folder, key=KEY, manifest="manifest.json"):
+    return Artifact(folder / "results" / "one", key, manifest)
+
+
+def written(result, files=("a.bin", "b.bin"), content=None):
+    for name in files:
+        result.attempt.write(name, f"{name} {result.key}".encode())
+    result.publish(content or {})
+    return result
+
+
+def everything(folder):
+    found = folder.fs.get_file_info(pafs.FileSelector(folder.path, allow_not_found=True, recursive=True))
+    return sorted(info.path.removeprefix(folder.path + "/") for info in found if info.type == pafs.FileType.File)
+
+
+def refusal(call) -> str:
+    with pytest.raises(UserError) as raised:
+        call()
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+# states
+
+
+def test_nothing_is_missing(folder):
+    result = artifact(folder)
+    assert (result.status(), result.is_done, result.manifest(), result.changes()) == ("missing", False, None, [])
+
+
+def test_what_is_published_is_done(folder):
+    result = written(artifact(folder), content={"rows": 3})
+    assert result.status() == "done"
+    result.check_sums()
+    manifest = result.manifest()
+    assert (manifest["fingerprint"], manifest["key"], manifest["rows"]) == (fingerprint(KEY), KEY, 3)
+    assert manifest["files"]["a.bin"]["bytes"] == len(result.folder.read("a.bin"))
+    assert everything(folder) == ["results/one/a.bin", "results/one/b.bin", "results/one/manifest.json"]
+
+
+def test_the_manifest_may_have_another_name(folder):
+    assert written(artifact(folder, manifest="model.json")).is_done
+    assert "results/one/model.json" in everything(folder)
+
+
+def test_work_on_an_attempt_is_not_done(folder):
+    artifact(folder).attempt.write("a.bin", b"1")
+    assert artifact(folder).status() == "missing"
+
+
+def test_an_attempt_of_the_same_key_is_the_same_place_and_of_another_another(folder):
+    assert artifact(folder).attempt == artifact(folder, dict(KEY)).attempt
+    assert artifact(folder).attempt != artifact(folder, KEY | {"seed": 1}).attempt
+
+
+def test_another_key_is_stale_and_publishing_it_replaces_the_result(folder):
+    written(artifact(folder))
+    other = artifact(folder, KEY | {"seed": 1})
+    assert other.status() == "stale"
+    other.attempt.write("a.bin", b"")
+    assert artifact(folder).status() == "done", "working on an attempt leaves what is published alone"
+    other.attempt.remove()
+    written(other, ["c.bin"])
+    assert (other.status(), artifact(folder).status()) == ("done", "stale")
+    assert sorted(other.folder.files()) == ["c.bin", "manifest.json"]
+
+
+def test_publishing_removes_attempts_of_other_keys_but_not_of_other_results(folder):
+    (folder / "results" / ".attempt-one@old").write("x", b"")
+    (folder / "results" / ".attempt-one-more@old").write("x", b"")
+    written(artifact(folder))
+    assert (folder / "results").folders() == [".attempt-one-more@old", "one"]
+
+
+def test_temporary_files_of_killed_writers_are_not_published(folder):
+    artifact(folder).attempt.write(".a.bin.0123", b"half")
+    written(artifact(folder))
+    assert [name for name in everything(folder) if "/." in name] == []
+
+
+def test_a_result_is_the_same_whatever_the_order_of_its_key():
+    assert fingerprint({"a": 1, "b": {"c": 2, "d": 3}}) == fingerprint({"b": {"d": 3, "c": 2}, "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_digests_follow_the_content(folder):
+    first = written(artifact(folder)).digest()
+    assert written(artifact(folder)).digest() == first, "the time of publishing is not part of it"
+    result = artifact(folder)
+    result.attempt.write("a.bin", b"others")
+    result.publish({})
+    assert result.digest() != first
+
+
+# why
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"seed": 1}, ["seed: 0 -> 1"]),
+        ({"data": {"rows": 4}}, ["data.rows: 3 -> 4"]),
+        ({"data": {"rows": 3, "more": True}}, ["data.more: None -> True"]),
+        ({"views": [{"view": "identity"}, {"view": "affine", "count": 3}]}, ["views.1.count: 2 -> 3"]),
+        (
+            {"views": [{"view": "identity"}]},
+            ["views: 2 entries -> 1 entries", "views.1.view: affine -> None", "views.1.count: 2 -> None"],
+        ),
+        ({"seed": 1, "data": {"rows": 4}}, ["data.rows: 3 -> 4", "seed: 0 -> 1"]),
+    ],
+)
+def test_changes_name_the_key_its_old_and_its_new_value(folder, change, expected):
+    written(artifact(folder))
+    assert artifact(folder, KEY | change).changes() == expected
+    assert artifact(folder).changes() == []
+
+
+# damage
+
+
+def test_a_truncated_file_is_an_error_with_the_way_out(folder):
+    result = written(artifact(folder))
+    result.folder.write("a.bin", result.folder.read("a.bin")[:-1])
+    text = refusal(result.status)
+    assert text.startswith(f"{result.folder}/a.bin: has ")
+    assert text.endswith(f"delete {result.folder} to have it made again")
+    result.folder.remove()
+    assert result.status() == "missing"
+
+
+def test_a_missing_file_is_an_error(folder):
+    result = written(artifact(folder))
+    result.folder.delete("b.bin")
+    assert f"{result.folder}/b.bin: is gone; delete {result.folder}" in refusal(result.status)
+    assert "is gone" in refusal(result.check_sums)
+
+
+def test_changed_bytes_are_found_by_their_checksum(folder):
+    result = written(artifact(folder))
+    content = bytearray(result.folder.read("a.bin"))
+    content[0] ^= 1
+    result.folder.write("a.bin", bytes(content))
+    assert result.status() == "done", "sizes are all that is looked at here"
+    assert f"{result.folder}/a.bin: not the bytes that were published" in refusal(result.check_sums)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"fingerprint": ', b"[]", b"3", b'{"fingerprint": "x"}', b"\xff"])
+def test_a_manifest_that_is_none_is_nothing_published(folder, content):
+    result = written(artifact(folder))
+    result.folder.write("manifest.json", content)
+    assert result.status() == "missing"
+    assert written(artifact(folder)).is_done
+
+
+# killed
+
+
+@pytest.mark.parametrize("before", [None, KEY, KEY | {"seed": 9}], ids=["first", "again", "stale"])
+def test_killed_at_any_change_it_is_whole_or_not_done_and_can_be_published_again(folder, before):
+    if before is not None:
+        written(artifact(folder, before), ["old.bin"])
+    for changes in count():
+        place = Folder(mortal(folder.fs, changes), folder.path)
+        try:
+            written(artifact(place))
+            break
+        except Killed:
+            assert_whole_or_not_done(folder)
+        assert_whole_or_not_done(folder)
+    assert changes > 5
+    assert artifact(folder).status() == "done"
+    assert [name for name in everything(folder) if "/." in name] == []
+
+
+def assert_whole_or_not_done(folder):
+    for key in (KEY, KEY | {"seed": 9}):
+        result = artifact(folder, key)
+        if result.status() == "done":
+            result.check_sums()
+
+
+@pytest.mark.parametrize("kill_after", range(1, 40, 3))
+def test_killed_once_the_next_attempt_succeeds(folder, kill_after):
+    written(artifact(folder, KEY | {"seed": 9}), ["old.bin"])
+    place = Folder(mortal(folder.fs, kill_after), folder.path)
+    try:
+        written(artifact(place))
+    except Killed:
+        assert_whole_or_not_done(folder)
+    again = written(artifact(folder))
+    assert again.status() == "done"
+    again.check_sums()
+    assert sorted(again.folder.files()) == ["a.bin", "b.bin", "manifest.json"]
+    assert [name for name in everything(folder) if "/." in name] == []
+
+
+# shards
+
+
+def shards(folder, members, **key):
+    full = {"data": "d", "split": "test", **key, "members": list(members)}
+    return Shards(folder / "predictions" / "test", full, members=tuple(members))
+
+
+@pytest.fixture
+def five(folder):
+    """Published shards of five members."""
+    result = shards(folder, "abcde")
+    result.attempt.write("part-000.parquet", b"1")
+    result.publish({"rows": 3})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("members", "status", "reusable"),
+    [
+        ("abcde", "done", 5),
+        ("abc", "done", 0),
+        ("abcdefg", "stale", 5),
+        ("axcde", "stale", 0),
+        ("xbcdefg", "stale", 0),
+        ("bc", "stale", 0),
+    ],
+)
+def test_shards_serve_their_first_members_and_are_extended(five, members, status, reusable):
+    result = shards(five, members)
+    assert result.status() == status
+    if status == "stale":
+        assert result.num_reusable() == reusable
+
+
+def test_shards_of_other_rows_are_stale_whatever_their_members(five):
+    result = shards(five, "abc", seed=1)
+    assert (result.status(), result.num_reusable()) == ("stale", 0)
+    assert "seed: None -> 1" in result.changes()
+
+
+def test_shards_that_are_not_there(folder):
+    assert (shards(folder, "ab").status(), shards(folder, "ab").num_reusable()) == ("missing", 0)
+
+
+def test_more_members_are_said_in_numbers(five):
+    assert shards(five, "abcdefg").changes()[0] == "members: 5 entries -> 7 entries"
+
+
+def test_what_a_student_of_the_first_members_depends_on(folder):
+    one, more = shards(folder, "abc"), shards(folder, "abcde")
+    assert one.digest_of(3) == more.digest_of(3)
+    assert more.digest_of(5) != more.digest_of(3)
+    assert shards(folder, "abd").digest_of(3) != one.digest_of(3)
+
+
+def test_cut_short_shards_are_an_error(five):
+    result = shards(five, "abc")
+    result.folder.write("part-000.parquet", b"")
+    assert "has 0 bytes, was published with 1" in refusal(result.status)
+
+
+def test_manifests_are_json_for_everyone(folder):
+    result = written(artifact(folder))
+    assert json.loads(result.folder.read("manifest.json"))["files"]["a.bin"].keys() == {"bytes", "sha256"}
