@@ -46,6 +46,17 @@ class Section(BaseModel):
     )
 
 
+class ViewConfig(Section):
+    """One seeded transform of the data set's rows (`hydra_ray/transfer.py`)."""
+
+    view: str
+    """The view's name, e.g. `identity`, `affine`, `elastic`, `smooth_noise`."""
+    count: Count = 1
+    """How many times every row appears under this view, each time with other random numbers."""
+    options: dict[str, Any] = {}
+    """The view's own options, e.g. `{degrees: 15}`."""
+
+
 class DataConfig(Section):
     """Where rows come from and how they are split."""
 
@@ -61,19 +72,8 @@ class DataConfig(Section):
     """Share of the rows held out for test, where the source has no test split of its own."""
     max_train_rows: Count | None = None
     """Keep a seeded subset of the training rows."""
-    unknown: dict[str, str] = {}
-    """Unknown (out-of-distribution) sets: our name -> source."""
-
-
-class ViewConfig(Section):
-    """One seeded transform of the data set's rows (`hydra_ray/transfer.py`)."""
-
-    view: str
-    """The view's name, e.g. `identity`, `affine`, `elastic`, `smooth_noise`."""
-    count: Count = 1
-    """How many times every row appears under this view, each time with other random numbers."""
-    options: dict[str, Any] = {}
-    """The view's own options, e.g. `{degrees: 15}`."""
+    unknown: dict[str, str | ViewConfig] = {}
+    """Unknown (out-of-distribution) sets: our name -> source, or a view of the test rows, e.g. `{view: cyclic_shift}`."""
 
 
 class Optimisation(Section):

@@ -54,6 +54,9 @@ def check_views(run: Run) -> None:
     named: list[tuple[str, ViewConfig]] = [
         (f"transfer.views.{place}", view) for place, view in enumerate(run.config.transfer.views)
     ]
+    named += [
+        (f"data.unknown.{name}", view) for name, view in run.config.data.unknown.items() if isinstance(view, ViewConfig)
+    ]
     if run.config.ensemble.augment is not None:
         named.append(("ensemble.augment", run.config.ensemble.augment))
     for key, view in named:

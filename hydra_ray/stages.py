@@ -8,7 +8,7 @@ not here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -88,9 +88,9 @@ class Run:
 
     @cached_property
     def data(self) -> DataSet:
-        """The data set's splits."""
+        """The data set's splits; unknown sets that are views of the test rows among them."""
         data, seed = self.config.data, self.config.seed
-        return open_data(
+        found = open_data(
             data.source,
             root=data.root,
             download=data.download,
@@ -98,14 +98,17 @@ class Run:
             test_share=data.test_share,
             seed=seed,
             max_train_rows=data.max_train_rows,
-            unknown=data.unknown,
+            unknown={name: place for name, place in data.unknown.items() if isinstance(place, str)},
         )
+        test = found.splits["test"]
+        views = {f"unknown-{name}": test for name, place in data.unknown.items() if isinstance(place, ViewConfig)}
+        return replace(found, splits={**found.splits, **views})
 
-    @cached_property
-    def _data_key(self) -> dict[str, Any]:
+    def _data_key(self, split: str) -> dict[str, Any]:
+        """What decides which rows a split has, and what is in them."""
         data = self.config.data
         return {
-            **self.data.fingerprint(),
+            "source": self.data.splits[split].source.fingerprint(),
             "validation_share": data.validation_share,
             "test_share": data.test_share,
             "max_train_rows": data.max_train_rows,
@@ -116,7 +119,7 @@ class Run:
     def member(self, number: int) -> Artifact:
         """One member of the ensemble."""
         ensemble = self.config.ensemble.model_dump(exclude={"num_members"})
-        key = {"data": self._data_key, "ensemble": ensemble, "seed": self.config.seed, "member": number}
+        key = {"data": self._data_key("train"), "ensemble": ensemble, "seed": self.config.seed, "member": number}
         return Artifact(self.folder / "ensemble" / f"member-{number:03d}", key, "model.json")
 
     def members(self) -> list[Artifact]:
@@ -142,7 +145,7 @@ class Run:
     def shards(self, split: str) -> Shards:
         """The members' predictions on one split; the members must be published."""
         key: dict[str, Any] = {
-            "data": self._data_key,
+            "data": self._data_key(self.rows_of(split)),
             "split": split,
             "seed": self.config.seed,
             "predict": self.config.predict.model_dump(exclude={"batch_size"}),
@@ -153,9 +156,10 @@ class Run:
 
     def views(self, split: str) -> dict[int, ViewConfig]:
         """View number -> view of a split; 0 is the untouched row."""
-        if split != TRANSFER:
-            return {0: ViewConfig(view="identity")}
-        return number_views(self.config.transfer.views)
+        if split == TRANSFER:
+            return number_views(self.config.transfer.views)
+        unknown = self.config.data.unknown.get(split.removeprefix("unknown-"))
+        return {1: unknown} if isinstance(unknown, ViewConfig) else {0: ViewConfig(view="identity")}
 
     def rows_of(self, split: str) -> str:
         """Name of the data set's split whose rows a predicted split is made of."""

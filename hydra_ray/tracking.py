@@ -23,9 +23,8 @@ from hydra_ray.events import EventFile
 from hydra_ray.storage import Folder
 
 _QUIET_SECONDS = 5.0
-_WANDB_SETTINGS = {
-    "silent": True,
-    "console": "off",
+_WANDB_SETTINGS: dict[str, Any] = {"silent": True, "console": "off"}
+_WANDB_ONLINE: dict[str, Any] = {
     "init_timeout": 15,  # seconds; no network is found out soon
     "finish_timeout": 60,  # a network lost meanwhile does not hold the next stage up; `wandb sync` sends the rest
 }
@@ -38,7 +37,8 @@ class Tracker:
         """Opens nothing yet."""
         self._events = EventFile(folder)
         self._config = config
-        self._wandb_folder = folder.path if folder.is_local else str(Path("runs") / config.name)
+        here = Path("runs").absolute() / config.name  # W&B's own process may have another working directory
+        self._wandb_folder = folder.path if folder.is_local else str(here)
 
     @contextmanager
     def stage(self, name: str, **facts: Any) -> Iterator[Stage]:
@@ -134,7 +134,8 @@ class WandbSink:
         import wandb
 
         Path(folder).mkdir(parents=True, exist_ok=True)
-        settings = {key: value for key, value in _WANDB_SETTINGS.items() if key in wandb.Settings.model_fields}
+        wanted = _WANDB_SETTINGS | (_WANDB_ONLINE if tracking.wandb == "online" else {})
+        settings = {key: value for key, value in wanted.items() if key in wandb.Settings.model_fields}
         try:
             with _no_questions():
                 self._run = wandb.init(

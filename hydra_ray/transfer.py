@@ -24,6 +24,7 @@ from hydra_ray.view_options import (
     AffineOptions,
     AmountOptions,
     CropFlipOptions,
+    CyclicShiftOptions,
     ElasticOptions,
     GaussianNoiseOptions,
     MixOptions,
@@ -235,6 +236,16 @@ def _crop_flip(options: CropFlipOptions, batch: Batch) -> Tensor:
     return shifted(batch.rows, dx, dy, chance[:, 2] < options.flip, options.padding)
 
 
+def _cyclic_shift(options: CyclicShiftOptions, batch: Batch) -> Tensor:
+    """What leaves on one side comes back on the other."""
+    height, width = batch.rows.shape[1:3]
+    right, down = batch.draws.signed(0, 2).double().reshape(-1, 2, 1, 1).unbind(1)
+    x = (torch.arange(width, device=batch.rows.device) - (right * (options.shift * width)).round().long()) % width
+    y = (torch.arange(height, device=batch.rows.device) - (down * (options.shift * height)).round().long()) % height
+    rows = torch.arange(len(batch.rows), device=batch.rows.device).reshape(-1, 1, 1)
+    return batch.rows[rows, y.transpose(1, 2), x]
+
+
 def _gaussian_noise(options: GaussianNoiseOptions, batch: Batch) -> Tensor:
     scale = options.sigma * (255.0 if batch.rows.dtype == torch.uint8 else options.feature_scale)
     noise = batch.draws.normal(0, batch.rows[0].numel()).reshape(batch.rows.shape)
@@ -277,6 +288,7 @@ VIEWS: Mapping[str, View[Any]] = {
     "affine": View(AffineOptions, _affine),
     "elastic": View(ElasticOptions, _elastic),
     "crop_flip": View(CropFlipOptions, _crop_flip),
+    "cyclic_shift": View(CyclicShiftOptions, _cyclic_shift),
     "gaussian_noise": View(GaussianNoiseOptions, _gaussian_noise, images_only=False),
     "smooth_noise": View(SmoothNoiseOptions, _smooth_noise),
     "mixup": View(MixOptions, _mixup, images_only=False, keeps_label=False),

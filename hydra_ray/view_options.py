@@ -63,6 +63,14 @@ class CropFlipOptions(Options):
 
 
 @dataclass(frozen=True)
+class CyclicShiftOptions(Options):
+    """A shift in which pixels that leave on one side come back on the other; whole pixels."""
+
+    shift: float = _between(0.5, 0, 1)
+    """Largest shift along each axis, as a fraction of the image's size."""
+
+
+@dataclass(frozen=True)
 class GaussianNoiseOptions(Options):
     """Independent normal noise."""
 

@@ -16,13 +16,17 @@ from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
 from hydra_ray.errors import StageError, UserError
 
-_WRAPPED = ("cause", "_base_exc", "controller_failure")  # of RayTaskError, of Train's worker errors, of ControllerError
 _LONGEST = 300
+_CHAINED = re.compile(r"^(The above exception was|During handling of the above)", re.MULTILINE)
+_USER_ERROR = re.compile(rf"^{UserError.__module__}\.UserError: (.+)$", re.MULTILINE)
+_RAISED = re.compile(r"^[\w.]*(?:Error|Exception)\b", re.MULTILINE)
+_FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+_NOT_OURS = re.compile(r"/site-packages/|/lib/python3|<frozen|\.pyx$")
 
 
 def is_from_ray(error: BaseException) -> bool:
     """Whether it was raised by Ray, perhaps around one of our own."""
-    return isinstance(error, (RayError, TrainingFailedError)) or hasattr(error, "_base_exc")
+    return isinstance(error, (RayError, TrainingFailedError))
 
 
 def explained(error: BaseException, stage: str, log: str) -> UserError | StageError:
@@ -33,14 +37,18 @@ def explained(error: BaseException, stage: str, log: str) -> UserError | StageEr
         stage: the stage's name.
         log: where the whole traceback has been put.
     """
-    cause = cause_of(error)
+    text, cause = full_text(error), cause_of(error)
+    users = _USER_ERROR.search(text)
     if isinstance(cause, UserError):
         return UserError(str(cause))
-    return StageError(f"{stage}: {one_line(cause)}{_place(full_text(error))}; traceback in {log}")
+    if users:
+        return UserError(users[1])
+    root = _CHAINED.split(text)[0].rstrip()
+    return StageError(f"{stage}: {one_line(cause, root)}{_place(root)}; traceback in {log}")
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """The exception that was raised first, without what Ray put around it; a `UserError` before any other."""
+    """The exception that was raised first, as far as Ray hands it over; a `UserError` before any other."""
     causes = list(_causes(error))
     users = [cause for cause in causes if isinstance(cause, UserError)]
     raised = [cause for cause in causes if not isinstance(cause, RayActorError)]
@@ -48,41 +56,34 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 def full_text(error: BaseException) -> str:
-    """All that is known of it, tracebacks on workers included."""
-    texts = [str(failure) for failure in _worker_failures(error).values()] or ["".join(traceback.format_exception(error))]
-    return re.sub(r"\x1b\[\d+m", "", "\n".join(texts))
+    """All tracebacks, those on workers included."""
+    return re.sub(r"\x1b\[\d+m", "", "".join(traceback.format_exception(error)))
 
 
-def one_line(error: BaseException) -> str:
-    """Type and message."""
+def one_line(error: BaseException, root: str = "") -> str:
+    """Type and message; from `root`, the traceback of what was raised first, where Ray keeps that exception to itself."""
+    raised = list(_RAISED.finditer(root)) if isinstance(error, RayError) else []
     if isinstance(error, RayActorError):
         return "a worker died: killed, out of memory, or its machine is gone"
-    message = " ".join(str(error).split())
-    return f"{type(error).__name__}: {message if len(message) <= _LONGEST else message[: _LONGEST - 3] + '...'}"
+    text = root[raised[-1].start() :] if raised else f"{type(error).__name__}: {error}"
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    failures = _worker_failures(error)
-    for failure in failures.values():
-        yield from _causes(failure)
-    if failures:
+    if isinstance(error, WorkerGroupError):
+        for rank in sorted(error.worker_failures):
+            yield from _causes(error.worker_failures[rank])
         return
-    wrapped = [getattr(error, name, None) for name in _WRAPPED] + [error.__cause__]
-    inner = [each for each in wrapped if isinstance(each, BaseException) and each is not error]
-    if inner and is_from_ray(error):
-        yield from _causes(inner[0])
+    inner = error.controller_failure if isinstance(error, ControllerError) else getattr(error, "cause", None)
+    if is_from_ray(error) and isinstance(inner, BaseException) and inner is not error:
+        yield from _causes(inner)
     else:
         yield error
 
 
-def _worker_failures(error: BaseException) -> dict[int, Exception]:
-    if isinstance(error, ControllerError):
-        return _worker_failures(error.controller_failure)
-    return dict(sorted(error.worker_failures.items())) if isinstance(error, WorkerGroupError) else {}
-
-
 def _place(text: str) -> str:
     """The last frame that is neither Ray's nor torch's, as ` (file:line in function)`."""
-    frames = cast("list[tuple[str, str, str]]", re.findall(r'File "([^"]+)", line (\d+), in (\S+)', text))
-    own = [frame for frame in frames if not re.search(r"/site-packages/|/lib/python3|<frozen", frame[0])]
+    frames = cast("list[tuple[str, str, str]]", _FRAME.findall(text))
+    own = [frame for frame in frames if not _NOT_OURS.search(frame[0])]
     return f" ({own[-1][0]}:{own[-1][1]} in {own[-1][2]})" if own else ""

@@ -9,6 +9,7 @@ are there, only the new members are asked.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -151,12 +152,10 @@ class _AskMembers:
     """Actor: holds all members, answers a shard's rows."""
 
     def __init__(self, plan: list[PlanItem], members: list[Artifact], reuse: dict[str, int], config: Config) -> None:
-        self.plan, self.reuse = plan, reuse
+        self.plan, self.artifacts, self.reuse = plan, members, reuse
         self.device = torch.device("cuda" if config.cluster.use_gpu else "cpu")
         self.batch_size = config.predict.batch_size
         self.dtype = np.dtype(config.predict.dtype)
-        loaded = [load_published(member, self.device) for member in members]
-        self.members = [member for member in loaded if isinstance(member, Member)]
         self.ensembles: dict[int, Ensemble] = {}
 
     def __call__(self, rows: pa.Table) -> pa.Table:
@@ -171,6 +170,12 @@ class _AskMembers:
         parts = (inputs[i : i + self.batch_size] for i in range(0, len(inputs), self.batch_size))
         answers = [ensemble(to_device(part, self.device)) for part in parts]
         return torch.cat(answers).float().cpu().numpy().astype(self.dtype)
+
+    @cached_property
+    def members(self) -> list[Member]:
+        """Read at the first rows: what goes wrong before, Ray takes for the death of the actor."""
+        loaded = [load_published(member, self.device) for member in self.artifacts]
+        return [member for member in loaded if isinstance(member, Member)]
 
 
 class _WriteShard:

@@ -23,7 +23,8 @@ _ALWAYS = {
 }
 _PRIVATE = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # a harmless line for every actor pool otherwise
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # raylet's messages, which reach the terminal whatever log_to_driver says
     "RAY_AUTH_MODE": "disabled",  # one user, on loopback
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
@@ -109,7 +110,7 @@ def _quiet_data() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is told once, by us (failures.py)
 
 
 def available(cluster: ClusterConfig) -> tuple[float, float]:

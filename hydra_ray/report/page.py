@@ -24,6 +24,7 @@ from hydra_ray.report.tables import (
     TextTable,
     comparison_table,
     cost_table,
+    diversity_table,
     fidelity_table,
     markdown_text,
     seconds_table,
@@ -115,7 +116,8 @@ def _search(evidence: Evidence) -> list[TextTable]:
 
 
 def _all_figures(metrics: Mapping[str, Any]) -> list[TextTable]:
-    return [table for table in (test_figures_table(metrics), *unknown_figures_tables(metrics)) if table.rows]
+    tables = (test_figures_table(metrics), *unknown_figures_tables(metrics), diversity_table(metrics))
+    return [table for table in tables if table.rows]
 
 
 def _facts(evidence: Evidence) -> TextTable:

@@ -58,6 +58,17 @@ _NAMES = {
     "crps": "CRPS",
     "coverage_95": "coverage of the 95 % interval",
 }
+_DIVERSITY_NAMES = {
+    "q_statistic": "Q statistic (less = more diverse)",
+    "correlation": "correlation of errors (less)",
+    "disagreement": "one right, one wrong (more)",
+    "double_fault": "both wrong (less)",
+    "cohen_kappa": "Cohen's kappa, mean of pairs (less)",
+    "fleiss_kappa": "Fleiss' kappa (less)",
+    "entropy": "entropy of Kuncheva (more)",
+    "kohavi_wolpert_variance": "Kohavi-Wolpert variance (more)",
+    "generalised_diversity": "generalised diversity (more)",
+}
 _MEASURES = {
     "auroc": "AUROC",
     "aupr": "AUPR",
@@ -139,11 +150,18 @@ def fidelity_table(metrics: Mapping[str, Any]) -> TextTable:
         (
             _path_name(path),
             _IDEALS.get(path[0], "1"),
-            *(_cell(path[0], figure(fidelity, name, *path)) for name in names),
+            *(_cell(path[0], figure(fidelity, name, *path)) + _interval(fidelity[name], path) for name in names),
         )
         for path in _paths(fidelity[name] for name in names)
     ]
     return TextTable("What the students kept of the ensemble", ("figure", "ideal", *names), tuple(rows))
+
+
+def diversity_table(metrics: Mapping[str, Any]) -> TextTable:
+    """Measures of the members' diversity on test rows (Liu et al. 2019): one row a measure."""
+    found = metrics.get("diversity", {})
+    rows = [(_DIVERSITY_NAMES.get(name, words(name)), decimal(figure(found, name))) for name in found]
+    return TextTable("How the members differ", ("measure on test rows", "ensemble"), tuple(rows))
 
 
 def test_figures_table(metrics: Mapping[str, Any]) -> TextTable:
@@ -255,6 +273,16 @@ def _better(key: str) -> str:
 
 def _cell(key: str, value: float | None) -> str:
     return percent(value) if key in _SHARES else decimal(value)
+
+
+def _interval(fidelity: Mapping[str, Any], path: tuple[str, ...]) -> str:
+    """The figure's 95 % interval, ` [low, high]`; nothing where there is none."""
+    found: Any = fidelity.get("interval_95", {})
+    for name in path:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    if not isinstance(found, Sequence) or None in found:
+        return ""
+    return f" [{decimal(found[0], 3)}, {decimal(found[1], 3)}]"
 
 
 def _ratio(value: float | None, reference: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Reading what W&B wrote offline. The file is a LevelDB log of `wandb_internal_pb2.Record`s; W&B has no reader any more.
+"""Reading what W&B wrote offline: a LevelDB log of `wandb_internal_pb2.Record`s, for which it has no reader any more.
 
 7 bytes of header, then blocks of 32 KiB; a chunk is crc32 (4 bytes), length (2), type (1: whole, 2: first, 3: middle,
 4: last) and data; the last 6 bytes of a block at most are padding.
