@@ -183,9 +183,9 @@ def fidelity_intervals(
     student: Mapping[str, Prediction], ensemble: Mapping[str, Prediction], labels_N: Tensor, num_samples: int, seed: int
 ) -> dict[str, Any]:
     """95 % bootstrap intervals over rows, student and ensemble resampled together: [low, high] for each figure."""
-    rows = [found["test"].log_probs_NC for found in (student, ensemble)]
+    student_nll_N, ensemble_nll_N = (row_nll(each["test"].log_probs_NC, labels_N) for each in (student, ensemble))
     intervals: dict[str, Any] = {
-        "nll_ratio": bootstrap_ratio_interval(*(row_nll(each, labels_N) for each in rows), seed, num_samples)
+        "nll_ratio": bootstrap_ratio_interval(student_nll_N, ensemble_nll_N, seed, num_samples)
     }
     if _MI not in student["test"].scores or _MI not in ensemble["test"].scores:
         return intervals

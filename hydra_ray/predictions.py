@@ -79,7 +79,9 @@ class Predictions:
 
 def rows_table(row_id: np.ndarray, view: int, inputs: np.ndarray, labels: np.ndarray | None) -> pa.Table:
     """Rows that have not been predicted yet: every column but `logits`."""
-    label = pa.nulls(len(row_id), pa.int64()) if labels is None else pa.array(labels, pa.int64())
+    label = pa.nulls(len(row_id), pa.int64())
+    if labels is not None:
+        label = pa.array(labels, pa.int64(), mask=labels == NO_LABEL)
     return pa.table(
         {
             "row_id": pa.array(row_id, pa.int64()),
@@ -93,6 +95,11 @@ def rows_table(row_id: np.ndarray, view: int, inputs: np.ndarray, labels: np.nda
 def with_logits(rows: pa.Table, logits_NMC: np.ndarray) -> pa.Table:
     """`rows` with the members' logits as the last column."""
     return rows.append_column("logits", _tensor(logits_NMC))
+
+
+def with_inputs(rows: pa.Table, inputs: np.ndarray) -> pa.Table:
+    """`rows` with other inputs."""
+    return rows.set_column(rows.column_names.index("input"), "input", _tensor(inputs))
 
 
 def inputs_of(rows: pa.Table) -> np.ndarray:

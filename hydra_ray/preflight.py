@@ -11,7 +11,9 @@ from typing import Any
 
 from hydra_ray.config import Config, ViewConfig
 from hydra_ray.errors import UserError
+from hydra_ray.models.members import build_member
 from hydra_ray.models.networks import check_architecture
+from hydra_ray.ods import check_gradients
 from hydra_ray.stages import TRANSFER, Run, number_views
 from hydra_ray.transfer import VIEWS, check_view, view_block_rows
 
@@ -54,14 +56,20 @@ def check_views(run: Run) -> None:
     named: list[tuple[str, ViewConfig]] = [
         (f"transfer.views.{place}", view) for place, view in enumerate(run.config.transfer.views)
     ]
-    named += [
-        (f"data.unknown.{name}", view) for name, view in run.config.data.unknown.items() if isinstance(view, ViewConfig)
-    ]
+    named += _viewed_unknown(run.config)
     if run.config.ensemble.augment is not None:
         named.append(("ensemble.augment", run.config.ensemble.augment))
     for key, view in named:
         _within(key, check_view, view.view, view.options, run.data.input_shape)
     _check_mixing(run.config)
+    if any(VIEWS[view.view].needs_members for view in run.config.transfer.views):
+        spec = run.member_spec()
+        _within("transfer.views", check_gradients, build_member(spec, (0,)), spec.input_shape)
+
+
+def _viewed_unknown(config: Config) -> list[tuple[str, ViewConfig]]:
+    unknown = config.data.unknown
+    return [(f"data.unknown.{name}", view) for name, view in unknown.items() if isinstance(view, ViewConfig)]
 
 
 def _check_mixing(config: Config) -> None:
@@ -75,6 +83,9 @@ def _check_mixing(config: Config) -> None:
                 f"({view.view}) mixes with each other: choose a multiple, or set its options.block_rows"
             )
     augment = config.ensemble.augment
+    for key, view in (("ensemble.augment", augment), *_viewed_unknown(config)):
+        if view is not None and VIEWS[view.view].needs_members:
+            raise UserError(f"{key}: view {view.view} needs finished members; it is for transfer.views alone")
     if augment is not None and not VIEWS[augment.view].keeps_label:
         others = ", ".join(name for name, view in VIEWS.items() if view.keeps_label and name != "identity")
         raise UserError(f"ensemble.augment.view={augment.view}: mixed rows have no label to learn; use one of {others}")

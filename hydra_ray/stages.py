@@ -15,6 +15,7 @@ from typing import Any
 from hydra_ray.config import Config, StudentKind, ViewConfig, parse_yaml, with_overlay
 from hydra_ray.datasets import DataSet, open_data
 from hydra_ray.errors import UserError
+from hydra_ray.models.members import ModelSpec
 from hydra_ray.predictions import verify
 from hydra_ray.runs import Artifact, Status, fingerprint
 from hydra_ray.storage import Folder
@@ -121,6 +122,11 @@ class Run:
         ensemble = self.config.ensemble.model_dump(exclude={"num_members"})
         key = {"data": self._data_key("train"), "ensemble": ensemble, "seed": self.config.seed, "member": number}
         return Artifact(self.folder / "ensemble" / f"member-{number:03d}", key, "model.json")
+
+    def member_spec(self) -> ModelSpec:
+        """What every member is, weights aside."""
+        ensemble, data = self.config.ensemble, self.data
+        return ModelSpec("member", ensemble.architecture, data.input_shape, data.num_classes, ensemble.options)
 
     def members(self) -> list[Artifact]:
         """All members, in order."""

@@ -28,6 +28,7 @@ from hydra_ray.view_options import (
     ElasticOptions,
     GaussianNoiseOptions,
     MixOptions,
+    OdsOptions,
     Options,
     OptionsT,
     SmoothNoiseOptions,
@@ -69,6 +70,8 @@ class View(Generic[OptionsT]):
     images_only: bool = True
     keeps_label: bool = True
     """False for views that mix rows: their rows have no single label."""
+    needs_members: bool = False
+    """True for views that `hydra_ray/ods.py` makes where the members are; here they leave rows as they are."""
 
 
 def check_view(name: str, options: Mapping[str, object], input_shape: tuple[int, ...]) -> None:
@@ -289,6 +292,8 @@ VIEWS: Mapping[str, View[Any]] = {
     "elastic": View(ElasticOptions, _elastic),
     "crop_flip": View(CropFlipOptions, _crop_flip),
     "cyclic_shift": View(CyclicShiftOptions, _cyclic_shift),
+    "ods": View(OdsOptions, _identity, images_only=False, needs_members=True),
+    "conf_ods": View(OdsOptions, _identity, images_only=False, needs_members=True),
     "gaussian_noise": View(GaussianNoiseOptions, _gaussian_noise, images_only=False),
     "smooth_noise": View(SmoothNoiseOptions, _smooth_noise),
     "mixup": View(MixOptions, _mixup, images_only=False, keeps_label=False),

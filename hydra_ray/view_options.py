@@ -106,6 +106,16 @@ class MixOptions(AmountOptions):
     """Rows with equal `row_id // block_rows` form a block; whoever applies the view hands in whole blocks."""
 
 
+@dataclass(frozen=True)
+class OdsOptions(Options):
+    """A step against a member's output; see `hydra_ray/ods.py`."""
+
+    step: float = _between(8 / 255, 0, 1)
+    """Root mean square of the change, as a fraction of the full pixel range, or in units of the features."""
+    temperature: float = _between(1.0, 1e-3, 1e3)
+    """Of the softmax whose gradient is taken."""
+
+
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 

@@ -108,7 +108,9 @@ def _require_inputs(run: Run, name: str) -> None:
         missing = [artifact for artifact in artifacts_of(run, before) if not artifact.is_done]
         if missing:
             reasons = f" ({missing[0].changes()[0]})" if missing[0].changes() else ""
-            raise UserError(f"{name}: {missing[0].folder} is missing or of another configuration{reasons}; run pipelines.{before} first")
+            raise UserError(
+                f"{name}: {missing[0].folder} is missing or of another configuration{reasons}; run pipelines.{before} first"
+            )
 
 
 def _call(run: Run, name: str, stage: Stage, tracker: Tracker) -> None:

@@ -32,6 +32,7 @@ class _Job:
 
     config: Config
     data: DataSet
+    spec: ModelSpec
     members: list[tuple[int, Artifact]]
     mailbox: ActorHandle
 
@@ -47,7 +48,7 @@ def train_ensemble(run: Run, stage: Stage) -> None:
         _record(stage, event, f"[{finished}/{run.config.ensemble.num_members}]")
 
     with relay(handle) as mailbox:
-        job = _Job(run.config, run.data, missing, mailbox)
+        job = _Job(run.config, run.data, run.member_spec(), missing, mailbox)
         run_workers(_fit_members, job, run.config.cluster, run.folder, stage)
 
 
@@ -79,19 +80,10 @@ def _fit_one(
     job: _Job, number: int, artifact: Artifact, normalise: Normalise, train: LabelledRows, validation: LabelledRows
 ) -> None:
     settings, seed = job.config.ensemble, job.config.seed
-    spec = member_spec(job.config, job.data)
 
     def report(figures: dict[str, Any]) -> None:
         job.mailbox.put.remote({"event": "epoch", **figures})
 
-    model, figures = fit_member(
-        number, settings, seed, spec, normalise, train, validation, artifact.attempt, report
-    )
-    publish_model(artifact, model, spec, {"member": number, "seed": seed, "figures": figures})
+    model, figures = fit_member(number, settings, seed, job.spec, normalise, train, validation, artifact.attempt, report)
+    publish_model(artifact, model, job.spec, {"member": number, "seed": seed, "figures": figures})
     ray.get(job.mailbox.put.remote({"event": "member", "member": number, **figures}))
-
-
-def member_spec(config: Config, data: DataSet) -> ModelSpec:
-    """What every member is, weights aside."""
-    ensemble = config.ensemble
-    return ModelSpec("member", ensemble.architecture, data.input_shape, data.num_classes, ensemble.options)

@@ -133,9 +133,7 @@ def _measure_cost(artifacts: Sequence[Artifact], config: Config) -> dict[str, An
     return {
         "num_parameters": sum(num_parameters(each) for each in models),
         "macs": sum(count_macs(each, shape) for each in models),
-        "latency_ms": {
-            str(size): round(latency_ms(model, shape, size, repeats), 4) for size in _LATENCY_BATCHES
-        },
+        "latency_ms": {str(size): round(latency_ms(model, shape, size, repeats), 4) for size in _LATENCY_BATCHES},
     }
 
 
@@ -192,8 +190,7 @@ def _facts(config: Config) -> dict[str, str]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "ray": ray.__version__,
-        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}"
-        + (", GPU" if config.cluster.use_gpu else ""),
+        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}" + (", GPU" if config.cluster.use_gpu else ""),
         "seed": str(config.seed),
     }
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 from typing import cast
 
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
 from hydra_ray.errors import StageError, UserError
@@ -20,6 +20,7 @@ _LONGEST = 300
 _CHAINED = re.compile(r"^(The above exception was|During handling of the above)", re.MULTILINE)
 _USER_ERROR = re.compile(rf"^{UserError.__module__}\.UserError: (.+)$", re.MULTILINE)
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception)\b", re.MULTILINE)
+_LOST_PEER = re.compile(r"gloo|nccl|DistBackend|connection (closed|reset|refused)|broken pipe", re.IGNORECASE)
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 _NOT_OURS = re.compile(r"/site-packages/|/lib/python3|<frozen|\.pyx$")
 
@@ -48,11 +49,21 @@ def explained(error: BaseException, stage: str, log: str) -> UserError | StageEr
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """The exception that was raised first, as far as Ray hands it over; a `UserError` before any other."""
+    """The exception that was raised first, as far as Ray hands it over.
+
+    Where one worker fails, the others fail for it; so what only tells of a lost peer comes last.
+    """
     causes = list(_causes(error))
-    users = [cause for cause in causes if isinstance(cause, UserError)]
-    raised = [cause for cause in causes if not isinstance(cause, RayActorError)]
-    return (users or raised or causes)[0]
+    return min(causes, key=lambda cause: (not isinstance(cause, UserError), _tells_of_a_peer(cause), is_death(cause)))
+
+
+def is_death(error: BaseException) -> bool:
+    """Whether a process is gone, rather than that it raised something."""
+    return isinstance(error, (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError))
+
+
+def _tells_of_a_peer(error: BaseException) -> bool:
+    return bool(_LOST_PEER.search(f"{type(error).__name__}: {error}"))
 
 
 def full_text(error: BaseException) -> str:
@@ -63,7 +74,7 @@ def full_text(error: BaseException) -> str:
 def one_line(error: BaseException, root: str = "") -> str:
     """Type and message; from `root`, the traceback of what was raised first, where Ray keeps that exception to itself."""
     raised = list(_RAISED.finditer(root)) if isinstance(error, RayError) else []
-    if isinstance(error, RayActorError):
+    if is_death(error):
         return "a worker died: killed, out of memory, or its machine is gone"
     text = root[raised[-1].start() :] if raised else f"{type(error).__name__}: {error}"
     text = " ".join(text.split())

@@ -1,15 +1,16 @@
 """predict: the members' answers on every split, streamed by Ray Data into Parquet shards.
 
 One plan item is one shard, from reading to file: a task reads its rows and makes the view, an actor that holds all
-members answers them in one pass, a task writes the file. Nothing but the shards in flight is in memory. Names follow from
-(view, rows), finished files are left out of the plan, so a killed run goes on where it was. Where shards of fewer members
-are there, only the new members are asked.
+members answers them in one pass, a task writes the file. Nothing but the shards in flight is in memory. Names follow
+from (view, rows), finished files are left out of the plan, so a killed run goes on where it was. Where shards of fewer
+members are there, only the new members are asked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,14 @@ from hydra_ray.config import Config, ViewConfig
 from hydra_ray.datasets import DataSet
 from hydra_ray.model_store import load_published
 from hydra_ray.models.members import Ensemble, Member
+from hydra_ray.ods import apply_ods
 from hydra_ray.predictions import (
     inputs_of,
     read_shard,
     rows_table,
     shard_names,
     verify,
+    with_inputs,
     with_logits,
     write_shard,
 )
@@ -65,6 +68,43 @@ class PlanItem:
         return f"part-{self.view:03d}-{self.start // rows_per_shard:05d}.parquet"
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What tasks and actors get.
+
+    Attributes:
+        plan: the shards to be written; rows travel with their item's place in it.
+        config: the run's.
+        data: where rows are read from.
+        members: all members, in order.
+        splits: predicted split -> its shards.
+        views: predicted split -> view number -> view.
+        reuse: predicted split -> members whose published answers are taken over.
+        metadata: predicted split -> what its shards' footers say.
+    """
+
+    plan: list[PlanItem]
+    config: Config
+    data: DataSet
+    members: list[Artifact]
+    splits: dict[str, Shards]
+    views: dict[str, dict[int, ViewConfig]]
+    reuse: dict[str, int]
+    metadata: dict[str, dict[str, Any]]
+
+    def item(self, rows: pa.Table) -> PlanItem:
+        """The plan item that rows on their way belong to."""
+        return self.plan[rows.column("item")[0].as_py()]
+
+    def view(self, item: PlanItem) -> ViewConfig:
+        """Its view."""
+        return self.views[item.split][item.view]
+
+    def name(self, item: PlanItem) -> str:
+        """Its file name."""
+        return item.name(self.config.predict.rows_per_shard)
+
+
 def predict(run: Run, stage: Stage) -> None:
     """Write, verify and publish the shards of every split that is not done."""
     splits = {name: run.shards(name) for name in run.split_names}
@@ -89,24 +129,21 @@ def _rows(run: Run) -> int:
 
 
 def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shards]) -> None:
-    config, cluster = run.config, run.config.cluster
-    reuse = {name: _reusable(shards) for name, shards in splits.items()}
+    work, cluster = _work(run, plan, splits), run.config.cluster
     items = [{"item": index} for index in range(len(plan))]
+    whole_block: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
     answers = (
         ray.data.from_items(items, override_num_blocks=len(items))
+        .map_batches(_ReadRows(work), num_cpus=_TASK_CPUS, **whole_block)
         .map_batches(
-            _ReadRows(plan, run.data, {name: run.views(name) for name in splits}, config.seed),
-            batch_size=None, batch_format="pyarrow", num_cpus=_TASK_CPUS,
+            _AskMembers,
+            fn_constructor_args=(work,),
+            compute=ActorPoolStrategy(size=cluster.num_actors),
+            num_cpus=_ACTOR_CPUS,
+            num_gpus=1 if cluster.use_gpu else 0,
+            **whole_block,
         )
-        .map_batches(
-            _AskMembers, fn_constructor_args=(plan, run.members(), reuse, config),
-            batch_size=None, batch_format="pyarrow", compute=ActorPoolStrategy(size=cluster.num_actors),
-            num_cpus=_ACTOR_CPUS, num_gpus=1 if cluster.use_gpu else 0,
-        )
-        .map_batches(
-            _WriteShard(plan, splits, reuse, {name: _metadata(run, name) for name in splits}, _rows(run)),
-            batch_size=None, batch_format="pyarrow", num_cpus=_TASK_CPUS,
-        )
+        .map_batches(_WriteShard(work), num_cpus=_TASK_CPUS, **whole_block)
     )
     answers.context.target_max_block_size = None  # a block is a shard: never split one
     num_rows = 0
@@ -115,6 +152,19 @@ def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shar
         item = plan[row["item"]]
         stage.figures("shard", split=item.split, view=item.view, rows=row["rows"], shards_done=done)
         stage.say_sometimes(f"[{done}/{len(plan)}] shards, {num_rows:,} rows")
+
+
+def _work(run: Run, plan: list[PlanItem], splits: dict[str, Shards]) -> _Work:
+    return _Work(
+        plan=plan,
+        config=run.config,
+        data=run.data,
+        members=run.members(),
+        splits=splits,
+        views={name: run.views(name) for name in splits},
+        reuse={name: _reusable(shards) for name, shards in splits.items()},
+        metadata={name: _metadata(run, name) for name in splits},
+    )
 
 
 def _reusable(shards: Shards) -> int:
@@ -132,74 +182,83 @@ def _metadata(run: Run, split: str) -> dict[str, Any]:
 
 
 class _ReadRows:
-    """Task: a plan item to its rows, transformed."""
+    """Task: a plan item to its rows, transformed; where shards of fewer members are there, to the rows in them."""
 
-    def __init__(self, plan: list[PlanItem], data: DataSet, views: dict[str, dict[int, ViewConfig]], seed: int) -> None:
-        self.plan, self.data, self.views, self.seed = plan, data, views, seed
+    def __init__(self, work: _Work) -> None:
+        self.work = work
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        index = batch.column("item")[0].as_py()
-        item = self.plan[index]
-        rows = self.data.splits[item.rows_of].read(item.start, item.stop)
-        view = self.views[item.split][item.view]
-        inputs = apply_view(view.view, view.options, rows.inputs, rows.row_id, view=item.view, seed=self.seed)
+        item = self.work.item(batch)
+        table = self._published(item) if self.work.reuse[item.split] else self._made(item)
+        return table.append_column("item", pa.array(np.full(table.num_rows, batch.column("item")[0].as_py())))
+
+    def _published(self, item: PlanItem) -> pa.Table:
+        old = read_shard(self.work.splits[item.split].folder, self.work.name(item))
+        return rows_table(old.row_id, item.view, old.inputs, old.labels)
+
+    def _made(self, item: PlanItem) -> pa.Table:
+        rows, view = self.work.data.splits[item.rows_of].read(item.start, item.stop), self.work.view(item)
+        seed = self.work.config.seed
+        inputs = apply_view(view.view, view.options, rows.inputs, rows.row_id, view=item.view, seed=seed)
         labels = rows.labels if VIEWS[view.view].keeps_label else None
-        table = rows_table(rows.row_id, item.view, inputs, labels)
-        return table.append_column("item", pa.array(np.full(len(rows.row_id), index)))
+        return rows_table(rows.row_id, item.view, inputs, labels)
 
 
 class _AskMembers:
     """Actor: holds all members, answers a shard's rows."""
 
-    def __init__(self, plan: list[PlanItem], members: list[Artifact], reuse: dict[str, int], config: Config) -> None:
-        self.plan, self.artifacts, self.reuse = plan, members, reuse
-        self.device = torch.device("cuda" if config.cluster.use_gpu else "cpu")
-        self.batch_size = config.predict.batch_size
-        self.dtype = np.dtype(config.predict.dtype)
+    def __init__(self, work: _Work) -> None:
+        self.work = work
+        self.device = torch.device("cuda" if work.config.cluster.use_gpu else "cpu")
+        self.batch_size = work.config.predict.batch_size
         self.ensembles: dict[int, Ensemble] = {}
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        first = self.reuse[self.plan[rows.column("item")[0].as_py()].split]
+        item = self.work.item(rows)
+        first = self.work.reuse[item.split]
+        if VIEWS[self.work.view(item).view].needs_members and not first:
+            rows = self._moved(rows, item)
         return with_logits(rows, self._ask(inputs_of(rows), first))
+
+    def _moved(self, rows: pa.Table, item: PlanItem) -> pa.Table:
+        """Rows of a view that is made with the members' gradients."""
+        inputs, row_id, view = inputs_of(rows), rows.column("row_id").to_numpy(), self.work.view(item)
+        move = partial(apply_ods, view.view, view.options, self.members, view=item.view, seed=self.work.config.seed)
+        parts = [move(*(to_device(each, self.device) for each in part)) for part in self._batches(inputs, row_id)]
+        return with_inputs(rows, torch.cat(parts).cpu().numpy())
+
+    def _batches(self, *arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+        for start in range(0, len(arrays[0]), self.batch_size):
+            yield tuple(array[start : start + self.batch_size] for array in arrays)
 
     def _ask(self, inputs: np.ndarray, first: int) -> np.ndarray:
         """Logits of the members from `first` on."""
         if first not in self.ensembles:
             self.ensembles[first] = Ensemble(self.members[first:])
         ensemble = self.ensembles[first]
-        parts = (inputs[i : i + self.batch_size] for i in range(0, len(inputs), self.batch_size))
-        answers = [ensemble(to_device(part, self.device)) for part in parts]
-        return torch.cat(answers).float().cpu().numpy().astype(self.dtype)
+        answers = [ensemble(to_device(part, self.device)) for (part,) in self._batches(inputs)]
+        return torch.cat(answers).float().cpu().numpy().astype(self.work.config.predict.dtype)
 
     @cached_property
     def members(self) -> list[Member]:
         """Read at the first rows: what goes wrong before, Ray takes for the death of the actor."""
-        loaded = [load_published(member, self.device) for member in self.artifacts]
+        loaded = [load_published(member, self.device) for member in self.work.members]
         return [member for member in loaded if isinstance(member, Member)]
 
 
 class _WriteShard:
     """Task: answered rows to a file, after the answers of members asked before."""
 
-    def __init__(
-        self,
-        plan: list[PlanItem],
-        splits: dict[str, Shards],
-        reuse: dict[str, int],
-        metadata: dict[str, dict[str, Any]],
-        rows_per_shard: int,
-    ) -> None:
-        self.plan, self.splits, self.reuse = plan, splits, reuse
-        self.metadata, self.rows_per_shard = metadata, rows_per_shard
+    def __init__(self, work: _Work) -> None:
+        self.work = work
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        index = table.column("item")[0].as_py()
-        item = self.plan[index]
-        name, shards = item.name(self.rows_per_shard), self.splits[item.split]
+        item, index = self.work.item(table), table.column("item")[0].as_py()
+        shards, reuse = self.work.splits[item.split], self.work.reuse[item.split]
         table = table.drop_columns(["item"])
-        if self.reuse[item.split]:
-            table = _behind(shards.folder, name, table, self.reuse[item.split])
-        write_shard(shards.attempt, name, table, self.metadata[item.split])
+        if reuse:
+            table = _behind(shards.folder, self.work.name(item), table, reuse)
+        write_shard(shards.attempt, self.work.name(item), table, self.work.metadata[item.split])
         return pa.table({"item": [index], "rows": [table.num_rows]})
 
 
@@ -249,7 +308,10 @@ def _mean_facts(parts: list[dict[str, float]]) -> dict[str, float]:
     rows = sum(part["rows"] for part in parts)
     return {
         "rows": rows,
-        **{key: sum(part[key] * part["rows"] for part in parts) / rows for key in ("mutual_information", "disagreement")},
+        **{
+            key: sum(part[key] * part["rows"] for part in parts) / rows
+            for key in ("mutual_information", "disagreement")
+        },
     }
 
 

@@ -198,7 +198,8 @@ def _distributed_trial(parameters: dict[str, Any], job: _Job) -> None:
             resources_per_worker={"CPU": cpus, **({"GPU": 1} if cluster.use_gpu else {})},
         ),
         run_config=TrainRunConfig(
-            name=f"trial-{uuid.uuid4().hex[:8]}", storage_path=tune.get_context().get_trial_dir(),
+            name=f"trial-{uuid.uuid4().hex[:8]}",
+            storage_path=tune.get_context().get_trial_dir(),
             callbacks=[TuneReportCallback()],
         ),
     ).fit()
@@ -219,8 +220,13 @@ def _fit(parameters: dict[str, Any], job: _Job, ranks: Ranks, device: torch.devi
     batches = job.source.batches(config, ranks, task.num_members, rows=job.transfer)
     distil(
         task,
-        batches, job.validation, job.normalise,
-        device=device, ranks=ranks, checkpoints=None, report=report,
+        batches,
+        job.validation,
+        job.normalise,
+        device=device,
+        ranks=ranks,
+        checkpoints=None,
+        report=report,
     )
 
 
@@ -262,7 +268,9 @@ def best_trial(table: pd.DataFrame, settings: TuneConfig) -> dict[str, Any]:
 
 
 def _words(parameters: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in parameters.items())
+    return ", ".join(
+        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in parameters.items()
+    )
 
 
 class _Forward(tune.Callback):
@@ -272,7 +280,9 @@ class _Forward(tune.Callback):
     """
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        figures = {key: result[key] for key in result if key.startswith("validation_") or key in ("epoch", "loss", "phase")}
+        figures = {
+            key: result[key] for key in result if key.startswith("validation_") or key in ("epoch", "loss", "phase")
+        }
         _send({"event": "trial_epoch", "trial": trial.trial_id, "parameters": trial.config, **figures})
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:

@@ -53,9 +53,7 @@ class Source:
             config, kind, num_members=self.num_members, input_shape=input_shape, num_outputs=self.num_outputs
         )
 
-    def batches(
-        self, config: Config, ranks: Ranks, num_members: int, rows: Predictions | None = None
-    ) -> BatchReader:
+    def batches(self, config: Config, ranks: Ranks, num_members: int, rows: Predictions | None = None) -> BatchReader:
         """This rank's part of seeded batches; of `rows`, where the caller has them in memory."""
         return BatchReader(
             self.transfer,

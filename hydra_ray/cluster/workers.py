@@ -19,7 +19,7 @@ import torch
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
-from hydra_ray.cluster.failures import cause_of, one_line
+from hydra_ray.cluster.failures import cause_of, is_death, one_line
 from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.storage import Folder
@@ -62,7 +62,7 @@ def _require_another_start(error: TrainingFailedError, failures: list[str], most
     """Add the failure to those before it, or raise it: what failed twice in the same way will fail again."""
     cause = cause_of(error)
     failure = one_line(cause)
-    same_again = failure in failures and not isinstance(cause, ray.exceptions.RayActorError)
+    same_again = failure in failures and not is_death(cause)
     if isinstance(cause, UserError) or same_again or len(failures) >= most:
         raise error
     failures.append(failure)

@@ -6,6 +6,7 @@
 
 import json
 import struct
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,16 @@ class OfflineRun:
     exit_code: int | None = None
 
 
-def offline_runs(folder: Path) -> dict[str, OfflineRun]:
-    """Every run written below `<folder>/wandb`, by its name."""
-    runs = [_read(path) for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))]
-    assert len({run.name for run in runs}) == len(runs)
-    return {run.name: run for run in runs}
+def offline_runs(folder: Path, seconds: float = 30) -> dict[str, OfflineRun]:
+    """Every run written below `<folder>/wandb`, by its name; W&B's own process may need a moment after `finish`."""
+    until = time.monotonic() + seconds
+    while True:
+        runs = [_read(path) for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb"))]
+        if all(run.exit_code is not None for run in runs):
+            assert len({run.name for run in runs}) == len(runs)
+            return {run.name: run for run in runs}
+        assert time.monotonic() < until, f"unfinished runs below {folder}/wandb"
+        time.sleep(0.05)
 
 
 def _read(path: Path) -> OfflineRun:
@@ -56,6 +62,8 @@ def _records(content: bytes) -> list[bytes]:
             continue
         _, length, kind = struct.unpack_from("<IHB", content, place)
         parts = parts if kind not in (_WHOLE, _FIRST) else []
+        if place + _HEADER + length > len(content):
+            break  # being written
         parts.append(content[place + _HEADER : place + _HEADER + length])
         place += _HEADER + length
         if kind in (_WHOLE, _LAST):

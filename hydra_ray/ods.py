@@ -1,0 +1,89 @@
+"""Output-diversified views: rows moved a little in the direction that changes a random member's output most.
+
+Nam et al. 2021 (arXiv 2110.14149) distil diversity on such rows: members that agree on a training row need not agree
+beside it. Unlike other views these need the members, so `cluster/predict.py` applies them where the members are. What
+is random about a row (its member, its direction) follows from (seed, row_id, view), as for every view.
+
+B rows, C classes, d elements of a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hydra_ray.draws import Draws, child
+from hydra_ray.errors import UserError
+from hydra_ray.view_options import OdsOptions, parse_options
+
+_MEMBER_DRAW, _DIRECTION_DRAW = 0, 1
+_FULL_RANGE = 255.0
+
+
+def apply_ods(
+    name: str,
+    options: Mapping[str, object],
+    members: Sequence[nn.Module],
+    inputs: Tensor,
+    row_id: Tensor,
+    *,
+    view: int,
+    seed: int,
+) -> Tensor:
+    """x + step * sqrt(d) * g / |g|, with g the gradient at x of w . softmax(z(x) / T), w uniform in [-1, 1]^C.
+
+    Each row has a random member for z. `conf_ods` scales the step by that member's largest probability.
+
+    Args:
+        name: `ods` or `conf_ods`.
+        options: the view's own.
+        members: differentiable modules, stored inputs -> logits [B, C], evaluating.
+        inputs: uint8 [B, H, W, channels] or float32 [B, D], on the members' device.
+        row_id: int64 [B].
+        view: number of the view.
+        seed: of the transfer set.
+
+    Returns:
+        Same shape and dtype; image rows are rounded to whole pixel values.
+    """
+    parsed = parse_options(name, OdsOptions, options)
+    draws = Draws.of(child(seed, view), row_id)
+    chosen_B = (draws.uniform(_MEMBER_DRAW, 1)[:, 0] * len(members)).long()
+    moved = inputs.float()
+    for number, member in enumerate(members):  # networks of their own: each sees the rows that chose it
+        rows = (chosen_B == number).nonzero()[:, 0]
+        if len(rows):
+            direction = Draws(draws.state[rows])
+            moved[rows] += _step(parsed, member, moved[rows], direction, confident=name == "conf_ods")
+    return moved.round().clamp(0, _FULL_RANGE).to(torch.uint8) if inputs.dtype == torch.uint8 else moved
+
+
+def _step(options: OdsOptions, member: nn.Module, rows: Tensor, draws: Draws, *, confident: bool) -> Tensor:
+    with torch.enable_grad():
+        rows = rows.detach().requires_grad_()
+        probs_BC = torch.softmax(member(rows).float() / options.temperature, dim=-1)
+        weights_BC = draws.signed(_DIRECTION_DRAW, probs_BC.shape[1])
+        (gradient,) = torch.autograd.grad((weights_BC * probs_BC).sum(), rows)
+    flat = gradient.flatten(1)
+    length_B = options.step * (_FULL_RANGE if rows.ndim == 4 else 1.0) * flat.shape[1] ** 0.5
+    scale_B = length_B / flat.norm(dim=1).clamp(min=torch.finfo(flat.dtype).tiny)
+    if confident:
+        scale_B = scale_B * probs_BC.detach().amax(dim=1)
+    return gradient * scale_B.reshape(-1, *(1 for _ in rows.shape[1:]))
+
+
+def check_gradients(member: nn.Module, input_shape: tuple[int, ...]) -> None:
+    """Raise a UserError if no gradient of a member's output reaches its input.
+
+    Args:
+        member: stored inputs -> logits, with real weights.
+        input_shape: of one row.
+    """
+    rows = torch.ones(2, *input_shape, requires_grad=True)
+    try:
+        torch.autograd.grad(member.eval()(rows).float().square().sum(), rows)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"ods needs members with gradients to their inputs, this has none ({reason}); use other views") from None

@@ -1,0 +1,85 @@
+"""Rules of the house that a machine can hold: Ray at the edge, short functions and files, a docstring in each."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).parents[2]
+MODULES = sorted(path for package in ("hydra_ray", "pipelines") for path in (REPO / package).rglob("*.py"))
+EDGE = (REPO / "hydra_ray" / "cluster", REPO / "pipelines")
+FORBIDDEN = ("eval", "exec", "pickle.load", "pickle.loads", "torch.load")
+MAX_FUNCTION_LINES, MAX_FILE_LINES = 60, 350
+
+each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPO)))
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """First parts of the modules that are imported anywhere in a tree, also by importlib."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module or "")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            names |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+    return {str(name).split(".")[0] for name in names}
+
+
+def test_there_are_modules():
+    assert len(MODULES) > 40
+
+
+@each_module
+def test_ray_is_imported_at_the_edge_alone(path):
+    if not any(path.is_relative_to(edge) for edge in EDGE):
+        assert "ray" not in imported(tree_of(path)), f"{path}: only hydra_ray/cluster and pipelines may import ray"
+
+
+@each_module
+def test_a_module_opens_with_what_it_is(path):
+    assert ast.get_docstring(tree_of(path))
+
+
+@each_module
+def test_files_and_functions_are_short(path):
+    lines = path.read_text().count("\n")
+    assert lines <= MAX_FILE_LINES, f"{path}: {lines} lines"
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= MAX_FUNCTION_LINES, f"{path}:{node.lineno}: {node.name} has {length} lines"
+
+
+@each_module
+def test_nothing_is_evaluated_or_unpickled(path):
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name not in FORBIDDEN, f"{path}:{node.lineno}: {name}"
+
+
+def test_most_functions_are_shorter_still():
+    lengths = [
+        (node.end_lineno or 0) - node.lineno + 1
+        for path in MODULES
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert sorted(lengths)[len(lengths) // 2] < 15
+
+
+def test_what_is_not_the_edge_imports_without_ray():
+    """Also through others: importing every module outside the edge leaves ray out."""
+    outside = [path for path in MODULES if not any(path.is_relative_to(edge) for edge in EDGE)]
+    names = [".".join(path.relative_to(REPO).with_suffix("").parts).removesuffix(".__init__") for path in outside]
+    check = f"import importlib, sys; [importlib.import_module(n) for n in {names}]; print('ray' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", check], cwd=REPO, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
