@@ -51,7 +51,7 @@ def apply_ods(
     parsed = parse_options(name, OdsOptions, options)
     draws = Draws.of(child(seed, view), row_id)
     chosen_B = (draws.uniform(_MEMBER_DRAW, 1)[:, 0] * len(members)).long()
-    moved = inputs.float()
+    moved = inputs.to(torch.float32, copy=True)
     for number, member in enumerate(members):  # networks of their own: each sees the rows that chose it
         rows = (chosen_B == number).nonzero()[:, 0]
         if len(rows):
