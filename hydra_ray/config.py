@@ -110,16 +110,27 @@ class EnsembleConfig(Optimisation):
     """A view drawn anew for every row and epoch while members train."""
 
 
+class TransferView(ViewConfig):
+    """A view in the transfer set: by count, or by share."""
+
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Part of the transfer set made of this view; then every view has one, and they add up to 1."""
+    source: str | None = None
+    """Take the rows of another data set (a name or path, labels are not used) instead of the training rows."""
+
+
 class TransferConfig(Section):
     """The transfer set: the inputs on which members are asked and students learn."""
 
-    views: Annotated[list[ViewConfig], Field(min_length=1)] = [
-        ViewConfig(view="identity"),
-        ViewConfig(view="affine"),
-        ViewConfig(view="elastic"),
-        ViewConfig(view="smooth_noise"),
+    views: Annotated[list[TransferView], Field(min_length=1)] = [
+        TransferView(view="identity"),
+        TransferView(view="affine"),
+        TransferView(view="elastic"),
+        TransferView(view="smooth_noise"),
     ]
     """Members agree on the rows they were trained on; views are where their disagreement shows."""
+    num_rows: Count | None = None
+    """Rows of the whole set where views have shares; none for as many as there are training rows."""
 
 
 class PredictConfig(Section):

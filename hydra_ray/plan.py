@@ -86,8 +86,9 @@ def costs(run: Run) -> dict[str, str]:
     config, data = run.config, run.data
     members, trials, students = config.ensemble.num_members, config.tune.num_trials, len(config.student_kinds)
     train = data.splits["train"].num_rows
-    transfer = train * len(run.views(TRANSFER))
-    others = sum(data.splits[run.rows_of(name)].num_rows for name in run.split_names if name != TRANSFER)
+    rows = {name: sum(len(run.rows_of_view(name, view)) for view in run.views(name)) for name in run.split_names}
+    transfer = rows.pop(TRANSFER)
+    others = sum(rows.values())
     epochs = students * (config.distill.mean_epochs + config.distill.epochs)
     trial_epochs = trials * (config.distill.mean_epochs + (config.tune.epochs or config.distill.epochs))
     shards = readable_bytes((transfer + others) * row_bytes(config, run))

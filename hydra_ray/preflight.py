@@ -14,7 +14,7 @@ from hydra_ray.errors import UserError
 from hydra_ray.models.members import build_member
 from hydra_ray.models.networks import check_architecture
 from hydra_ray.ods import check_gradients
-from hydra_ray.stages import TRANSFER, Run, number_views
+from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.transfer import VIEWS, check_view, view_block_rows
 
 
@@ -52,7 +52,7 @@ def check_networks(run: Run) -> None:
 
 def check_views(run: Run) -> None:
     """Views exist and take the data set's inputs."""
-    number_views(run.config.transfer.views)
+    run.views(TRANSFER)
     named: list[tuple[str, ViewConfig]] = [
         (f"transfer.views.{place}", view) for place, view in enumerate(run.config.transfer.views)
     ]
@@ -156,7 +156,7 @@ def _check_batches(run: Run) -> None:
     workers = run.config.cluster.num_workers
     rows = run.data.splits["train"].num_rows
     if rows < workers:
-        raise UserError(f"data.source={run.config.data.source}: {rows} training rows for cluster.num_workers={workers}")
+        raise UserError(f"cluster.num_workers={workers}, but there are {rows} training rows: lower cluster.num_workers")
 
 
 def _within(key: str, check: Any, *arguments: Any) -> None:

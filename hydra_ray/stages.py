@@ -14,11 +14,13 @@ from typing import Any
 
 from hydra_ray.config import Config, StudentKind, ViewConfig, parse_yaml, with_overlay
 from hydra_ray.datasets import DataSet, open_data
+from hydra_ray.datasets.rows import Ints
 from hydra_ray.errors import UserError
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.predictions import verify
 from hydra_ray.runs import Artifact, Status, fingerprint
 from hydra_ray.storage import Folder
+from hydra_ray.transfer_set import IDENTITY, NumberedView, number_views, source_split
 
 TRANSFER = "transfer"
 STAGES = ("train_ensemble", "predict", "tune", "distill", "evaluate")
@@ -100,6 +102,11 @@ class Run:
             seed=seed,
             max_train_rows=data.max_train_rows,
             unknown={name: place for name, place in data.unknown.items() if isinstance(place, str)},
+            unlabelled={
+                source_split(place): (f"transfer.views.{place}.source", view.source)
+                for place, view in enumerate(self.config.transfer.views)
+                if view.source is not None
+            },
         )
         test = found.splits["test"]
         views = {f"unknown-{name}": test for name, place in data.unknown.items() if isinstance(place, ViewConfig)}
@@ -151,25 +158,27 @@ class Run:
     def shards(self, split: str) -> Shards:
         """The members' predictions on one split; the members must be published."""
         key: dict[str, Any] = {
-            "data": self._data_key(self.rows_of(split)),
+            "data": {name: self._data_key(name) for name in sorted({view.rows_of for view in self.views(split).values()})},
             "split": split,
             "seed": self.config.seed,
             "predict": self.config.predict.model_dump(exclude={"batch_size"}),
-            "views": [view.model_dump() for view in self.views(split).values()],
+            "views": {str(number): view.describe() for number, view in self.views(split).items()},
             "members": list(self._member_digests),
         }
         return Shards(self.folder / "predictions" / split, key, members=self._member_digests)
 
-    def views(self, split: str) -> dict[int, ViewConfig]:
+    def views(self, split: str) -> dict[int, NumberedView]:
         """View number -> view of a split; 0 is the untouched row."""
         if split == TRANSFER:
-            return number_views(self.config.transfer.views)
+            return number_views(self.config.transfer, {name: each.num_rows for name, each in self.data.splits.items()})
         unknown = self.config.data.unknown.get(split.removeprefix("unknown-"))
-        return {1: unknown} if isinstance(unknown, ViewConfig) else {0: ViewConfig(view="identity")}
+        return {1: NumberedView(unknown, split)} if isinstance(unknown, ViewConfig) else {0: NumberedView(IDENTITY, split)}
 
-    def rows_of(self, split: str) -> str:
-        """Name of the data set's split whose rows a predicted split is made of."""
-        return "train" if split == TRANSFER else split
+    def rows_of_view(self, split: str, number: int) -> Ints:
+        """row_id of every row that a predicted split shows under a view, in order."""
+        view = self.views(split)[number]
+        rows = self.data.splits[view.rows_of].row_ids()
+        return rows[view.kept(rows, number, self.config.seed)]
 
     def require_shards(self, split: str) -> None:
         """Check every byte of a split's shards before anything is learnt from them.
@@ -245,21 +254,3 @@ class Run:
             "search": self.search().digest() if self.config.tune.num_trials else None,
         }
         return Artifact(self.folder / "report", key)
-
-
-def number_views(views: list[ViewConfig]) -> dict[int, ViewConfig]:
-    """View numbers as the shards have them: 0 for `identity`, 1, 2, ... for the others, in order.
-
-    Raises:
-        UserError: `identity` more than once.
-    """
-    untouched = [view for view in views if view.view == "identity"]
-    if len(untouched) > 1 or any(view.count > 1 for view in untouched):
-        raise UserError(
-            "transfer.views: identity stands there more than once, the same rows again; give it once"
-        )
-    others = [view for view in views if view.view != "identity" for _ in range(view.count)]
-    return {
-        **dict.fromkeys(range(len(untouched)), ViewConfig(view="identity")),
-        **dict(enumerate(others, start=1)),
-    }

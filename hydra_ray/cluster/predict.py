@@ -19,7 +19,7 @@ import ray.data
 import torch
 from ray.data import ActorPoolStrategy
 
-from hydra_ray.config import Config, ViewConfig
+from hydra_ray.config import Config
 from hydra_ray.datasets import DataSet
 from hydra_ray.model_store import load_published
 from hydra_ray.models.members import Ensemble, Member
@@ -28,7 +28,6 @@ from hydra_ray.predictions import (
     inputs_of,
     read_shard,
     rows_table,
-    shard_names,
     verify,
     with_inputs,
     with_logits,
@@ -40,9 +39,9 @@ from hydra_ray.storage import Folder
 from hydra_ray.tracking import Stage
 from hydra_ray.training import to_device
 from hydra_ray.transfer import VIEWS, apply_view
-from hydra_ray.uncertainty import disagreement, uncertainty
+from hydra_ray.transfer_set import NumberedView
+from hydra_ray.view_diversity import merged, view_diversity
 
-Diversity = dict[str, dict[str, float]]  # view -> rows, mutual_information (nats), disagreement
 _TASK_CPUS, _ACTOR_CPUS = 0.25, 0.5  # the pool must never take all CPUs: reading and writing need some
 
 
@@ -52,13 +51,11 @@ class PlanItem:
 
     Attributes:
         split: predicted split, e.g. `transfer`.
-        rows_of: the data set's split that its rows come from.
         view: number of the view.
         start, stop: range of source rows.
     """
 
     split: str
-    rows_of: str
     view: int
     start: int
     stop: int
@@ -88,7 +85,7 @@ class _Work:
     data: DataSet
     members: list[Artifact]
     splits: dict[str, Shards]
-    views: dict[str, dict[int, ViewConfig]]
+    views: dict[str, dict[int, NumberedView]]
     reuse: dict[str, int]
     metadata: dict[str, dict[str, Any]]
 
@@ -96,7 +93,7 @@ class _Work:
         """The plan item that rows on their way belong to."""
         return self.plan[rows.column("item")[0].as_py()]
 
-    def view(self, item: PlanItem) -> ViewConfig:
+    def view(self, item: PlanItem) -> NumberedView:
         """Its view."""
         return self.views[item.split][item.view]
 
@@ -114,14 +111,18 @@ def predict(run: Run, stage: Stage) -> None:
     if todo:
         _stream(run, stage, todo, splits)
     for name, shards in splits.items():
-        _publish(run, stage, name, shards, [item for item in plan if item.split == name])
+        _publish(run, stage, name, shards)
 
 
 def plan_split(run: Run, split: str) -> list[PlanItem]:
-    """The shards of one split."""
-    rows_of = run.rows_of(split)
-    chunks = run.data.splits[rows_of].chunks(_rows(run))
-    return [PlanItem(split, rows_of, view, start, stop) for view in run.views(split) for start, stop in chunks]
+    """The shards of one split: slices of source rows, as long as a row of theirs appears under the view."""
+    plan = []
+    for number, view in run.views(split).items():
+        rows = run.rows_of_view(split, number)
+        for start, stop in run.data.splits[view.rows_of].chunks(_rows(run)):
+            if ((rows >= start) & (rows < stop)).any():
+                plan.append(PlanItem(split, number, start, stop))
+    return plan
 
 
 def _rows(run: Run) -> int:
@@ -176,7 +177,7 @@ def _metadata(run: Run, split: str) -> dict[str, Any]:
         "split": split,
         "members": [{"id": m.folder.name, "fingerprint": m.digest()} for m in run.members()],
         "class_names": list(run.data.class_names or []),
-        "views": {str(number): view.model_dump() for number, view in run.views(split).items()},
+        "views": {str(number): view.describe() for number, view in run.views(split).items()},
         "seed": run.config.seed,
     }
 
@@ -197,11 +198,13 @@ class _ReadRows:
         return rows_table(old.row_id, item.view, old.inputs, old.labels)
 
     def _made(self, item: PlanItem) -> pa.Table:
-        rows, view = self.work.data.splits[item.rows_of].read(item.start, item.stop), self.work.view(item)
-        seed = self.work.config.seed
+        numbered, seed = self.work.view(item), self.work.config.seed
+        rows, view = self.work.data.splits[numbered.rows_of].read(item.start, item.stop), numbered.view
         inputs = apply_view(view.view, view.options, rows.inputs, rows.row_id, view=item.view, seed=seed)
-        labels = rows.labels if VIEWS[view.view].keeps_label else None
-        return rows_table(rows.row_id, item.view, inputs, labels)
+        kept = numbered.kept(rows.row_id, item.view, seed)  # after the view: mixing needs whole blocks
+        has_label = rows.labels is not None and numbered.has_labels and VIEWS[view.view].keeps_label
+        labels = rows.labels[kept] if rows.labels is not None and has_label else None
+        return rows_table(rows.row_id[kept], item.view, inputs[kept], labels)
 
 
 class _AskMembers:
@@ -216,13 +219,13 @@ class _AskMembers:
     def __call__(self, rows: pa.Table) -> pa.Table:
         item = self.work.item(rows)
         first = self.work.reuse[item.split]
-        if VIEWS[self.work.view(item).view].needs_members and not first:
+        if VIEWS[self.work.view(item).name].needs_members and not first:
             rows = self._moved(rows, item)
         return with_logits(rows, self._ask(inputs_of(rows), first))
 
     def _moved(self, rows: pa.Table, item: PlanItem) -> pa.Table:
         """Rows of a view that is made with the members' gradients."""
-        inputs, row_id, view = inputs_of(rows), rows.column("row_id").to_numpy(), self.work.view(item)
+        inputs, row_id, view = inputs_of(rows), rows.column("row_id").to_numpy(), self.work.view(item).view
         move = partial(apply_ods, view.view, view.options, self.members, view=item.view, seed=self.work.config.seed)
         parts = [move(*(to_device(each, self.device) for each in part)) for part in self._batches(inputs, row_id)]
         return with_inputs(rows, torch.cat(parts).cpu().numpy())
@@ -271,60 +274,16 @@ def _behind(folder: Folder, name: str, new: pa.Table, num_old: int) -> pa.Table:
     return with_logits(new.drop_columns(["logits"]), np.concatenate([old.logits_NMC, logits], axis=1))
 
 
-def _publish(run: Run, stage: Stage, split: str, shards: Shards, plan: list[PlanItem]) -> None:
-    views = {item.view for item in plan}
-    num_rows = run.data.splits[run.rows_of(split)].num_rows * len(views)
+def _publish(run: Run, stage: Stage, split: str, shards: Shards) -> None:
+    num_rows = sum(len(run.rows_of_view(split, number)) for number in run.views(split))
     verify(shards.attempt, members=shards.members, num_rows=num_rows, expected={"split": split})
     diversity = view_diversity(shards.attempt)
     members = [{"id": m.folder.name, "fingerprint": m.digest()} for m in run.members()]
     shards.publish({"rows": num_rows, "members": members, "views": diversity})
     for number, facts in diversity.items():
-        stage.figures("view", split=split, view=int(number), name=run.views(split)[int(number)].view, **facts)
-    for label, facts in _merged(run.views(split), diversity).items():
+        stage.figures("view", split=split, view=int(number), name=run.views(split)[int(number)].name, **facts)
+    for label, facts in merged(run.views(split), diversity).items():
         stage.say(
             f"{split:<24} {label:<16} {facts['rows']:>9,} rows   members' MI {facts['mutual_information']:.4f} nats, "
             f"disagreement {facts['disagreement']:.4f}"
         )
-
-
-def _merged(views: dict[int, ViewConfig], diversity: Diversity) -> Diversity:
-    """The same figures with the repetitions of a view as one entry, `affine x3`; means over all of its rows."""
-    entries: list[tuple[ViewConfig, list[dict[str, float]]]] = []
-    for number, facts in diversity.items():
-        view = views[int(number)]
-        if not entries or entries[-1][0] is not view:
-            entries.append((view, []))
-        entries[-1][1].append(facts)
-    merged: Diversity = {}
-    for view, parts in entries:
-        label = view.view if len(parts) == 1 else f"{view.view} x{len(parts)}"
-        while label in merged:  # the same view twice in the recipe, with other options
-            label += "'"
-        merged[label] = _mean_facts(parts)
-    return merged
-
-
-def _mean_facts(parts: list[dict[str, float]]) -> dict[str, float]:
-    rows = sum(part["rows"] for part in parts)
-    return {
-        "rows": rows,
-        **{
-            key: sum(part[key] * part["rows"] for part in parts) / rows
-            for key in ("mutual_information", "disagreement")
-        },
-    }
-
-
-def view_diversity(folder: Folder) -> Diversity:
-    """For each view of a folder of shards: rows, the members' mean MI (nats) and disagreement."""
-    sums: dict[str, list[float]] = {}
-    for name in shard_names(folder):
-        shard = read_shard(folder, name)
-        logits_NMC = to_device(shard.logits_NMC, torch.device("cpu")).float()
-        found = [len(shard), float(uncertainty(logits_NMC).knowledge.sum()), float(disagreement(logits_NMC).sum())]
-        view = str(int(shard.view[0]))
-        sums[view] = [a + b for a, b in zip(sums.get(view, [0, 0, 0]), found, strict=True)]
-    return {
-        view: {"rows": int(rows), "mutual_information": mi / rows, "disagreement": different / rows}
-        for view, (rows, mi, different) in sorted(sums.items(), key=lambda pair: int(pair[0]))
-    }

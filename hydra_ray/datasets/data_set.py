@@ -73,6 +73,7 @@ def open_data(
     seed: int,
     max_train_rows: int | None,
     unknown: Mapping[str, str],
+    unlabelled: Mapping[str, tuple[str, str]] | None = None,
 ) -> DataSet:
     """Open and check a data set.
 
@@ -85,6 +86,8 @@ def open_data(
         seed: Of the choice of rows.
         max_train_rows: Keep at most so many training rows, a seeded choice; the other splits stay.
         unknown: Our name -> name or path of an unknown set; its test split, or its only one.
+        unlabelled: Split's name -> (configuration key, name or path) of further rows whose labels are not used; their
+            training split, or their only one.
 
     Raises:
         UserError: one line with the key: data missing, shares that leave a split empty, labels missing, fewer
@@ -99,6 +102,10 @@ def open_data(
     splits = _known_splits(train, own_test, shares)
     for name, place in unknown.items():
         splits[f"unknown-{name}"] = _unknown_split(name, place, train, root, download)
+    for name, (key, place) in (unlabelled or {}).items():
+        other = open_source(place, split_names(place, key=key)[0], root=root, download=download, key=key)
+        _check_same_inputs(other, train, f"{key}={place}:")
+        splits[name] = Split(name, other)
     return DataSet(splits, train.input_shape, _checked_classes(splits))
 
 

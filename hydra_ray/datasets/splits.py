@@ -62,6 +62,10 @@ class Split:
         """All rows of the split, in memory."""
         return self.read(0, self.source_rows)
 
+    def row_ids(self) -> Ints:
+        """int64 [num_rows], positions in the source; nothing is read."""
+        return np.flatnonzero(self._members())
+
     def read_labels(self) -> Ints | None:
         """int64 [num_rows], without reading any input; None where the source has none."""
         labels = self.source.read_labels()

@@ -1,4 +1,4 @@
-"""Results of stages without running them: members and students with weights as they were drawn, shards of what they say."""
+"""Results of stages without running them: members whose weights are as they were drawn, and shards of what they say."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from hydra_ray.config import Config, load_config
 from hydra_ray.model_store import load_published, publish_model
 from hydra_ray.models.members import Ensemble, Member, ModelSpec, Normalise, build_member
 from hydra_ray.predictions import rows_table, with_logits, write_shard
-from hydra_ray.stages import Run
+from hydra_ray.stages import TRANSFER, Run
 
 RECIPE = """
 data: {source: digits, max_train_rows: 200}
@@ -47,7 +47,7 @@ def publish_shards(run: Run) -> None:
     ensemble = Ensemble([member for member in members if isinstance(member, Member)])
     entries = [{"id": artifact.folder.name, "fingerprint": artifact.digest()} for artifact in run.members()]
     for split in run.split_names:
-        rows, shards = run.data.splits[run.rows_of(split)].read_all(), run.shards(split)
+        rows, shards = run.data.splits["train" if split == TRANSFER else split].read_all(), run.shards(split)
         with torch.no_grad():
             logits = ensemble(torch.from_numpy(rows.inputs)).float().numpy().astype(run.config.predict.dtype)
         table = with_logits(rows_table(rows.row_id, 0, rows.inputs, rows.labels), logits)

