@@ -73,7 +73,7 @@ class DataConfig(Section):
     max_train_rows: Count | None = None
     """Keep a seeded subset of the training rows."""
     unknown: dict[str, str | ViewConfig] = {}
-    """Unknown (out-of-distribution) sets: our name -> source, or a view of the test rows, e.g. `{view: cyclic_shift}`."""
+    """Unknown (out-of-distribution) sets: our name -> source, or a view of the test rows, `{view: cyclic_shift}`."""
 
 
 class Optimisation(Section):

@@ -186,7 +186,11 @@ class _PhaseFit:
         for epoch in range(started_at // self.steps, self.phase.num_epochs):
             loss = self._epoch(before + epoch, self.fitting.num_done - epoch * self.steps)
             figures = validation_figures(self.task, self.student, self.validation)
-            facts = {"phase": self.phase.name, "epoch": before + epoch + 1, "step": before * self.steps + self.fitting.num_done}
+            facts = {
+                "phase": self.phase.name,
+                "epoch": before + epoch + 1,
+                "step": before * self.steps + self.fitting.num_done,
+            }
             self.report({**facts, "resumed_at": started_at, "loss": loss, **figures})
 
     def _epoch(self, epoch: int, start: int) -> float:
@@ -204,7 +208,9 @@ class _PhaseFit:
         loss = partial(objective.loss, self.phase, self.fitting.progress, heads=heads)
         if heads is None:
             return self.fitting.step(loss, inputs, teacher_BMC.float(), labels_B)
-        outputs = torch.cat([heads, heads.new_tensor([objective.num_members])]) if objective.settings.mean_head else heads
+        outputs = (
+            torch.cat([heads, heads.new_tensor([objective.num_members])]) if objective.settings.mean_head else heads
+        )
         return self.fitting.step(loss, (inputs, outputs), teacher_BMC.float(), labels_B)
 
     def _chosen_heads(self) -> Tensor | None:

@@ -86,4 +86,6 @@ def check_gradients(member: nn.Module, input_shape: tuple[int, ...]) -> None:
         torch.autograd.grad(member.eval()(rows).float().square().sum(), rows)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:120]
-        raise UserError(f"ods needs members with gradients to their inputs, this has none ({reason}); use other views") from None
+        raise UserError(
+            f"ods needs members with gradients to their inputs, this has none ({reason}); use other views"
+        ) from None

@@ -50,9 +50,7 @@ class Shards(Artifact):
         manifest = self.manifest()
         if manifest is None:
             return "missing"
-        if not self._same_rows(manifest) or manifest["key"]["members"][: len(self.members)] != list(
-            self.members
-        ):
+        if not self._same_rows(manifest) or manifest["key"]["members"][: len(self.members)] != list(self.members):
             return "stale"
         self._check_sizes(manifest)
         return "done"
@@ -158,7 +156,9 @@ class Run:
     def shards(self, split: str) -> Shards:
         """The members' predictions on one split; the members must be published."""
         key: dict[str, Any] = {
-            "data": {name: self._data_key(name) for name in sorted({view.rows_of for view in self.views(split).values()})},
+            "data": {
+                name: self._data_key(name) for name in sorted({view.rows_of for view in self.views(split).values()})
+            },
             "split": split,
             "seed": self.config.seed,
             "predict": self.config.predict.model_dump(exclude={"batch_size"}),
@@ -172,7 +172,9 @@ class Run:
         if split == TRANSFER:
             return number_views(self.config.transfer, {name: each.num_rows for name, each in self.data.splits.items()})
         unknown = self.config.data.unknown.get(split.removeprefix("unknown-"))
-        return {1: NumberedView(unknown, split)} if isinstance(unknown, ViewConfig) else {0: NumberedView(IDENTITY, split)}
+        return (
+            {1: NumberedView(unknown, split)} if isinstance(unknown, ViewConfig) else {0: NumberedView(IDENTITY, split)}
+        )
 
     def rows_of_view(self, split: str, number: int) -> Ints:
         """row_id of every row that a predicted split shows under a view, in order."""
@@ -224,9 +226,7 @@ class Run:
             return self.config
         search = self.search()
         if not search.is_done:
-            raise UserError(
-                "distill.from_tune=true, but the search has no valid result: run pipelines.tune first"
-            )
+            raise UserError("distill.from_tune=true, but the search has no valid result: run pipelines.tune first")
         place = f"{search.folder}/best.yaml"
         return with_overlay(self.config, parse_yaml(search.folder.read("best.yaml").decode()), place)
 

@@ -66,7 +66,7 @@ class Fitting:
         *,
         num_steps: int,
         seed: int,
-        ranks: Ranks = Ranks(),  # noqa: B008
+        ranks: Ranks = Ranks(),
     ) -> None:
         """Nothing runs before the first `step`.
 
@@ -161,9 +161,7 @@ def _optimizer(model: nn.Module, settings: Optimisation) -> torch.optim.Optimize
     return torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
 
 
-def _autocast(
-    settings: Optimisation, device: torch.device
-) -> Callable[[], contextlib.AbstractContextManager[Any]]:
+def _autocast(settings: Optimisation, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
     wanted = settings.precision == "bfloat16" or (
         settings.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported()
     )

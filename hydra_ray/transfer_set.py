@@ -1,8 +1,8 @@
 """The transfer set as a plan: which rows appear under which numbered view.
 
-A recipe lists views with a count (every row so many times) or a share (of the whole set). Here that list becomes numbers
-as the shards have them, 0 for the untouched row. Which rows a share keeps is a pure function of (seed, view, row). Making
-the rows is `transfer.py`'s work.
+A recipe lists views with a count (every row so many times) or a share (of the whole set). Here that list becomes
+numbers as the shards have them, 0 for the untouched row. Which rows a share keeps is a pure function of (seed,
+view, row). Making the rows is `transfer.py`'s work.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""How much the members disagree under each view: what tells, before any student is trained, whether there is anything to learn.
+"""How much the members disagree under each view: what tells, before any student is trained, whether there is anything
+to learn.
 
 Figures of shards that are there; who wrote them is not known here.
 """

@@ -1,4 +1,4 @@
-"""Networks as a user would write them, found by import path in the working directory; some take their time, some fail."""
+"""Networks as a user would write them, found by import path in the working directory: one is slow, some fail."""
 
 import time
 

@@ -109,7 +109,8 @@ def _require_inputs(run: Run, name: str) -> None:
         if missing:
             reasons = f" ({missing[0].changes()[0]})" if missing[0].changes() else ""
             raise UserError(
-                f"{name}: {missing[0].folder} is missing or of another configuration{reasons}; run pipelines.{before} first"
+                f"{name}: {missing[0].folder} is missing or of another configuration{reasons}; "
+                f"run pipelines.{before} first"
             )
 
 

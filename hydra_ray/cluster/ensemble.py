@@ -54,7 +54,8 @@ def train_ensemble(run: Run, stage: Stage) -> None:
 
 def _record(stage: Stage, event: Event, progress: str) -> None:
     facts = {key: value for key, value in event.items() if key != "event"}
-    text = f"member {event['member']}: validation NLL {event['validation_nll']:.4f}, accuracy {event['validation_accuracy']:.4f}"
+    quality = f"validation NLL {event['validation_nll']:.4f}, accuracy {event['validation_accuracy']:.4f}"
+    text = f"member {event['member']}: {quality}"
     if event["event"] == "member":
         stage.event("member", **facts)
         stage.say(f"{progress} {text}")
@@ -84,6 +85,8 @@ def _fit_one(
     def report(figures: dict[str, Any]) -> None:
         job.mailbox.put.remote({"event": "epoch", **figures})
 
-    model, figures = fit_member(number, settings, seed, job.spec, normalise, train, validation, artifact.attempt, report)
+    model, figures = fit_member(
+        number, settings, seed, job.spec, normalise, train, validation, artifact.attempt, report
+    )
     publish_model(artifact, model, job.spec, {"member": number, "seed": seed, "figures": figures})
     ray.get(job.mailbox.put.remote({"event": "member", "member": number, **figures}))

@@ -71,8 +71,8 @@ def _answers(run: Run) -> Answers:
         if (rows.labels != NO_LABEL).all():
             labels[name] = torch.tensor(rows.labels)
     predictions = {ENSEMBLE: ensemble}
-    for kind, answer in pending.items():
-        predictions |= _predictions_of(kind, run.student(kind).manifest() or {}, ray.get(answer))
+    for kind in config.student_kinds:
+        predictions |= _predictions_of(kind, run.student(kind).manifest() or {}, ray.get(pending[kind]))
     return Answers(predictions, labels)
 
 

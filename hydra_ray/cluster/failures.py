@@ -1,7 +1,7 @@
 """What a failure somewhere in a Ray cluster means to the user: its cause without Ray's wrapping, in one line.
 
-Ray hands over exceptions wrapped several times, with pages of tracebacks of its own. What is wrapped is looked for here,
-and put as a `UserError` where a worker raised one, else as a `StageError`.
+Ray hands over exceptions wrapped several times, with pages of tracebacks of its own. What is wrapped is looked for
+here, and put as a `UserError` where a worker raised one, else as a `StageError`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def full_text(error: BaseException) -> str:
 
 
 def one_line(error: BaseException, root: str = "") -> str:
-    """Type and message; from `root`, the traceback of what was raised first, where Ray keeps that exception to itself."""
+    """Type and message; from `root`, the traceback of what was raised first, where Ray keeps the exception."""
     raised = list(_RAISED.finditer(root)) if isinstance(error, RayError) else []
     if is_death(error):
         return "a worker died: killed, out of memory, or its machine is gone"

@@ -1,7 +1,8 @@
 """Workers' figures on their way to the driver, where they are recorded and printed.
 
-`ray.train.report` is a barrier over all workers, which members of different pace must not wait at, and Train V2 keeps only
-rank 0's numbers. So workers drop what they have into a small actor, and a thread of the driver empties it.
+`ray.train.report` is a barrier over all workers, which members of different pace must not wait at, and Train V2
+keeps only rank 0's numbers. So workers drop what they have into a small actor, and a thread of the driver empties
+it.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class _Mailbox:
 def relay(handle: Callable[[Event], None], name: str | None = None) -> Iterator[ActorHandle]:
     """A mailbox whose events are given to `handle` in the driver until the `with` block ends.
 
-    With a `name`, the session's other processes find it by `ray.get_actor(name)`. What `handle` raises is raised when the
-    block ends.
+    With a `name`, the session's other processes find it by `ray.get_actor(name)`. What `handle` raises is raised
+    when the block ends.
     """
     mailbox = ray.remote(num_cpus=0)(_Mailbox).options(name=name).remote()
     stop = threading.Event()

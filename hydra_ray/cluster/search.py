@@ -1,8 +1,8 @@
 """tune: Ray Tune over the student, on the shards that are there; M is searched by slicing their member axis.
 
-A trial that needs one worker is a plain function, in processes that are used again for the next trial; the rows are put
-into the object store once where they fit. A trial of several workers runs Ray Train inside. A killed search goes on with
-the trials that are left.
+A trial that needs one worker is a plain function, in processes that are used again for the next trial; the rows are
+put into the object store once where they fit. A trial of several workers runs Ray Train inside. A killed search
+goes on with the trials that are left.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+import ray.train
+import ray.train.torch
 import torch
 import yaml
 from ray import tune

@@ -1,7 +1,7 @@
 """distill: one Ray Train job (DDP) that fits every missing student, one after the other, from the shards.
 
-Starting workers costs more than a small student, so they are started once. Each student is published when it is done; the
-one that was under way goes on from its last checkpoint.
+Starting workers costs more than a small student, so they are started once. Each student is published when it is
+done; the one that was under way goes on from its last checkpoint.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """One Ray Train job: W workers, each with its CPUs and perhaps a GPU, started again when one dies.
 
 Ray Train places the workers and sets up their process group. Checkpoints and results are files in the run folder
-(`runs.py`), so that the number of workers may change from one start to the next, and a start after a failure is the same as
-the first. Restarts are counted here and not by Ray Train, which would start a worker again for what only the user can mend.
+(`runs.py`), so that the number of workers may change from one start to the next, and a start after a failure is the
+same as the first. Restarts are counted here and not by Ray Train, which would start a worker again for what only
+the user can mend.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from hydra_ray.stages import Run
 
 pytestmark = pytest.mark.timeout(400)
 
-# float16 has 11 significant bits: a relative error of 2**-11 at most, plus what the stacked product sums in another order.
+# float16 has 11 significant bits: a relative error of 2**-11 at most; what the stacked product sums in another order
+# comes on top, far below.
 RELATIVE, ABSOLUTE = 2**-11, 2e-4
 
 

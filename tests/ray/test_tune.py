@@ -48,8 +48,7 @@ def test_functions_with_asha(chain, project):
     table = check_search(folder, tiny(project / "runs"), 4)
     assert table["epochs"].between(2, 4).all()
     assert sorted(each["trial"] for each in events(folder, "tune", "trial")) == sorted(table["trial"])
-    reported = [each for each in events(folder, "tune", "trial_epoch")]
-    assert len(reported) == table["epochs"].sum()
+    assert len(events(folder, "tune", "trial_epoch")) == table["epochs"].sum()
 
 
 def test_optuna_without_early_stopping_and_students_from_what_it_found(small_run, tmp_path):
@@ -72,6 +71,6 @@ def test_optuna_without_early_stopping_and_students_from_what_it_found(small_run
 def test_a_search_of_which_every_trial_fails_says_so_in_one_line(small_run, tmp_path):
     copied(small_run, tmp_path)
     config = tiny(tmp_path, "distill.body=own_nets:failing_mlp", "tune.num_trials=2")
-    with pytest.raises(StageError, match="^tune: all 2 trials failed: ZeroDivisionError") as raised:
+    with pytest.raises(StageError, match=r"^tune: all 2 trials failed: ZeroDivisionError") as raised:
         run_stages(Run(config), ["tune"])
     assert "\n" not in str(raised.value)
