@@ -11,9 +11,7 @@ from pipelines.command import guarded, parser_of
 def main() -> int:
     """Parse, call, print."""
     parser = parser_of(__doc__)
-    parser.add_argument(
-        "--plan", action="store_true", help="print what would run and what it costs; start nothing"
-    )
+    parser.add_argument("--plan", action="store_true", help="print what would run and what it costs; start nothing")
     arguments = parser.parse_intermixed_args()
     return guarded(arguments, show_plan if arguments.plan else run)
 
@@ -31,7 +29,7 @@ def run(config: Config) -> None:
     folder = this.report().folder
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print()
-    console.print(terminal_table(folder.read_json("metrics.json")))
+    console.print(terminal_table(folder.read_json("metrics.json") or {}))
     print(f"\nreport: {folder}/report.html")
 
 

@@ -6,9 +6,6 @@ running, one task after the other measures what each predictor costs.
 
 from __future__ import annotations
 
-import os
-import platform
-import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +18,7 @@ import torch
 from hydra_ray.config import Config
 from hydra_ray.distillation import predict
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, metrics_of, row_scores
+from hydra_ray.facts import software_facts
 from hydra_ray.model_store import load_published
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
 from hydra_ray.models.hydra import HydraStudent
@@ -153,7 +151,7 @@ def _evidence(run: Run, tracker: Tracker, metrics: dict[str, Any], answers: Answ
         trials=_trials(run),
         objective=config.tune.objective,
         direction=config.tune.direction,
-        facts=_facts(config),
+        facts={**software_facts(), "ray": ray.__version__, "seed": str(config.seed)},
     )
 
 
@@ -181,18 +179,6 @@ def _trials(run: Run) -> list[dict[str, Any]] | None:
         return None
     columns = ["trial", *run.config.tune.space, "objective", "epochs", "stopped_early"]
     return pq.read_table(f"{folder.path}/trials.parquet", filesystem=folder.fs, columns=columns).to_pylist()
-
-
-def _facts(config: Config) -> dict[str, str]:
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "commit": git.stdout.strip() or "not a git checkout",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "ray": ray.__version__,
-        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}" + (", GPU" if config.cluster.use_gpu else ""),
-        "seed": str(config.seed),
-    }
 
 
 def _log(stage: Stage, metrics: dict[str, Any]) -> None:

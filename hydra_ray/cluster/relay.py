@@ -40,7 +40,8 @@ def relay(handle: Callable[[Event], None], name: str | None = None) -> Iterator[
     With a `name`, the session's other processes find it by `ray.get_actor(name)`. What `handle` raises is raised
     when the block ends.
     """
-    mailbox = ray.remote(num_cpus=0)(_Mailbox).options(name=name).remote()
+    make: Any = ray.remote(num_cpus=0)(_Mailbox)
+    mailbox: Any = make.options(name=name).remote()
     stop = threading.Event()
     failures: list[BaseException] = []
 

@@ -79,7 +79,7 @@ def distill(run: Run, stage: Stage) -> None:
     """Fit and publish every student that is not there yet."""
     source = source_of(run)
     config = run.tuned()
-    missing = [(kind, run.student(kind)) for kind in config.student_kinds]
+    missing: list[tuple[StudentKind, Artifact]] = [(kind, run.student(kind)) for kind in config.student_kinds]
     missing = [(kind, artifact) for kind, artifact in missing if not artifact.is_done]
     with relay(lambda event: _record(stage, event, _num_epochs(config))) as mailbox:
         run_workers(_fit_students, _Job(config, source, missing, mailbox), config.cluster, run.folder, stage)

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,6 +18,8 @@ from hydra_ray.storage import Folder
 from hydra_ray.training import Ranks
 
 State = dict[str, Tensor]
+Jobs = dict[str, tuple[Config, StudentKind]]
+_SECONDS = 180
 
 
 def student_of(
@@ -28,21 +29,24 @@ def student_of(
     validation: Folder,
     *,
     ranks: Ranks = Ranks(),  # noqa: B008
-    num_members: int | None = None,
     checkpoints: Folder | None = None,
     report: Callable[[dict[str, Any]], None] = lambda figures: None,
     reader: type[BatchReader] = BatchReader,
 ) -> State:
     """Weights of a student distilled from shards."""
     held = load(validation)
-    members = num_members or held.logits_NMC.shape[1]
-    task = task_of(
-        config, kind, num_members=members, input_shape=held.inputs.shape[1:], num_outputs=held.logits_NMC.shape[2]
-    )
+    _, num_members, num_classes = held.logits_NMC.shape
+    shape = held.inputs.shape[1:]
+    task = task_of(config, kind, num_members=num_members, input_shape=shape, num_outputs=num_classes)
     batches = reader(
-        transfer, batch_size=config.distill.batch_size, seed=config.seed, num_members=task.num_members,
-        rank=ranks.rank, num_ranks=ranks.num_ranks, max_bytes=config.cluster.rows_memory_mb << 20,
-    )  # fmt: skip
+        transfer,
+        batch_size=config.distill.batch_size,
+        seed=config.seed,
+        num_members=task.num_members,
+        rank=ranks.rank,
+        num_ranks=ranks.num_ranks,
+        max_bytes=1 << 30,
+    )
     normalise = Normalise.fit(held.inputs)
     student = distil(
         task, batches, held, normalise, device=torch.device("cpu"), ranks=ranks, checkpoints=checkpoints, report=report
@@ -50,22 +54,29 @@ def student_of(
     return student.state_dict()
 
 
-def on_ranks(
-    num_ranks: int, jobs: dict[str, tuple[Config, StudentKind]], transfer: Folder, validation: Folder
-) -> list[dict[str, State]]:
-    """Weights of every job's student on every rank; the jobs run one after the other in the same processes."""
+def on_two_ranks(jobs: Jobs, transfer: Folder, validation: Folder) -> list[dict[str, State]]:
+    """Weights of every job's student on rank 0, which is this process, and on rank 1, which is one of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = (num_ranks, folder, jobs, transfer, validation)
-        torch.multiprocessing.spawn(_rank, arguments, nprocs=num_ranks)
-        return [torch.load(f"{folder}/{rank}.pt", weights_only=True) for rank in range(num_ranks)]
+        arguments = (folder, jobs, transfer, validation)
+        other = torch.multiprocessing.spawn(_second_rank, arguments, nprocs=1, join=False)
+        try:
+            mine = _on_rank(0, *arguments)
+            assert other.join(timeout=_SECONDS)
+        finally:
+            for process in other.processes:
+                process.kill()
+        return [mine, torch.load(f"{folder}/1.pt", weights_only=True)]
 
 
-def _rank(rank: int, num_ranks: int, folder: str, jobs: dict[str, tuple[Config, StudentKind]], *shards: Folder) -> None:
+def _second_rank(_: int, folder: str, *arguments: Any) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=num_ranks, timeout=timedelta(seconds=120)
-    )
-    ranks = Ranks(rank, num_ranks)
-    states = {name: student_of(config, kind, *shards, ranks=ranks) for name, (config, kind) in jobs.items()}
-    torch.save(states, Path(folder) / f"{rank}.pt")
-    dist.destroy_process_group()
+    torch.save(_on_rank(1, folder, *arguments), f"{folder}/1.pt")
+
+
+def _on_rank(rank: int, folder: str, jobs: Jobs, *shards: Folder) -> dict[str, State]:
+    meet = f"file://{folder}/meet"
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=2, timeout=timedelta(seconds=_SECONDS))
+    try:
+        return {name: student_of(*job, *shards, ranks=Ranks(rank, 2)) for name, job in jobs.items()}
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,28 @@
+"""Where figures come from: machine, versions, commit. Figures without them are worth little."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+
+def software_facts() -> dict[str, str]:
+    """commit (of this checkout), python, torch, machine."""
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return {
+        "commit": git.stdout.strip() or "not a git checkout",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": f"{os.cpu_count()} CPUs, {platform.machine()}{gpu}",
+    }

@@ -1,0 +1,114 @@
+"""docs/results.md: several runs of a recipe, one for each seed, as tables of mean and standard deviation.
+
+It reads metrics.json files and computes nothing but means; runs of one recipe are those whose
+configurations differ in seed and name alone.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra_ray.errors import UserError
+from hydra_ray.report.evidence import ENSEMBLE, MEMBER, figure, students, unknown_sets
+from hydra_ray.report.formats import count, decimal
+from hydra_ray.report.tables import TextTable, to_markdown
+from hydra_ray.storage import Folder
+
+_NOT_THE_RECIPE = ("name", "seed", "storage", "cluster", "tracking")
+_HOW_TO_READ = (
+    "Mean and standard deviation over seeds. Ratios are student / ensemble of the same seed, 1 is ideal (NLL: less is "
+    "better, AUROC: more); rho is Spearman's rank correlation of the rows' MI. `_spread` is the student after spread "
+    "calibration on validation rows. MACs are in units of one member's."
+)
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One run: its resolved configuration and the content of its metrics.json."""
+
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder: Folder) -> FinishedRun:
+        """From a run folder.
+
+        Raises:
+            UserError: there is no finished report.
+        """
+        config, metrics = folder.read_json("config.json"), (folder / "report").read_json("metrics.json")
+        if config is None or metrics is None:
+            raise UserError(f"{folder}: no finished report there; run python -m pipelines.run CONFIG first")
+        return cls(config, metrics)
+
+
+def results_page(runs: Sequence[FinishedRun], facts: Mapping[str, str], command: str) -> str:
+    """The whole page in Markdown.
+
+    Args:
+        runs: in any order.
+        facts: machine, versions, commit.
+        command: that made the page, to be shown in it.
+    """
+    origin = "; ".join(f"{name}: {fact}" for name, fact in facts.items())
+    parts = ["# Results", f"Made by `{command}`; do not edit. {origin}.", _HOW_TO_READ]
+    for group in _groups(runs):
+        parts += [_title(group), to_markdown(_quality(group)), to_markdown(_fidelity(group))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _groups(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        recipe = {key: value for key, value in run.config.items() if key not in _NOT_THE_RECIPE}
+        groups.setdefault(json.dumps(recipe, sort_keys=True, default=str), []).append(run)
+    return list(groups.values())
+
+
+def _title(group: Sequence[FinishedRun]) -> str:
+    config = group[0].config
+    names = ", ".join(f"{run.config['name']} (seed {run.config['seed']})" for run in group)
+    members = f"{config['ensemble']['num_members']} x {config['ensemble']['architecture']}"
+    return f"## {config['data']['source'].rstrip('/').split('/')[-1]}: {members}\n\nRuns: {names}."
+
+
+def _quality(group: Sequence[FinishedRun]) -> TextTable:
+    unknown = unknown_sets(group[0].metrics)
+    header = ("predictor", "NLL", "accuracy", "ECE", *(f"AUROC of MI, {name}" for name in unknown), "MACs / member")
+    rows = []
+    for name in (MEMBER, ENSEMBLE, *students(group[0].metrics)):
+        cells = [_spread(group, "test", name, key) for key in ("nll", "accuracy", "ece")]
+        cells += [_spread(group, "unknown", each, name, "auroc_mutual_information") for each in unknown]
+        rows.append((name, *cells, _relative_macs(group[0], name)))
+    return TextTable("Test rows", header, tuple(rows))
+
+
+def _fidelity(group: Sequence[FinishedRun]) -> TextTable:
+    unknown = unknown_sets(group[0].metrics)
+    paths: list[tuple[str, tuple[str, ...]]] = [("NLL ratio", ("nll_ratio",))]
+    for name in ("test", *unknown):
+        paths.append((f"mean MI ratio, {name}", ("mutual_information_ratio", name)))
+    for name in ("test", *unknown):
+        paths.append((f"rho of MI, {name}", ("spearman_mutual_information", name)))
+    paths += [(f"AUROC ratio, {name}", ("auroc_ratio", name)) for name in unknown]
+    names = students(group[0].metrics)
+    rows = [(label, *(_spread(group, "fidelity", name, *path) for name in names)) for label, path in paths]
+    return TextTable("Student against ensemble", ("figure", *names), tuple(rows))
+
+
+def _spread(group: Sequence[FinishedRun], *path: str) -> str:
+    """Mean +- standard deviation over the runs that have the figure."""
+    values = [value for run in group if (value := figure(run.metrics, *path)) is not None]
+    if not values:
+        return decimal(None)
+    mean = decimal(statistics.fmean(values))
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2g}"
+
+
+def _relative_macs(run: FinishedRun, name: str) -> str:
+    macs, member = figure(run.metrics, "cost", name, "macs"), figure(run.metrics, "cost", MEMBER, "macs")
+    return count(macs) if macs is None or not member else f"{macs / member:.2f} x"
