@@ -18,6 +18,7 @@ from hydra_ray.uncertainty import uncertainty
 
 SPREAD_RANGE = (0.1, 10.0)
 _ROUNDS = 40
+_NO_DISAGREEMENT = 1e-14  # nats: what rounding leaves of equal heads
 
 
 def fit_spread(student_NMC: Tensor, ensemble_NMC: Tensor) -> float:
@@ -34,7 +35,7 @@ def fit_spread(student_NMC: Tensor, ensemble_NMC: Tensor) -> float:
     """
     target = uncertainty(ensemble_NMC).knowledge.mean()
     student_NMC = student_NMC.double()
-    if float(uncertainty(student_NMC).knowledge.mean()) <= 0:
+    if float(uncertainty(student_NMC).knowledge.mean()) < _NO_DISAGREEMENT:
         return 1.0
     low, high = (math.log(bound) for bound in SPREAD_RANGE)
     for _ in range(_ROUNDS):

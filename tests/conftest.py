@@ -16,7 +16,7 @@ from support import MARK, REPO, TESTS, TINY, Command, tiny
 @pytest.fixture(scope="session")
 def ray_session():
     """A quiet private session with two logical CPUs, whose workers find modules of the tests."""
-    from hydra_ray.cluster.session import prepare_environment
+    from hydra_ray.cluster.session import prepare_environment, start_private
 
     os.environ.pop("RAY_ADDRESS", None)
     os.environ[MARK] = uuid.uuid4().hex
@@ -24,10 +24,7 @@ def ray_session():
     prepare_environment()
     import ray
 
-    ray.init(
-        address="local", num_cpus=2, object_store_memory=200 << 20, include_dashboard=False, log_to_driver=False,
-        logging_level="ERROR",
-    )  # fmt: skip
+    start_private(200, num_cpus=2)
     yield
     ray.shutdown()
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from hydra_ray.config import ClusterConfig, Config
+from hydra_ray.errors import StageError
 
 _ALWAYS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers would start through `uv run` with a copy of the project
@@ -55,7 +56,7 @@ def session(config: Config) -> Iterator[None]:
         yield
         return
     if is_private():
-        _start_private(config)
+        start_private(config.cluster.object_store_mb, dashboard=_needs_dashboard(config))
     else:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     _quiet_data()
@@ -65,38 +66,50 @@ def session(config: Config) -> Iterator[None]:
         ray.shutdown()
 
 
-def _start_private(config: Config) -> None:
+def start_private(object_store_mb: int, *, dashboard: bool = False, num_cpus: int | None = None) -> None:
+    """Start Ray on this machine, for this process alone.
+
+    Args:
+        object_store_mb: size of the object store, which takes memory as it fills.
+        dashboard: whether Ray's state service is wanted.
+        num_cpus: logical CPUs, none for those of the machine.
+
+    Raises:
+        StageError: Ray does not start; on a busy machine not even the second time.
+    """
     import ray
 
-    with _quiet_stderr():
-        ray.init(
-            address="local",
-            object_store_memory=config.cluster.object_store_mb << 20,
-            include_dashboard=_needs_dashboard(config),
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    for attempt in (1, 2):  # Ray gives a node 30 seconds to come up
+        try:
+            with _quiet_stderr():
+                ray.init(
+                    address="local",
+                    num_cpus=num_cpus,
+                    object_store_memory=object_store_mb << 20,
+                    include_dashboard=dashboard,
+                    **options,
+                )
+            return
+        except Exception as error:
+            ray.shutdown()
+            if attempt == 2:
+                reason = " ".join(str(error).split())
+                raise StageError(f"Ray does not start ({reason}); see /tmp/ray/session_latest/logs") from None
 
 
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """What C++ writes to file descriptor 2 is shown only if the block fails.
-
-    Ray's core announces there which log level it was told; without a level it warns at every actor pool.
-    """
+    """Nothing reaches file descriptor 2: Ray's core announces there which log level it was told."""
     sys.stderr.flush()
-    terminal = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            kept.seek(0)
-            os.write(terminal, kept.read())
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
+    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(terminal, 2)
+        os.close(terminal)
+        os.close(nowhere)
 
 
 def _needs_dashboard(config: Config) -> bool:

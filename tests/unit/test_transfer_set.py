@@ -1,0 +1,67 @@
+"""The transfer set's plan: view numbers, shares, which rows a share keeps, and what is refused."""
+
+import numpy as np
+import pytest
+
+from hydra_ray.config import TransferConfig, TransferView
+from hydra_ray.errors import UserError
+from hydra_ray.transfer_set import number_views
+
+ROWS = {"train": 1000, "transfer-1": 250}
+
+
+def _transfer(*views, num_rows=None):
+    return TransferConfig(views=[TransferView(**view) for view in views], num_rows=num_rows)
+
+
+def _names(numbered):
+    return {number: (view.name, view.rows_of, round(view.keep, 6)) for number, view in numbered.items()}
+
+
+def test_the_untouched_rows_are_view_0_wherever_they_stand():
+    numbered = number_views(_transfer({"view": "affine", "count": 2}, {"view": "identity"}), ROWS)
+    assert _names(numbered) == {0: ("identity", "train", 1), 1: ("affine", "train", 1), 2: ("affine", "train", 1)}
+    assert 0 not in number_views(_transfer({"view": "affine"}), ROWS)
+
+
+def test_shares_become_copies_and_a_rest():
+    transfer = _transfer({"view": "identity", "share": 0.25}, {"view": "affine", "share": 0.75}, num_rows=2000)
+    expected = {0: ("identity", "train", 0.5), 1: ("affine", "train", 1), 2: ("affine", "train", 0.5)}
+    assert _names(number_views(transfer, ROWS)) == expected
+
+
+def test_rows_of_a_further_source_count_from_its_own_size():
+    transfer = _transfer(
+        {"view": "identity", "share": 0.6}, {"view": "identity", "share": 0.4, "source": "elsewhere"}, num_rows=1000
+    )
+    numbered = number_views(transfer, ROWS)
+    assert [(view.rows_of, round(view.keep, 6)) for view in numbered.values()] == [
+        ("train", 0.6), ("transfer-1", 1), ("transfer-1", 0.6)
+    ]  # fmt: skip
+    assert [view.has_labels for view in numbered.values()] == [True, False, False]
+
+
+def test_a_share_keeps_about_so_many_rows_whatever_slice_they_are_asked_in():
+    view = number_views(_transfer({"view": "identity", "share": 0.3}, {"view": "affine", "share": 0.7}), ROWS)[0]
+    rows = np.arange(20_000)
+    kept = view.kept(rows, 0, seed=4)
+    assert abs(kept.mean() - 0.3) < 0.015
+    assert np.array_equal(np.concatenate([view.kept(part, 0, seed=4) for part in np.array_split(rows, 7)]), kept)
+    assert not np.array_equal(view.kept(rows, 0, seed=5), kept)
+    assert not np.array_equal(view.kept(rows, 1, seed=4), kept)
+
+
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        ([{"view": "identity", "share": 0.5}, {"view": "affine", "share": 0.4}], "add up to 0.9"),
+        ([{"view": "identity", "share": 0.5}, {"view": "affine"}], r"transfer.views.1: has no share"),
+        ([{"view": "affine", "share": 1.0, "count": 2}], "count=2 beside share=1"),
+        ([{"view": "identity", "count": 2}], "identity shows every row more than once"),
+        ([{"view": "identity"}, {"view": "identity"}], "identity shows every row more than once"),
+    ],
+)
+def test_what_does_not_add_up_is_refused(views, message):
+    with pytest.raises(UserError, match=message) as error:
+        number_views(_transfer(*views), ROWS)
+    assert "\n" not in str(error.value)
