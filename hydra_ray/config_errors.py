@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -23,8 +24,8 @@ def explain(error: ValidationError, place: str, root: Section, overridden: Seque
         root: what it was validated as.
         overridden: dotted keys that came from the command line, which is then the place.
     """
-    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    parts = [str(part) for part in first["loc"] if part != "[key]"]
+    first = min(error.errors(), key=_rank)
+    parts = _without_tags(first["loc"], root)
     key, message = ".".join(parts), first["msg"].removeprefix("Value error, ")
     if _is_about(key or message, overridden, exact=bool(key)):
         place = "command line"
@@ -35,6 +36,24 @@ def explain(error: ValidationError, place: str, root: Section, overridden: Seque
         needed = f"{key}.{_first_required(section)}" if section else key
         return f"{place}: {needed} is missing: add {needed}"
     return f"{place}: {key}={shortened(first['input'])}: {_reason(first, parts, message, root)}"
+
+
+def _rank(found: ErrorDetails) -> int:
+    """Of a misspelt key in `str | Section` come three errors: unknown key, missing key, not a string; in that order."""
+    if found["type"] == "extra_forbidden":
+        return 0
+    return 2 if found["type"] == "string_type" and isinstance(found["input"], Mapping) else 1
+
+
+def _without_tags(location: Iterable[str | int], root: Section) -> list[str]:
+    """An error's path; pydantic puts into it which branch of a union it was in: `a.ViewConfig.view`."""
+    parts: list[str] = []
+    annotation: Any = root
+    for part in map(str, location):
+        if part != "[key]" and part not in _branches(annotation):
+            parts.append(part)
+            annotation = _step(annotation, part)
+    return parts
 
 
 def _reason(first: ErrorDetails, parts: list[str], message: str, root: Section) -> str:
@@ -56,14 +75,20 @@ def _is_about(text: str, overridden: Sequence[str], *, exact: bool) -> bool:
 
 
 def section_at(root: Section, parts: Sequence[str]) -> Section | None:
-    """The section that a dotted key leads to; list positions are skipped. None where it leads to a value."""
-    section: Section | None = root
+    """The section that a dotted key leads to, through lists by position and mappings by name; None: it is none."""
+    annotation: Any = root
     for part in parts:
-        if part.isdecimal():
-            continue
-        field = section.model_fields.get(part) if section is not None else None
-        section = next(_sections_in(field.annotation), None) if field is not None else None
-    return section
+        annotation = _step(annotation, part)
+    return _section_in(annotation)
+
+
+def _step(annotation: Any, part: str) -> Any:
+    """The type of a section's field, or of an entry of a list or mapping."""
+    section = _section_in(annotation)
+    if section is None:
+        return _entry_of(annotation)
+    field = section.model_fields.get(part)
+    return field.annotation if field is not None else None
 
 
 def known_keys(section: Section, prefix: str = "") -> list[str]:
@@ -71,8 +96,8 @@ def known_keys(section: Section, prefix: str = "") -> list[str]:
     keys: list[str] = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        below = next(_sections_in(field.annotation), None)
-        if below is not None and not _is_list(field.annotation):
+        below = _section_in(field.annotation)
+        if below is not None:
             keys += known_keys(below, f"{prefix}{name}.")
     return keys
 
@@ -104,14 +129,24 @@ def _first_required(section: Section) -> str:
     return next((name for name, field in section.model_fields.items() if field.is_required()), "")
 
 
-def _sections_in(annotation: Any) -> Iterator[Section]:
-    """Sections in `Section`, `Section | None`, `list[Section]` or an `Annotated` of them."""
+def _section_in(annotation: Any) -> Section | None:
+    """The section of `Section`, `Section | None` or `str | Section`; lists and mappings of sections are none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-        return
-    for inner in get_args(annotation):
-        yield from _sections_in(inner)
+        return annotation
+    if get_origin(annotation) in (Union, UnionType):
+        return next((found for inner in get_args(annotation) if (found := _section_in(inner)) is not None), None)
+    return None
 
 
-def _is_list(annotation: Any) -> bool:
-    return getattr(annotation, "__origin__", None) is list
+def _branches(annotation: Any) -> set[str]:
+    """Names of the types in `str | Section`; of `Section | None` none, which pydantic does not treat as a union."""
+    inner = [each for each in get_args(annotation) if each is not type(None)]
+    is_union = get_origin(annotation) in (Union, UnionType) and len(inner) > 1
+    return {getattr(each, "__name__", "") for each in inner} if is_union else set()
+
+
+def _entry_of(annotation: Any) -> Any:
+    """What `list[X]`, `dict[str, X]` or `list[X] | None` holds: X."""
+    if get_origin(annotation) in (Union, UnionType):
+        return next((entry for inner in get_args(annotation) if (entry := _entry_of(inner)) is not None), None)
+    return get_args(annotation)[-1] if get_origin(annotation) in (list, dict) else None

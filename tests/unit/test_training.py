@@ -355,17 +355,18 @@ def two_ranks(shards):
     return on_two_ranks(JOBS, *shards)
 
 
+@pytest.mark.filterwarnings("ignore:Grad strides do not match bucket view strides")
 @pytest.mark.parametrize("name", JOBS)
 def test_two_ranks_reach_the_weights_of_one(two_ranks, shards, name):
-    """Both take the same global batches; only the order of the gradients' sums differs.
+    """Both take the same global batches; only the order in which gradients are summed differs.
 
-    A float32 sum of 12 terms in another order is off by some 1e-7 of its size at each of 21 steps. SGD adds these up:
-    1e-5 of the weights, which are of order 1, is generous. AdamW divides a gradient by its own size, so where the true
-    gradient is about zero the rounding decides the direction of a step of the full learning rate, 0.01: 1e-3 in all.
+    A float32 sum of 12 terms in another order is off by some 1e-7 of its size. SGD adds that up over 21 steps: 1e-6
+    for weights of order 1 is generous (3e-8 is seen). AdamW divides a gradient by its own size, so that where the true
+    gradient is about zero rounding decides the direction of a step of the whole learning rate, 0.01: 1e-3 in all.
     """
     alone = student_of(*JOBS[name], *shards)
     assert_equal(two_ranks[0][name], two_ranks[1][name])
-    tolerance = 1e-3 if "AdamW" in name else 1e-5
+    tolerance = 1e-3 if "AdamW" in name else 1e-6
     for key, value in alone.items():
         torch.testing.assert_close(two_ranks[0][name][key], value, rtol=0, atol=tolerance)
 
