@@ -1,4 +1,7 @@
-"""The command killed in every stage and between stages, each time started again: nothing finished is done twice."""
+"""The command killed in every stage and between stages, each time started again: nothing finished is done twice.
+
+Workers of a killed driver live a moment longer, and what they finish in it counts.
+"""
 
 import json
 import signal
@@ -8,7 +11,8 @@ import pytest
 from support import Command, events, leftovers, wait_for
 
 pytestmark = pytest.mark.timeout(900)
-WORDS = ["pipelines.run", "tiny.yaml", "storage=killed", "distill.from_tune=true"]
+SLOWER = ["ensemble.options={width: 16, seconds: 0.1}", "distill.body_options={width: 16}"]
+WORDS = ["pipelines.run", "tiny.yaml", "storage=killed", "distill.from_tune=true", *SLOWER]
 
 
 class Story:
@@ -55,7 +59,8 @@ def test_between_stages_after_members_that_were_there_are_not_trained_again(stor
     there = story.published_members()
     story.stop_when(lambda: story.happened("train_ensemble", "done"))
     trained = {each["member"] for each in story.new_events() if each["event"] in ("epoch", "member")}
-    assert trained == {0, 1, 2, 3} - there
+    assert trained
+    assert not trained & there
     assert story.published_members() == {0, 1, 2, 3}
 
 
@@ -70,7 +75,7 @@ def test_in_tune_after_finished_shards_are_not_asked_again(story):
     assert shards
     story.stop_when(lambda: story.happened("tune", "trial"))
     new = story.new_events()
-    assert len([each for each in new if each["event"] == "shard"]) == 22 - len(shards)
+    assert len([each for each in new if each["event"] == "shard"]) <= 22 - len(shards)
     assert {each["stage"] for each in new if each["event"] == "skipped"} == {"train_ensemble"}
 
 

@@ -1,0 +1,247 @@
+"""The sections of the configuration tree: every key but the topmost, its type, default and meaning.
+
+Part of `config.py`, through which they are imported.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from hydra_ray.config_types import (
+    Count,
+    CountOrNone,
+    NotNegative,
+    Positive,
+    Share,
+    StoreSize,
+    real_ranges,
+)
+
+StudentKind = Literal["hydra", "kd", "end2", "proxy_end2"]
+
+
+class Section(BaseModel):
+    """A frozen, strict part of the tree: unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class ViewConfig(Section):
+    """One seeded transform of the data set's rows (`hydra_ray/transfer.py`)."""
+
+    view: str
+    """The view's name, e.g. `identity`, `affine`, `elastic`, `smooth_noise`."""
+    count: Count = 1
+    """How many times every row appears under this view, each time with other random numbers."""
+    options: dict[str, Any] = {}
+    """The view's own options, e.g. `{degrees: 15}`."""
+
+
+class DataConfig(Section):
+    """Where rows come from and how they are split."""
+
+    source: str
+    """`digits`, `MNIST`, `FashionMNIST`, `CIFAR10`, `CIFAR100`, `SVHN`, or a folder of Parquet files."""
+    root: str = "data"
+    """Folder in which torchvision sets lie."""
+    download: bool = False
+    """Let torchvision fetch a missing set into `data.root`."""
+    validation_share: Share = 0.1
+    """Share of the training rows held out; everything that is chosen is chosen on them."""
+    test_share: Share = 0.2
+    """Share of the rows held out for test, where the source has no test split of its own."""
+    max_train_rows: Count | None = None
+    """Keep a seeded subset of the training rows."""
+    unknown: dict[str, str | ViewConfig] = {}
+    """Unknown (out-of-distribution) sets: our name -> source, or a view of the test rows, `{view: cyclic_shift}`."""
+
+
+class Optimisation(Section):
+    """How one network is fitted; members and students share these words."""
+
+    epochs: Count = 10
+    """Passes over the training rows."""
+    batch_size: Count = 128
+    """Rows of one optimiser step, over all workers together."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or SGD with Nesterov momentum 0.9."""
+    learning_rate: Positive = 1e-3
+    """Peak learning rate, reached after the warm-up; cosine to zero from there."""
+    weight_decay: NotNegative = 1e-4
+    """Decoupled for AdamW, L2 for SGD."""
+    warmup_share: Share = 0.05
+    """Share of the steps with linear warm-up."""
+    clip_norm: Positive | None = None
+    """Largest gradient norm, none to leave gradients alone."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto`: bfloat16 autocast on GPUs that have it, float32 elsewhere."""
+
+
+class EnsembleConfig(Optimisation):
+    """The members: M networks that differ by their seeds alone."""
+
+    num_members: Count = 8
+    """M."""
+    architecture: str = "mlp"
+    """`mlp`, `cnn`, `resnet20`, a `torchvision.models` name, or an import path `package.module:function`."""
+    options: dict[str, Any] = {}
+    """The architecture's options, e.g. `{hidden: [200, 200]}`."""
+    augment: ViewConfig | None = None
+    """A view drawn anew for every row and epoch while members train."""
+
+
+class TransferView(ViewConfig):
+    """A view in the transfer set: by count, or by share."""
+
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Part of the transfer set made of this view; then every view has one, and they add up to 1."""
+    source: str | None = None
+    """Take the rows of another data set (a name or path, labels are not used) instead of the training rows."""
+
+
+class TransferConfig(Section):
+    """The transfer set: the inputs on which members are asked and students learn."""
+
+    views: Annotated[list[TransferView], Field(min_length=1)] = [
+        TransferView(view="identity"),
+        TransferView(view="affine"),
+        TransferView(view="elastic"),
+        TransferView(view="smooth_noise"),
+    ]
+    """Members agree on the rows they were trained on; views are where their disagreement shows."""
+    num_rows: Count | None = None
+    """Rows of the whole set where views have shares; none for as many as there are training rows."""
+
+
+class PredictConfig(Section):
+    """How the members' predictions are written."""
+
+    rows_per_shard: Count = 5000
+    """Source rows behind one Parquet file."""
+    batch_size: Count = 512
+    """Rows of one forward pass."""
+    dtype: Literal["float16", "float32"] = "float16"
+    """Type of the stored logits."""
+
+
+class DirichletConfig(Section):
+    """Of the students `end2` and `proxy_end2`, whose output is a Dirichlet."""
+
+    temperature: Positive = 10.0
+    """First temperature of `end2`: kept for a third of the fit, cooled to 1 during the second third."""
+    smoothing: Share = 1e-3
+    """`end2`: how far members' probabilities are drawn towards uniform, so that their logarithms are bounded."""
+    max_precision: Positive = 1e4
+    """`proxy_end2`: largest precision of the members' proxy, infinite where all agree."""
+
+
+class DistillConfig(Optimisation):
+    """One student; all kinds read the same shards and take the same number of steps."""
+
+    kind: StudentKind | None = None
+    """Train this kind alone, instead of all of `students`."""
+    body: str | None = None
+    """Architecture of the student's body, none for the members' own."""
+    body_options: dict[str, Any] | None = None
+    """Its options, none for the members' own."""
+    num_heads: Count | None = None
+    """Heads of the Hydra student: head m imitates member m. None: one for each member."""
+    head_width: Count = 32
+    """Units of each hidden layer of a head."""
+    head_depth: CountOrNone = 1
+    """Hidden layers of a head; 0 is one linear map."""
+    temperature: Positive = 2.0
+    """T: logits are divided by it in the loss, the loss multiplied by its square."""
+    final_temperature: Positive | None = None
+    """Cool to this: T is kept for a third of each phase, then goes there in a straight line. None: constant."""
+    label_weight: NotNegative = 0.0
+    """Weight of the mixture's cross-entropy on labels, for rows that have one."""
+    spread_weight: NotNegative = 0.0
+    """Weight of the squared difference of ln MI of heads and members, row by row."""
+    mean_head: bool = False
+    """One head more, taught the mean: it predicts, the others measure uncertainty."""
+    heads_per_step: Count | None = None
+    """Heads that learn at a step, a seeded choice, to bound memory with large M. None: all."""
+    dirichlet: DirichletConfig = DirichletConfig()
+    """Of `end2` and `proxy_end2`."""
+    mean_epochs: CountOrNone = 2
+    """Phase 1: epochs in which one head learns the members' mean."""
+    init_noise: NotNegative = 0.1
+    """Phase 2 starts all heads from that head, moved by noise of this share of each tensor's spread."""
+    checkpoint_every: Count = 200
+    """Steps between checkpoints: what a killed worker costs at most."""
+    from_tune: bool = False
+    """Take what `tune` found best (tune/best.yaml) over the values here."""
+
+
+class TuneConfig(Section):
+    """The search over the student, on the same shards: no member runs again."""
+
+    num_trials: CountOrNone = 0
+    """Trials; 0 leaves the search out."""
+    space: dict[str, Any] = {}
+    """distill key -> list of choices, or `{low:, high:, log: true}`."""
+    search: Literal["random", "optuna"] = "random"
+    """How trials are drawn."""
+    scheduler: Literal["asha", "median", "none"] = "asha"
+    """How trials are stopped early."""
+    objective: Literal[
+        "validation_nll", "validation_accuracy", "validation_member_kl", "validation_mutual_information_ratio"
+    ] = "validation_nll"
+    """The figure trials are compared by."""
+    direction: Literal["min", "max"] = "min"
+    """Whether less or more of it is better."""
+    epochs: Count | None = None
+    """Epochs of one trial, none for the student's own."""
+    grace_epochs: Count = 1
+    """Epochs no trial is stopped before."""
+    workers_per_trial: Count = 1
+    """1: a trial is a plain function; more: each trial is a Ray Train run of that many workers."""
+    max_concurrent: Count | None = None
+    """Trials at a time, none to compute it from the cluster's resources."""
+
+    @field_validator("space")
+    @classmethod
+    def _real_ranges(cls, space: dict[str, Any]) -> dict[str, Any]:
+        return real_ranges(space, DistillConfig)
+
+
+class EvaluateConfig(Section):
+    """What the report measures."""
+
+    bootstrap_samples: CountOrNone = 200
+    """Bootstrap samples behind the intervals of fidelity; 0 leaves them out."""
+    latency_repeats: Count = 20
+    """Forward passes behind each latency (their median)."""
+
+
+class ClusterConfig(Section):
+    """What of the machine or cluster a stage may use."""
+
+    num_workers: Count = 1
+    """Processes that train members or one student."""
+    use_gpu: bool = False
+    """One GPU for each worker and prediction actor."""
+    cpus_per_worker: Positive = 1.0
+    """CPUs of one worker; also its number of threads."""
+    num_actors: Count = 1
+    """Processes that ask the members."""
+    max_failures: CountOrNone = 3
+    """Times a stage starts its workers again after one died."""
+    rows_memory_mb: Count = 2048
+    """Memory of one worker for transfer rows; a larger transfer set is read a window of shards at a time."""
+    object_store_mb: StoreSize = 1024
+    """Object store of a private local session; Ray takes no less than 75."""
+
+
+class TrackingConfig(Section):
+    """Where figures go beside events.jsonl."""
+
+    wandb: Literal["off", "offline", "online"] = "off"
+    """Weights & Biases: `offline` needs no account."""
+    project: str = "hydra-ray"
+    """W&B project."""
