@@ -168,9 +168,7 @@ def _right(predicted_NM: Tensor, labels_N: Tensor) -> Tensor:
     """1 where a member is right, else 0: float64 [N, M]."""
     _check_predicted(predicted_NM)
     if labels_N.shape != predicted_NM.shape[:1]:
-        raise ValueError(
-            f"{len(predicted_NM)} rows of predictions, but labels of shape {list(labels_N.shape)}"
-        )
+        raise ValueError(f"{len(predicted_NM)} rows of predictions, but labels of shape {list(labels_N.shape)}")
     return (predicted_NM == labels_N.unsqueeze(1)).double()
 
 

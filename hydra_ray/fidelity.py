@@ -130,8 +130,7 @@ def score_fidelity(
     return {
         "auroc_ratio": {name: _auroc_ratio(student, ensemble, name) for name in unknown},
         "spearman_mutual_information": {
-            name: _compare(spearman, student[name], ensemble[name], MUTUAL_INFORMATION)
-            for name in (TEST, *unknown)
+            name: _compare(spearman, student[name], ensemble[name], MUTUAL_INFORMATION) for name in (TEST, *unknown)
         },
         "mutual_information_ratio": {
             name: _compare(ratio_of_means, student[name], ensemble[name], MUTUAL_INFORMATION)
@@ -227,9 +226,7 @@ def _check_pairing(student_NHC: Tensor, ensemble_NMC: Tensor) -> None:
             f"{list(ensemble_NMC.shape)}"
         )
     if student_NHC.shape[1] > ensemble_NMC.shape[1]:
-        raise ValueError(
-            f"{student_NHC.shape[1]} heads, but only {ensemble_NMC.shape[1]} members to pair them with"
-        )
+        raise ValueError(f"{student_NHC.shape[1]} heads, but only {ensemble_NMC.shape[1]} members to pair them with")
 
 
 def _member_kl(student_NHC: Tensor, members_NHC: Tensor) -> Tensor:

@@ -101,9 +101,7 @@ def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float) -> Te
     return temperature**2 * _kl(teacher_log_probs_BC, student_log_probs_BC).mean()
 
 
-def dirichlet_nll(
-    student_BC: Tensor, teacher_BMC: Tensor, temperature: float, smoothing: float = 1e-3
-) -> Tensor:
+def dirichlet_nll(student_BC: Tensor, teacher_BMC: Tensor, temperature: float, smoothing: float = 1e-3) -> Tensor:
     """Negative log-likelihood of the members under the student's Dirichlet (EnD2, Malinin et al. 2020).
 
     With alpha = exp(student / T), alpha_0 its sum and pi_m = softmax(teacher_m / T) drawn towards uniform,

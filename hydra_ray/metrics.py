@@ -259,9 +259,7 @@ def member_figures(logits_NMC: Tensor, labels_N: Tensor) -> Figures:
     return {name: _mean_of_defined([each[name] for each in figures]) for name in figures[0]}
 
 
-def detection_figures(
-    test_scores: Mapping[str, Tensor], unknown_scores: Mapping[str, Tensor]
-) -> dict[str, float]:
+def detection_figures(test_scores: Mapping[str, Tensor], unknown_scores: Mapping[str, Tensor]) -> dict[str, float]:
     """How well each score tells unknown rows from test rows.
 
     Args:
@@ -275,9 +273,7 @@ def detection_figures(
         ValueError: the names differ, there are no rows, or a score is not finite.
     """
     if test_scores.keys() != unknown_scores.keys():
-        raise ValueError(
-            f"scores differ: test has {sorted(test_scores)}, unknown has {sorted(unknown_scores)}"
-        )
+        raise ValueError(f"scores differ: test has {sorted(test_scores)}, unknown has {sorted(unknown_scores)}")
     measures = {"auroc": auroc, "aupr": aupr, "aupr_in": aupr_in, "fpr95": fpr95}
     return {
         f"{measure}_{name}": function(test_scores[name], unknown_scores[name])

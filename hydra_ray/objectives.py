@@ -102,9 +102,7 @@ class Objective:
             loss = loss + self.settings.label_weight * _label_loss(student_BHC, labels_B)
         return loss
 
-    def _heads(
-        self, student_BHC: Tensor, members_BMC: Tensor, teacher_BMC: Tensor, temperature: float
-    ) -> Tensor:
+    def _heads(self, student_BHC: Tensor, members_BMC: Tensor, teacher_BMC: Tensor, temperature: float) -> Tensor:
         heads_BMC = student_BHC[:, : members_BMC.shape[1]]
         loss = hydra_loss(heads_BMC, members_BMC, temperature)
         if self.settings.mean_head:

@@ -92,11 +92,12 @@ class Stage:
         """One line in events.jsonl."""
         self._append({"stage": self.name, "event": event, **facts})
 
-    def figures(self, event: str, **facts: Any) -> None:
-        """One line in events.jsonl, and its numbers to W&B."""
+    def figures(self, event: str, series: str = "", **facts: Any) -> None:
+        """One line in events.jsonl, and its numbers to W&B, as `series/name` where a stage has several curves."""
         self.event(event, **facts)
         if self._sink is not None:
-            self._sink.log({key: float(value) for key, value in facts.items() if isinstance(value, Real)})
+            prefix = f"{series}/" if series else ""
+            self._sink.log({prefix + key: float(value) for key, value in facts.items() if isinstance(value, Real)})
 
     def picture(self, name: str, png: bytes) -> None:
         """A picture to W&B."""

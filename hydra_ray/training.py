@@ -31,11 +31,17 @@ class Ranks:
     num_ranks: int = 1
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """`model`, with gradients averaged over ranks where there are several."""
+        """`model`, with gradients averaged over ranks where there are several.
+
+        BatchNorm sees the whole batch on GPUs. On CPUs there is no synchronised BatchNorm: each rank normalises by
+        its own rows (9e-3 in the weights after 21 steps of a small CNN); `norm: group` has no such dependence.
+        """
         if self.num_ranks == 1:
             return model
-        ids = [torch.cuda.current_device()] if next(model.parameters()).is_cuda else None
-        return DistributedDataParallel(model, device_ids=ids)
+        if not next(model.parameters()).is_cuda:
+            return DistributedDataParallel(model)
+        synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return DistributedDataParallel(synchronised, device_ids=[torch.cuda.current_device()])
 
     def mean(self, value: Tensor) -> Tensor:
         """Mean of a tensor over ranks."""

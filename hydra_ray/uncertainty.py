@@ -258,8 +258,6 @@ def _vote_counts(logits_NMC: Tensor) -> Tensor:
 
 def _log_concentration(logits_NC: Tensor, offset: float) -> Tensor:
     if logits_NC.ndim != 2 or offset < 0:
-        raise ValueError(
-            f"needs logits [N, C] and an offset >= 0, got shape {list(logits_NC.shape)} and {offset}"
-        )
+        raise ValueError(f"needs logits [N, C] and an offset >= 0, got shape {list(logits_NC.shape)} and {offset}")
     logits_NC = logits_NC.double().clamp(-MAX_LOG_CONCENTRATION, MAX_LOG_CONCENTRATION)
     return torch.logaddexp(logits_NC, logits_NC.new_tensor(offset).log())

@@ -12,7 +12,7 @@ from hydra_ray.cluster.session import available, is_private, session
 from hydra_ray.errors import UserError
 from hydra_ray.plan import artifacts_of, stage_state
 from hydra_ray.preflight import check_resources, check_run
-from hydra_ray.stages import Run
+from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.tracking import Stage, Tracker
 
 ERROR_LOG = "error.log"
@@ -23,6 +23,7 @@ _BEFORE = {
     "distill": ("train_ensemble",),
     "evaluate": ("train_ensemble", "predict", "distill"),
 }
+_LEARNT_FROM = {"tune": [TRANSFER, "validation"], "distill": [TRANSFER, "validation"]}
 
 
 def run_stages(run: Run, names: Sequence[str]) -> None:
@@ -72,8 +73,8 @@ class _Chain:
             self._tracker.record(name, "skipped", detail=state.detail)
             return
         _require_inputs(self._run, name)
-        self._connect()
         with self._tracker.stage(name, detail=state.detail) as stage, _clear_errors(self._run, name):
+            self._connect()
             _call(self._run, name, stage, self._tracker)
 
     def _connect(self) -> None:
@@ -112,6 +113,8 @@ def _require_inputs(run: Run, name: str) -> None:
                 f"{name}: {missing[0].folder} is missing or of another configuration{reasons}; "
                 f"run pipelines.{before} first"
             )
+    for split in _LEARNT_FROM.get(name, []):
+        run.require_shards(split)
 
 
 def _call(run: Run, name: str, stage: Stage, tracker: Tracker) -> None:

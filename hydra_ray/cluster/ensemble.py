@@ -60,7 +60,7 @@ def _record(stage: Stage, event: Event, progress: str) -> None:
         stage.event("member", **facts)
         stage.say(f"{progress} {text}")
     else:
-        stage.figures("epoch", **facts)
+        stage.figures("epoch", series=f"member-{event['member']:03d}", **facts)
         stage.say_sometimes(f"{progress} {text} after epoch {event['epoch']}")
 
 

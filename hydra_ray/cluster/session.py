@@ -21,6 +21,7 @@ _ALWAYS = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_DATA_USE_DATASOURCE_V2": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # an interrupted search, in its thread, would start a Ray of its own
 }
 _PRIVATE = {
     "RAY_USAGE_STATS_ENABLED": "0",

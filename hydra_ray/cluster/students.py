@@ -86,13 +86,7 @@ def distill(run: Run, stage: Stage) -> None:
 
 
 def source_of(run: Run) -> Source:
-    """The shards students are made from, every byte checked.
-
-    Raises:
-        UserError: they are missing, stale, damaged, or another ensemble's.
-    """
-    for split in (TRANSFER, "validation"):
-        run.require_shards(split)
+    """The shards students are made from; `cluster/chain.py` has checked them."""
     members = run.config.ensemble.num_members
     folders = [run.shards(split).folder for split in (TRANSFER, "validation")]
     return Source(*folders, num_members=members, num_outputs=run.data.num_classes)
@@ -141,5 +135,5 @@ def _record(stage: Stage, event: Event, num_epochs: int) -> None:
         stage.event("student", **facts)
         stage.say(f"{text}; published")
     else:
-        stage.figures("epoch", **facts)
+        stage.figures("epoch", series=event["student"], **facts)
         stage.say_sometimes(f"{text} after epoch {event['epoch']}/{num_epochs} ({event['phase']})")

@@ -25,9 +25,7 @@ NAMES = (*SCIKIT_LEARN, *TORCHVISION)
 """All names that are not paths."""
 
 
-def open_source(
-    name_or_path: str, split: SplitName, *, root: str, download: bool, key: str = "data.source"
-) -> Source:
+def open_source(name_or_path: str, split: SplitName, *, root: str, download: bool, key: str = "data.source") -> Source:
     """Open one split of a data set.
 
     Args:
@@ -49,9 +47,7 @@ def open_source(
     place = _locate(name_or_path, key)
     files = place.files_of(split)
     if not files:
-        raise UserError(
-            f"{key}={name_or_path}: no {split} split; name its file {split}-00000-of-00001.parquet"
-        )
+        raise UserError(f"{key}={name_or_path}: no {split} split; name its file {split}-00000-of-00001.parquet")
     return open_parquet(place.folder.fs, files, name=place.name, place=f"{key}={name_or_path}")
 
 

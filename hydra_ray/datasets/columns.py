@@ -73,14 +73,10 @@ def _inputs(schema: pa.Schema, label: str | None, place: str) -> tuple[Kind, tup
         if names:
             return kind, (_only(names, INPUT_NAMES, schema, "input", place),)
     numbers = tuple(field.name for field in fields if pat.is_floating(field.type))
-    ignored = [
-        field.name for field in fields if pat.is_integer(field.type) and not _is_number_of_row(field.name)
-    ]
+    ignored = [field.name for field in fields if pat.is_integer(field.type) and not _is_number_of_row(field.name)]
     if not numbers or ignored:
         unclear = f"what is {ignored[0]}" if numbers else "no images or floating-point numbers"
-        raise UserError(
-            f"{place}: {unclear} among {_listed(schema)}; store features as floats or drop the column"
-        )
+        raise UserError(f"{place}: {unclear} among {_listed(schema)}; store features as floats or drop the column")
     return "numbers", numbers
 
 
@@ -98,9 +94,7 @@ def _label(schema: pa.Schema, features: dict[str, Any], place: str) -> str | Non
     other = _usual(schema.names, LABEL_NAMES)
     if other:
         found = f"column {other} holds {schema.field(other).type}"
-        raise UserError(
-            f"{place}: labels are class numbers, but {found}; store integers from 0, or rename it"
-        )
+        raise UserError(f"{place}: labels are class numbers, but {found}; store integers from 0, or rename it")
     return None
 
 

@@ -41,9 +41,7 @@ class DataSet:
     def unknown(self) -> dict[str, Split]:
         """The unknown sets by the names the user gave them."""
         prefix = "unknown-"
-        return {
-            name.removeprefix(prefix): split for name, split in self.splits.items() if name.startswith(prefix)
-        }
+        return {name.removeprefix(prefix): split for name, split in self.splits.items() if name.startswith(prefix)}
 
     def describe(self) -> dict[str, Any]:
         """What it is, for people and manifests; JSON-ready."""
@@ -53,8 +51,7 @@ class DataSet:
             "num_classes": self.num_classes,
             "class_names": list(self.class_names),
             "splits": {
-                name: {"source": each.source.name, "num_rows": each.num_rows}
-                for name, each in self.splits.items()
+                name: {"source": each.source.name, "num_rows": each.num_rows} for name, each in self.splits.items()
             },
         }
 
@@ -129,9 +126,7 @@ def _check_shares(shares: Shares) -> None:
     if shares.validation + shares.test >= 1:
         raise UserError(_empty("train", shares))
     if shares.max_train_rows is not None and shares.max_train_rows < 1:
-        raise UserError(
-            f"data.max_train_rows={shares.max_train_rows}: must be at least 1, or none to keep all"
-        )
+        raise UserError(f"data.max_train_rows={shares.max_train_rows}: must be at least 1, or none to keep all")
 
 
 def _empty(part: Part, shares: Shares) -> str:
@@ -179,14 +174,10 @@ def _checked_classes(splits: Mapping[str, Split]) -> tuple[str, ...]:
 def _labels(split: Split) -> Ints:
     labels = split.read_labels()
     if labels is None:
-        raise UserError(
-            f"data.source={split.source.name}: {split.name} rows have no labels; add a column label"
-        )
+        raise UserError(f"data.source={split.source.name}: {split.name} rows have no labels; add a column label")
     if labels.min() < 0:
         count = int((labels < 0).sum())
-        raise UserError(
-            f"data.source={split.source.name}: {count} {split.name} rows have no label; remove them"
-        )
+        raise UserError(f"data.source={split.source.name}: {count} {split.name} rows have no label; remove them")
     return labels
 
 

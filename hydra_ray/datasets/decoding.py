@@ -53,9 +53,7 @@ def decode_labels(batch: pa.RecordBatch, column: str) -> Ints:
 def _check_shape(found: tuple[int, ...], expected: tuple[int, ...], row: int, place: str) -> None:
     """Refuse a row of another shape than those before it."""
     if found != expected:
-        raise UserError(
-            f"{place}: row {row} has shape {found}, rows before it {expected}; bring all rows to one shape"
-        )
+        raise UserError(f"{place}: row {row} has shape {found}, rows before it {expected}; bring all rows to one shape")
 
 
 def _bytes(column: Any) -> pa.Array:

@@ -80,9 +80,7 @@ class InMemorySource:
             return _load(self.name, self.split, self.root)
         except _DAMAGED as error:
             place = f"data.root={self.root}: {self.name} cannot be read on this machine"
-            raise UserError(
-                f"{place} ({_reason(error)}); put the folder where every machine sees it"
-            ) from error
+            raise UserError(f"{place} ({_reason(error)}); put the folder where every machine sees it") from error
 
 
 def open_in_memory(name: str, split: str, root: str, *, download: bool, key: str) -> InMemorySource:
@@ -181,9 +179,7 @@ def _torchvision(name: str, split: str, root: str, download: bool) -> Arrays:
 
 
 def _missing(name: str, root: str, download: bool, key: str, reason: str) -> str:
-    parquet = (
-        f"point {key} at a folder with the hub's Parquet layout, e.g. {TORCHVISION.get(name)} from the hub"
-    )
+    parquet = f"point {key} at a folder with the hub's Parquet layout, e.g. {TORCHVISION.get(name)} from the hub"
     if download:
         return f"{key}={name}: could not be fetched into data.root={root} ({reason}); {parquet}"
     return f"{key}={name}: not usable in data.root={root} ({reason}); set data.download=true or {parquet}"

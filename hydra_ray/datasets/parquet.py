@@ -85,9 +85,7 @@ class ParquetSource:
         label = self.columns.label
         if label is None:
             return None
-        return np.concatenate(
-            [decode_labels(batch, label) for _, batch in self._batches(0, self.num_rows, [label])]
-        )
+        return np.concatenate([decode_labels(batch, label) for _, batch in self._batches(0, self.num_rows, [label])])
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, size, rows, a digest of schema and row groups, and a checksum of the labels.
@@ -124,9 +122,7 @@ class ParquetSource:
                         return
 
 
-def open_parquet(
-    filesystem: pafs.FileSystem, paths: Sequence[str], *, name: str, place: str
-) -> ParquetSource:
+def open_parquet(filesystem: pafs.FileSystem, paths: Sequence[str], *, name: str, place: str) -> ParquetSource:
     """A source over the rows of Parquet files, in the order given.
 
     Args:
@@ -174,9 +170,7 @@ def _footer(filesystem: pafs.FileSystem, path: str, place: str) -> tuple[pa.Sche
             return file.schema_arrow, file.metadata
     except (pa.ArrowInvalid, OSError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(
-            f"{place}: {_name(path)} is no readable Parquet file ({reason}); fetch it again"
-        ) from error
+        raise UserError(f"{place}: {_name(path)} is no readable Parquet file ({reason}); fetch it again") from error
 
 
 def _name(path: str) -> str:
@@ -187,9 +181,7 @@ def _check_same(columns: Columns, expected: pa.Schema, found: pa.Schema, place: 
     for name in [*columns.inputs, *([columns.label] if columns.label else [])]:
         kind = expected.field(name).type
         if name not in found.names or found.field(name).type != kind:
-            raise UserError(
-                f"{place} lacks the column {name} ({kind}) of the first file; fetch one export again"
-            )
+            raise UserError(f"{place} lacks the column {name} ({kind}) of the first file; fetch one export again")
 
 
 def _files(paths: Sequence[str], metadata: Sequence[pq.FileMetaData]) -> tuple[DataFile, ...]:

@@ -73,9 +73,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _inputs(
-    module: nn.Module, input_shape: tuple[int, ...], batch_size: int, dtype: torch.dtype | None
-) -> Tensor:
+def _inputs(module: nn.Module, input_shape: tuple[int, ...], batch_size: int, dtype: torch.dtype | None) -> Tensor:
     first = next(chain(module.parameters(), module.buffers()), None)
     device = torch.device("cpu") if first is None else first.device
     chosen = dtype or (torch.uint8 if len(input_shape) == 3 else torch.float32)

@@ -31,9 +31,7 @@ class BatchedHeads(nn.Module):
         ValueError: a count below 1 (`head_depth`: below 0).
     """
 
-    def __init__(
-        self, num_heads: int, num_features: int, head_width: int, head_depth: int, num_outputs: int
-    ) -> None:
+    def __init__(self, num_heads: int, num_features: int, head_width: int, head_depth: int, num_outputs: int) -> None:
         super().__init__()
         if min(num_heads, num_features, num_outputs) < 1 or head_depth < 0 or (head_depth and head_width < 1):
             raise ValueError(

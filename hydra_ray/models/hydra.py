@@ -74,9 +74,7 @@ def build_student(spec: ModelSpec, seed: tuple[int, ...], normalise: Normalise |
     """
     with seeded(seed):
         network = build_network(spec.architecture, spec.input_shape, spec.num_outputs, spec.options)
-        heads = BatchedHeads(
-            spec.num_heads, network.num_features, spec.head_width, spec.head_depth, spec.num_outputs
-        )
+        heads = BatchedHeads(spec.num_heads, network.num_features, spec.head_width, spec.head_depth, spec.num_outputs)
     chosen = copy.deepcopy(normalise) or Normalise.identity(spec.input_shape)
     return HydraStudent(spec, chosen, network.body, heads)
 

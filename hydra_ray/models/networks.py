@@ -118,9 +118,7 @@ def _torchvision_network(
         raise UserError(_unknown("architecture", name, [*OWN, *known]))
     channels = image_channels(name, input_shape)
     if channels not in (1, 3):
-        raise UserError(
-            f"architecture={name}: takes 1 or 3 channels, the inputs have {channels}; use cnn or resnet20"
-        )
+        raise UserError(f"architecture={name}: takes 1 or 3 channels, the inputs have {channels}; use cnn or resnet20")
     model = _torchvision_model(models.get_model_builder(name), name, input_shape, num_outputs, options)
     place, head = _last_linear(name, model, num_outputs)
     model.set_submodule(place, nn.Identity())
@@ -157,8 +155,7 @@ def _last_linear(name: str, model: nn.Module, num_outputs: int) -> tuple[str, nn
     linears = [(place, module) for place, module in model.named_modules() if isinstance(module, nn.Linear)]
     if not linears or linears[-1][1].out_features != num_outputs:
         raise UserError(
-            f"architecture={name}: does not end in a linear layer of {num_outputs} outputs; "
-            "use another architecture"
+            f"architecture={name}: does not end in a linear layer of {num_outputs} outputs; use another architecture"
         )
     return linears[-1]
 
@@ -178,9 +175,7 @@ class RepeatGrey(nn.Module):
 # --- the user's own
 
 
-def _users_network(
-    path: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
-) -> Network:
+def _users_network(path: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]) -> Network:
     function = _import(path)
     parameters = inspect.signature(function).parameters
     if not any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values()):
@@ -198,9 +193,7 @@ def _import(path: str) -> Callable[..., Any]:
             "package.module:function, of a module that every worker can import"
         ) from error
     if not callable(function):
-        raise UserError(
-            f"architecture={path}: is a {type(function).__name__}, not a function; name a function"
-        )
+        raise UserError(f"architecture={path}: is a {type(function).__name__}, not a function; name a function")
     return function
 
 
@@ -236,7 +229,7 @@ def _check_options(architecture: str, options: Mapping[str, Any], valid: Collect
 
 def _unknown(key: str, value: str, known: list[str]) -> str:
     near = difflib.get_close_matches(value, known, n=3, cutoff=0.5)
-    meant = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(OWN)}"
+    meant = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(OWN)}."
     return f"{key}={value}: not known; {meant} Or a name of torchvision.models, or package.module:function"
 
 

@@ -120,9 +120,7 @@ def test_fleiss_kappa_of_the_textbook_example():
 @quick
 @given(votes())
 def test_measures_from_the_number_of_right_members(batch):
-    rows = [
-        sum(vote == y for vote in row) for row, y in zip(batch[0].tolist(), batch[1].tolist(), strict=True)
-    ]
+    rows = [sum(vote == y for vote in row) for row, y in zip(batch[0].tolist(), batch[1].tolist(), strict=True)]
     members = batch[0].shape[1]
     figures = diversity.diversity_figures(*batch)
     if members == 1:

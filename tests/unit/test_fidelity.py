@@ -21,9 +21,7 @@ def pairs(draw, min_heads=1):
     num_heads = draw(st.integers(min_heads, 4))
     num_members = draw(st.integers(num_heads, 5))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    return tuple(
-        torch.from_numpy(2 * rng.normal(size=(num_rows, k, num_classes))) for k in (num_heads, num_members)
-    )
+    return tuple(torch.from_numpy(2 * rng.normal(size=(num_rows, k, num_classes))) for k in (num_heads, num_members))
 
 
 def softmax(logits):
@@ -79,8 +77,7 @@ def predictors(num_heads=3, num_members=5):
     torch.manual_seed(0)
     ensemble = {"test": torch.randn(40, num_members, 4), "noise": 3 * torch.randn(30, num_members, 4)}
     student = {
-        name: logits[:, :num_heads] + 0.3 * torch.randn(len(logits), num_heads, 4)
-        for name, logits in ensemble.items()
+        name: logits[:, :num_heads] + 0.3 * torch.randn(len(logits), num_heads, 4) for name, logits in ensemble.items()
     }
     return student, ensemble, torch.arange(40) % 4
 
@@ -103,16 +100,12 @@ def test_fidelity_figures_follow_their_definitions():
 
     assert figures["nll_ratio"] == pytest.approx(nll(student["test"]) / nll(ensemble["test"]))
     assert figures["auroc_ratio"] == {"noise": pytest.approx(auroc(student) / auroc(ensemble))}
-    assert figures["pairwise_kl_ratio"] == pytest.approx(
-        pairwise(student["test"]) / pairwise(ensemble["test"])
-    )
+    assert figures["pairwise_kl_ratio"] == pytest.approx(pairwise(student["test"]) / pairwise(ensemble["test"]))
     assert list(figures["mutual_information_ratio"]) == ["test", "noise"]
     assert list(figures["spearman_mutual_information"]) == ["test", "noise"]
     for name in ("test", "noise"):
         ours, theirs = knowledge(student[name]), knowledge(ensemble[name])
-        assert figures["mutual_information_ratio"][name] == pytest.approx(
-            (ours.mean() / theirs.mean()).item()
-        )
+        assert figures["mutual_information_ratio"][name] == pytest.approx((ours.mean() / theirs.mean()).item())
         assert figures["spearman_mutual_information"][name] == fidelity.spearman(ours, theirs)
 
 

@@ -32,8 +32,7 @@ def test_values_and_gradients_equal_those_of_separate_heads(depth):
     assert out.shape == (B, M, C)
     assert (out - expected).abs().max() < 1e-6
     gradient, expected_gradient = (
-        torch.autograd.grad((values * targets).sum(), features, retain_graph=True)[0]
-        for values in (out, expected)
+        torch.autograd.grad((values * targets).sum(), features, retain_graph=True)[0] for values in (out, expected)
     )
     assert (gradient - expected_gradient).abs().max() < 1e-6
     (out * targets).sum().backward()

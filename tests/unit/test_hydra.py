@@ -59,9 +59,7 @@ def test_spread_moves_heads_about_their_mean():
     assert spread(log_probs_BMC, 0.0).std(1).max() < 1e-6
     wide = spread(log_probs_BMC, 1.7)
     assert torch.allclose(wide.exp().sum(-1), torch.ones(6, 4), atol=1e-5)
-    expected = log_probs_BMC.mean(1, keepdim=True) + 1.7 * (
-        log_probs_BMC - log_probs_BMC.mean(1, keepdim=True)
-    )
+    expected = log_probs_BMC.mean(1, keepdim=True) + 1.7 * (log_probs_BMC - log_probs_BMC.mean(1, keepdim=True))
     assert torch.allclose(wide, expected.log_softmax(-1), atol=1e-5)
     assert (wide.exp().var(1).mean() > log_probs_BMC.exp().var(1).mean()).item()
 

@@ -146,9 +146,7 @@ def test_heads_are_paired_with_their_own_members():
 def test_one_head_makes_hydra_plain_distillation():
     torch.manual_seed(0)
     student, teacher = torch.randn(3, 1, 5), torch.randn(3, 1, 5)
-    torch.testing.assert_close(
-        losses.hydra_loss(student, teacher, 3.0), losses.mean_loss(student[:, 0], teacher, 3.0)
-    )
+    torch.testing.assert_close(losses.hydra_loss(student, teacher, 3.0), losses.mean_loss(student[:, 0], teacher, 3.0))
 
 
 def test_mean_loss_uses_the_mean_of_probabilities_not_of_logits():

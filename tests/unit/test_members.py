@@ -18,9 +18,7 @@ from hydra_ray.models.members import Ensemble, ModelSpec, Normalise, build_membe
 
 CNN = ModelSpec("member", "cnn", (8, 8, 1), 10, {"widths": (4, 8)})
 MLP = ModelSpec("member", "mlp", (6,), 3, {"hidden": [5]})
-STUDENT = ModelSpec(
-    "student", "resnet20", (8, 8, 3), 4, {"width": 4}, num_heads=3, head_width=6, head_depth=1
-)
+STUDENT = ModelSpec("student", "resnet20", (8, 8, 3), 4, {"width": 4}, num_heads=3, head_width=6, head_depth=1)
 
 
 def pixels(*shape):
@@ -107,9 +105,7 @@ def test_normalise_follows_numpy_and_keeps_constant_columns():
     out = normalise(torch.from_numpy(images))
     assert out.shape == (5000, 2, 3, 4)
     assert out.dtype == torch.float32
-    np.testing.assert_allclose(
-        out[:, 0], (images[..., 0] - images[..., 0].mean()) / images[..., 0].std(), atol=1e-5
-    )
+    np.testing.assert_allclose(out[:, 0], (images[..., 0] - images[..., 0].mean()) / images[..., 0].std(), atol=1e-5)
     assert out[:, 1].abs().max() == 0
 
 

@@ -21,9 +21,7 @@ def predictions(draw, min_rows=1):
     """Log-probabilities [N, C] and labels [N]; few distinct rows make ties in confidence."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     num_rows, num_classes = draw(st.integers(min_rows, 40)), draw(st.integers(2, 5))
-    distinct = rng.normal(size=(draw(st.integers(1, num_rows)), num_classes)) * draw(
-        st.sampled_from([0.5, 3.0])
-    )
+    distinct = rng.normal(size=(draw(st.integers(1, num_rows)), num_classes)) * draw(st.sampled_from([0.5, 3.0]))
     logits = distinct[rng.integers(len(distinct), size=num_rows)]
     log_probs = torch.from_numpy(logits).log_softmax(-1)
     return log_probs, torch.from_numpy(rng.integers(num_classes, size=num_rows))

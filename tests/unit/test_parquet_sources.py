@@ -27,9 +27,7 @@ def test_the_hubs_layout_is_found(tmp_path, place):
     assert split_names(str(tmp_path)) == ("train", "test")
 
 
-@pytest.mark.parametrize(
-    "names", [("train.parquet", "test.parquet"), ("train/0000.parquet", "test/0000.parquet")]
-)
+@pytest.mark.parametrize("names", [("train.parquet", "test.parquet"), ("train/0000.parquet", "test/0000.parquet")])
 def test_plainer_layouts_are_found(tmp_path, names):
     for name in names:
         write(tmp_path / name, {"image": hub_column(pictures(8)), "label": np.arange(8) % 2})
@@ -72,9 +70,7 @@ def test_columns_are_found_by_type_and_name(tmp_path, kind, names):
     if kind != "struct":
         column = pa.array([encoded(each) for each in images], getattr(pa, kind)())
     extra = {"coarse_label": np.arange(6)} if names[1] == "fine_label" else {"id": np.arange(6)}
-    path = write(
-        tmp_path / "rows.parquet", {**extra, names[0]: column, names[1]: np.array([0, 1] * 3, np.int32)}
-    )
+    path = write(tmp_path / "rows.parquet", {**extra, names[0]: column, names[1]: np.array([0, 1] * 3, np.int32)})
     rows = read(path).read(1, 6)
     np.testing.assert_array_equal(rows.inputs, images[1:])
     np.testing.assert_array_equal(rows.labels, [1, 0, 1, 0, 1])
