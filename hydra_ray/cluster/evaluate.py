@@ -183,5 +183,5 @@ def _trials(run: Run) -> list[dict[str, Any]] | None:
 
 def _log(stage: Stage, metrics: dict[str, Any]) -> None:
     for name, figures in metrics["test"].items():
-        numbers = {f"test/{name}/{key}": value for key, value in figures.items() if isinstance(value, float)}
-        stage.figures("test", predictor=name, **numbers)
+        numbers: dict[str, Any] = {key: value for key, value in figures.items() if isinstance(value, float)}
+        stage.figures("test", series=f"test/{name}", predictor=name, **numbers)

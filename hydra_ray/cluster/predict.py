@@ -281,7 +281,8 @@ def _publish(run: Run, stage: Stage, split: str, shards: Shards) -> None:
     members = [{"id": m.folder.name, "fingerprint": m.digest()} for m in run.members()]
     shards.publish({"rows": num_rows, "members": members, "views": diversity})
     for number, facts in diversity.items():
-        stage.figures("view", split=split, view=int(number), name=run.views(split)[int(number)].name, **facts)
+        where: dict[str, Any] = {"split": split, "view": int(number), "name": run.views(split)[int(number)].name}
+        stage.figures("view", **where, **dict[str, Any](facts))
     for label, facts in merged(run.views(split), diversity).items():
         stage.say(
             f"{split:<24} {label:<16} {facts['rows']:>9,} rows   members' MI {facts['mutual_information']:.4f} nats, "
