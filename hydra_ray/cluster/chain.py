@@ -91,11 +91,12 @@ class _Chain:
 @contextmanager
 def _clear_errors(run: Run, name: str) -> Iterator[None]:
     """What Ray raises as one line, and its pages of traceback in a file of the run folder."""
-    from hydra_ray.cluster.failures import explained, full_text, is_from_ray
-
     try:
         yield
     except Exception as error:
+        # not before the session is there: it imports ray, which session.py prepares
+        from hydra_ray.cluster.failures import explained, full_text, is_from_ray
+
         if not is_from_ray(error):
             raise
         clear = explained(error, name, f"{run.folder}/{ERROR_LOG}")

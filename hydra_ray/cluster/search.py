@@ -26,13 +26,12 @@ from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
-from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.session import available
 from hydra_ray.cluster.students import Source, source_of
-from hydra_ray.cluster.workers import interruptible
 from hydra_ray.config import Config, TuneConfig, with_overlay
 from hydra_ray.distillation import Report, distil
 from hydra_ray.errors import StageError
@@ -75,7 +74,7 @@ def search(run: Run, stage: Stage, tracker: Tracker) -> None:
     job = _Job(config, source, source.normalise(), load(source.validation), _rows_that_fit(source))
     record = _Record(stage, tracker, config.tune)
     with relay(record.handle, name=_MAILBOX):
-        results = interruptible(_tuner(config, job, artifact.attempt).fit)
+        results = _tuner(config, job, artifact.attempt).fit()
     record.close()
     table = trials_table(results, config.tune)
     best = best_trial(table, config.tune)
@@ -118,7 +117,6 @@ def _new_tuner(config: Config, trainable: Any, attempt: Folder) -> tune.Tuner:
             metric=settings.objective,
             mode=settings.direction,
             num_samples=settings.num_trials,
-            max_concurrent_trials=concurrent_trials(config),
             reuse_actors=settings.workers_per_trial == 1,
             scheduler=_scheduler(config),
             search_alg=_searcher(config),
@@ -168,8 +166,8 @@ def _scheduler(config: Config) -> TrialScheduler:
 
 def _searcher(config: Config) -> Searcher | SearchAlgorithm:
     if config.tune.search == "optuna":
-        return OptunaSearch(seed=config.seed)
-    return BasicVariantGenerator(random_state=config.seed)
+        return ConcurrencyLimiter(OptunaSearch(seed=config.seed), max_concurrent=concurrent_trials(config))
+    return BasicVariantGenerator(random_state=config.seed, max_concurrent=concurrent_trials(config))
 
 
 def _trainable(config: Config, job: _Job) -> Any:

@@ -21,7 +21,8 @@ _ALWAYS = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_DATA_USE_DATASOURCE_V2": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # an interrupted search, in its thread, would start a Ray of its own
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # what still calls Ray after a shutdown must not start another one
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune's makes an interrupted search look like a finished one
 }
 _PRIVATE = {
     "RAY_USAGE_STATS_ENABLED": "0",

@@ -8,11 +8,12 @@ the user can mend.
 
 from __future__ import annotations
 
+import signal
 import threading
 import uuid
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import ray.train
 import ray.train.torch
@@ -28,7 +29,6 @@ from hydra_ray.tracking import Stage
 from hydra_ray.training import Ranks
 
 Loop = Callable[[Any, Ranks, torch.device], None]
-Result = TypeVar("Result")
 
 
 def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, stage: Stage) -> None:
@@ -49,7 +49,8 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, st
     try:
         while True:
             try:
-                interruptible(_trainer(loop, job, cluster, scratch, stage.name).fit)
+                with _own_interrupt():
+                    _trainer(loop, job, cluster, scratch, stage.name).fit()
                 return
             except TrainingFailedError as error:
                 _require_another_start(error, failures, cluster.max_failures)
@@ -84,22 +85,22 @@ def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name
     )
 
 
-def interruptible(call: Callable[[], Result]) -> Result:
-    """`call()` in a thread of its own, where Train and Tune leave Ctrl-C to this one.
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """Ctrl-C ends in `KeyboardInterrupt`, as everywhere.
 
-    In the main thread both put handlers of theirs in the place of Python's; Train's stays for good, and Tune's makes an
-    interrupted search look like a finished one.
+    Train installs a handler, for good, that lets the workers go and then ends the process as if nothing had been wrong.
     """
-    outcome: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(call())
-        except BaseException as error:  # whatever it is, the waiting thread raises it
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return outcome.result()
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _worker(config: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """train_ensemble: every member published, each of them a matter of (seed, member) alone."""
 
+import signal
+
 import pytest
 from safetensors.numpy import load_file
 from support import events, leftovers, tiny
@@ -44,6 +46,10 @@ def test_adding_members_trains_only_the_new_ones_though_a_worker_is_killed(small
     for number in range(4):
         assert_equal_weights(weights(small_run, number), weights(extended_run, number))
     assert leftovers(extended_run) == []
+
+
+def test_ctrl_c_is_pythons_again_after_the_workers_are_done(small_run):
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_failing_network_ends_in_one_line_after_one_more_start(ray_session, tmp_path, capfd):
