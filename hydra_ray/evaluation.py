@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hydra_ray.diversity import diversity_figures
 from hydra_ray.fidelity import (
-    auroc_ratio,
     bootstrap_interval,
     bootstrap_ratio_interval,
     member_agreement,
@@ -216,15 +216,26 @@ def _spearman_interval(student_N: Tensor, ensemble_N: Tensor, seed: int, num_sam
 def _auroc_interval(
     test: tuple[Tensor, Tensor], unknown: tuple[Tensor, Tensor], seed: int, num_samples: int
 ) -> tuple[float, float]:
-    """Rows of test and unknown are resampled together."""
-    num_test = len(test[0])
+    """Rows of test and unknown are resampled together; scores are ranked once, not for every sample."""
+    ranks = [torch.unique(torch.cat(scores), return_inverse=True)[1] for scores in zip(test, unknown, strict=True)]
+    num_rows = len(ranks[0])
+    is_unknown_N = torch.arange(num_rows) >= len(test[0])
 
     def statistic(rows: Tensor) -> float:
-        known, other = rows[rows < num_test], rows[rows >= num_test] - num_test
-        found = auroc_ratio(test[0][known], unknown[0][other], test[1][known], unknown[1][other])
-        return math.nan if found is None else found
+        student, ensemble = (auroc_of_ranks(each[rows], is_unknown_N[rows]) for each in ranks)
+        return student / ensemble
 
-    return bootstrap_interval(statistic, num_test + len(unknown[0]), seed, num_samples)
+    return bootstrap_interval(statistic, num_rows, seed, num_samples)
+
+
+def auroc_of_ranks(ranks_N: Tensor, is_unknown_N: Tensor) -> float:
+    """`metrics.auroc` of scores given as whole-number ranks, by counting: P(unknown > known) + P(equal) / 2."""
+    size = int(ranks_N.max()) + 1
+    known, unknown = (
+        torch.bincount(ranks_N[which], minlength=size).double() for which in (~is_unknown_N, is_unknown_N)
+    )
+    below = known.cumsum(0) - known
+    return float((unknown * (below + known / 2)).sum() / (known.sum() * unknown.sum()))
 
 
 def _row_scores(found: Prediction, labels_N: Tensor | None) -> RowScores:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from hydra_ray.cluster.interrupts import interrupts_noticed
 from hydra_ray.cluster.session import available, is_private, session
 from hydra_ray.errors import UserError
 from hydra_ray.plan import artifacts_of, stage_state
@@ -73,7 +74,11 @@ class _Chain:
             self._tracker.record(name, "skipped", detail=state.detail)
             return
         _require_inputs(self._run, name)
-        with self._tracker.stage(name, detail=state.detail) as stage, _clear_errors(self._run, name):
+        with (
+            interrupts_noticed(),
+            self._tracker.stage(name, detail=state.detail) as stage,
+            _clear_errors(self._run, name),
+        ):
             self._connect()
             _call(self._run, name, stage, self._tracker)
 

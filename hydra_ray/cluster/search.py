@@ -29,6 +29,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
+from hydra_ray.cluster.interrupts import interrupts_kept, raise_if_interrupted
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.session import available
 from hydra_ray.cluster.students import Source, source_of
@@ -73,7 +74,7 @@ def search(run: Run, stage: Stage, tracker: Tracker) -> None:
     source = source_of(run)
     job = _Job(config, source, source.normalise(), load(source.validation), _rows_that_fit(source))
     record = _Record(stage, tracker, config.tune)
-    with relay(record.handle, name=_MAILBOX):
+    with relay(record.handle, name=_MAILBOX), interrupts_kept():
         results = _tuner(config, job, artifact.attempt).fit()
     record.close()
     table = trials_table(results, config.tune)
@@ -288,6 +289,9 @@ class _Forward(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         figures = {key: value for key, value in (trial.last_result or {}).items() if key.startswith("validation_")}
         _send({"event": "trial", "trial": trial.trial_id, "parameters": trial.config, **figures})
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        raise_if_interrupted()
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         _send({"event": "trial_failed", "trial": trial.trial_id, "parameters": trial.config})

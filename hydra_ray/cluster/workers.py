@@ -8,11 +8,8 @@ the user can mend.
 
 from __future__ import annotations
 
-import signal
-import threading
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import ray.train
@@ -22,6 +19,7 @@ from ray.train import RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from hydra_ray.cluster.failures import cause_of, is_death, one_line
+from hydra_ray.cluster.interrupts import interrupts_of_train
 from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.storage import Folder
@@ -49,7 +47,7 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, st
     try:
         while True:
             try:
-                with _own_interrupt():
+                with interrupts_of_train():
                     _trainer(loop, job, cluster, scratch, stage.name).fit()
                 return
             except TrainingFailedError as error:
@@ -83,24 +81,6 @@ def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name
             name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=scratch.path, storage_filesystem=scratch.fs
         ),
     )
-
-
-@contextmanager
-def _own_interrupt() -> Iterator[None]:
-    """Ctrl-C ends in `KeyboardInterrupt`, as everywhere.
-
-    Train installs a handler, for good, that lets the workers go and then ends the process as if nothing had been wrong.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit:
-        raise KeyboardInterrupt from None
-    finally:
-        signal.signal(signal.SIGINT, handler)
 
 
 def _worker(config: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ SMALL = [
     "distill.mean_epochs=1",
     "data.max_train_rows=2000",
     "evaluate.latency_repeats=2",
+    "evaluate.bootstrap_samples=20",
 ]
 
 

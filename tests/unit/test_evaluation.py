@@ -1,0 +1,64 @@
+"""metrics.json from answers: intervals, and that nothing that is not finite gets into it."""
+
+import json
+
+import pytest
+import torch
+
+from hydra_ray.evaluation import Answers, auroc_of_ranks, metrics_of
+from hydra_ray.metrics import auroc, nll
+from hydra_ray.students import of_members, of_student
+
+
+def _logits(rows, heads, seed):
+    return torch.randn(rows, heads, 3, generator=torch.Generator().manual_seed(seed)) * 2
+
+
+@pytest.fixture(scope="module")
+def metrics():
+    splits = {"validation": 60, "test": 120, "unknown-other": 80}
+    ensemble = {name: of_members(_logits(rows, 4, seed)) for seed, (name, rows) in enumerate(splits.items())}
+    noisy = {name: found.logits_NMC + 0.3 * _logits(splits[name], 4, 9) for name, found in ensemble.items()}
+    students = {
+        "hydra": {name: of_student("hydra", logits) for name, logits in noisy.items()},
+        "kd": {name: of_student("kd", logits[:, :1]) for name, logits in noisy.items()},
+        "end2": {name: of_student("end2", logits[:, :1]) for name, logits in noisy.items()},
+    }
+    labels = {name: torch.arange(splits[name]) % 3 for name in ("validation", "test")}
+    answers = Answers({"ensemble": ensemble, **students}, labels)
+    return answers, metrics_of(answers, {}, {}, num_samples=60, seed=1)
+
+
+def test_it_is_json_with_every_predictor_and_no_number_that_is_not_finite(metrics):
+    _, found = metrics
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert list(found["test"]) == ["member", "ensemble", "hydra", "kd", "end2"]
+    assert found["test"]["kd"]["mutual_information"] is None
+    assert found["unknown"]["other"]["kd"]["auroc_mutual_information"] is None
+    assert found["unknown"]["other"]["end2"]["auroc_mutual_information"] > 0
+
+
+def test_figures_stand_inside_their_intervals(metrics):
+    answers, found = metrics
+    fidelity = found["fidelity"]["hydra"]
+    intervals = fidelity["interval_95"]
+    for name, figure in fidelity.items():
+        if name not in intervals:
+            continue
+        pairs = [(figure, intervals[name])] if isinstance(figure, float) else [
+            (figure[key], intervals[name][key]) for key in figure
+        ]  # fmt: skip
+        assert all(low <= value <= high and low < high for value, (low, high) in pairs), name
+    expected = nll(answers.predictions["hydra"]["test"].log_probs_NC, answers.labels["test"]) / nll(
+        answers.ensemble["test"].log_probs_NC, answers.labels["test"]
+    )
+    assert fidelity["nll_ratio"] == pytest.approx(expected)
+    assert set(found["fidelity"]["kd"]["interval_95"]) == {"nll_ratio"}
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_auroc_by_counting_is_auroc_with_ties(levels):
+    generator = torch.Generator().manual_seed(levels)
+    ranks = torch.randint(levels, (300,), generator=generator)
+    is_unknown = torch.rand(300, generator=generator) < 0.4
+    assert auroc_of_ranks(ranks, is_unknown) == pytest.approx(auroc(ranks[~is_unknown], ranks[is_unknown]), abs=1e-12)
