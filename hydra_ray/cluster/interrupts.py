@@ -1,7 +1,7 @@
 """Ctrl-C, made sure of: Ray puts handlers of its own in the place of Python's, and its core may lose the exception.
 
-Tune's handler makes an interrupted search look like a finished one; Train's stays installed for good and ends the process
-with exit code 0; and a `KeyboardInterrupt` that comes while Ray's C++ core looks for signals does not always come out.
+Tune's handler makes an interrupted search look like a finished one; Train's stays installed for good and ends the
+process with exit code 0; and a `KeyboardInterrupt` that comes while Ray's C++ core looks for signals may not come out.
 """
 
 from __future__ import annotations

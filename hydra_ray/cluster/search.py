@@ -159,7 +159,8 @@ def _num_epochs(config: Config) -> int:
 def _scheduler(config: Config) -> TrialScheduler:
     grace = min(config.tune.grace_epochs + config.distill.mean_epochs, _num_epochs(config))
     if config.tune.scheduler == "asha":
-        return AsyncHyperBandScheduler(max_t=_num_epochs(config), grace_period=grace, reduction_factor=2)
+        # one more than there are: a trial that is stopped at its last epoch would not give its workers back itself
+        return AsyncHyperBandScheduler(max_t=_num_epochs(config) + 1, grace_period=grace, reduction_factor=2)
     if config.tune.scheduler == "median":
         return MedianStoppingRule(time_attr="training_iteration", grace_period=grace)
     return FIFOScheduler()
