@@ -20,7 +20,7 @@ def ray_session():
 
     os.environ.pop("RAY_ADDRESS", None)
     os.environ[MARK] = uuid.uuid4().hex
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), str(TESTS)])
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(REPO), str(TESTS), str(TESTS / "ray")])
     prepare_environment()
     import ray
 

@@ -30,6 +30,7 @@ from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlg
 from ray.tune.search.optuna import OptunaSearch
 
 from hydra_ray.cluster.interrupts import interrupts_kept, raise_if_interrupted
+from hydra_ray.cluster.failures import full_text, one_line
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.session import available
 from hydra_ray.cluster.students import Source, source_of
@@ -247,7 +248,7 @@ def trials_table(results: tune.ResultGrid, settings: TuneConfig) -> pd.DataFrame
                 "epochs": epochs,
                 "stopped_early": result.error is None and epochs < longest,
                 "seconds": figures.get("time_total_s"),
-                "error": None if result.error is None else str(result.error).strip().splitlines()[-1],
+                "error": None if result.error is None else one_line(result.error, full_text(result.error)),
             }
         )
     return pd.DataFrame(rows)

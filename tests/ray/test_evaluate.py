@@ -12,8 +12,8 @@ from hydra_ray.uncertainty import scores
 
 pytestmark = pytest.mark.timeout(400)
 
-PREDICTORS = {"member", "ensemble", "hydra", "kd"}
-STUDENTS = {"hydra", "kd"}
+PREDICTORS = {"member", "ensemble", "hydra", "hydra_spread", "kd"}
+STUDENTS = {"hydra", "hydra_spread", "kd"}
 TEST_FIGURES = {"nll", "brier", "accuracy", "ece", "aurc", "mutual_information"}
 UNKNOWN_FIGURES = {
     f"{figure}_{score}"
