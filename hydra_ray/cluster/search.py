@@ -29,8 +29,8 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianSt
 from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from hydra_ray.cluster.interrupts import interrupts_kept, raise_if_interrupted
 from hydra_ray.cluster.failures import full_text, one_line
+from hydra_ray.cluster.interrupts import interrupts_kept, raise_if_interrupted
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.session import available
 from hydra_ray.cluster.students import Source, source_of
