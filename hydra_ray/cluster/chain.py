@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from hydra_ray.cluster.interrupts import interrupts_noticed
-from hydra_ray.cluster.session import available, is_private, session
+from hydra_ray.cluster.session import available, check_storage, is_private, session
 from hydra_ray.errors import UserError
 from hydra_ray.plan import artifacts_of, stage_state
 from hydra_ray.preflight import check_resources, check_run
@@ -33,6 +33,7 @@ def run_stages(run: Run, names: Sequence[str]) -> None:
     Raises:
         UserError: something the user can mend, found before any worker starts where that is possible.
     """
+    check_storage(run.config.storage)
     check_run(run)
     run.folder.delete(ERROR_LOG)
     run.folder.write("config.json", (run.config.model_dump_json(indent=1) + "\n").encode())

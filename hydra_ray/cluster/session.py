@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from hydra_ray.config import ClusterConfig, Config
-from hydra_ray.errors import StageError
+from hydra_ray.errors import StageError, UserError
 
 _ALWAYS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers would start through `uv run` with a copy of the project
@@ -33,10 +33,25 @@ _PRIVATE = {
     "RAY_DISABLE_IMPORT_WARNING": "1",
 }
 
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # what `ray job submit` sets for the command it runs
+
 
 def is_private() -> bool:
     """Whether a session would be this command's own, on this machine."""
     return not os.environ.get("RAY_ADDRESS")
+
+
+def check_storage(storage: str) -> None:
+    """A job's working directory is a copy that the cluster throws away: a run folder must not lie in it.
+
+    Raises:
+        UserError: this is a job, and `storage` is relative.
+    """
+    if _JOB in os.environ and "://" not in storage and not os.path.isabs(storage):
+        raise UserError(
+            f"storage={storage}: would lie in the job's copy of the working directory, which goes with the job; "
+            "use storage=/a/folder/that/all/machines/see or a URI such as s3://bucket/runs"
+        )
 
 
 def prepare_environment() -> None:
