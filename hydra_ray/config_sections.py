@@ -15,6 +15,7 @@ from hydra_ray.config_types import (
     NotNegative,
     Positive,
     Share,
+    SplitChoice,
     StoreSize,
     real_ranges,
 )
@@ -45,11 +46,17 @@ class DataConfig(Section):
     """Where rows come from and how they are split."""
 
     source: str
-    """`digits`, `MNIST`, `FashionMNIST`, `CIFAR10`, `CIFAR100`, `SVHN`, or a folder of Parquet files."""
+    """`digits`, `spirals`, `MNIST`, `FashionMNIST`, `CIFAR10`, `CIFAR100`, `SVHN`; regression: `diabetes`, `wave`; or a
+    Parquet or CSV file, or a folder of them."""
     root: str = "data"
     """Folder in which torchvision sets lie."""
     download: bool = False
     """Let torchvision fetch a missing set into `data.root`."""
+    target: str | None = None
+    """The column of Parquet or CSV that a regression predicts from all other columns of numbers."""
+    split: SplitChoice | None = None
+    """Test rows of standard split k, the column `test_split_k`; `all`, or a range such as `0-9`, runs one after the
+    other."""
     validation_share: Share = 0.1
     """Share of the training rows held out; everything that is chosen is chosen on them."""
     test_share: Share = 0.2

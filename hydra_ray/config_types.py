@@ -15,8 +15,16 @@ def _folder_name(text: str) -> str:
     return text
 
 
+def _splits(choice: int | str) -> int | str:
+    found = re.fullmatch(r"(\d{1,3})(-(\d{1,3}))?", str(choice))
+    if choice != "all" and not (found and (found[3] is None or int(found[1]) < int(found[3]))):
+        raise ValueError("must be a split's number, a range such as 0-9, or all")
+    return choice
+
+
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 NotEmpty = Annotated[str, Field(min_length=1)]
+SplitChoice = Annotated[int | str, AfterValidator(_splits)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]

@@ -91,6 +91,9 @@ class Run:
     def data(self) -> DataSet:
         """The data set's splits; unknown sets that are views of the test rows among them."""
         data, seed = self.config.data, self.config.seed
+        if isinstance(data.split, str):
+            several = "stands for several splits, each a run of its own, which pipelines.run makes one after the other"
+            raise UserError(f"data.split={data.split}: {several}; name one of them, e.g. data.split=0")
         found = open_data(
             data.source,
             root=data.root,
@@ -105,6 +108,8 @@ class Run:
                 for place, view in enumerate(self.config.transfer.views)
                 if view.source is not None
             },
+            target=data.target,
+            split=data.split,
         )
         test = found.splits["test"]
         views = {f"unknown-{name}": test for name, place in data.unknown.items() if isinstance(place, ViewConfig)}
@@ -113,11 +118,13 @@ class Run:
     def _data_key(self, split: str) -> dict[str, Any]:
         """What decides which rows a split has, and what is in them."""
         data = self.config.data
+        set_later = {"target": data.target, "split": data.split}  # none, they leave the keys of older runs as they are
         return {
             "source": self.data.splits[split].source.fingerprint(),
             "validation_share": data.validation_share,
             "test_share": data.test_share,
             "max_train_rows": data.max_train_rows,
+            **{key: value for key, value in set_later.items() if value is not None},
         }
 
     # members

@@ -1,4 +1,4 @@
-"""From what a user wrote for a data set to its source: known names, Parquet files and folders of them.
+"""From what a user wrote for a data set to its source: known names, Parquet and CSV files and folders of them.
 
 Splits, shares and labels are not looked at here; see `data_set.py`.
 """
@@ -13,53 +13,71 @@ from typing import Literal
 
 import pyarrow.fs as pafs
 
-from hydra_ray.datasets.in_memory import SCIKIT_LEARN, TORCHVISION, open_in_memory
+from hydra_ray.datasets.csv_files import open_csv
+from hydra_ray.datasets.in_memory import EMBEDDED, TORCHVISION, open_in_memory
 from hydra_ray.datasets.parquet import open_parquet
 from hydra_ray.datasets.rows import Source
+from hydra_ray.datasets.tables import Wanted
 from hydra_ray.errors import UserError
 from hydra_ray.storage import Folder
 
 SplitName = Literal["train", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "test")
-NAMES = (*SCIKIT_LEARN, *TORCHVISION)
+NAMES = (*EMBEDDED, *TORCHVISION)
 """All names that are not paths."""
+_SUFFIXES = ("parquet", "csv")
 
 
-def open_source(name_or_path: str, split: SplitName, *, root: str, download: bool, key: str = "data.source") -> Source:
+def open_source(
+    name_or_path: str,
+    split: SplitName,
+    *,
+    root: str,
+    download: bool,
+    key: str = "data.source",
+    target: str | None = None,
+    needs_target: bool = True,
+) -> Source:
     """Open one split of a data set.
 
     Args:
-        name_or_path: `digits`, `photo_patches`, a torchvision name, a Parquet file (which is its own and only
-            split, whatever `split` says), or a folder with files `SPLIT-00000-of-0000N.parquet`,
-            `SPLIT.parquet` or `SPLIT/*.parquet`, directly in it, in `data/` or in its only folder that has
-            such files. Paths may be URIs (s3://...).
+        name_or_path: `digits`, `photo_patches`, `diabetes`, `spirals`, `wave`, a torchvision name, a Parquet or CSV
+            file (which is its own and only split, whatever `split` says), or a folder with files
+            `SPLIT-00000-of-0000N.parquet`, `SPLIT.parquet` or `SPLIT/*.parquet` (or the same of CSV), directly in it,
+            in `data/` or in its only folder that has such files. Paths may be URIs (s3://...).
         split: "train" or "test".
         root: Folder of torchvision's sets.
         download: Whether torchvision may fetch a missing set.
         key: The configuration key that messages name.
+        target: The column that a regression predicts, of Parquet and CSV.
+        needs_target: False for a further set, whose labels nobody uses.
 
     Raises:
         UserError: unknown name, missing or damaged data, or no such split; one line with the way out.
     """
     if name_or_path in NAMES:
+        if target is not None and needs_target:
+            raise UserError(f"data.target={target}: {name_or_path} has labels of its own; leave data.target out")
         folder = str(Path(root).expanduser().absolute())
         return open_in_memory(name_or_path, split, folder, download=download, key=key)
     place = _locate(name_or_path, key)
     files = place.files_of(split)
     if not files:
         raise UserError(f"{key}={name_or_path}: no {split} split; name its file {split}-00000-of-00001.parquet")
-    return open_parquet(place.folder.fs, files, name=place.name, place=f"{key}={name_or_path}")
+    wanted = Wanted(place.name, f"{key}={name_or_path}", target, needs_target)
+    opener = open_csv if files[0].endswith(".csv") else open_parquet
+    return opener(place.folder.fs, files, wanted)
 
 
 def split_names(name_or_path: str, *, key: str = "data.source") -> tuple[SplitName, ...]:
     """The splits that a data set has of its own, "train" first.
 
-    A single Parquet file and scikit-learn's sets have "train" only.
+    A single file, scikit-learn's sets and the generated ones have "train" only.
 
     Raises:
         UserError: unknown name or missing path.
     """
-    if name_or_path in SCIKIT_LEARN:
+    if name_or_path in EMBEDDED:
         return ("train",)
     if name_or_path in TORCHVISION:
         return SPLIT_NAMES
@@ -68,7 +86,7 @@ def split_names(name_or_path: str, *, key: str = "data.source") -> tuple[SplitNa
         return ("train",)
     found: list[SplitName] = [split for split in SPLIT_NAMES if place.files_of(split)]
     if not found:
-        raise UserError(f"{key}={name_or_path}: holds no train-*.parquet or test-*.parquet; {_ways(key)}")
+        raise UserError(f"{key}={name_or_path}: holds no train-*.parquet or test-*.parquet, nor .csv; {_ways(key)}")
     return tuple(found)
 
 
@@ -113,15 +131,18 @@ def _locate(name_or_path: str, key: str) -> _Place:
 
 def _in_folder(folder: Folder, split: SplitName, key: str) -> list[str]:
     names = folder.files()
-    matches = [re.fullmatch(rf"{split}-(\d+)-of-(\d+)\.parquet", name) for name in sorted(names)]
-    numbered = [match for match in matches if match]
-    if numbered:
-        _check_complete(folder, split, [(int(match[1]), int(match[2])) for match in numbered], key)
-        return [f"{folder.path}/{match[0]}" for match in numbered]
-    if f"{split}.parquet" in names:
-        return [f"{folder.path}/{split}.parquet"]
+    for suffix in _SUFFIXES:
+        matches = [re.fullmatch(rf"{split}-(\d+)-of-(\d+)\.{suffix}", name) for name in sorted(names)]
+        numbered = [match for match in matches if match]
+        if numbered:
+            _check_complete(folder, split, [(int(match[1]), int(match[2])) for match in numbered], key)
+            return [f"{folder.path}/{match[0]}" for match in numbered]
+        if f"{split}.{suffix}" in names:
+            return [f"{folder.path}/{split}.{suffix}"]
     inner = folder / split
-    return [f"{inner.path}/{name}" for name in sorted(inner.files()) if name.endswith(".parquet")]
+    files = sorted(inner.files())
+    found = ([name for name in files if name.endswith(f".{suffix}")] for suffix in _SUFFIXES)
+    return [f"{inner.path}/{name}" for name in next(filter(None, found), [])]
 
 
 def _check_complete(folder: Folder, split: str, numbers: list[tuple[int, int]], key: str) -> None:
@@ -145,6 +166,6 @@ def _not_there(name_or_path: str, key: str) -> str:
 
 def _ways(key: str) -> str:
     return (
-        f"point {key} at a folder with the hub's Parquet layout (e.g. of ylecun/mnist), "
+        f"point {key} at a Parquet or CSV file or a folder with the hub's Parquet layout (e.g. of ylecun/mnist), "
         "or give a torchvision name such as MNIST with data.download=true"
     )

@@ -6,6 +6,7 @@ Knows types and names only; no row is read here.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.types as pat
 
+from hydra_ray.datasets.rows import Task
 from hydra_ray.errors import UserError
 
 Kind = Literal["encoded", "tensor", "numbers"]
@@ -20,6 +22,7 @@ Kind = Literal["encoded", "tensor", "numbers"]
 INPUT_NAMES = ("image", "img", "input", "inputs", "pixels", "x", "features", "embedding")
 LABEL_NAMES = ("label", "labels", "fine_label", "target", "targets", "class", "class_id", "y", "digit")
 _NOT_LABELS = ("id", "index", "row_id", "view", "__index_level_0__")
+_SPLIT = re.compile(r"test_split_(\d+)")
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,14 @@ class Columns:
     """Whether the bytes of image files lie in a struct's field `bytes`."""
     label: str | None
     class_names: tuple[str, ...] | None
+    task: Task = "classification"
+    test_splits: tuple[int, ...] = ()
+    """Every k of the columns `test_split_k`, which say of each row whether standard split k tests on it."""
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """The columns of numbers; none where one column holds all features or an image."""
+        return self.inputs if self.kind == "numbers" else None
 
     @property
     def to_read(self) -> list[str]:
@@ -42,7 +53,7 @@ class Columns:
         return [*inputs, self.label] if self.label else inputs
 
 
-def find_columns(schema: pa.Schema, place: str) -> Columns:
+def find_columns(schema: pa.Schema, place: str, target: str | None = None, *, needs_target: bool = True) -> Columns:
     """Find inputs and labels.
 
     Inputs are the only column of encoded images (binary, or the hub's struct{bytes, path}), else the only one
@@ -52,18 +63,58 @@ def find_columns(schema: pa.Schema, place: str) -> Columns:
     Args:
         schema: Of the file.
         place: The key and path that messages name.
+        target: The column that a regression predicts; features are then all other columns of numbers, integers
+            among them.
+        needs_target: Whether the file must have it; a further set, whose labels nobody uses, need not.
 
     Raises:
-        UserError: no or several columns could be meant.
+        UserError: no or several columns could be meant, or the target is not there or not of numbers.
     """
+    splits = _test_splits(schema)
+    if target is not None:
+        label = _target(schema, target, place, needs_target)
+        kind, inputs = _inputs(schema, target, place, integers=True)
+        return Columns(inputs, kind, _is_struct(schema, kind, inputs), label, None, "regression", splits)
     features = _hub_features(schema)
     label = _label(schema, features, place)
     kind, inputs = _inputs(schema, label, place)
-    is_struct = kind == "encoded" and pat.is_struct(schema.field(inputs[0]).type)
-    return Columns(inputs, kind, is_struct, label, _class_names(features, label))
+    struct = _is_struct(schema, kind, inputs)
+    return Columns(inputs, kind, struct, label, _class_names(features, label), test_splits=splits)
 
 
-def _inputs(schema: pa.Schema, label: str | None, place: str) -> tuple[Kind, tuple[str, ...]]:
+def _is_struct(schema: pa.Schema, kind: Kind, inputs: tuple[str, ...]) -> bool:
+    return kind == "encoded" and pat.is_struct(schema.field(inputs[0]).type)
+
+
+def split_column(number: int) -> str:
+    """Name of the column of standard split `number`."""
+    return f"test_split_{number}"
+
+
+def _test_splits(schema: pa.Schema) -> tuple[int, ...]:
+    matches = [_SPLIT.fullmatch(field.name) for field in schema if pat.is_boolean(field.type)]
+    return tuple(sorted(int(match[1]) for match in matches if match))
+
+
+def _target(schema: pa.Schema, target: str, place: str, needed: bool) -> str | None:
+    if target not in schema.names:
+        if not needed:
+            return None
+        raise UserError(f"data.target={target}: {place} has no such column; its columns are {_listed(schema)}")
+    if not _is_number(schema.field(target).type):
+        found = f"column {target} of {place} holds {schema.field(target).type}"
+        raise UserError(f"data.target={target}: {found}, but a target is a number; name a column of numbers")
+    return target
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pat.is_integer(kind) or pat.is_floating(kind)
+
+
+def _inputs(
+    schema: pa.Schema, label: str | None, place: str, *, integers: bool = False
+) -> tuple[Kind, tuple[str, ...]]:
+    """Kind and names of the input columns; of numbers that are features, integers where they cannot be labels."""
     fields = [field for field in schema if field.name != label]
     choices: list[tuple[Kind, list[str]]] = [
         ("encoded", [field.name for field in fields if _is_encoded(field.type)]),
@@ -72,12 +123,28 @@ def _inputs(schema: pa.Schema, label: str | None, place: str) -> tuple[Kind, tup
     for kind, names in choices:
         if names:
             return kind, (_only(names, INPUT_NAMES, schema, "input", place),)
-    numbers = tuple(field.name for field in fields if pat.is_floating(field.type))
-    ignored = [field.name for field in fields if pat.is_integer(field.type) and not _is_number_of_row(field.name)]
-    if not numbers or ignored:
-        unclear = f"what is {ignored[0]}" if numbers else "no images or floating-point numbers"
-        raise UserError(f"{place}: {unclear} among {_listed(schema)}; store features as floats or drop the column")
+    fields = [field for field in fields if not _is_bookkeeping(field)]
+    numbers = tuple(field.name for field in fields if _is_feature(field.type, integers))
+    unclear = [field.name for field in fields if _is_unclear(field.type, integers)]
+    if not numbers or unclear:
+        problem = f"what is {unclear[0]}" if numbers else "no images or floating-point numbers"
+        way = "store features as numbers" if integers else "store features as floats"
+        raise UserError(f"{place}: {problem} among {_listed(schema)}; {way} or drop the column")
     return "numbers", numbers
+
+
+def _is_bookkeeping(field: pa.Field) -> bool:
+    """A row's number, or whether a standard split tests on it."""
+    return (_is_number_of_row(field.name) and pat.is_integer(field.type)) or bool(_SPLIT.fullmatch(field.name))
+
+
+def _is_feature(kind: pa.DataType, integers: bool) -> bool:
+    return pat.is_floating(kind) or (integers and pat.is_integer(kind))
+
+
+def _is_unclear(kind: pa.DataType, integers: bool) -> bool:
+    """Whether leaving a column out would lose what the user may mean as a feature."""
+    return not _is_number(kind) if integers else pat.is_integer(kind)
 
 
 def _label(schema: pa.Schema, features: dict[str, Any], place: str) -> str | None:
@@ -94,6 +161,8 @@ def _label(schema: pa.Schema, features: dict[str, Any], place: str) -> str | Non
     other = _usual(schema.names, LABEL_NAMES)
     if other:
         found = f"column {other} holds {schema.field(other).type}"
+        if _is_number(schema.field(other).type):
+            found += f"; for a regression set data.target={other}"
         raise UserError(f"{place}: labels are class numbers, but {found}; store integers from 0, or rename it")
     return None
 
@@ -131,7 +200,8 @@ def _is_tensor(kind: pa.DataType) -> bool:
 
 
 def _listed(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name} ({field.type})" for field in schema)
+    fields = [field for field in schema if not _SPLIT.fullmatch(field.name)]
+    return ", ".join(f"{field.name} ({field.type})" for field in fields)
 
 
 def _hub_features(schema: pa.Schema) -> dict[str, Any]:

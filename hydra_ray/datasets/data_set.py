@@ -6,15 +6,18 @@ Opening reads footers, labels and one row of each source, not the inputs.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hydra_ray.datasets.catalog import SplitName, open_source, split_names
-from hydra_ray.datasets.rows import Ints, Source
+from hydra_ray.datasets.rows import Source, Task
 from hydra_ray.datasets.splits import Part, Shares, Split
+from hydra_ray.datasets.standard_splits import standard_test_rows
 from hydra_ray.errors import UserError
 
 _MANY_CLASSES = 1000
@@ -29,13 +32,18 @@ class DataSet:
     input_shape: tuple[int, ...]
     """(H, W, channels) or (D,)."""
     class_names: tuple[str, ...]
-    """In order; the class's number where the source has no names."""
-    task: Literal["classification"] = "classification"
+    """In order; the class's number where the source has no names. None in a regression."""
+    task: Task = "classification"
 
     @property
     def num_classes(self) -> int:
-        """C."""
+        """C; 0 in a regression."""
         return len(self.class_names)
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of a network: C logits; in a regression 2, mean and log variance."""
+        return 2 if self.task == "regression" else self.num_classes
 
     @property
     def unknown(self) -> dict[str, Split]:
@@ -71,6 +79,8 @@ def open_data(
     max_train_rows: int | None,
     unknown: Mapping[str, str],
     unlabelled: Mapping[str, tuple[str, str]] | None = None,
+    target: str | None = None,
+    split: int | None = None,
 ) -> DataSet:
     """Open and check a data set.
 
@@ -85,24 +95,31 @@ def open_data(
         unknown: Our name -> name or path of an unknown set; its test split, or its only one.
         unlabelled: Split's name -> (configuration key, name or path) of further rows whose labels are not used; their
             training split, or their only one.
+        target: The column that a regression predicts, of Parquet and CSV; none for classification.
+        split: Take the rows of the column `test_split_<split>` for test, instead of a share.
 
     Raises:
         UserError: one line with the key: data missing, shares that leave a split empty, labels missing, fewer
-            than 2 classes, inputs of different shapes.
+            than 2 classes, a constant target, inputs of different shapes.
     """
     names = split_names(source)
     if "train" not in names:
         raise UserError(f"data.source={source}: has a test split only; add train-00000-of-00001.parquet")
-    train = open_source(source, "train", root=root, download=download)
-    own_test = open_source(source, "test", root=root, download=download) if "test" in names else None
-    shares = Shares(train.num_rows, seed, validation_share, 0.0 if own_test else test_share, max_train_rows)
-    splits = _known_splits(train, own_test, shares)
+    train = open_source(source, "train", root=root, download=download, target=target)
+    own_test = open_source(source, "test", root=root, download=download, target=target) if "test" in names else None
+    standard = None if split is None else standard_test_rows(train, split, has_own_test=own_test is not None)
+    share = 0.0 if own_test or standard else test_share
+    splits = _known_splits(
+        train, own_test, Shares(train.num_rows, seed, validation_share, share, max_train_rows, standard)
+    )
+    further = partial(_further, train=train, root=root, download=download, target=target)
     for name, place in unknown.items():
-        splits[f"unknown-{name}"] = _unknown_split(name, place, train, root, download)
+        splits[f"unknown-{name}"] = _unknown_split(name, place, further)
     for name, (key, place) in (unlabelled or {}).items():
-        other = open_source(place, split_names(place, key=key)[0], root=root, download=download, key=key)
-        _check_same_inputs(other, train, f"{key}={place}:")
-        splits[name] = Split(name, other)
+        splits[name] = Split(name, further(place, split_names(place, key=key)[0], key))
+    if train.task == "regression":
+        _check_targets(splits)
+        return DataSet(splits, train.input_shape, (), "regression")
     return DataSet(splits, train.input_shape, _checked_classes(splits))
 
 
@@ -138,20 +155,40 @@ def _empty(part: Part, shares: Shares) -> str:
     return f"data.{part}_share={share} leaves none of {shares.num_rows} rows; use {least:.2g} or more"
 
 
-def _unknown_split(name: str, place: str, train: Source, root: str, download: bool) -> Split:
+def _unknown_split(name: str, place: str, further: Callable[[str, SplitName, str], Source]) -> Split:
     key = f"data.unknown.{name}"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UserError(f"{key}: the name becomes a folder's; use letters, digits, '_', '-' and '.'")
-    split: SplitName = split_names(place, key=key)[-1]
-    source = open_source(place, split, root=root, download=download, key=key)
+    return Split(f"unknown-{name}", further(place, split_names(place, key=key)[-1], key))
+
+
+def _further(
+    place: str, split: SplitName, key: str, *, train: Source, root: str, download: bool, target: str | None
+) -> Source:
+    """A source beside the training rows', of the same inputs."""
+    source = open_source(place, split, root=root, download=download, key=key, target=target, needs_target=False)
     _check_same_inputs(source, train, f"{key}={place}:")
-    return Split(f"unknown-{name}", source)
+    return source
 
 
 def _check_same_inputs(source: Source, train: Source, subject: str) -> None:
     if (source.input_shape, source.dtype) != (train.input_shape, train.dtype):
         found, expected = (f"{each.dtype} {each.input_shape}" for each in (source, train))
         raise UserError(f"{subject} rows are {found}, but training rows {expected}; use a set of that shape")
+    if source.feature_names and train.feature_names and source.feature_names != train.feature_names:
+        found, expected = (", ".join(each.feature_names or ()) for each in (source, train))
+        raise UserError(f"{subject} features are {found}, but training rows {expected}; bring them into that order")
+
+
+def _check_targets(splits: Mapping[str, Split]) -> None:
+    """Raises UserError for targets that are not there, or in which there is nothing to learn."""
+    labels = {name: _labels(splits[name]) for name in ("train", "validation", "test")}["train"]
+    name = splits["train"].source.name
+    if len(labels) < 2:
+        raise UserError(f"data.source={name}: there is 1 training row only; add rows, or raise data.max_train_rows")
+    if labels.min() == labels.max():
+        found = f"the target is {labels[0]:g} in all {len(labels)} training rows"
+        raise UserError(f"data.source={name}: {found}, so there is nothing to learn; name another in data.target")
 
 
 def _checked_classes(splits: Mapping[str, Split]) -> tuple[str, ...]:
@@ -171,17 +208,17 @@ def _checked_classes(splits: Mapping[str, Split]) -> tuple[str, ...]:
     return source.class_names
 
 
-def _labels(split: Split) -> Ints:
+def _labels(split: Split) -> npt.NDArray[Any]:
     labels = split.read_labels()
     if labels is None:
         raise UserError(f"data.source={split.source.name}: {split.name} rows have no labels; add a column label")
-    if labels.min() < 0:
+    if split.source.task == "classification" and labels.min() < 0:
         count = int((labels < 0).sum())
         raise UserError(f"data.source={split.source.name}: {count} {split.name} rows have no label; remove them")
     return labels
 
 
-def _check_class_numbers(largest: int, labels: Ints, name: str) -> None:
+def _check_class_numbers(largest: int, labels: npt.NDArray[Any], name: str) -> None:
     distinct = len(np.unique(labels))
     if largest >= max(_MANY_CLASSES, 2 * distinct):
         found = f"{distinct} different labels go up to {largest}"

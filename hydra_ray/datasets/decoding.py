@@ -12,7 +12,7 @@ import pyarrow.types as pat
 from PIL import Image
 
 from hydra_ray.datasets.columns import Columns
-from hydra_ray.datasets.rows import Inputs, Ints
+from hydra_ray.datasets.rows import Floats, Inputs, Ints
 from hydra_ray.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]
@@ -40,14 +40,24 @@ def decode_inputs(
     if columns.kind == "tensor":
         inputs = _tensors(column, row_id, place)
     else:
-        inputs = np.stack([_numbers(batch.column(name), row_id, place) for name in columns.inputs], axis=1)
+        numbers = [_numbers(batch.column(name), row_id, f"{place}: column {name}") for name in columns.inputs]
+        inputs = np.stack(numbers, axis=1)
     _check_shape(inputs.shape[1:], shape or inputs.shape[1:], int(row_id[0]), place)
-    return inputs if inputs.dtype == np.uint8 else _finite(inputs.astype(np.float32), row_id, place)
+    return inputs if inputs.dtype == np.uint8 or columns.kind == "numbers" else _finite(inputs, row_id, place)
 
 
 def decode_labels(batch: pa.RecordBatch, column: str) -> Ints:
     """Labels of the rows of a batch: int64 [n], -1 where null."""
     return batch.column(column).cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
+
+
+def decode_targets(batch: pa.RecordBatch, column: str, row_id: Ints, place: str) -> Floats:
+    """Targets of a regression: float32 [n].
+
+    Raises:
+        UserError: a row without target, or whose target is not finite; the line names column and row.
+    """
+    return _numbers(batch.column(column), row_id, f"{place}: column {column}")
 
 
 def _check_shape(found: tuple[int, ...], expected: tuple[int, ...], row: int, place: str) -> None:
@@ -107,7 +117,8 @@ def _tensors(column: pa.Array, row_id: Ints, place: str) -> Inputs:
     else:
         values = _lists(column, row_id, place)
     if values.ndim == 2:
-        return values.astype(np.float32)
+        with np.errstate(over="ignore"):
+            return values.astype(np.float32)
     if values.dtype != np.uint8 or values.ndim not in (3, 4):
         found = f"{values.dtype} of shape {values.shape[1:]}"
         raise UserError(f"{place}: rows are {found}; store uint8 [H, W, channels] pixels or [D] features")
@@ -122,9 +133,11 @@ def _lists(column: Any, row_id: Ints, place: str) -> npt.NDArray[Any]:
     return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
 
 
-def _numbers(column: pa.Array, row_id: Ints, place: str) -> npt.NDArray[Any]:
+def _numbers(column: pa.Array, row_id: Ints, place: str) -> Floats:
     _no_nulls(column, row_id, place)
-    return column.to_numpy(zero_copy_only=False)
+    values = column if pat.is_floating(column.type) else column.cast(pa.float64(), safe=False)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is named
+        return _finite(values.to_numpy(zero_copy_only=False).astype(np.float32), row_id, place)
 
 
 def _no_nulls(column: pa.Array, row_id: Ints, place: str) -> None:
@@ -133,8 +146,9 @@ def _no_nulls(column: pa.Array, row_id: Ints, place: str) -> None:
         raise UserError(f"{place}: row {row_id[missing[0]]} has no value; fill or remove it")
 
 
-def _finite(values: npt.NDArray[np.float32], row_id: Ints, place: str) -> npt.NDArray[np.float32]:
-    wrong = np.flatnonzero(~np.isfinite(values).all(axis=1))
+def _finite(values: Floats, row_id: Ints, place: str) -> Floats:
+    """Values [n, ...], refused where one is not finite."""
+    wrong = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
     if len(wrong):
         raise UserError(f"{place}: row {row_id[wrong[0]]} has a value that is not finite; mend or remove it")
     return values

@@ -1,7 +1,8 @@
-"""Small sets that are loaded whole, once a process: of scikit-learn and of torchvision.
+"""Small sets that are loaded whole, once a process: of scikit-learn, of torchvision, and generated ones.
 
 A source holds the name of its set only; arrays come from a cached function when rows are first read.
-torchvision and scikit-learn are imported when a set of theirs is opened, not before.
+torchvision and scikit-learn are imported when a set of theirs is opened, not before; what is generated is in
+`generated.py`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hydra_ray.datasets.rows import Bools, Inputs, Ints, Rows, positions
+from hydra_ray.datasets.generated import GENERATED
+from hydra_ray.datasets.rows import Bools, Floats, Inputs, Ints, Rows, Task, positions
 from hydra_ray.errors import UserError
 
-SCIKIT_LEARN = ("digits", "photo_patches")
+EMBEDDED = ("digits", "photo_patches", "diabetes", *GENERATED)
+"""Those without files."""
 TORCHVISION = {
     "MNIST": "ylecun/mnist",
     "FashionMNIST": "zalando-datasets/fashion_mnist",
@@ -39,8 +42,14 @@ class Arrays:
     """A whole set."""
 
     inputs: Inputs
-    labels: Ints | None
-    class_names: tuple[str, ...] | None
+    labels: Ints | Floats | None
+    class_names: tuple[str, ...] | None = None
+    feature_names: tuple[str, ...] | None = None
+
+    @property
+    def task(self) -> Task:
+        """Targets are of a floating-point type."""
+        return "regression" if self.labels is not None and self.labels.dtype == np.float32 else "classification"
 
 
 @dataclass(frozen=True)
@@ -52,13 +61,11 @@ class InMemorySource:
     root: str
     num_rows: int
     input_shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    task: Task
     class_names: tuple[str, ...] | None
+    feature_names: tuple[str, ...] | None
     checksum: int
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Always uint8."""
-        return np.dtype(np.uint8)
 
     def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
         """See `Source.read`."""
@@ -66,13 +73,13 @@ class InMemorySource:
         labels = None if arrays.labels is None else arrays.labels[row_id]
         return Rows(row_id, arrays.inputs[row_id], labels)
 
-    def read_labels(self) -> Ints | None:
+    def read_labels(self) -> Ints | Floats | None:
         """See `Source.read_labels`."""
         labels = self._arrays().labels
         return None if labels is None else labels.copy()
 
     def fingerprint(self) -> dict[str, Any]:
-        """Name, split, rows and a checksum of pixels and labels."""
+        """Name, split, rows and a checksum of inputs and labels."""
         return {"name": self.name, "split": self.split, "num_rows": self.num_rows, "checksum": self.checksum}
 
     def _arrays(self) -> Arrays:
@@ -84,11 +91,11 @@ class InMemorySource:
 
 
 def open_in_memory(name: str, split: str, root: str, *, download: bool, key: str) -> InMemorySource:
-    """A set of `SCIKIT_LEARN` or `TORCHVISION`.
+    """A set of `EMBEDDED` or `TORCHVISION`.
 
     Args:
         name: Of the set.
-        split: "train" or "test"; scikit-learn's sets have "train" only.
+        split: "train" or "test"; embedded sets have "train" only.
         root: torchvision's folder.
         download: Whether torchvision may fetch the set into it.
         key: The configuration key that messages name.
@@ -96,7 +103,7 @@ def open_in_memory(name: str, split: str, root: str, *, download: bool, key: str
     Raises:
         UserError: the set is not there, damaged, or has no such split.
     """
-    if name in SCIKIT_LEARN and split != "train":
+    if name in EMBEDDED and split != "train":
         raise UserError(f"{key}={name} has no test split of its own; hold rows out with data.test_share")
     root = root if name in TORCHVISION else ""
     try:
@@ -106,7 +113,18 @@ def open_in_memory(name: str, split: str, root: str, *, download: bool, key: str
     checksum = zlib.crc32(b"" if arrays.labels is None else arrays.labels.tobytes())
     checksum = zlib.crc32(np.ascontiguousarray(arrays.inputs).data, checksum)
     num_rows, *shape = arrays.inputs.shape
-    return InMemorySource(name, split, root, num_rows, tuple(shape), arrays.class_names, checksum)
+    return InMemorySource(
+        name,
+        split,
+        root,
+        num_rows,
+        tuple(shape),
+        arrays.inputs.dtype,
+        arrays.task,
+        arrays.class_names,
+        arrays.feature_names,
+        checksum,
+    )
 
 
 def _load_or_fetch(name: str, split: str, root: str) -> Arrays:
@@ -123,7 +141,11 @@ def _load(name: str, split: str, root: str) -> Arrays:
     if name == "digits":
         return _digits()
     if name == "photo_patches":
-        return Arrays(np.concatenate([_patches(photo) for photo in _photos()]), None, None)
+        return Arrays(np.concatenate([_patches(photo) for photo in _photos()]), None)
+    if name == "diabetes":
+        return _diabetes()
+    if name in GENERATED:
+        return Arrays(*GENERATED[name]())
     return _torchvision(name, split, root, download=False)
 
 
@@ -134,6 +156,15 @@ def _digits() -> Arrays:
     labels = np.asarray(data.target, dtype=np.int64)
     names = tuple(str(name) for name in data.target_names)
     return Arrays(_stored(np.asarray(data.images, dtype=np.int64))[..., None], labels, names)
+
+
+def _diabetes() -> Arrays:
+    """442 patients, ten measurements as scikit-learn has them, and the disease's progress a year later (25 to 346)."""
+    from sklearn.datasets import load_diabetes
+
+    data: Any = load_diabetes(scaled=False)
+    inputs, targets = np.asarray(data.data, dtype=np.float32), np.asarray(data.target, dtype=np.float32)
+    return Arrays(inputs, targets, feature_names=tuple(str(name) for name in data.feature_names))
 
 
 def _stored(levels: Ints) -> npt.NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 A source holds paths and row counts. A read opens the files that overlap the slice, decodes the rows asked
 for, and holds no more than a few hundred encoded rows beside them. Which columns are meant is decided in
-`columns.py`.
+`columns.py`, how they become inputs and labels in `tables.py`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from hydra_ray.datasets.columns import Columns, find_columns
-from hydra_ray.datasets.decoding import decode_inputs, decode_labels
-from hydra_ray.datasets.rows import Bools, Ints, Rows, positions
+from hydra_ray.datasets.columns import Columns, split_column
+from hydra_ray.datasets.tables import TableSource, Wanted
 from hydra_ray.errors import UserError
 
 _ROWS_AT_ONCE = 512
@@ -44,17 +43,11 @@ class DataFile:
 
 
 @dataclass(frozen=True)
-class ParquetSource:
+class ParquetSource(TableSource):
     """A split in one or more Parquet files; see `Source`."""
 
-    name: str
-    place: str
-    """Key and path as messages name them."""
     filesystem: pafs.FileSystem
     files: tuple[DataFile, ...]
-    columns: Columns
-    input_shape: tuple[int, ...]
-    dtype: np.dtype[Any]
     num_bytes: int
     digest: str
 
@@ -62,30 +55,6 @@ class ParquetSource:
     def num_rows(self) -> int:
         """Rows of all files."""
         return self.files[-1].first_row + self.files[-1].num_rows
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """From the hub's metadata."""
-        return self.columns.class_names
-
-    def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
-        """See `Source.read`; rows that are not kept are not decoded."""
-        row_id = positions(start, stop, keep, self.num_rows)
-        labels = np.empty(len(row_id), np.int64) if self.columns.label else None
-        rows = Rows(row_id, np.empty((len(row_id), *self.input_shape), self.dtype), labels)
-        if len(rows):
-            for first, batch in self._batches(int(row_id[0]), int(row_id[-1]) + 1, self.columns.to_read):
-                low, high = np.searchsorted(row_id, [first, first + batch.num_rows])
-                if low < high:
-                    self._fill(rows, slice(low, high), batch.take(pa.array(row_id[low:high] - first)))
-        return rows
-
-    def read_labels(self) -> Ints | None:
-        """See `Source.read_labels`."""
-        label = self.columns.label
-        if label is None:
-            return None
-        return np.concatenate([decode_labels(batch, label) for _, batch in self._batches(0, self.num_rows, [label])])
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, size, rows, a digest of schema and row groups, and a checksum of the labels.
@@ -101,14 +70,8 @@ class ParquetSource:
             "labels": None if labels is None else zlib.crc32(labels.tobytes()),
         }
 
-    def _fill(self, rows: Rows, where: slice, batch: pa.RecordBatch) -> None:
-        row_id = rows.row_id[where]
-        rows.inputs[where] = decode_inputs(batch, self.columns, row_id, self.input_shape, self.place)
-        if rows.labels is not None and self.columns.label is not None:
-            rows.labels[where] = decode_labels(batch, self.columns.label)
-
-    def _batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Encoded rows that overlap [start, stop), with the position of the first of each batch."""
+    def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """See `TableSource.batches`; only the row groups needed are read."""
         for file in self.files:
             first, groups = _overlapping(file, start, stop)
             if not groups:
@@ -122,21 +85,21 @@ class ParquetSource:
                         return
 
 
-def open_parquet(filesystem: pafs.FileSystem, paths: Sequence[str], *, name: str, place: str) -> ParquetSource:
+def open_parquet(filesystem: pafs.FileSystem, paths: Sequence[str], wanted: Wanted) -> ParquetSource:
     """A source over the rows of Parquet files, in the order given.
 
     Args:
         filesystem: Where the files are.
         paths: At least one.
-        name: Of the source, without folders above it.
-        place: The configuration key and path that messages name.
+        wanted: What is asked for, and the names that messages use.
 
     Raises:
         UserError: a file that is not Parquet or has other columns than the first, columns that cannot be told
             apart, or no rows.
     """
+    place = wanted.place
     schemas, metadata = zip(*(_footer(filesystem, path, place) for path in paths), strict=True)
-    columns = find_columns(schemas[0], place)
+    columns = wanted.columns_of(schemas[0])
     for path, schema in zip(paths, schemas, strict=True):
         _check_same(columns, schemas[0], schema, f"{place}: {_name(path)}")
     files = _files(paths, metadata)
@@ -144,7 +107,7 @@ def open_parquet(filesystem: pafs.FileSystem, paths: Sequence[str], *, name: str
         raise UserError(f"{place}: holds no rows; use one that does")
     sizes = filesystem.get_file_info(list(paths))
     unshaped = ParquetSource(
-        name=name,
+        name=wanted.name,
         place=place,
         filesystem=filesystem,
         files=files,
@@ -154,14 +117,8 @@ def open_parquet(filesystem: pafs.FileSystem, paths: Sequence[str], *, name: str
         num_bytes=sum(each.size for each in sizes),
         digest=_digest(schemas, metadata),
     )
-    return _shaped(unshaped)
-
-
-def _shaped(source: ParquetSource) -> ParquetSource:
-    """The source with the shape and type of its first row."""
-    _, batch = next(source._batches(0, 1, source.columns.to_read))
-    row = decode_inputs(batch.slice(0, 1), source.columns, np.zeros(1, np.int64), None, source.place)
-    return replace(source, input_shape=row.shape[1:], dtype=row.dtype)
+    row = unshaped.first_row()
+    return replace(unshaped, input_shape=row.shape[1:], dtype=row.dtype)
 
 
 def _footer(filesystem: pafs.FileSystem, path: str, place: str) -> tuple[pa.Schema, pq.FileMetaData]:
@@ -178,7 +135,8 @@ def _name(path: str) -> str:
 
 
 def _check_same(columns: Columns, expected: pa.Schema, found: pa.Schema, place: str) -> None:
-    for name in [*columns.inputs, *([columns.label] if columns.label else [])]:
+    splits = [split_column(number) for number in columns.test_splits]
+    for name in [*columns.inputs, *([columns.label] if columns.label else []), *splits]:
         kind = expected.field(name).type
         if name not in found.names or found.field(name).type != kind:
             raise UserError(f"{place} lacks the column {name} ({kind}) of the first file; fetch one export again")

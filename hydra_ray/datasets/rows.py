@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
 Inputs = npt.NDArray[Any]
+Task = Literal["classification", "regression"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +24,9 @@ class Rows:
     """int64 [n], position in the source."""
     inputs: Inputs
     """uint8 [n, H, W, channels] pixels or float32 [n, D] features."""
-    labels: Ints | None
-    """int64 [n], class numbers, -1 where a row has none; None where the source has no labels."""
+    labels: Ints | Floats | None
+    """int64 [n], class numbers, -1 where a row has none; regression: float32 [n], targets in their own unit, all there.
+    None where the source has no labels."""
 
     def __len__(self) -> int:
         return len(self.row_id)
@@ -53,8 +56,18 @@ class Source(Protocol):
         ...
 
     @property
+    def task(self) -> Task:
+        """What its labels are: numbers of classes, or the target of a regression."""
+        ...
+
+    @property
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the classes in order, where the source knows them."""
+        ...
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Names of the D features in order, where the source knows them."""
         ...
 
     def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
@@ -65,8 +78,12 @@ class Source(Protocol):
         """
         ...
 
-    def read_labels(self) -> Ints | None:
-        """int64 [num_rows], all labels without any input; None where the source has none."""
+    def read_labels(self) -> Ints | Floats | None:
+        """All labels [num_rows] without any input, as in `Rows`; None where the source has none.
+
+        Raises:
+            UserError: regression: a row whose target is missing or not finite.
+        """
         ...
 
     def fingerprint(self) -> dict[str, Any]:
@@ -76,7 +93,7 @@ class Source(Protocol):
 
 def concatenate(parts: Sequence[Rows]) -> Rows:
     """Rows of one source after each other; at least one part."""
-    labels = [part.labels for part in parts if part.labels is not None]
+    labels: list[npt.NDArray[Any]] = [part.labels for part in parts if part.labels is not None]
     return Rows(
         np.concatenate([part.row_id for part in parts]),
         np.concatenate([part.inputs for part in parts]),

@@ -2,8 +2,8 @@
 
 Membership is a pure function of (seed, number of rows, shares): it is recomputed where it is needed and never
 sent. Rows are ranked by a hash of (seed, purpose, position), one ranking for each purpose, so that a larger
-share keeps the rows of a smaller one, and another validation share does not move the test rows. Labels are
-not looked at.
+share keeps the rows of a smaller one, and another validation share does not move the test rows. Standard test
+rows that a source's own column names are taken as they are. Labels are not looked at.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hydra_ray.datasets.rows import Bools, Ints, Rows, Source
+from hydra_ray.datasets.rows import Bools, Floats, Ints, Rows, Source
 
 Part = Literal["train", "validation", "test"]
 _CODES: dict[Part, int] = {"train": 1, "validation": 2, "test": 3}
@@ -32,6 +32,13 @@ class Shares:
     test: float
     """0 where test rows come from elsewhere."""
     max_train_rows: int | None
+    test_rows: bytes | None = None
+    """The test rows of a standard split, one packed bit a row (`packed`); then no share is taken."""
+
+
+def packed(rows: Bools) -> bytes:
+    """Flags of rows as `Shares.test_rows` holds them."""
+    return np.packbits(rows).tobytes()
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,8 @@ class Split:
         """int64 [num_rows], positions in the source; nothing is read."""
         return np.flatnonzero(self._members())
 
-    def read_labels(self) -> Ints | None:
-        """int64 [num_rows], without reading any input; None where the source has none."""
+    def read_labels(self) -> Ints | Floats | None:
+        """[num_rows] as in `Rows`, without reading any input; None where the source has none."""
         labels = self.source.read_labels()
         return labels if labels is None or self.shares is None else labels[self._members()]
 
@@ -100,6 +107,9 @@ class Split:
 def _parts(shares: Shares) -> npt.NDArray[np.uint8]:
     """The code of each row's part, 0 for rows left out: uint8 [num_rows], not to be written to."""
     parts = np.full(shares.num_rows, _CODES["train"], np.uint8)
+    if shares.test_rows is not None:
+        flags = np.unpackbits(np.frombuffer(shares.test_rows, np.uint8), count=shares.num_rows)
+        parts[flags.astype(np.bool_)] = _CODES["test"]
     for code, share in ((_CODES["test"], shares.test), (_CODES["validation"], shares.validation)):
         free = _ranked(np.flatnonzero(parts == _CODES["train"]), shares.seed, code)
         parts[free[: round(share * shares.num_rows)]] = code
