@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 _BEST = {"validation_nll": "min", "validation_member_kl": "min", "validation_accuracy": "max"}
 _NEEDS_HEADS = ("validation_member_kl", "validation_mutual_information_ratio")
 _NOT_SEARCHED = ("kind", "from_tune", "checkpoint_every")
+_OF_DISAGREEMENT = ("end2", "proxy_end2")
 
 
 def check_rules(config: Config) -> None:
     """Raises ValueError for the first rule that does not hold."""
-    for rule in (_check_students, _check_heads, _check_batch, _check_search, _check_space):
+    for rule in (_check_students, _check_heads, _check_batch, _check_search, _check_space, _check_folds):
         rule(config)
 
 
@@ -30,6 +31,12 @@ def _check_students(config: Config) -> None:
     for kind in config.students:
         if config.students.count(kind) > 1:
             raise ValueError(f"students={config.students}: {kind} stands there more than once; name it once")
+    learnt = [kind for kind in config.student_kinds if kind in _OF_DISAGREEMENT]
+    if learnt and config.ensemble.num_members < 2:
+        raise ValueError(
+            f"students: {learnt[0]} learns how members disagree, but ensemble.num_members=1: use 2 or more, "
+            "or students=[kd]"
+        )
 
 
 def _check_heads(config: Config) -> None:
@@ -85,13 +92,37 @@ def _check_space(config: Config) -> None:
 
 
 def _check_objective(config: Config) -> None:
-    tune, domain = config.tune, config.tune.space.get("num_heads", [config.distill.num_heads])
-    heads = [number or config.ensemble.num_members for number in _values("tune.space.num_heads", domain)]
-    if tune.num_trials and tune.objective in _NEEDS_HEADS and min(heads) < 2:
+    tune, heads = config.tune, min(_trial_heads(config))
+    if tune.num_trials and tune.objective in _NEEDS_HEADS and heads < 2:
         raise ValueError(
             f"tune.objective={tune.objective} is about the heads' disagreement, but a trial may have "
-            f"num_heads={min(heads)}: leave it out, or set tune.objective=validation_nll"
+            f"num_heads={heads}: leave it out, or set tune.objective=validation_nll"
         )
+
+
+def _trial_heads(config: Config) -> list[int]:
+    """Heads that trials may have."""
+    domain = config.tune.space.get("num_heads", [config.distill.num_heads])
+    return [number or config.ensemble.num_members for number in _values("tune.space.num_heads", domain)]
+
+
+def _check_folds(config: Config) -> None:
+    """Rows held out from members are held out from some member that a student learns from."""
+    folds = config.ensemble.folds
+    trials = _trial_heads(config) if config.tune.num_trials else []
+    heads: int = min([config.num_heads, *trials])
+    for place, view in enumerate(config.transfer.views):
+        key = f"transfer.views.{place}: held_out=true"
+        if view.held_out and view.source is not None:
+            raise ValueError(f"{key}, but no member was trained on the rows of source={view.source}: leave it out")
+        if view.held_out and folds is None:
+            raise ValueError(f"{key}, but members are trained on all training rows: set ensemble.folds, e.g. 5")
+        if view.held_out and folds is not None and folds > heads:
+            raise ValueError(
+                f"{key} with ensemble.folds={folds}, but a student of {heads} heads learns from {heads} members, each "
+                f"of which leaves out one fold: rows of other folds have no teacher; use ensemble.folds={max(2, heads)}"
+                + (" and two members" if heads < 2 else " or fewer")
+            )
 
 
 def _values(name: str, domain: Any) -> Iterator[Any]:

@@ -99,6 +99,8 @@ class EnsembleConfig(Optimisation):
     """The architecture's options, e.g. `{hidden: [200, 200]}`."""
     augment: ViewConfig | None = None
     """A view drawn anew for every row and epoch while members train."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Every member leaves out one of so many folds of the training rows, for views with `held_out`."""
 
 
 class TransferView(ViewConfig):
@@ -108,6 +110,8 @@ class TransferView(ViewConfig):
     """Part of the transfer set made of this view; then every view has one, and they add up to 1."""
     source: str | None = None
     """Take the rows of another data set (a name or path, labels are not used) instead of the training rows."""
+    held_out: bool = False
+    """Learn a row from those members alone that were not trained on it (`ensemble.folds`)."""
 
 
 class TransferConfig(Section):

@@ -197,15 +197,19 @@ class _PhaseFit:
         self.student.train()
         total = torch.zeros((), device=self.device)
         for batch in self.batches.batches(epoch, start):
-            total += self._step(*(to_device(part, self.device) for part in batch))
+            total += self._step(batch)
             if self.fitting.num_done % self.task.settings.checkpoint_every == 0:
                 self._checkpoint()
         self._checkpoint()
         return float(self.ranks.mean(total)) / max(1, self.steps - start)
 
-    def _step(self, inputs: Tensor, labels_B: Tensor, teacher_BMC: Tensor) -> Tensor:
+    def _step(self, batch: Predictions) -> Tensor:
+        inputs, labels_B, teacher_BMC = (
+            to_device(part, self.device) for part in (batch.inputs, batch.labels, batch.logits_NMC)
+        )
+        mask_BM = None if batch.mask_NM is None else to_device(batch.mask_NM, self.device)
         objective, heads = self.task.objective, self._chosen_heads()
-        loss = partial(objective.loss, self.phase, self.fitting.progress, heads=heads)
+        loss = partial(objective.loss, self.phase, self.fitting.progress, heads=heads, mask_BM=mask_BM)
         if heads is None:
             return self.fitting.step(loss, inputs, teacher_BMC.float(), labels_B)
         outputs = (

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,6 +47,11 @@ class LabelledRows:
 
     def __len__(self) -> int:
         return len(self.row_id)
+
+    def without(self, left_out: np.ndarray) -> LabelledRows:
+        """The rows that are not left out (bool [N])."""
+        keep = torch.from_numpy(~left_out).to(self.row_id.device)
+        return LabelledRows(self.row_id[keep], self.inputs[keep], self.labels[keep])
 
 
 def fit_member(

@@ -8,11 +8,15 @@ student with one output, `teacher_BMC` the members' logits. Every loss is a mean
 student and teacher with the same temperature T and multiplies by T^2, which keeps the size of the gradient
 independent of T (Hinton et al. 2015; the public implementations of Hydra and EnD2 do the same). Inputs may
 have any floating type: the work is done in float32 at least, or in float64 where gamma functions cancel.
+
+`mask_BM` (bool) says which members a row is learnt from; without it, from all. A row that is learnt from none
+counts as little as if it were not there. For an all-true mask every loss is what it is without one.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +31,7 @@ exp(-700) is still a normal float64; at exp(30) = 1e13 the log-gamma terms, 3e14
 _SMALL_MI = 1e-6
 
 
-def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float) -> Tensor:
+def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None = None) -> Tensor:
     """Hydra's loss: every head imitates its own member (Tran et al. 2020, "Hydra", classification loss).
 
     T^2 * mean over batch and heads of KL(softmax(teacher_m / T) || softmax(student_m / T)).
@@ -36,6 +40,7 @@ def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float) -> 
         student_BMC: logits of M heads.
         teacher_BMC: logits of M members; member m teaches head m.
         temperature: T > 0.
+        mask_BM: pairs of row and member that count; the mean is over them.
 
     Returns:
         Scalar, nats.
@@ -51,10 +56,11 @@ def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float) -> 
         )
     student_log_probs_BMC = _soft_log_probs(student_BMC, temperature)
     teacher_log_probs_BMC = _soft_log_probs(teacher_BMC, temperature)
-    return temperature**2 * _kl(teacher_log_probs_BMC, student_log_probs_BMC).mean()
+    kl_BM = _kl(teacher_log_probs_BMC, student_log_probs_BMC)
+    return temperature**2 * (kl_BM.mean() if mask_BM is None else _mean_of(kl_BM, mask_BM))
 
 
-def spread_loss(student_BMC: Tensor, teacher_BMC: Tensor) -> Tensor:
+def spread_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None = None) -> Tensor:
     """How far the size of the heads' disagreement is from the members', row by row (ours).
 
     Mean over the batch of (ln(MI_student + e) - ln(MI_teacher + e))^2, with MI the mutual information of label and
@@ -63,21 +69,23 @@ def spread_loss(student_BMC: Tensor, teacher_BMC: Tensor) -> Tensor:
     Args:
         student_BMC: logits of M heads.
         teacher_BMC: logits of M members.
+        mask_BM: members whose disagreement, and heads whose, is compared; a row needs two to count.
 
     Returns:
         Scalar, squared nats of log.
     """
-    student_B, teacher_B = _mutual_information(student_BMC), _mutual_information(teacher_BMC)
-    return ((student_B + _SMALL_MI).log() - (teacher_B + _SMALL_MI).log()).square().mean()
+    members = _Members.of(mask_BM, least=2)
+    student_B, teacher_B = (_mutual_information(logits, members) for logits in (student_BMC, teacher_BMC))
+    return members.mean_rows(((student_B + _SMALL_MI).log() - (teacher_B + _SMALL_MI).log()).square())
 
 
-def _mutual_information(logits_BMC: Tensor) -> Tensor:
+def _mutual_information(logits_BMC: Tensor, members: _Members) -> Tensor:
     """Mean KL of the members from their mean, [B], not below 0."""
     log_probs_BMC = _soft_log_probs(logits_BMC, 1.0)
-    return _kl(log_probs_BMC, _log_mean(log_probs_BMC).unsqueeze(1)).mean(dim=1).clamp(min=0)
+    return members.mean(_kl(log_probs_BMC, members.log_mean(log_probs_BMC).unsqueeze(1))).clamp(min=0)
 
 
-def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float) -> Tensor:
+def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None = None) -> Tensor:
     """Plain distillation (EnD, and Hydra's first phase): one output imitates the members' mean.
 
     T^2 * mean over the batch of KL(mean_m softmax(teacher_m / T) || softmax(student / T)). The mean is taken
@@ -88,6 +96,7 @@ def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float) -> Te
         student_BC: logits of the one output.
         teacher_BMC: logits of M members.
         temperature: T > 0.
+        mask_BM: members whose mean is taken.
 
     Returns:
         Scalar, nats.
@@ -96,12 +105,19 @@ def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float) -> Te
         ValueError: the shapes do not fit, or the temperature is not positive.
     """
     _check_one_output(student_BC, teacher_BMC, temperature)
+    members = _Members.of(mask_BM)
     student_log_probs_BC = _soft_log_probs(student_BC, temperature)
-    teacher_log_probs_BC = _log_mean(_soft_log_probs(teacher_BMC, temperature))
-    return temperature**2 * _kl(teacher_log_probs_BC, student_log_probs_BC).mean()
+    teacher_log_probs_BC = members.log_mean(_soft_log_probs(teacher_BMC, temperature))
+    return temperature**2 * members.mean_rows(_kl(teacher_log_probs_BC, student_log_probs_BC))
 
 
-def dirichlet_nll(student_BC: Tensor, teacher_BMC: Tensor, temperature: float, smoothing: float = 1e-3) -> Tensor:
+def dirichlet_nll(
+    student_BC: Tensor,
+    teacher_BMC: Tensor,
+    temperature: float,
+    smoothing: float = 1e-3,
+    mask_BM: Tensor | None = None,
+) -> Tensor:
     """Negative log-likelihood of the members under the student's Dirichlet (EnD2, Malinin et al. 2020).
 
     With alpha = exp(student / T), alpha_0 its sum and pi_m = softmax(teacher_m / T) drawn towards uniform,
@@ -114,6 +130,7 @@ def dirichlet_nll(student_BC: Tensor, teacher_BMC: Tensor, temperature: float, s
         teacher_BMC: logits of M members.
         temperature: T > 0. The paper starts high and lowers it to 1 while training.
         smoothing: in [0, 1); 1e-3 in the authors' code. It bounds ln pi from below.
+        mask_BM: members whose likelihood is taken.
 
     Returns:
         Float64 scalar, nats of density: it may be negative.
@@ -124,14 +141,19 @@ def dirichlet_nll(student_BC: Tensor, teacher_BMC: Tensor, temperature: float, s
     _check_one_output(student_BC, teacher_BMC, temperature)
     if not 0 <= smoothing < 1:
         raise ValueError(f"smoothing must lie in [0, 1), got {smoothing}")
+    members = _Members.of(mask_BM)
     concentration_BC = _concentration(student_BC, temperature)
     log_probs_BMC = _smooth(_soft_log_probs(teacher_BMC.double(), temperature), smoothing)
-    fit_B = ((concentration_BC - 1) * log_probs_BMC.mean(dim=1)).sum(dim=-1)
-    return temperature**2 * (_log_normaliser(concentration_BC) - fit_B).mean()
+    fit_B = ((concentration_BC - 1) * members.mean(log_probs_BMC)).sum(dim=-1)
+    return temperature**2 * members.mean_rows(_log_normaliser(concentration_BC) - fit_B)
 
 
 def proxy_dirichlet_rkl(
-    student_BC: Tensor, teacher_BMC: Tensor, temperature: float = 1.0, max_precision: float = 1e4
+    student_BC: Tensor,
+    teacher_BMC: Tensor,
+    temperature: float = 1.0,
+    max_precision: float = 1e4,
+    mask_BM: Tensor | None = None,
 ) -> Tensor:
     """Normalised reverse KL from the student's Dirichlet to a proxy of the ensemble (Ryabinin et al. 2021).
 
@@ -148,6 +170,7 @@ def proxy_dirichlet_rkl(
         teacher_BMC: logits of M members.
         temperature: T > 0.
         max_precision: bound of beta_0 > 0, which is infinite where all members agree exactly.
+        mask_BM: members that are summarised; a row needs two to count.
 
     Returns:
         Float64 scalar, nats of density.
@@ -158,13 +181,54 @@ def proxy_dirichlet_rkl(
     _check_one_output(student_BC, teacher_BMC, temperature)
     if not max_precision > 0:
         raise ValueError(f"max_precision must be positive, got {max_precision}")
+    members = _Members.of(mask_BM, least=2)
     log_probs_BMC = _soft_log_probs(teacher_BMC.double(), temperature)
-    mean_BC = _log_mean(log_probs_BMC).exp()
-    precision_B = _proxy_precision(log_probs_BMC, max_precision) + student_BC.shape[-1]
+    mean_BC = members.log_mean(log_probs_BMC).exp()
+    precision_B = _proxy_precision(log_probs_BMC, members, max_precision) + student_BC.shape[-1]
     concentration_BC = _concentration(student_BC, temperature) + 1
     reconstruction_B = -(mean_BC * _expected_log_probs(concentration_BC)).sum(dim=-1)
     loss_B = reconstruction_B - _differential_entropy(concentration_BC) / precision_B
-    return temperature**2 * loss_B.mean()
+    return temperature**2 * members.mean_rows(loss_B)
+
+
+class _Members(NamedTuple):
+    """Which members each row is learnt from, as weights; both None for all members and rows."""
+
+    weights_BM: Tensor | None
+    """Sum to 1 in every row."""
+    counts_B: Tensor | None
+    """False for rows that do not count; their weights are those of all members, so that all stays finite."""
+
+    @classmethod
+    def of(cls, mask_BM: Tensor | None, least: int = 1) -> _Members:
+        """Weights of a mask; rows with fewer than `least` members do not count."""
+        if mask_BM is None:
+            return cls(None, None)
+        counts_B = mask_BM.sum(dim=1) >= least
+        used_BM = (mask_BM | ~counts_B.unsqueeze(1)).double()
+        return cls(used_BM / used_BM.sum(dim=1, keepdim=True), counts_B)
+
+    def log_mean(self, log_probs_BMC: Tensor) -> Tensor:
+        """Log of the members' mean probabilities: [B, C]."""
+        if self.weights_BM is None:
+            return torch.logsumexp(log_probs_BMC, dim=1) - math.log(log_probs_BMC.shape[1])
+        return torch.logsumexp(log_probs_BMC + self.weights_BM.to(log_probs_BMC.dtype).log().unsqueeze(-1), dim=1)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over members, [B, M, ...] -> [B, ...]."""
+        if self.weights_BM is None:
+            return values.mean(dim=1)
+        weights = self.weights_BM.to(values.dtype).reshape(*self.weights_BM.shape, *(1 for _ in values.shape[2:]))
+        return (values * weights).sum(dim=1)
+
+    def mean_rows(self, values_B: Tensor) -> Tensor:
+        """Mean over the rows that count; 0 where none does."""
+        return values_B.mean() if self.counts_B is None else _mean_of(values_B, self.counts_B)
+
+
+def _mean_of(values: Tensor, which: Tensor) -> Tensor:
+    """Mean of the values where `which` (bool) is true; 0 where it nowhere is."""
+    return (values * which).sum() / which.sum().clamp(min=1)
 
 
 def _check_temperature(temperature: float) -> None:
@@ -186,10 +250,6 @@ def _soft_log_probs(logits: Tensor, temperature: float) -> Tensor:
     # Half precision would keep three digits of a KL between near-equal distributions: none.
     dtype = torch.promote_types(logits.dtype, torch.float32)
     return F.log_softmax(logits.to(dtype) / temperature, dim=-1)
-
-
-def _log_mean(log_probs_BMC: Tensor) -> Tensor:
-    return torch.logsumexp(log_probs_BMC, dim=1) - math.log(log_probs_BMC.shape[1])
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -224,8 +284,8 @@ def _differential_entropy(concentration_BC: Tensor) -> Tensor:
     return _log_normaliser(concentration_BC) - ((concentration_BC - 1) * expected_BC).sum(dim=-1)
 
 
-def _proxy_precision(log_probs_BMC: Tensor, max_precision: float) -> Tensor:
-    mean_log_probs_B1C = _log_mean(log_probs_BMC).unsqueeze(1)
-    reverse_kl_B = _kl(mean_log_probs_B1C.expand_as(log_probs_BMC), log_probs_BMC).mean(dim=1)
+def _proxy_precision(log_probs_BMC: Tensor, members: _Members, max_precision: float) -> Tensor:
+    mean_log_probs_B1C = members.log_mean(log_probs_BMC).unsqueeze(1)
+    reverse_kl_B = members.mean(_kl(mean_log_probs_B1C.expand_as(log_probs_BMC), log_probs_BMC))
     half_classes = (log_probs_BMC.shape[-1] - 1) / 2
     return half_classes / reverse_kl_B.clamp(min=half_classes / max_precision)

@@ -79,6 +79,7 @@ class Objective:
         teacher_BMC: Tensor,
         labels_B: Tensor,
         heads: Tensor | None = None,
+        mask_BM: Tensor | None = None,
     ) -> Tensor:
         """The scalar to be minimised at a step.
 
@@ -89,33 +90,37 @@ class Objective:
             teacher_BMC: logits of all members.
             labels_B: int64, `NO_LABEL` where a row has none.
             heads: numbers of the heads in `student_BHC`, where only some learn; a mean head is not counted.
+            mask_BM: members that each row is learnt from; None for all.
         """
         temperature = self.temperature(phase, progress)
         if phase.name == DIRICHLET_PHASE:
-            return self._dirichlet(student_BHC[:, 0], teacher_BMC, temperature)
+            return self._dirichlet(student_BHC[:, 0], teacher_BMC, temperature, mask_BM)
         if phase.name == MEAN_PHASE:
-            loss = mean_loss(student_BHC[:, 0], teacher_BMC, temperature)
+            loss = mean_loss(student_BHC[:, 0], teacher_BMC, temperature, mask_BM)
         else:
-            members_BMC = teacher_BMC[:, : self.num_members] if heads is None else teacher_BMC[:, heads]
-            loss = self._heads(student_BHC, members_BMC, teacher_BMC, temperature)
+            loss = self._heads(student_BHC, teacher_BMC, temperature, heads, mask_BM)
         if self.settings.label_weight:
             loss = loss + self.settings.label_weight * _label_loss(student_BHC, labels_B)
         return loss
 
-    def _heads(self, student_BHC: Tensor, members_BMC: Tensor, teacher_BMC: Tensor, temperature: float) -> Tensor:
+    def _heads(
+        self, student_BHC: Tensor, teacher_BMC: Tensor, temperature: float, heads: Tensor | None, mask_BM: Tensor | None
+    ) -> Tensor:
+        of_heads = slice(self.num_members) if heads is None else heads
+        members_BMC, paired_BM = teacher_BMC[:, of_heads], None if mask_BM is None else mask_BM[:, of_heads]
         heads_BMC = student_BHC[:, : members_BMC.shape[1]]
-        loss = hydra_loss(heads_BMC, members_BMC, temperature)
+        loss = hydra_loss(heads_BMC, members_BMC, temperature, paired_BM)
         if self.settings.mean_head:
-            loss = loss + mean_loss(student_BHC[:, -1], teacher_BMC, temperature)
+            loss = loss + mean_loss(student_BHC[:, -1], teacher_BMC, temperature, mask_BM)
         if self.settings.spread_weight:
-            loss = loss + self.settings.spread_weight * spread_loss(heads_BMC, members_BMC)
+            loss = loss + self.settings.spread_weight * spread_loss(heads_BMC, members_BMC, paired_BM)
         return loss
 
-    def _dirichlet(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float) -> Tensor:
+    def _dirichlet(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Tensor:
         settings = self.settings.dirichlet
         if self.kind == "end2":
-            return dirichlet_nll(student_BC, teacher_BMC, temperature, settings.smoothing)
-        return proxy_dirichlet_rkl(student_BC, teacher_BMC, max_precision=settings.max_precision)
+            return dirichlet_nll(student_BC, teacher_BMC, temperature, settings.smoothing, mask_BM)
+        return proxy_dirichlet_rkl(student_BC, teacher_BMC, max_precision=settings.max_precision, mask_BM=mask_BM)
 
 
 def _label_loss(student_BHC: Tensor, labels_B: Tensor) -> Tensor:

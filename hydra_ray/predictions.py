@@ -1,7 +1,8 @@
 """The prediction shards: the contract between whatever predicts and whatever learns (design.md section 5).
 
-One row an input and view: `row_id`, `view`, `input`, `label`, `logits`. Plain Parquet with Arrow's canonical
-fixed-shape tensors, which pyarrow, pandas and DuckDB read without this package. Writing, reading and verifying only:
+One row an input and view: `row_id`, `view`, `input`, `label`, `logits`, and `mask` where a row is learnt from some
+members only. Plain Parquet with Arrow's canonical fixed-shape tensors, which pyarrow, pandas and DuckDB read without
+this package. Writing, reading and verifying only:
 who makes the rows is not known here, nor is Ray.
 
 N rows, M members, C classes.
@@ -65,6 +66,7 @@ class Predictions:
         inputs: uint8 [N, H, W, channels] or float32 [N, D], as the members saw them.
         labels: int64 [N], `NO_LABEL` where unknown.
         logits_NMC: float16 or float32 [N, M, C].
+        mask_NM: bool [N, M], which members a row is learnt from; None for all.
     """
 
     row_id: np.ndarray
@@ -72,9 +74,22 @@ class Predictions:
     inputs: np.ndarray
     labels: np.ndarray
     logits_NMC: np.ndarray
+    mask_NM: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.row_id)
+
+    def take(self, index: np.ndarray, num_members: int | None = None) -> Predictions:
+        """The rows at `index` (int64 [n]), of their members the first `num_members`."""
+        mask_NM = None if self.mask_NM is None else self.mask_NM[index, :num_members]
+        return Predictions(
+            self.row_id[index],
+            self.view[index],
+            self.inputs[index],
+            self.labels[index],
+            self.logits_NMC[index, :num_members],
+            mask_NM,
+        )
 
 
 def rows_table(row_id: np.ndarray, view: int, inputs: np.ndarray, labels: np.ndarray | None) -> pa.Table:
@@ -95,6 +110,11 @@ def rows_table(row_id: np.ndarray, view: int, inputs: np.ndarray, labels: np.nda
 def with_logits(rows: pa.Table, logits_NMC: np.ndarray) -> pa.Table:
     """`rows` with the members' logits as the last column."""
     return rows.append_column("logits", _tensor(logits_NMC))
+
+
+def with_mask(rows: pa.Table, mask_NM: np.ndarray) -> pa.Table:
+    """`rows` with the members they are to be learnt from: uint8, 1 for yes."""
+    return rows.append_column("mask", _tensor(mask_NM.astype(np.uint8)))
 
 
 def with_inputs(rows: pa.Table, inputs: np.ndarray) -> pa.Table:
@@ -136,6 +156,7 @@ def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> 
         inputs=inputs_of(table),
         labels=label.to_numpy(zero_copy_only=False),
         logits_NMC=_to_numpy(table.column("logits"))[:, :num_members],
+        mask_NM=_to_numpy(table.column("mask"))[:, :num_members] > 0 if "mask" in table.column_names else None,
     )
 
 
@@ -152,7 +173,10 @@ def load(folder: Folder, *, num_members: int | None = None, names: Sequence[str]
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
     """Several shards' rows as one."""
     fields = ("row_id", "view", "inputs", "labels", "logits_NMC")
-    return Predictions(**{field: np.concatenate([getattr(part, field) for part in parts]) for field in fields})
+    columns = {field: np.concatenate([getattr(part, field) for part in parts]) for field in fields}
+    masks = [np.ones(part.logits_NMC.shape[:2], np.bool_) if part.mask_NM is None else part.mask_NM for part in parts]
+    is_masked = any(part.mask_NM is not None for part in parts)
+    return Predictions(**columns, mask_NM=np.concatenate(masks) if is_masked else None)
 
 
 def verify(folder: Folder, *, members: Sequence[str], num_rows: int, expected: Mapping[str, Any] | None = None) -> None:
@@ -173,6 +197,8 @@ def verify(folder: Folder, *, members: Sequence[str], num_rows: int, expected: M
         shard = read_shard(folder, name)
         if shard.logits_NMC.shape[1] != len(members):
             raise UserError(f"{folder}/{name}: holds {shard.logits_NMC.shape[1]} members, its footer {len(members)}")
+        if shard.mask_NM is not None and shard.mask_NM.shape[1] != len(members):
+            raise UserError(f"{folder}/{name}: masks {shard.mask_NM.shape[1]} members, its footer has {len(members)}")
         if not np.isfinite(shard.logits_NMC).all():
             raise UserError(
                 f"{folder}/{name}: logits are not finite; with float16 they may overflow: predict.dtype=float32"
@@ -276,8 +302,8 @@ class BatchReader:
         """Batches of one epoch."""
         return self.num_rows // self._batch
 
-    def batches(self, epoch: int, start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """This rank's (inputs, labels, logits_BMC) of each step of an epoch, from step `start` on."""
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Predictions]:
+        """This rank's rows of each step of an epoch, from step `start` on."""
         rng = np.random.default_rng((self._seed, epoch))
         step, pending = 0, None
         for window in self._windows(rng):
@@ -287,13 +313,9 @@ class BatchReader:
             for begin in range(0, whole, self._batch):
                 if step >= start:
                     rows = order[begin + self._rank : begin + self._batch : self._num_ranks]
-                    yield (
-                        pending.inputs[rows],
-                        pending.labels[rows],
-                        pending.logits_NMC[rows, : self._members],
-                    )
+                    yield pending.take(rows, self._members)
                 step += 1
-            pending = _take(pending, order[whole:]) if self._num_windows > 1 else None
+            pending = pending.take(order[whole:]) if self._num_windows > 1 else None
 
     def _windows(self, rng: np.random.Generator) -> Iterator[Predictions]:
         if self._num_windows == 1:
@@ -304,12 +326,6 @@ class BatchReader:
         names = [self._names[i] for i in rng.permutation(len(self._names))]
         for chunk in np.array_split(np.array(names), min(self._num_windows, len(names))):
             yield load(self._folder, num_members=self._members, names=chunk.tolist())
-
-
-def _take(rows: Predictions, index: np.ndarray) -> Predictions:
-    return Predictions(
-        rows.row_id[index], rows.view[index], rows.inputs[index], rows.labels[index], rows.logits_NMC[index]
-    )
 
 
 def _require_members(folder: Folder, held: int, wanted: int) -> None:

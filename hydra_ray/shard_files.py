@@ -91,8 +91,9 @@ def count_members(folder: Folder, name: str) -> int:
 def bytes_per_row(folder: Folder, name: str, num_members: int) -> int:
     """Bytes of one row of a shard in memory, with the first `num_members` of its members."""
     with opened(folder, name) as file:
-        logits = _tensor_type(file, "logits")
-        return _size(_tensor_type(file, "input")) + _size(logits) * num_members // logits.shape[0] + _EXTRA_BYTES
+        logits, is_masked = _tensor_type(file, "logits"), "mask" in file.schema_arrow.names
+        of_members = _size(logits) * num_members // logits.shape[0] + is_masked * num_members
+        return _size(_tensor_type(file, "input")) + of_members + _EXTRA_BYTES
 
 
 def _check_columns(subject: str, schema: pa.Schema) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from hydra_ray.config import Config, StudentKind, ViewConfig, parse_yaml, with_overlay
+from hydra_ray.config import Config, Section, StudentKind, ViewConfig, parse_yaml, with_overlay
 from hydra_ray.datasets import DataSet, open_data
 from hydra_ray.datasets.rows import Ints
 from hydra_ray.errors import UserError
@@ -75,6 +75,11 @@ class Shards(Artifact):
         return without_members(manifest["key"]) == without_members(self.key)
 
 
+def _what_is_set(section: Section, leave_out: set[str]) -> dict[str, Any]:
+    """A section for a key; what is none is left out, so that an option that is new makes nothing stale."""
+    return {name: value for name, value in section.model_dump(exclude=leave_out).items() if value is not None}
+
+
 class Run:
     """The run that a configuration describes."""
 
@@ -131,7 +136,7 @@ class Run:
 
     def member(self, number: int) -> Artifact:
         """One member of the ensemble."""
-        ensemble = self.config.ensemble.model_dump(exclude={"num_members"})
+        ensemble = _what_is_set(self.config.ensemble, {"num_members"})
         key = {"data": self._data_key("train"), "ensemble": ensemble, "seed": self.config.seed, "member": number}
         return Artifact(self.folder / "ensemble" / f"member-{number:03d}", key, "model.json")
 
@@ -168,7 +173,7 @@ class Run:
             },
             "split": split,
             "seed": self.config.seed,
-            "predict": self.config.predict.model_dump(exclude={"batch_size"}),
+            "predict": _what_is_set(self.config.predict, {"batch_size"}),
             "views": {str(number): view.describe() for number, view in self.views(split).items()},
             "members": list(self._member_digests),
         }
@@ -215,8 +220,8 @@ class Run:
         how = {"max_concurrent", "workers_per_trial"}
         heads = self.config.ensemble.num_members
         key = {
-            "tune": self.config.tune.model_dump(exclude=how),
-            "distill": self.config.distill.model_dump(exclude=_HOW_NOT_WHAT),
+            "tune": _what_is_set(self.config.tune, how),
+            "distill": _what_is_set(self.config.distill, _HOW_NOT_WHAT),
             "seed": self.config.seed,
             TRANSFER: self.shards(TRANSFER).digest_of(heads),
             "validation": self.shards("validation").digest_of(heads),
@@ -244,7 +249,7 @@ class Run:
         heads = config.num_heads if kind == "hydra" else config.ensemble.num_members
         key = {
             "kind": kind,
-            "distill": config.distill.model_dump(exclude=set(leave_out)),
+            "distill": _what_is_set(config.distill, leave_out),
             "body": [config.ensemble.architecture, config.ensemble.options],
             "seed": config.seed,
             TRANSFER: self.shards(TRANSFER).digest_of(heads),

@@ -33,16 +33,18 @@ class NumberedView:
         view: what is done to the rows.
         rows_of: the data set's split they come from.
         keep: share of them that appears.
+        held_out: whether a row is learnt only from members that were not trained on it.
     """
 
     view: ViewConfig
     rows_of: str
     keep: float = 1.0
+    held_out: bool = False
 
     @property
-    def name(self) -> str:
-        """The view's name."""
-        return self.view.view
+    def label(self) -> str:
+        """What it is called in tables."""
+        return f"{self.view.view}, held out" if self.held_out else self.view.view
 
     @property
     def has_labels(self) -> bool:
@@ -51,7 +53,8 @@ class NumberedView:
 
     def describe(self) -> dict[str, Any]:
         """JSON-able, for keys and footers."""
-        return {"view": self.view.view, "options": self.view.options, "rows_of": self.rows_of, "keep": self.keep}
+        said = {"view": self.view.view, "options": self.view.options, "rows_of": self.rows_of, "keep": self.keep}
+        return {**said, "held_out": True} if self.held_out else said
 
     def kept(self, row_id: np.ndarray, number: int, seed: int) -> np.ndarray:
         """Which rows appear under view `number`: bool [N]."""
@@ -77,8 +80,10 @@ def number_views(transfer: TransferConfig, num_rows: Mapping[str, int]) -> dict[
     for place, view in enumerate(transfer.views):
         rows_of = source_split(place) if view.source is not None else "train"
         copies = _copies(transfer, view, num_rows["train"], num_rows[rows_of])
-        drawn = [NumberedView(ViewConfig(view=view.view, options=view.options), rows_of, keep) for keep in copies]
-        (untouched if view.view == IDENTITY.view and view.source is None else others).extend(drawn)
+        plain = ViewConfig(view=view.view, options=view.options)
+        drawn = [NumberedView(plain, rows_of, keep, view.held_out) for keep in copies]
+        is_untouched = view.view == IDENTITY.view and view.source is None and not view.held_out
+        (untouched if is_untouched else others).extend(drawn)
     if len(untouched) > 1:
         raise UserError(
             "transfer.views: identity shows every row more than once, the same rows again; give it once, with a "

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 from ray.actor import ActorHandle
@@ -18,6 +19,7 @@ from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config
 from hydra_ray.datasets import DataSet
 from hydra_ray.ensemble import LabelledRows, fit_member
+from hydra_ray.folds import left_out
 from hydra_ray.model_store import publish_model
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.runs import Artifact
@@ -81,6 +83,8 @@ def _fit_one(
     job: _Job, number: int, artifact: Artifact, normalise: Normalise, train: LabelledRows, validation: LabelledRows
 ) -> None:
     settings, seed = job.config.ensemble, job.config.seed
+    if settings.folds is not None:
+        train = train.without(left_out(train.row_id.cpu().numpy(), np.array([number]), settings.folds, seed)[:, 0])
 
     def report(figures: dict[str, Any]) -> None:
         job.mailbox.put.remote({"event": "epoch", **figures})

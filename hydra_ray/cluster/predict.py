@@ -21,6 +21,7 @@ from ray.data import ActorPoolStrategy
 
 from hydra_ray.config import Config
 from hydra_ray.datasets import DataSet
+from hydra_ray.folds import left_out
 from hydra_ray.model_store import load_published
 from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.ods import apply_ods
@@ -31,6 +32,7 @@ from hydra_ray.predictions import (
     verify,
     with_inputs,
     with_logits,
+    with_mask,
     write_shard,
 )
 from hydra_ray.runs import Artifact
@@ -219,7 +221,7 @@ class _AskMembers:
     def __call__(self, rows: pa.Table) -> pa.Table:
         item = self.work.item(rows)
         first = self.work.reuse[item.split]
-        if VIEWS[self.work.view(item).name].needs_members and not first:
+        if VIEWS[self.work.view(item).view.view].needs_members and not first:
             rows = self._moved(rows, item)
         return with_logits(rows, self._ask(inputs_of(rows), first))
 
@@ -261,8 +263,17 @@ class _WriteShard:
         table = table.drop_columns(["item"])
         if reuse:
             table = _behind(shards.folder, self.work.name(item), table, reuse)
+        if any(view.held_out for view in self.work.views[item.split].values()):
+            table = with_mask(table, self._teachers(item, table.column("row_id").to_numpy()))
         write_shard(shards.attempt, self.work.name(item), table, self.work.metadata[item.split])
         return pa.table({"item": [index], "rows": [table.num_rows]})
+
+    def _teachers(self, item: PlanItem, row_id: np.ndarray) -> np.ndarray:
+        """Members that rows are learnt from: all, or those that were not trained on them; bool [N, M]."""
+        members, config = np.arange(len(self.work.members)), self.work.config
+        if not self.work.view(item).held_out or config.ensemble.folds is None:
+            return np.ones((len(row_id), len(members)), np.bool_)
+        return left_out(row_id, members, config.ensemble.folds, config.seed)
 
 
 def _behind(folder: Folder, name: str, new: pa.Table, num_old: int) -> pa.Table:
@@ -281,7 +292,7 @@ def _publish(run: Run, stage: Stage, split: str, shards: Shards) -> None:
     members = [{"id": m.folder.name, "fingerprint": m.digest()} for m in run.members()]
     shards.publish({"rows": num_rows, "members": members, "views": diversity})
     for number, facts in diversity.items():
-        where: dict[str, Any] = {"split": split, "view": int(number), "name": run.views(split)[int(number)].name}
+        where: dict[str, Any] = {"split": split, "view": int(number), "name": run.views(split)[int(number)].label}
         stage.figures("view", **where, **dict[str, Any](facts))
     for label, facts in merged(run.views(split), diversity).items():
         stage.say(

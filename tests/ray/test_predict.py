@@ -76,7 +76,7 @@ def test_inputs_and_labels_are_those_of_the_data_set_and_mixed_rows_have_no_labe
     rows = run.data.splits["train"].read_all()
     place = {row: index for index, row in enumerate(rows.row_id.tolist())}
     for table in tables(small_run / "predictions" / "transfer").values():
-        view = run.views("transfer")[table["view"][0].as_py()].name
+        view = run.views("transfer")[table["view"][0].as_py()].label
         mine = [place[row] for row in table["row_id"].to_pylist()]
         assert table["label"].to_pylist() == ([None] * len(mine) if view == "mixup" else rows.labels[mine].tolist())
         inputs = table.column("input").combine_chunks().to_numpy_ndarray()

@@ -219,3 +219,63 @@ def test_wrong_arguments_are_refused_with_the_shapes():
         losses.dirichlet_nll(student[:, 0], teacher, 1.0, 1.0)
     with pytest.raises(ValueError, match="max_precision"):
         losses.proxy_dirichlet_rkl(student[:, 0], teacher, 1.0, 0)
+
+
+# masks: rows that are learnt from some members only
+
+
+def masked(seed, shape=(6, 5, 4)):
+    """Student and teacher logits [B, M, C], and a mask with a full row, a row of one member and an empty one."""
+    rng = np.random.default_rng(seed)
+    student, teacher = (torch.from_numpy(rng.normal(size=shape)) for _ in range(2))
+    mask = torch.from_numpy(rng.random(shape[:2]) < 0.5)
+    mask[0], mask[1], mask[2] = True, torch.arange(shape[1]) == 3, False
+    mask[3, :2] = True
+    return student, teacher, mask
+
+
+ROW_LOSSES = {
+    "mean": (lambda s, t, m: losses.mean_loss(s[:, 0], t, 2.0, m), 1),
+    "dirichlet": (lambda s, t, m: losses.dirichlet_nll(s[:, 0], t, 2.0, 1e-3, m), 1),
+    "proxy": (lambda s, t, m: losses.proxy_dirichlet_rkl(s[:, 0], t, mask_BM=m), 2),
+    "spread": (losses.spread_loss, 2),
+}
+
+
+@pytest.mark.parametrize("name", ROW_LOSSES)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_masked_loss_is_the_mean_over_rows_of_the_loss_on_their_members(name, seed):
+    loss, least = ROW_LOSSES[name]
+    student, teacher, mask = masked(seed)
+    rows = []
+    for row in range(len(mask)):
+        which = mask[row]
+        if which.sum() >= least:
+            heads = student[row : row + 1, which] if name == "spread" else student[row : row + 1]
+            rows.append(loss(heads, teacher[row : row + 1, which], None).item())
+    assert loss(student, teacher, mask).item() == pytest.approx(sum(rows) / len(rows), **EXACT)
+
+
+def test_the_masked_hydra_loss_is_the_mean_over_the_pairs_that_count():
+    student, teacher, mask = masked(0)
+    pairs = [
+        losses.hydra_loss(student[row : row + 1, m : m + 1], teacher[row : row + 1, m : m + 1], 2.0).item()
+        for row, m in mask.nonzero().tolist()
+    ]
+    assert losses.hydra_loss(student, teacher, 2.0, mask).item() == pytest.approx(sum(pairs) / len(pairs), **EXACT)
+
+
+@pytest.mark.parametrize("name", [*ROW_LOSSES, "hydra"])
+def test_masks_of_all_and_of_none(name):
+    """All: as without a mask. None: no loss, and gradients of 0 rather than none or not a number."""
+    loss = losses.hydra_loss if name == "hydra" else ROW_LOSSES[name][0]
+    call = (lambda s, t, m: loss(s, t, 2.0, m)) if name == "hydra" else loss
+    student, teacher, mask = masked(1)
+    everyone = torch.ones_like(mask)
+    assert call(student, teacher, everyone).item() == pytest.approx(call(student, teacher, None).item(), **EXACT)
+    student.requires_grad_()
+    nobody = call(student, teacher, torch.zeros_like(mask))
+    nobody.backward()
+    assert nobody.item() == 0
+    assert student.grad is not None
+    assert (student.grad == 0).all()

@@ -22,6 +22,9 @@ from hydra_ray.predictions import (
     rows_table,
     shard_names,
     verify,
+    with_logits,
+    with_mask,
+    write_shard,
 )
 from hydra_ray.storage import Folder
 
@@ -290,7 +293,7 @@ def numbered(folder):
 
 def steps(batches, epoch=0, start=0):
     """The numbers of the rows of each step."""
-    return [inputs[:, 0].astype(int).tolist() for inputs, _, _ in batches.batches(epoch, start)]
+    return [rows.inputs[:, 0].astype(int).tolist() for rows in batches.batches(epoch, start)]
 
 
 SMALL = 600  # bytes: several windows
@@ -367,18 +370,48 @@ def test_rows_in_memory_give_the_batches_of_rows_read(numbered):
     rows = load(numbered)
     batches = [reader(numbered, num_members=2, rows=given).batches(1) for given in (None, rows)]
     for ours, theirs in zip(*batches, strict=True):
-        for one, two in zip(ours, theirs, strict=True):
-            np.testing.assert_array_equal(one, two)
+        for field in ("row_id", "view", "inputs", "labels", "logits_NMC"):
+            np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field))
 
 
 def test_batches_hold_inputs_labels_and_the_first_members(folder):
     rows = write_views(folder, 1, members=5)[0]
     for max_bytes in (1 << 30, SMALL):
-        for inputs, labels, logits_BMC in reader(folder, num_members=2, max_bytes=max_bytes).batches(0):
-            assert logits_BMC.shape == (12, 2, 4)
-            places = [int(np.flatnonzero((rows.inputs == each).all((1, 2, 3)))[0]) for each in inputs]
-            np.testing.assert_array_equal(labels, rows.labels[places])
-            np.testing.assert_array_equal(logits_BMC, rows.logits_NMC[places, :2])
+        for batch in reader(folder, num_members=2, max_bytes=max_bytes).batches(0):
+            assert batch.logits_NMC.shape == (12, 2, 4)
+            assert batch.mask_NM is None
+            places = [int(np.flatnonzero((rows.inputs == each).all((1, 2, 3)))[0]) for each in batch.inputs]
+            np.testing.assert_array_equal(batch.labels, rows.labels[places])
+            np.testing.assert_array_equal(batch.logits_NMC, rows.logits_NMC[places, :2])
+
+
+def masked_shards(folder):
+    """Two shards of 20 rows and 3 members; row r of the first is learnt from member r % 3, the second has no mask."""
+    first, second = (synthetic(20, view=view) for view in (0, 1))
+    mask = np.arange(20)[:, None] % 3 == np.arange(3)
+    table = with_logits(rows_table(first.row_id, 0, first.inputs, first.labels), first.logits_NMC)
+    write_shard(folder, "part-000-00000.parquet", with_mask(table, mask), metadata(3))
+    write(folder, "part-001-00000.parquet", second)
+    return mask
+
+
+@pytest.mark.parametrize("max_bytes", [1 << 30, 1])
+def test_a_mask_travels_with_its_rows_and_no_mask_means_all_members(folder, max_bytes):
+    mask = masked_shards(folder)
+    seen = 0
+    for batch in reader(folder, num_members=2, max_bytes=max_bytes).batches(0):
+        expected = np.where(batch.view[:, None] == 0, mask[batch.row_id, :2], True)
+        np.testing.assert_array_equal(np.ones_like(expected) if batch.mask_NM is None else batch.mask_NM, expected)
+        seen += len(batch)
+    assert seen == 36
+
+
+def test_a_mask_of_another_number_of_members_is_refused(folder):
+    rows = synthetic(20)
+    table = with_logits(rows_table(rows.row_id, 0, rows.inputs, rows.labels), rows.logits_NMC)
+    write_shard(folder, "part-000-00000.parquet", with_mask(table, np.ones((20, 2))), metadata(3))
+    with pytest.raises(UserError, match="masks 2 members, its footer has 3"):
+        verify(folder, members=NAMES[:3], num_rows=20)
 
 
 def test_fewer_rows_than_a_batch_are_one_batch(numbered):

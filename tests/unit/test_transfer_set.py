@@ -15,7 +15,7 @@ def _transfer(*views, num_rows=None):
 
 
 def _names(numbered):
-    return {number: (view.name, view.rows_of, round(view.keep, 6)) for number, view in numbered.items()}
+    return {number: (view.label, view.rows_of, round(view.keep, 6)) for number, view in numbered.items()}
 
 
 def test_the_untouched_rows_are_view_0_wherever_they_stand():
