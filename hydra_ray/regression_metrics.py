@@ -1,0 +1,180 @@
+"""Quality and uncertainty of regression: Gaussian mixtures and targets in, plain floats out.
+
+Pure functions. Not here: losses and moments (`gaussian.py`), detection of unknown rows (`metrics.py`), student against
+ensemble (`fidelity.py`).
+
+Shapes: N rows, M members or heads. A predictor is `outputs_NM2`, the means and log variances of M equally likely
+Gaussians in target units; one Gaussian is M = 1. Targets are `targets_N`. All work is in float64, rows are worked on in
+chunks, and every score is "higher = more uncertain".
+
+Raises, throughout: ValueError where there are no rows or the shapes are not [N, M, 2] and [N].
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hydra_ray.gaussian import mixture_moments, row_mixture_nll
+from hydra_ray.metrics import Figures
+from hydra_ray.uncertainty import Scores, map_rows
+
+COVERED = 0.95
+"""Probability of the central interval whose coverage and width are reported."""
+TOTAL_VARIANCE, DATA_VARIANCE, KNOWLEDGE_VARIANCE = "total_variance", "data_variance", "knowledge_variance"
+_ROUNDS = 64
+_SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
+
+
+class Interval(NamedTuple):
+    """Central intervals of mixtures, each [N], target units."""
+
+    low: Tensor
+    high: Tensor
+
+
+def variance_scores(outputs_NM2: Tensor) -> Scores:
+    """Measures of uncertainty by the name they have in metrics.json, each float64 [N], squared target units.
+
+    total_variance = data_variance + knowledge_variance (`gaussian.mixture_moments`). One member gives the first two
+    alone: it cannot disagree with itself.
+    """
+    moments = mixture_moments(outputs_NM2.double())
+    found = {TOTAL_VARIANCE: moments.total_variance, DATA_VARIANCE: moments.data_variance}
+    return found if outputs_NM2.shape[1] == 1 else found | {KNOWLEDGE_VARIANCE: moments.knowledge_variance}
+
+
+def row_nll(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
+    """Negative log likelihood of every target under the mixture: float64 [N], nats of density."""
+    _check_rows(outputs_NM2, targets_N)
+    return map_rows(row_mixture_nll, outputs_NM2.double(), targets_N.double())
+
+
+def row_squared_error(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
+    """(y - mean of means)^2 of every row: float64 [N]."""
+    _check_rows(outputs_NM2, targets_N)
+    return (targets_N.double() - outputs_NM2[..., 0].double().mean(dim=1)).square()
+
+
+def rmse(outputs_NM2: Tensor, targets_N: Tensor) -> float:
+    """Root of the mean of `row_squared_error`, target units."""
+    return row_squared_error(outputs_NM2, targets_N).mean().sqrt().item()
+
+
+def row_crps(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
+    """Continuous ranked probability score of a mixture in closed form (Grimit et al. 2006, eq. 5): float64 [N].
+
+    With A(d, v) = E|d + sqrt(v) Z| it is mean_m A(y - mu_m, v_m) - mean_mn A(mu_m - mu_n, v_m + v_n) / 2, target units.
+    Every pair of members is looked at once, M rows of pairs at a time: time is O(M^2), memory O(M).
+    """
+    _check_rows(outputs_NM2, targets_N)
+    return map_rows(_crps, outputs_NM2.double(), targets_N.double())
+
+
+def mixture_cdf(outputs_NM2: Tensor, at_N: Tensor) -> Tensor:
+    """P(Y <= at) under the mixture: float64 [N]. Of targets from the mixture it is uniform on [0, 1]."""
+    _check_rows(outputs_NM2, at_N)
+    return map_rows(_cdf, outputs_NM2.double(), at_N.double())
+
+
+def mixture_quantile(outputs_NM2: Tensor, probability: float) -> Tensor:
+    """The mixture's quantile, by bisection on its distribution function: float64 [N], target units.
+
+    It lies between the least and the greatest of the components' own quantiles, which is where the search starts; it
+    ends when that stretch has been halved 64 times.
+
+    Raises:
+        ValueError: `probability` is not inside (0, 1).
+    """
+    if not 0 < probability < 1:
+        raise ValueError(f"probability must lie between 0 and 1, got {probability}")
+    return map_rows(lambda chunk: _quantile(chunk, probability), outputs_NM2.double())
+
+
+def central_interval(outputs_NM2: Tensor, probability: float = COVERED) -> Interval:
+    """The interval that leaves (1 - probability) / 2 of the mixture on either side."""
+    tail = (1 - probability) / 2
+    return Interval(mixture_quantile(outputs_NM2, tail), mixture_quantile(outputs_NM2, 1 - tail))
+
+
+def row_interval_level(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
+    """Probability of the smallest central interval that holds the target, |2 F(y) - 1|: float64 [N] in [0, 1].
+
+    Of a calibrated predictor it is uniform: a share p of the targets lies inside of the central p interval.
+    """
+    return (2 * mixture_cdf(outputs_NM2, targets_N) - 1).abs()
+
+
+def regression_figures(outputs_NM2: Tensor, targets_N: Tensor, scores: Scores) -> Figures:
+    """Quality of a predictor, and the mean of its variances.
+
+    Args:
+        outputs_NM2: its mixture.
+        targets_N: targets.
+        scores: `variance_scores` of the same rows.
+
+    Returns:
+        rmse, nll (nats), crps, coverage_95 (share), width_95, data_variance, knowledge_variance (None for M = 1) and
+        total_variance; in target units or their squares where nothing else is said.
+    """
+    low_N, high_N = central_interval(outputs_NM2)
+    inside_N = (low_N <= targets_N) & (targets_N <= high_N)
+    variances: Figures = dict.fromkeys((DATA_VARIANCE, KNOWLEDGE_VARIANCE, TOTAL_VARIANCE))
+    return {
+        "rmse": rmse(outputs_NM2, targets_N),
+        "nll": row_nll(outputs_NM2, targets_N).mean().item(),
+        "crps": row_crps(outputs_NM2, targets_N).mean().item(),
+        "coverage_95": inside_N.double().mean().item(),
+        "width_95": (high_N - low_N).mean().item(),
+        **(variances | {name: score_N.mean().item() for name, score_N in scores.items()}),
+    }
+
+
+def _check_rows(outputs_NM2: Tensor, targets_N: Tensor) -> None:
+    shape = outputs_NM2.shape
+    if outputs_NM2.ndim != 3 or shape[1] == 0 or shape[2] != 2 or targets_N.shape != shape[:1] or not len(targets_N):
+        raise ValueError(
+            f"needs means and log variances [N, M, 2] and targets [N] of at least one row, got shapes "
+            f"{list(shape)} and {list(targets_N.shape)}"
+        )
+
+
+def _crps(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
+    means_NM, variances_NM = outputs_NM2[..., 0], outputs_NM2[..., 1].exp()
+    num_members = means_NM.shape[1]
+    to_target_N = _mean_distance(targets_N[:, None] - means_NM, variances_NM).mean(dim=1)
+    # the diagonal, A(0, 2 v) = 2 sqrt(v / pi), and each pair above it twice
+    between_N = (2 * (variances_NM / math.pi).sqrt()).sum(dim=1)
+    for m in range(num_members - 1):
+        apart, variance = (
+            means_NM[:, m + 1 :] - means_NM[:, m, None],
+            variances_NM[:, m + 1 :] + variances_NM[:, m, None],
+        )
+        between_N = between_N + 2 * _mean_distance(apart, variance).sum(dim=1)
+    return to_target_N - between_N / (2 * num_members**2)
+
+
+def _mean_distance(mean: Tensor, variance: Tensor) -> Tensor:
+    """E|mean + sqrt(variance) Z| = sigma sqrt(2 / pi) exp(-t^2 / 2) + mean erf(t / sqrt(2)), t = mean / sigma."""
+    sigma = variance.sqrt()
+    t = mean / sigma
+    return _SQRT_2_OVER_PI * sigma * torch.exp(-0.5 * t.square()) + mean * torch.erf(t / math.sqrt(2))
+
+
+def _cdf(outputs_NM2: Tensor, at_N: Tensor) -> Tensor:
+    sigmas_NM = (0.5 * outputs_NM2[..., 1]).exp()
+    return torch.special.ndtr((at_N[:, None] - outputs_NM2[..., 0]) / sigmas_NM).mean(dim=1)
+
+
+def _quantile(outputs_NM2: Tensor, probability: float) -> Tensor:
+    score = torch.special.ndtri(torch.tensor(probability, dtype=torch.float64, device=outputs_NM2.device))
+    own_NM = outputs_NM2[..., 0] + score * (0.5 * outputs_NM2[..., 1]).exp()
+    low_N, high_N = own_NM.amin(dim=1), own_NM.amax(dim=1)
+    for _ in range(_ROUNDS):
+        middle_N = (low_N + high_N) / 2
+        is_below_N = _cdf(outputs_NM2, middle_N) < probability
+        low_N, high_N = torch.where(is_below_N, middle_N, low_N), torch.where(is_below_N, high_N, middle_N)
+    return (low_N + high_N) / 2
