@@ -23,7 +23,7 @@ _OF_DISAGREEMENT = ("end2", "proxy_end2")
 
 def check_rules(config: Config) -> None:
     """Raises ValueError for the first rule that does not hold."""
-    for rule in (_check_students, _check_heads, _check_batch, _check_search, _check_space, _check_folds):
+    for rule in (_check_students, _check_heads, _check_batch, _check_search, _check_folds, _check_space):
         rule(config)
 
 
@@ -92,7 +92,7 @@ def _check_space(config: Config) -> None:
 
 
 def _check_objective(config: Config) -> None:
-    tune, heads = config.tune, min(_trial_heads(config))
+    tune, heads = config.tune, min(_trial_heads(config), default=1)
     if tune.num_trials and tune.objective in _NEEDS_HEADS and heads < 2:
         raise ValueError(
             f"tune.objective={tune.objective} is about the heads' disagreement, but a trial may have "
@@ -101,9 +101,10 @@ def _check_objective(config: Config) -> None:
 
 
 def _trial_heads(config: Config) -> list[int]:
-    """Heads that trials may have."""
+    """Heads that trials may have; what is no number of heads is found by `_check_space`."""
     domain = config.tune.space.get("num_heads", [config.distill.num_heads])
-    return [number or config.ensemble.num_members for number in _values("tune.space.num_heads", domain)]
+    searched = [number or config.ensemble.num_members for number in _values("tune.space.num_heads", domain)]
+    return [number for number in searched if isinstance(number, int)]
 
 
 def _check_folds(config: Config) -> None:
