@@ -17,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hydra_ray.member_masks import ALL_MEMBERS, Members, mean_of
+
 _LOG_2PI = math.log(2 * math.pi)
 _SMALL_SHARE = 1e-6
 
@@ -34,11 +36,12 @@ class Moments(NamedTuple):
         return self.data_variance + self.knowledge_variance
 
 
-def mixture_moments(outputs_NM2: Tensor) -> Moments:
+def mixture_moments(outputs_NM2: Tensor, members: Members = ALL_MEMBERS) -> Moments:
     """Mean of means, mean of variances (data) and variance of means (knowledge): Lakshminarayanan et al. 2017, 2.4.
 
     Args:
         outputs_NM2: means and log variances of M components.
+        members: of which components the mixture is made, by row; all of them unless told.
 
     Returns:
         Three tensors [N]; knowledge variance is 0 for M = 1.
@@ -47,7 +50,9 @@ def mixture_moments(outputs_NM2: Tensor) -> Moments:
         ValueError: the outputs are not [N, M, 2].
     """
     means_NM, log_variances_NM = _parts(outputs_NM2)
-    return Moments(means_NM.mean(dim=1), log_variances_NM.exp().mean(dim=1), means_NM.var(dim=1, correction=0))
+    mean_N = members.mean(means_NM)
+    knowledge_N = members.mean((means_NM - mean_N.unsqueeze(1)).square())
+    return Moments(mean_N, members.mean(log_variances_NM.exp()), knowledge_N)
 
 
 def stretch_means(outputs_NM2: Tensor, scale: float) -> Tensor:
@@ -98,7 +103,7 @@ def gaussian_kl(p: Tensor, q: Tensor) -> Tensor:
     return 0.5 * (torch.expm1(apart) - apart + _squared_distance(p[..., 0] - q[..., 0], q[..., 1]))
 
 
-def heads_loss(student_BM2: Tensor, teacher_BM2: Tensor) -> Tensor:
+def heads_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None = None) -> Tensor:
     """Hydra's loss for regression (Tran et al. 2020): every head imitates its own member.
 
     Mean over batch and heads of KL(N_member || N_head).
@@ -106,6 +111,7 @@ def heads_loss(student_BM2: Tensor, teacher_BM2: Tensor) -> Tensor:
     Args:
         student_BM2: outputs of M heads.
         teacher_BM2: outputs of M members; member m teaches head m.
+        mask_BM: pairs of row and member that count; the mean is over them.
 
     Returns:
         Scalar, nats.
@@ -118,24 +124,31 @@ def heads_loss(student_BM2: Tensor, teacher_BM2: Tensor) -> Tensor:
             f"heads_loss needs student and teacher outputs of one shape [B, M, 2], but the student has "
             f"{list(student_BM2.shape)} and the teacher {list(teacher_BM2.shape)}"
         )
-    return gaussian_kl(_at_least_float32(teacher_BM2), _at_least_float32(student_BM2)).mean()
+    kl_BM = gaussian_kl(_at_least_float32(teacher_BM2), _at_least_float32(student_BM2))
+    return kl_BM.mean() if mask_BM is None else mean_of(kl_BM, mask_BM)
 
 
-def moments_loss(student_B2: Tensor, teacher_BM2: Tensor) -> Tensor:
+def moments_loss(student_B2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None = None) -> Tensor:
     """Plain distillation (and Hydra's first phase): one Gaussian imitates the mixture's mean and variance.
 
     Mean over the batch of KL(N(mixture's moments) || N_student), which is least where the student has exactly these
     moments; so is KL(mixture || N_student), from which it differs by a constant.
 
+    Args:
+        student_B2: output of the one head.
+        teacher_BM2: outputs of M members.
+        mask_BM: members whose mixture is taken.
+
     Returns:
         Scalar, nats.
     """
-    moments = mixture_moments(_at_least_float32(teacher_BM2))
+    members = Members.of(mask_BM)
+    moments = mixture_moments(_at_least_float32(teacher_BM2), members)
     target_B2 = torch.stack([moments.mean, moments.total_variance.log()], dim=-1)
-    return gaussian_kl(target_B2, _at_least_float32(student_B2)).mean()
+    return members.mean_rows(gaussian_kl(target_B2, _at_least_float32(student_B2)))
 
 
-def spread_loss(student_BM2: Tensor, teacher_BM2: Tensor) -> Tensor:
+def spread_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None = None) -> Tensor:
     """How far the size of the heads' disagreement is from the members', row by row (ours).
 
     Mean over the batch of (ln(k_student + e) - ln(k_teacher + e))^2, with k the knowledge variance and e a millionth
@@ -145,14 +158,16 @@ def spread_loss(student_BM2: Tensor, teacher_BM2: Tensor) -> Tensor:
     Args:
         student_BM2: outputs of M heads.
         teacher_BM2: outputs of M members.
+        mask_BM: members whose disagreement, and heads whose, is compared; a row needs two to count.
 
     Returns:
         Scalar, squared nats of log.
     """
-    teacher = mixture_moments(_at_least_float32(teacher_BM2))
-    student_B = mixture_moments(_at_least_float32(student_BM2)).knowledge_variance
+    members = Members.of(mask_BM, least=2)
+    teacher = mixture_moments(_at_least_float32(teacher_BM2), members)
+    student_B = mixture_moments(_at_least_float32(student_BM2), members).knowledge_variance
     small_B = _SMALL_SHARE * teacher.data_variance
-    return ((student_B + small_B).log() - (teacher.knowledge_variance + small_B).log()).square().mean()
+    return members.mean_rows(((student_B + small_B).log() - (teacher.knowledge_variance + small_B).log()).square())
 
 
 def _parts(outputs_NM2: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """Distillation losses: logits in, one scalar out, in nats.
 
-Pure functions of tensors. Nothing here knows models, data, optimisers or Ray, and the regression losses are
-not here.
+Pure functions of tensors. Nothing here knows models, data, optimisers or Ray; those of regression are in
+`gaussian.py`.
 
 Shapes: B batch, M members or heads, C classes. `student_BMC` are the heads' logits, `student_BC` those of a
 student with one output, `teacher_BMC` the members' logits. Every loss is a mean over the batch, softens
@@ -16,11 +16,12 @@ counts as little as if it were not there. For an all-true mask every loss is wha
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from hydra_ray.member_masks import Members, mean_of
 
 LOG_CONCENTRATION_RANGE = (-700.0, 30.0)
 """A log-concentration outside is treated as if it lay on the border, and gets no gradient.
@@ -57,7 +58,7 @@ def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mas
     student_log_probs_BMC = _soft_log_probs(student_BMC, temperature)
     teacher_log_probs_BMC = _soft_log_probs(teacher_BMC, temperature)
     kl_BM = _kl(teacher_log_probs_BMC, student_log_probs_BMC)
-    return temperature**2 * (kl_BM.mean() if mask_BM is None else _mean_of(kl_BM, mask_BM))
+    return temperature**2 * (kl_BM.mean() if mask_BM is None else mean_of(kl_BM, mask_BM))
 
 
 def spread_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None = None) -> Tensor:
@@ -74,12 +75,12 @@ def spread_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None
     Returns:
         Scalar, squared nats of log.
     """
-    members = _Members.of(mask_BM, least=2)
+    members = Members.of(mask_BM, least=2)
     student_B, teacher_B = (_mutual_information(logits, members) for logits in (student_BMC, teacher_BMC))
     return members.mean_rows(((student_B + _SMALL_MI).log() - (teacher_B + _SMALL_MI).log()).square())
 
 
-def _mutual_information(logits_BMC: Tensor, members: _Members) -> Tensor:
+def _mutual_information(logits_BMC: Tensor, members: Members) -> Tensor:
     """Mean KL of the members from their mean, [B], not below 0."""
     log_probs_BMC = _soft_log_probs(logits_BMC, 1.0)
     return members.mean(_kl(log_probs_BMC, members.log_mean(log_probs_BMC).unsqueeze(1))).clamp(min=0)
@@ -105,7 +106,7 @@ def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_
         ValueError: the shapes do not fit, or the temperature is not positive.
     """
     _check_one_output(student_BC, teacher_BMC, temperature)
-    members = _Members.of(mask_BM)
+    members = Members.of(mask_BM)
     student_log_probs_BC = _soft_log_probs(student_BC, temperature)
     teacher_log_probs_BC = members.log_mean(_soft_log_probs(teacher_BMC, temperature))
     return temperature**2 * members.mean_rows(_kl(teacher_log_probs_BC, student_log_probs_BC))
@@ -141,7 +142,7 @@ def dirichlet_nll(
     _check_one_output(student_BC, teacher_BMC, temperature)
     if not 0 <= smoothing < 1:
         raise ValueError(f"smoothing must lie in [0, 1), got {smoothing}")
-    members = _Members.of(mask_BM)
+    members = Members.of(mask_BM)
     concentration_BC = _concentration(student_BC, temperature)
     log_probs_BMC = _smooth(_soft_log_probs(teacher_BMC.double(), temperature), smoothing)
     fit_B = ((concentration_BC - 1) * members.mean(log_probs_BMC)).sum(dim=-1)
@@ -181,7 +182,7 @@ def proxy_dirichlet_rkl(
     _check_one_output(student_BC, teacher_BMC, temperature)
     if not max_precision > 0:
         raise ValueError(f"max_precision must be positive, got {max_precision}")
-    members = _Members.of(mask_BM, least=2)
+    members = Members.of(mask_BM, least=2)
     log_probs_BMC = _soft_log_probs(teacher_BMC.double(), temperature)
     mean_BC = members.log_mean(log_probs_BMC).exp()
     precision_B = _proxy_precision(log_probs_BMC, members, max_precision) + student_BC.shape[-1]
@@ -189,46 +190,6 @@ def proxy_dirichlet_rkl(
     reconstruction_B = -(mean_BC * _expected_log_probs(concentration_BC)).sum(dim=-1)
     loss_B = reconstruction_B - _differential_entropy(concentration_BC) / precision_B
     return temperature**2 * members.mean_rows(loss_B)
-
-
-class _Members(NamedTuple):
-    """Which members each row is learnt from, as weights; both None for all members and rows."""
-
-    weights_BM: Tensor | None
-    """Sum to 1 in every row."""
-    counts_B: Tensor | None
-    """False for rows that do not count; their weights are those of all members, so that all stays finite."""
-
-    @classmethod
-    def of(cls, mask_BM: Tensor | None, least: int = 1) -> _Members:
-        """Weights of a mask; rows with fewer than `least` members do not count."""
-        if mask_BM is None:
-            return cls(None, None)
-        counts_B = mask_BM.sum(dim=1) >= least
-        used_BM = (mask_BM | ~counts_B.unsqueeze(1)).double()
-        return cls(used_BM / used_BM.sum(dim=1, keepdim=True), counts_B)
-
-    def log_mean(self, log_probs_BMC: Tensor) -> Tensor:
-        """Log of the members' mean probabilities: [B, C]."""
-        if self.weights_BM is None:
-            return torch.logsumexp(log_probs_BMC, dim=1) - math.log(log_probs_BMC.shape[1])
-        return torch.logsumexp(log_probs_BMC + self.weights_BM.to(log_probs_BMC.dtype).log().unsqueeze(-1), dim=1)
-
-    def mean(self, values: Tensor) -> Tensor:
-        """Mean over members, [B, M, ...] -> [B, ...]."""
-        if self.weights_BM is None:
-            return values.mean(dim=1)
-        weights = self.weights_BM.to(values.dtype).reshape(*self.weights_BM.shape, *(1 for _ in values.shape[2:]))
-        return (values * weights).sum(dim=1)
-
-    def mean_rows(self, values_B: Tensor) -> Tensor:
-        """Mean over the rows that count; 0 where none does."""
-        return values_B.mean() if self.counts_B is None else _mean_of(values_B, self.counts_B)
-
-
-def _mean_of(values: Tensor, which: Tensor) -> Tensor:
-    """Mean of the values where `which` (bool) is true; 0 where it nowhere is."""
-    return (values * which).sum() / which.sum().clamp(min=1)
 
 
 def _check_temperature(temperature: float) -> None:
@@ -284,7 +245,7 @@ def _differential_entropy(concentration_BC: Tensor) -> Tensor:
     return _log_normaliser(concentration_BC) - ((concentration_BC - 1) * expected_BC).sum(dim=-1)
 
 
-def _proxy_precision(log_probs_BMC: Tensor, members: _Members, max_precision: float) -> Tensor:
+def _proxy_precision(log_probs_BMC: Tensor, members: Members, max_precision: float) -> Tensor:
     mean_log_probs_B1C = members.log_mean(log_probs_BMC).unsqueeze(1)
     reverse_kl_B = members.mean(_kl(mean_log_probs_B1C.expand_as(log_probs_BMC), log_probs_BMC))
     half_classes = (log_probs_BMC.shape[-1] - 1) / 2

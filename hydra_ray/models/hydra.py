@@ -6,6 +6,7 @@ It is not: a loss, training, or the fit of the spread on validation rows.
 
 Shapes: B batch, M heads, C outputs, F features of the body.
     stored inputs: uint8 [B, H, W, ch] or float32 [B, D] -> features_BF -> logits_BMC
+    In a regression the C = 2 outputs are mean and log variance in target units.
 """
 
 import copy
@@ -17,22 +18,26 @@ from torch import Tensor, nn
 from hydra_ray.models.heads import BatchedHeads
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.networks import build_network
+from hydra_ray.models.outputs import build_output
 from hydra_ray.models.seeding import seeded
 
 
 class HydraStudent(nn.Module):
-    """Normalisation, a shared body and M heads: stored inputs -> logits_BMC."""
+    """Normalisation, a shared body, M heads and what their outputs mean: stored inputs -> logits_BMC."""
 
-    def __init__(self, spec: ModelSpec, normalise: Normalise, body: nn.Module, heads: BatchedHeads) -> None:
+    def __init__(
+        self, spec: ModelSpec, normalise: Normalise, body: nn.Module, heads: BatchedHeads, output: nn.Module
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.normalise = normalise
         self.body = body
         self.heads = heads
+        self.output = output
 
     def forward(self, inputs: Tensor, heads: Tensor | None = None) -> Tensor:
         """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BMC, of all heads or of those numbered `heads`."""
-        return self.heads(self.features(inputs), heads)
+        return self.output(self.heads(self.features(inputs), heads))
 
     def features(self, inputs: Tensor) -> Tensor:
         """uint8 [B, H, W, ch] or float32 [B, D] -> features_BF, what all heads share."""
@@ -41,7 +46,7 @@ class HydraStudent(nn.Module):
     def expand(self, num_heads: int, noise: float, seed: tuple[int, ...]) -> "HydraStudent":
         """Phase 2: a student whose heads all start near this one's single head (see `BatchedHeads.expand`).
 
-        Normalisation and body are the same objects, not copies: training either student trains the other's.
+        All but the heads are the same objects, not copies: training either student trains the other's.
 
         Raises:
             ValueError: this student has more than one head.
@@ -49,7 +54,7 @@ class HydraStudent(nn.Module):
         return self._with(self.heads.expand(num_heads, noise, seed))
 
     def select(self, num_heads: int) -> "HydraStudent":
-        """The student with the first `num_heads` heads only; normalisation and body are the same objects.
+        """The student with the first `num_heads` heads only; all but the heads are the same objects.
 
         Raises:
             ValueError: fewer than 1 or more than there are.
@@ -58,15 +63,17 @@ class HydraStudent(nn.Module):
 
     def _with(self, heads: BatchedHeads) -> "HydraStudent":
         spec = replace(self.spec, num_heads=heads.num_heads)
-        return HydraStudent(spec, self.normalise, self.body, heads).train(self.training)
+        return HydraStudent(spec, self.normalise, self.body, heads, self.output).train(self.training)
 
 
-def build_student(spec: ModelSpec, seed: tuple[int, ...], normalise: Normalise | None = None) -> HydraStudent:
+def build_student(
+    spec: ModelSpec, seed: tuple[int, ...], normalise: Normalise | None = None, output: nn.Module | None = None
+) -> HydraStudent:
     """A student with fresh weights that follow from `seed` and from nothing else.
 
     The body is that of `spec.architecture` (its own head is dropped); the body's weights do not depend on the
-    number or size of the heads. `normalise` is copied; without it inputs are taken as they are (or the file
-    to be loaded brings it).
+    number or size of the heads. `normalise` and `output` are copied; without them inputs, and the targets of a
+    regression, are taken as they are (or the file to be loaded brings them).
 
     Raises:
         UserError: see `networks.build_network`.
@@ -76,7 +83,7 @@ def build_student(spec: ModelSpec, seed: tuple[int, ...], normalise: Normalise |
         network = build_network(spec.architecture, spec.input_shape, spec.num_outputs, spec.options)
         heads = BatchedHeads(spec.num_heads, network.num_features, spec.head_width, spec.head_depth, spec.num_outputs)
     chosen = copy.deepcopy(normalise) or Normalise.identity(spec.input_shape)
-    return HydraStudent(spec, chosen, network.body, heads)
+    return HydraStudent(spec, chosen, network.body, heads, copy.deepcopy(output) or build_output(spec.output))
 
 
 def spread(log_probs_BMC: Tensor, scale: float) -> Tensor:

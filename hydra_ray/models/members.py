@@ -2,10 +2,12 @@
 
 It is: `ModelSpec`, which rebuilds a module exactly; `Normalise` and `Member`, which take inputs as they are
 stored; `Ensemble`, which asks all members in one pass.
-It is not: architectures (`networks.py`), the student (`hydra.py`), files (`files.py`) or training.
+It is not: architectures (`networks.py`), what their outputs mean (`outputs.py`), the student (`hydra.py`), files
+(`files.py`) or training.
 
 Shapes: N rows, B batch, M members, C outputs, D features, H x W pixels, ch channels.
     stored inputs: uint8 [B, H, W, ch] or float32 [B, D] -> logits_BC (a member), logits_BMC (an ensemble)
+    In a regression the C = 2 outputs are mean and log variance in target units.
 """
 
 import copy
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from hydra_ray.models.networks import Network, build_network
+from hydra_ray.models.outputs import OutputKind, build_output
 from hydra_ray.models.seeding import seeded
 
 ROWS_AT_ONCE = 4096
@@ -29,9 +32,9 @@ ROWS_AT_ONCE = 4096
 class ModelSpec:
     """All that is needed to build a module again, weights aside; `to_json` and `from_json` round-trip.
 
-    `architecture`, `input_shape`, `num_outputs` and `options` are those of `networks.build_network`. A
-    student has `num_heads` heads of `head_depth` hidden layers of `head_width` units; for a member these
-    three are 0.
+    `architecture`, `input_shape`, `num_outputs` and `options` are those of `networks.build_network`; `output` says
+    what its outputs mean. A student has `num_heads` heads of `head_depth` hidden layers of `head_width` units; for a
+    member these three are 0.
     """
 
     kind: Literal["member", "student"]
@@ -42,6 +45,7 @@ class ModelSpec:
     num_heads: int = 0
     head_width: int = 0
     head_depth: int = 0
+    output: OutputKind = "logits"
 
     def __post_init__(self) -> None:
         """Lists for tuples and dicts for mappings, so that a spec equals what JSON makes of it."""
@@ -108,28 +112,37 @@ class Normalise(nn.Module):
 class Member(nn.Module):
     """One network of the ensemble: stored inputs -> logits_BC."""
 
-    def __init__(self, spec: ModelSpec, normalise: Normalise, network: Network) -> None:
+    def __init__(self, spec: ModelSpec, normalise: Normalise, network: Network, output: nn.Module) -> None:
         super().__init__()
         self.spec = spec
         self.normalise = normalise
         self.network = network
+        self.output = output
 
     def forward(self, inputs: Tensor) -> Tensor:
         """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BC."""
-        return self.network(self.normalise(inputs))
+        return self.output(self.network(self.normalise(inputs)))
+
+    def after_normalise(self) -> nn.Module:
+        """The member without its normalisation: normalised inputs -> logits_BC."""
+        return nn.Sequential(self.network, self.output)
 
 
-def build_member(spec: ModelSpec, seed: tuple[int, ...], normalise: Normalise | None = None) -> Member:
+def build_member(
+    spec: ModelSpec, seed: tuple[int, ...], normalise: Normalise | None = None, output: nn.Module | None = None
+) -> Member:
     """A member with fresh weights that follow from `seed`, e.g. (seed, member), and from nothing else.
 
-    `normalise` is copied; without it inputs are taken as they are (or the file to be loaded brings it).
+    `normalise` and `output` are copied; without them inputs, and the targets of a regression, are taken as they are
+    (or the file to be loaded brings them).
 
     Raises:
         UserError: see `networks.build_network`.
     """
     with seeded(seed):
         network = build_network(spec.architecture, spec.input_shape, spec.num_outputs, spec.options)
-    return Member(spec, copy.deepcopy(normalise) or Normalise.identity(spec.input_shape), network)
+    chosen = copy.deepcopy(normalise) or Normalise.identity(spec.input_shape)
+    return Member(spec, chosen, network, copy.deepcopy(output) or build_output(spec.output))
 
 
 class Ensemble(nn.Module):
@@ -159,9 +172,9 @@ class Ensemble(nn.Module):
         if stacked and not stackable:
             raise ValueError("only members of one spec and one normalisation can be stacked")
         if stackable and (faster_stacked(members[0]) if stacked is None else stacked):
-            self.members: nn.Module = StackedNetworks([member.network for member in members], chunk_size)
+            self.members: nn.Module = StackedNetworks([member.after_normalise() for member in members], chunk_size)
         else:
-            self.members = OneByOne(members if self.normalise is None else [m.network for m in members])
+            self.members = OneByOne(members if self.normalise is None else [m.after_normalise() for m in members])
         self.eval()
 
     @property

@@ -145,6 +145,22 @@ def test_spread_loss_is_zero_for_equal_disagreement_and_is_what_it_says():
     assert collapsed.grad.isfinite().all()
 
 
+def test_masked_losses_are_those_of_the_members_left():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(4, 3, 2).double(), torch.randn(4, 3, 2).double()
+    mask = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 0, 1], [0, 0, 0]]).bool()
+    parts = [(student[row][mask[row]][None], teacher[row][mask[row]][None]) for row in range(3)]
+    pairs = [gaussian.gaussian_kl(members, heads).flatten() for heads, members in parts]
+    assert gaussian.heads_loss(student, teacher, mask).item() == pytest.approx(torch.cat(pairs).mean().item())
+    means = [gaussian.moments_loss(student[row, :1], parts[row][1]).item() for row in range(3)]
+    assert gaussian.moments_loss(student[:, 0], teacher, mask).item() == pytest.approx(np.mean(means))
+    gaps = [gaussian.spread_loss(*parts[row]).item() for row in range(2)]  # one member has no spread
+    assert gaussian.spread_loss(student, teacher, mask).item() == pytest.approx(np.mean(gaps))
+    for loss in (gaussian.heads_loss, gaussian.spread_loss):
+        assert loss(student, teacher, torch.ones(4, 3).bool()).item() == pytest.approx(loss(student, teacher).item())
+        assert loss(student, teacher, torch.zeros(4, 3).bool()).item() == 0
+
+
 @quick
 @given(mixtures())
 def test_nll_crps_and_distribution_function_agree_with_integration(case):
