@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 
@@ -26,6 +27,9 @@ def guarded(arguments: argparse.Namespace, call: Callable[[Config], None]) -> in
     """Exit code of `call` on the configuration named; what a user can mend becomes one line."""
     try:
         call(load_config(arguments.config, arguments.overrides))
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lest the last flush complain too
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR

@@ -8,11 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers.finished import RECIPE, loaded, publish_members, publish_shards, recipe
 
 from hydra_ray.errors import UserError
+from hydra_ray.preflight import check_features
 from pipelines import run as run_pipeline
 from pipelines.command import stage_command
 
@@ -149,6 +153,46 @@ def test_what_takes_the_data_to_be_found_out(path, refused, words, expected):
     for stage in (["run"], ["run", "--plan"], ["train_ensemble"]):
         assert refused(stage[0], path, *words, *stage[1:]).startswith(expected)
     assert published(path.parent) == []
+
+
+def houses(folder: Path, **changed) -> Path:
+    """Forty rows of a regression: columns size, rooms and price."""
+    table = {"size": np.linspace(1, 2, 40), "rooms": np.arange(40) % 5, "price": np.linspace(5, 9, 40) ** 2}
+    table |= {name: np.asarray(values) for name, values in changed.items()}
+    pq.write_table(pa.table(table), folder / "houses.parquet")
+    return folder / "houses.parquet"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words", "expected"),
+    [
+        ({}, ["data.target=prize"], "data.target=prize: "),
+        ({"price": [1.0] * 40}, [], "the target is 1 in all 28 training rows, so there is nothing to learn"),
+        ({"rooms": [3] * 40}, [], "feature rooms is 3 in all 28 training rows, it says nothing: drop it"),
+        ({"size": [*range(39), np.nan]}, [], "column size: row 39 has a value that is not finite"),
+        ({"price": [*range(39), np.nan]}, [], "column price: row 39 has a value that is not finite"),
+        (
+            {"size": [0.0, 1.0, 2.0], "rooms": [0, 1, 2], "price": [1.0, 2.0, 3.0]},
+            [],
+            "leaves none of 3 rows; use 0.33",
+        ),
+        ({}, ["data.split=0"], "data.split=0: houses.parquet has no columns test_split_0, test_split_1, ..."),
+        ({}, ["data.split=0-9"], "data.split=0-9: "),
+        ({}, ["transfer.views=[{view: affine}]"], "transfer.views.0: view affine needs images"),
+    ],
+)
+def test_mistakes_in_a_regression(path, refused, tmp_path, changed, words, expected):
+    views = "transfer.views=[{view: identity}, {view: resample}]"
+    source = houses(tmp_path, **changed)
+    text = refused("train_ensemble", path, f"data.source={source}", "data.target=price", views, *words)
+    assert expected in text
+    assert published(path.parent) == []
+
+
+def test_classes_of_feature_rows_may_have_a_feature_that_says_nothing(path, tmp_path):
+    source = houses(tmp_path, size=[1.0] * 40, label=np.arange(40) % 2, rooms=np.linspace(0, 1, 40))
+    views = "transfer.views=[{view: identity}, {view: uniform_box}]"
+    check_features(loaded(path, f"data.source={source}", views, "data.unknown={}"))
 
 
 # the machine
@@ -336,3 +380,13 @@ def test_a_plan_and_a_run_that_is_done_do_not_even_import_ray(predicted):
     assert found.stdout.splitlines()[-1] == "codes [0, 0, 0] False", found.stdout + found.stderr
     events = (predicted.parent / "runs" / "tiny" / "events.jsonl").read_text().splitlines()
     assert [json.loads(line)["event"] for line in events] == ["skipped", "skipped"]
+
+
+def test_a_reader_that_has_read_enough_is_no_error(path):
+    """As in `--plan | head -1`: nobody reads any more."""
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "pipelines.run", str(path), "--plan"]
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, cwd=REPO, timeout=120, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
