@@ -20,6 +20,7 @@ from torch import Tensor
 
 from hydra_ray.config import EnsembleConfig
 from hydra_ray.datasets import Rows
+from hydra_ray.features import Features
 from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
 from hydra_ray.models.seeding import seed_to_int
 from hydra_ray.storage import Folder
@@ -32,18 +33,22 @@ _BATCH_WITHOUT_GRADIENT = 2048
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """Rows of one split on a device: row_id int64 [N], inputs as stored [N, ...], labels int64 [N]."""
+    """Rows of one split on a device: row_id int64 [N], inputs as stored [N, ...], labels int64 [N].
+
+    `features` is the scale of feature rows, for views of them.
+    """
 
     row_id: Tensor
     inputs: Tensor
     labels: Tensor
+    features: Features | None = None
 
     @classmethod
-    def of(cls, rows: Rows, device: torch.device) -> LabelledRows:
+    def of(cls, rows: Rows, device: torch.device, features: Features | None = None) -> LabelledRows:
         """A split's rows, which must have labels, moved to `device` whole."""
         assert rows.labels is not None
         parts = (rows.row_id, rows.inputs, rows.labels)
-        return cls(*(torch.from_numpy(part).to(device) for part in parts))
+        return cls(*(torch.from_numpy(part).to(device) for part in parts), features=features)
 
     def __len__(self) -> int:
         return len(self.row_id)
@@ -51,7 +56,7 @@ class LabelledRows:
     def without(self, left_out: np.ndarray) -> LabelledRows:
         """The rows that are not left out (bool [N])."""
         keep = torch.from_numpy(~left_out).to(self.row_id.device)
-        return LabelledRows(self.row_id[keep], self.inputs[keep], self.labels[keep])
+        return LabelledRows(self.row_id[keep], self.inputs[keep], self.labels[keep], self.features)
 
 
 def fit_member(
@@ -112,7 +117,7 @@ def _fit_epoch(
         inputs = train.inputs[rows]
         if settings.augment is not None:
             view = settings.augment
-            inputs = augment(view.view, view.options, inputs, train.row_id[rows], seed)
+            inputs = augment(view.view, view.options, inputs, train.row_id[rows], seed, features=train.features)
         total += fitting.step(F.cross_entropy, inputs, train.labels[rows])
     return float(total) / (len(order) // batch)
 

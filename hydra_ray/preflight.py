@@ -17,6 +17,8 @@ from hydra_ray.ods import check_gradients
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.transfer import VIEWS, check_view, view_block_rows
 
+_ROWS_AT_ONCE = 65_536
+
 
 def check_run(run: Run) -> None:
     """Everything but the resources.
@@ -26,6 +28,7 @@ def check_run(run: Run) -> None:
     """
     check_networks(run)
     check_views(run)
+    check_features(run)
     _check_batches(run)
     run.folder.check_writable("storage")
 
@@ -39,7 +42,7 @@ def check_networks(run: Run) -> None:
         check_architecture,
         ensemble.architecture,
         data.input_shape,
-        data.num_classes,
+        data.num_outputs,
         ensemble.options,
     )
     space = config.tune.space if config.tune.num_trials else {}
@@ -47,7 +50,7 @@ def check_networks(run: Run) -> None:
     for body, options in [(distill.body, distill.body_options), *product(bodies, choices)]:
         options = ensemble.options if options is None else options
         architecture = body or ensemble.architecture
-        _within("distill.body", check_architecture, architecture, data.input_shape, data.num_classes, options)
+        _within("distill.body", check_architecture, architecture, data.input_shape, data.num_outputs, options)
 
 
 def check_views(run: Run) -> None:
@@ -65,6 +68,27 @@ def check_views(run: Run) -> None:
     if any(VIEWS[view.view].needs_members for view in run.config.transfer.views):
         spec = run.member_spec()
         _within("transfer.views", check_gradients, build_member(spec, (0,)), spec.input_shape)
+
+
+def check_features(run: Run) -> None:
+    """Feature rows hold finite numbers, and in a regression each feature says something; images are not looked at.
+
+    Reads every row once.
+    """
+    features, splits = run.features, run.data.splits
+    if features is None:
+        return
+    for split in splits.values():
+        for start, stop in split.chunks(_ROWS_AT_ONCE):
+            split.read(start, stop)
+    constant = (features.low == features.high).nonzero().flatten().tolist()
+    if run.data.task == "regression" and constant:
+        source, place = splits["train"].source, constant[0]
+        name = source.feature_names[place] if source.feature_names else f"number {place}"
+        raise UserError(
+            f"data.source={run.config.data.source}: feature {name} is {features.low[place]:g} in all "
+            f"{splits['train'].num_rows} training rows, it says nothing: drop it, or use other training rows"
+        )
 
 
 def _viewed_unknown(config: Config) -> list[tuple[str, ViewConfig]]:

@@ -16,6 +16,7 @@ from hydra_ray.config import Config, Section, StudentKind, ViewConfig, parse_yam
 from hydra_ray.datasets import DataSet, open_data
 from hydra_ray.datasets.rows import Ints
 from hydra_ray.errors import UserError
+from hydra_ray.features import Features
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.predictions import verify
 from hydra_ray.runs import Artifact, Status, fingerprint
@@ -132,6 +133,11 @@ class Run:
             **{key: value for key, value in set_later.items() if value is not None},
         }
 
+    @cached_property
+    def features(self) -> Features | None:
+        """The scale of the training rows' features, read from them once; none for images."""
+        return None if len(self.data.input_shape) == 3 else Features.of(self.data.splits["train"])
+
     # members
 
     def member(self, number: int) -> Artifact:
@@ -143,7 +149,7 @@ class Run:
     def member_spec(self) -> ModelSpec:
         """What every member is, weights aside."""
         ensemble, data = self.config.ensemble, self.data
-        return ModelSpec("member", ensemble.architecture, data.input_shape, data.num_classes, ensemble.options)
+        return ModelSpec("member", ensemble.architecture, data.input_shape, data.num_outputs, ensemble.options)
 
     def members(self) -> list[Artifact]:
         """All members, in order."""

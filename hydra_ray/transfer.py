@@ -1,17 +1,18 @@
 """Views: seeded, named, batched transforms of a data set's rows, which make the transfer set.
 
-A view keeps shape and dtype. A row's new pixels are a pure function of (seed, row_id, view, options) and, for
-views that mix rows, of its block: any worker, batch split and order of work makes the same ones. Image rows
-come back as uint8, so that members and student see the same input. This module reads no data and keeps no
-labels: a mixed row has none of its own (`View.keeps_label`).
+A view keeps shape and dtype. A row's new pixels are a pure function of (seed, row_id, view, options), for
+views that mix rows also of its block, for views of feature rows of the training rows' scale (`features.py`): any
+worker, batch split and order of work makes the same ones. Image rows come back as uint8, so that members and student
+see the same input. This module reads no data and keeps no labels: a mixed or a random row has none of its own
+(`View.keeps_label`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, Generic, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +21,12 @@ from torch import Tensor
 
 from hydra_ray.draws import Draws, child
 from hydra_ray.errors import UserError
+from hydra_ray.feature_views import outside_box, uniform_box
+from hydra_ray.features import Features
+from hydra_ray.view_batch import Batch, Mixes, partner_rows, pieces
 from hydra_ray.view_options import (
     AffineOptions,
-    AmountOptions,
+    BlockOptions,
     CropFlipOptions,
     CyclicShiftOptions,
     ElasticOptions,
@@ -31,33 +35,13 @@ from hydra_ray.view_options import (
     OdsOptions,
     Options,
     OptionsT,
+    OutsideBoxOptions,
     SmoothNoiseOptions,
+    UniformBoxOptions,
     nearest,
     parse_options,
 )
 from hydra_ray.warps import pixel_grid, sample, shifted, smooth_field
-
-_ELEMENTS_AT_ONCE = 1 << 21
-_PARTNER_DRAW = 1 << 40
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B rows on their way through a view: uint8 [B, H, W, channels] or float32 [B, D]."""
-
-    rows: Tensor
-    draws: Draws
-    partners: Tensor
-    """One row for each of `rows` to be mixed with; `rows` itself where the view does not mix."""
-
-    def per_row(self, values_B: Tensor) -> Tensor:
-        """Values of rows, shaped to broadcast over the rows' elements."""
-        return values_B.reshape(-1, *(1 for _ in self.rows.shape[1:]))
-
-    def amounts(self, options: AmountOptions) -> Tensor:
-        """Draw 0 as a weight: float32, broadcasts over the rows' elements."""
-        span = options.amount_max - options.amount_min
-        return self.per_row(self.draws.uniform(0, 1) * span + options.amount_min)
 
 
 @dataclass(frozen=True)
@@ -67,9 +51,11 @@ class View(Generic[OptionsT]):
     options: type[OptionsT]
     apply: Callable[[OptionsT, Batch], Tensor]
     """Rows in, rows out; the result is rounded to the rows' dtype by the caller."""
-    images_only: bool = True
+    takes: Literal["images", "features", "both"] = "images"
+    mixes: Mixes = "nothing"
+    """What is taken from other rows of the block: one row, or each feature from another one."""
     keeps_label: bool = True
-    """False for views that mix rows: their rows have no single label."""
+    """False where rows have no single label: they are mixed or random."""
     needs_members: bool = False
     """True for views that `hydra_ray/ods.py` makes where the members are; here they leave rows as they are."""
 
@@ -78,19 +64,22 @@ def check_view(name: str, options: Mapping[str, object], input_shape: tuple[int,
     """Find what is wrong with a view before any row is made.
 
     Raises:
-        UserError: unknown view, unknown or impossible option, or a view of images asked for feature rows.
+        UserError: unknown view, unknown or impossible option, or a view of images asked for feature rows or the
+            other way round.
     """
     view = _view(name)
     parse_options(name, view.options, options)
-    if view.images_only and len(input_shape) != 3:
-        usable = ", ".join(each for each, known in VIEWS.items() if not known.images_only)
-        raise UserError(f"view {name} needs images, but rows have shape {input_shape}; use one of {usable}")
+    given = "images" if len(input_shape) == 3 else "features"
+    if view.takes not in (given, "both"):
+        usable = ", ".join(each for each, known in VIEWS.items() if known.takes in (given, "both"))
+        needed = "images" if view.takes == "images" else "feature rows"
+        raise UserError(f"view {name} needs {needed}, but rows have shape {input_shape}; use one of {usable}")
 
 
 def view_block_rows(name: str, options: Mapping[str, object]) -> int:
     """Rows of a block: 1 where rows are independent; else the work may be cut at multiples of it."""
     parsed = parse_options(name, _view(name).options, options)
-    return parsed.block_rows if isinstance(parsed, MixOptions) else 1
+    return parsed.block_rows if isinstance(parsed, BlockOptions) else 1
 
 
 def apply_view(
@@ -101,6 +90,7 @@ def apply_view(
     *,
     view: int,
     seed: int,
+    features: Features | None = None,
 ) -> npt.NDArray[Any]:
     """The rows as view number `view` shows them.
 
@@ -108,10 +98,11 @@ def apply_view(
         name: A key of `VIEWS`.
         options: The view's own options; those left out have their defaults.
         inputs: uint8 [N, H, W, channels] or float32 [N, D]; left as they are.
-        row_id: int64 [N], positions in the source split. For mixup and cutmix the rows must be whole blocks
+        row_id: int64 [N], positions in the source split. For views that mix the rows must be whole blocks
             (all rows of the split that share `row_id // block_rows`): a partner is drawn among them.
         view: Number of the view, another draw for each.
         seed: Of the transfer set.
+        features: The training rows' scale, for feature rows.
 
     Returns:
         Same shape and dtype as `inputs`; may be `inputs` itself for `identity`.
@@ -122,7 +113,7 @@ def apply_view(
     keys = torch.from_numpy(np.require(row_id, np.int64, ["C", "W"]))
     block = keys // view_block_rows(name, options)
     rows = torch.from_numpy(np.require(inputs, requirements=["C", "W"]))
-    return augment(name, options, rows, keys, child(seed, view), block=block).numpy()
+    return augment(name, options, rows, keys, child(seed, view), block=block, features=features).numpy()
 
 
 def augment(
@@ -133,6 +124,7 @@ def augment(
     seed: int,
     *,
     block: Tensor | None = None,
+    features: Features | None = None,
 ) -> Tensor:
     """A batch of rows under a view, on the batch's device.
 
@@ -144,13 +136,14 @@ def augment(
             views that mix rows.
         seed: Another draw for each, e.g. from the epoch.
         block: int64 [B], rows that may be mixed with each other share a value; none for the whole batch.
+        features: The training rows' scale, for feature rows.
 
     Returns:
         Same shape, dtype and device as `inputs`.
 
     Raises:
         UserError: as `check_view`.
-        ValueError: inputs of another dtype or keys of another length.
+        ValueError: inputs of another dtype, keys of another length, or no scale where the view needs one.
     """
     check_view(name, options, tuple(inputs.shape[1:]))
     _check_batch(inputs, keys)
@@ -158,19 +151,9 @@ def augment(
     parsed = parse_options(name, view.options, options)
     if not len(inputs) or view.apply is _identity:
         return inputs
-    partners = inputs
-    if not view.keeps_label:
-        partners = inputs[_partners(keys, torch.zeros_like(keys) if block is None else block, draws)]
-    parts = _parts(inputs, partners, draws)
-    return torch.cat([_rounded(view.apply(parsed, part), inputs.dtype) for part in parts])
-
-
-def _parts(rows: Tensor, partners: Tensor, draws: Draws) -> Iterator[Batch]:
-    """The batch in pieces that bound the memory of the work in between."""
-    size = max(1, _ELEMENTS_AT_ONCE // max(1, rows[0].numel()))
-    for start in range(0, len(rows), size):
-        part = slice(start, start + size)
-        yield Batch(rows[part], Draws(draws.state[part]), partners[part])
+    block = torch.zeros_like(keys) if block is None else block
+    whole = Batch(inputs, draws, partner_rows(view.mixes, inputs, keys, block, draws), features)
+    return torch.cat([_rounded(view.apply(parsed, part), inputs.dtype) for part in pieces(whole)])
 
 
 def _check_batch(inputs: Tensor, keys: Tensor) -> None:
@@ -186,23 +169,6 @@ def _rounded(rows: Tensor, dtype: torch.dtype) -> Tensor:
     if rows.dtype == dtype:
         return rows
     return rows.round().clamp(0, 255).to(dtype)
-
-
-def _partners(keys: Tensor, block: Tensor, draws: Draws) -> Tensor:
-    """Index of another row of the same block for every row, its own where it is alone: int64 [B].
-
-    Rows are ranked by key within their block, so that the order in which they come does not matter.
-    """
-    by_key = keys.argsort(stable=True)
-    order = by_key[block[by_key].argsort(stable=True)]
-    _, inverse, counts = torch.unique_consecutive(block[order], return_inverse=True, return_counts=True)
-    count, start = counts[inverse], (counts.cumsum(0) - counts)[inverse]
-    rank = torch.arange(len(keys), device=keys.device) - start
-    chance = draws.uniform(_PARTNER_DRAW, 1)[order, 0].double()
-    step = 1 + (chance * (count - 1)).floor().long()
-    partners = torch.empty_like(order)
-    partners[order] = order[start + (rank + step) % count]
-    return partners
 
 
 def _identity(_: Options, batch: Batch) -> Tensor:
@@ -250,9 +216,9 @@ def _cyclic_shift(options: CyclicShiftOptions, batch: Batch) -> Tensor:
 
 
 def _gaussian_noise(options: GaussianNoiseOptions, batch: Batch) -> Tensor:
-    scale = options.sigma * (255.0 if batch.rows.dtype == torch.uint8 else options.feature_scale)
+    scale = 255.0 if batch.rows.dtype == torch.uint8 else batch.scale().std
     noise = batch.draws.normal(0, batch.rows[0].numel()).reshape(batch.rows.shape)
-    return batch.rows + noise * scale
+    return batch.rows + noise * (scale * options.sigma)
 
 
 def _smooth_noise(options: SmoothNoiseOptions, batch: Batch) -> Tensor:
@@ -267,6 +233,10 @@ def _smooth_noise(options: SmoothNoiseOptions, batch: Batch) -> Tensor:
 def _mixup(options: MixOptions, batch: Batch) -> Tensor:
     amount = batch.amounts(options)
     return batch.rows * (1 - amount) + batch.partners * amount
+
+
+def _resample(_: BlockOptions, batch: Batch) -> Tensor:
+    return batch.partners
 
 
 def _cutmix(options: MixOptions, batch: Batch) -> Tensor:
@@ -287,17 +257,20 @@ def _within(place: Tensor, start: Tensor, side: Tensor) -> Tensor:
 
 
 VIEWS: Mapping[str, View[Any]] = {
-    "identity": View(Options, _identity, images_only=False),
+    "identity": View(Options, _identity, takes="both"),
     "affine": View(AffineOptions, _affine),
     "elastic": View(ElasticOptions, _elastic),
     "crop_flip": View(CropFlipOptions, _crop_flip),
     "cyclic_shift": View(CyclicShiftOptions, _cyclic_shift),
-    "ods": View(OdsOptions, _identity, images_only=False, needs_members=True),
-    "conf_ods": View(OdsOptions, _identity, images_only=False, needs_members=True),
-    "gaussian_noise": View(GaussianNoiseOptions, _gaussian_noise, images_only=False),
+    "ods": View(OdsOptions, _identity, takes="both", needs_members=True),
+    "conf_ods": View(OdsOptions, _identity, takes="both", needs_members=True),
+    "gaussian_noise": View(GaussianNoiseOptions, _gaussian_noise, takes="both"),
     "smooth_noise": View(SmoothNoiseOptions, _smooth_noise),
-    "mixup": View(MixOptions, _mixup, images_only=False, keeps_label=False),
-    "cutmix": View(MixOptions, _cutmix, keeps_label=False),
+    "mixup": View(MixOptions, _mixup, takes="both", mixes="rows", keeps_label=False),
+    "cutmix": View(MixOptions, _cutmix, mixes="rows", keeps_label=False),
+    "resample": View(BlockOptions, _resample, takes="features", mixes="columns", keeps_label=False),
+    "uniform_box": View(UniformBoxOptions, uniform_box, takes="features", keeps_label=False),
+    "outside_box": View(OutsideBoxOptions, outside_box, takes="features", keeps_label=False),
 }
 """All views by name."""
 

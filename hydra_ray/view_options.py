@@ -75,9 +75,7 @@ class GaussianNoiseOptions(Options):
     """Independent normal noise."""
 
     sigma: float = _between(0.05, 0, 10)
-    """Standard deviation, as a fraction of the full pixel range, or of `feature_scale` for feature rows."""
-    feature_scale: float = _between(1.0, 0, 1e30)
-    """What counts as the full range of a feature."""
+    """Standard deviation, as a fraction of the full pixel range, or of each feature's standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +97,32 @@ class SmoothNoiseOptions(AmountOptions):
 
 
 @dataclass(frozen=True)
-class MixOptions(AmountOptions):
-    """The share of a partner row, which is a seeded choice among the other rows of the same block."""
+class BlockOptions(Options):
+    """Partners are seeded choices among the other rows of the same block."""
 
     block_rows: int = _between(500, 2, 1_000_000_000)
     """Rows with equal `row_id // block_rows` form a block; whoever applies the view hands in whole blocks."""
+
+
+@dataclass(frozen=True)
+class MixOptions(AmountOptions, BlockOptions):
+    """The share of a partner row."""
+
+
+@dataclass(frozen=True)
+class UniformBoxOptions(Options):
+    """Uniform in the box of the training rows' smallest and largest features, widened."""
+
+    margin: float = _between(0.1, 0, 1e3)
+    """By how much on each side, as a share of the feature's range."""
+
+
+@dataclass(frozen=True)
+class OutsideBoxOptions(Options):
+    """Uniform in that part of the widened box where at least one feature is out of its range."""
+
+    margin: float = _between(1.0, 1e-3, 1e3)
+    """By how much the box is wider on each side, as a share of the feature's range."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config
 from hydra_ray.datasets import DataSet
 from hydra_ray.ensemble import LabelledRows, fit_member
+from hydra_ray.features import Features
 from hydra_ray.folds import left_out
 from hydra_ray.model_store import publish_model
 from hydra_ray.models.members import ModelSpec, Normalise
@@ -37,6 +38,7 @@ class _Job:
     spec: ModelSpec
     members: list[tuple[int, Artifact]]
     mailbox: ActorHandle
+    features: Features | None
 
 
 def train_ensemble(run: Run, stage: Stage) -> None:
@@ -50,7 +52,7 @@ def train_ensemble(run: Run, stage: Stage) -> None:
         _record(stage, event, f"[{finished}/{run.config.ensemble.num_members}]")
 
     with relay(handle) as mailbox:
-        job = _Job(run.config, run.data, run.member_spec(), missing, mailbox)
+        job = _Job(run.config, run.data, run.member_spec(), missing, mailbox, run.features)
         run_workers(_fit_members, job, run.config.cluster, run.folder, stage)
 
 
@@ -73,7 +75,7 @@ def _fit_members(job: _Job, ranks: Ranks, device: torch.device) -> None:
         return
     rows = job.data.splits["train"].read_all()
     normalise = Normalise.fit(rows.inputs)
-    train = LabelledRows.of(rows, device)
+    train = LabelledRows.of(rows, device, job.features)
     validation = LabelledRows.of(job.data.splits["validation"].read_all(), device)
     for number, artifact in mine:
         _fit_one(job, number, artifact, normalise, train, validation)

@@ -21,6 +21,7 @@ from ray.data import ActorPoolStrategy
 
 from hydra_ray.config import Config
 from hydra_ray.datasets import DataSet
+from hydra_ray.features import Features
 from hydra_ray.folds import left_out
 from hydra_ray.model_store import load_published
 from hydra_ray.models.members import Ensemble, Member
@@ -80,6 +81,7 @@ class _Work:
         views: predicted split -> view number -> view.
         reuse: predicted split -> members whose published answers are taken over.
         metadata: predicted split -> what its shards' footers say.
+        features: scale of the training rows' features; none for images.
     """
 
     plan: list[PlanItem]
@@ -90,6 +92,7 @@ class _Work:
     views: dict[str, dict[int, NumberedView]]
     reuse: dict[str, int]
     metadata: dict[str, dict[str, Any]]
+    features: Features | None
 
     def item(self, rows: pa.Table) -> PlanItem:
         """The plan item that rows on their way belong to."""
@@ -167,6 +170,7 @@ def _work(run: Run, plan: list[PlanItem], splits: dict[str, Shards]) -> _Work:
         views={name: run.views(name) for name in splits},
         reuse={name: _reusable(shards) for name, shards in splits.items()},
         metadata={name: _metadata(run, name) for name in splits},
+        features=run.features,
     )
 
 
@@ -202,7 +206,10 @@ class _ReadRows:
     def _made(self, item: PlanItem) -> pa.Table:
         numbered, seed = self.work.view(item), self.work.config.seed
         rows, view = self.work.data.splits[numbered.rows_of].read(item.start, item.stop), numbered.view
-        inputs = apply_view(view.view, view.options, rows.inputs, rows.row_id, view=item.view, seed=seed)
+        features = self.work.features
+        inputs = apply_view(
+            view.view, view.options, rows.inputs, rows.row_id, view=item.view, seed=seed, features=features
+        )
         kept = numbered.kept(rows.row_id, item.view, seed)  # after the view: mixing needs whole blocks
         has_label = rows.labels is not None and numbered.has_labels and VIEWS[view.view].keeps_label
         labels = rows.labels[kept] if rows.labels is not None and has_label else None

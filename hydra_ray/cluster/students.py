@@ -89,7 +89,7 @@ def source_of(run: Run) -> Source:
     """The shards students are made from; `cluster/chain.py` has checked them."""
     members = run.config.ensemble.num_members
     folders = [run.shards(split).folder for split in (TRANSFER, "validation")]
-    return Source(*folders, num_members=members, num_outputs=run.data.num_classes)
+    return Source(*folders, num_members=members, num_outputs=run.data.num_outputs)
 
 
 def _num_epochs(config: Config) -> int:

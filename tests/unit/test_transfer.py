@@ -15,17 +15,13 @@ from hydra_ray.transfer import VIEWS, apply_view, augment, check_view, view_bloc
 from hydra_ray.warps import sample, shifted, smooth_field
 
 IMAGE_SHAPES = [(8, 8, 1), (28, 28, 1), (12, 9, 3), (1, 1, 1)]
-FEATURE_VIEWS = ["identity", "gaussian_noise", "mixup"]
-RANDOM_VIEWS = [name for name, known in VIEWS.items() if name != "identity" and not known.needs_members]
+IMAGE_VIEWS = [name for name, known in VIEWS.items() if known.takes != "features"]
+RANDOM_VIEWS = [name for name in IMAGE_VIEWS if name != "identity" and not VIEWS[name].needs_members]
 SHARED = Path(__file__).parents[3] / "shared/data"
 
 
 def images(num_rows=24, shape=(12, 10, 3), seed=0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (num_rows, *shape), dtype=np.uint8)
-
-
-def features(num_rows=24, size=5) -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(num_rows, size)).astype(np.float32)
 
 
 def view(name, inputs, row_id=None, *, number=1, seed=0, **options) -> np.ndarray:
@@ -42,7 +38,7 @@ def message(raised) -> str:
 # ---------------------------------------------------------------- what holds for all views
 
 
-@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("name", IMAGE_VIEWS)
 @pytest.mark.parametrize("shape", IMAGE_SHAPES)
 def test_shape_and_dtype_stay_and_inputs_are_left_alone(name, shape):
     inputs = images(6, shape)
@@ -54,22 +50,13 @@ def test_shape_and_dtype_stay_and_inputs_are_left_alone(name, shape):
     np.testing.assert_array_equal(inputs, before)
 
 
-@pytest.mark.parametrize("name", FEATURE_VIEWS)
-def test_feature_rows_stay_float32(name):
-    made = view(name, features())
-    assert made.dtype == np.float32
-    assert made.shape == (24, 5)
-    assert np.isfinite(made).all()
-
-
-@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("name", IMAGE_VIEWS)
 def test_no_rows_are_fine(name):
     assert view(name, images(0)).shape == (0, 12, 10, 3)
 
 
 def test_identity_is_exact():
     np.testing.assert_array_equal(view("identity", images()), images())
-    np.testing.assert_array_equal(view("identity", features()), features())
 
 
 @pytest.mark.parametrize("name", RANDOM_VIEWS)
@@ -83,7 +70,7 @@ def test_seed_view_and_row_each_change_the_pixels(name):
     np.testing.assert_array_equal(base, view(name, inputs))
 
 
-@pytest.mark.parametrize("name", [name for name in VIEWS if VIEWS[name].keeps_label])
+@pytest.mark.parametrize("name", [name for name in IMAGE_VIEWS if VIEWS[name].mixes == "nothing"])
 @given(data=st.data())
 @settings(max_examples=8, deadline=None)
 def test_batch_split_and_order_do_not_matter(name, data):
@@ -109,7 +96,7 @@ def test_mixing_needs_whole_blocks_only(name, data):
 @pytest.mark.parametrize("name", RANDOM_VIEWS)
 def test_work_in_pieces_is_the_same(name, monkeypatch):
     whole = view(name, images())
-    monkeypatch.setattr("hydra_ray.transfer._ELEMENTS_AT_ONCE", 5 * 360)
+    monkeypatch.setattr("hydra_ray.view_batch._ELEMENTS_AT_ONCE", 5 * 360)
     np.testing.assert_array_equal(view(name, images()), whole)
 
 
@@ -126,7 +113,7 @@ def test_number_of_threads_does_not_matter(name):
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("name", IMAGE_VIEWS)
 def test_augment_is_the_same_code(name):
     inputs, keys = torch.from_numpy(images()), torch.arange(24)
     np.testing.assert_array_equal(augment(name, {}, inputs, keys, child(0, 1)).numpy(), view(name, images()))
@@ -230,8 +217,6 @@ def test_noise_has_the_strength_asked_for():
     noise = view("gaussian_noise", grey, sigma=0.1).astype(float) - 128
     assert noise.std() == pytest.approx(25.5, rel=0.03)
     assert abs(noise.mean()) < 0.5
-    noise = view("gaussian_noise", features(500), sigma=0.1, feature_scale=20) - features(500)
-    assert noise.std() == pytest.approx(2, rel=0.05)
 
 
 def test_smooth_fields_go_through_their_knots():
@@ -247,15 +232,6 @@ def test_smooth_noise_is_smooth_and_covers_the_range():
     assert np.abs(np.diff(noise, axis=1)).mean() < 0.5 * noise.std()
     assert noise.mean() == pytest.approx(127, abs=5)
     assert noise.std() > 50
-
-
-def test_mixup_mixes_with_another_row_of_the_block():
-    inputs = features(40, 3)
-    made = view("mixup", inputs, amount_min=1, amount_max=1, block_rows=8)
-    partners = [int(np.flatnonzero((inputs == row).all(1))[0]) for row in made]
-    assert all(own != other for own, other in enumerate(partners))
-    assert all(own // 8 == other // 8 for own, other in enumerate(partners))
-    assert len(set(partners)) > 15
 
 
 def test_a_row_alone_in_its_block_stays():
@@ -284,7 +260,7 @@ def test_block_rows_are_known_to_the_planner():
     assert view_block_rows("cutmix", {"block_rows": 8}) == 8
 
 
-@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("name", IMAGE_VIEWS)
 def test_defaults_pass_the_check(name):
     check_view(name, {}, (28, 28, 1))
 
@@ -303,7 +279,9 @@ def test_defaults_pass_the_check(name):
         ("elastic", {"grid": 2.5}, (8, 8, 1), "grid=2.5 must be a whole number"),
         ("mixup", {"amount_min": 0.8}, (8, 8, 1), "amount_min=0.8 is above amount_max=0.5"),
         ("identity", {"x": 1}, (8, 8, 1), "no option 'x'; known: none"),
-        ("elastic", {}, (30,), "use one of identity, ods, conf_ods, gaussian_noise, mixup"),
+        ("elastic", {}, (30,), "use one of identity, ods, conf_ods, gaussian_noise, mixup, resample"),
+        ("uniform_box", {}, (8, 8, 1), "view uniform_box needs feature rows, but rows have shape (8, 8, 1)"),
+        ("outside_box", {"margin": 0}, (3,), "margin=0 must be a number from 0.001"),
         ("cutmix", {}, (30,), "needs images"),
     ],
 )

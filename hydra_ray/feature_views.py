@@ -1,0 +1,55 @@
+"""Random rows in and around the box of the training rows' features: where members were never shown what is right.
+
+Part of `transfer.py`, which names them as views. B rows of D features.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from hydra_ray.features import Features
+from hydra_ray.view_batch import Batch
+from hydra_ray.view_options import OutsideBoxOptions, UniformBoxOptions
+
+
+def uniform_box(options: UniformBoxOptions, batch: Batch) -> Tensor:
+    """Every feature uniform in its range, widened by `margin` ranges on each side: float32 [B, D]."""
+    features = batch.scale()
+    place = batch.draws.uniform(0, len(features.low))
+    return _at(features, place * (1 + 2 * options.margin) - options.margin)
+
+
+def outside_box(options: OutsideBoxOptions, batch: Batch) -> Tensor:
+    """Uniform in the widened box without the box itself: float32 [B, D].
+
+    In the widened box each feature that varies is out of its range with probability q = 2 margin / (1 + 2 margin),
+    independently. The first that is, is drawn from its distribution given that there is one,
+    P(k) = (1 - q)^k q / (1 - (1 - q)^V) for V varying features; those before it are then within their ranges, those
+    behind it anywhere.
+    """
+    features, draws, margin = batch.scale(), batch.draws, options.margin
+    num_features, varies = len(features.low), features.low < features.high
+    q = 2 * margin / (1 + 2 * margin)
+    place = draws.uniform(0, num_features)
+    chance = draws.uniform(num_features, 1).double() * -math.expm1(int(varies.sum()) * math.log1p(-q))
+    first = (torch.log1p(-chance) / math.log1p(-q)).floor()
+    rank = varies.cumsum(0) - 1
+    anywhere = place * (1 + 2 * margin) - margin
+    rows = _at(features, torch.where(rank < first, place, anywhere))
+    return torch.where(varies & (rank == first), _out_of_range(features, place, margin), rows)
+
+
+def _out_of_range(features: Features, place: Tensor, margin: float) -> Tensor:
+    """Uniform within `margin` ranges below the smallest or above the largest value, and never either of them."""
+    below, above = _at(features, -2 * margin * (0.5 - place)), _at(features, 1 + 2 * margin * (place - 0.5))
+    least, most = (torch.tensor(each, device=place.device) for each in (-math.inf, math.inf))
+    below = torch.minimum(below, torch.nextafter(features.low, least))
+    return torch.where(place < 0.5, below, torch.maximum(above, torch.nextafter(features.high, most)))
+
+
+def _at(features: Features, place: Tensor) -> Tensor:
+    """The value at a place in units of the range, 0 for the smallest and 1 for the largest."""
+    return features.low + place * (features.high - features.low)

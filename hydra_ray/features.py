@@ -1,0 +1,52 @@
+"""The scale of feature rows: what views and people need to know of each feature, taken from the training rows once.
+
+A small object that travels with the work, so that nothing is estimated from the batch at hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hydra_ray.datasets import Split
+
+_ROWS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """D features of the training rows, in their own units; every field is float32 [D]."""
+
+    mean: Tensor
+    std: Tensor
+    """Over all training rows (divided by their number); 0 for a feature that never changes."""
+    low: Tensor
+    """Smallest value."""
+    high: Tensor
+    """Largest value."""
+
+    @classmethod
+    def of(cls, split: Split) -> Features:
+        """From all rows of a split, in one pass; sums are of float64.
+
+        Raises:
+            UserError: a row that cannot be read, or has a value that is not finite.
+        """
+        count, mean, squares = 0, np.zeros(1), np.zeros(1)
+        low, high = np.full(1, np.inf, np.float32), np.full(1, -np.inf, np.float32)
+        for start, stop in split.chunks(_ROWS_AT_ONCE):
+            rows = split.read(start, stop).inputs
+            low, high = np.minimum(low, rows.min(0)), np.maximum(high, rows.max(0))
+            new_mean, new_squares = rows.mean(0, dtype=np.float64), rows.var(0, dtype=np.float64) * len(rows)
+            step, count = new_mean - mean, count + len(rows)
+            squares = squares + new_squares + step**2 * (len(rows) * (count - len(rows)) / count)
+            mean = mean + step * (len(rows) / count)
+        std = np.where(low < high, np.sqrt(squares / count), 0)
+        return cls(*(torch.from_numpy(each.astype(np.float32)) for each in (mean, std, low, high)))
+
+    def to(self, device: torch.device) -> Features:
+        """The same numbers on a device."""
+        return Features(*(each.to(device) for each in (self.mean, self.std, self.low, self.high)))

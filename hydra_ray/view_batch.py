@@ -1,0 +1,87 @@
+"""Rows on their way through a view: their random numbers, the rows they are mixed with, the scale of their features.
+
+Part of `transfer.py`. B rows of D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hydra_ray.draws import Draws
+from hydra_ray.features import Features
+from hydra_ray.view_options import AmountOptions
+
+Mixes = Literal["nothing", "rows", "columns"]
+_ELEMENTS_AT_ONCE = 1 << 21
+_PARTNER_DRAW = 1 << 40
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows on their way through a view: uint8 [B, H, W, channels] or float32 [B, D]."""
+
+    rows: Tensor
+    draws: Draws
+    partners: Tensor
+    """One row for each of `rows` to be mixed with; `rows` itself where the view does not mix."""
+    features: Features | None = None
+    """The scale of feature rows; none for images."""
+
+    def scale(self) -> Features:
+        """The scale of feature rows.
+
+        Raises:
+            ValueError: whoever applies the view left it out.
+        """
+        if self.features is None:
+            raise ValueError("views of feature rows need the training rows' scale")
+        return self.features.to(self.rows.device)
+
+    def per_row(self, values_B: Tensor) -> Tensor:
+        """Values of rows, shaped to broadcast over the rows' elements."""
+        return values_B.reshape(-1, *(1 for _ in self.rows.shape[1:]))
+
+    def amounts(self, options: AmountOptions) -> Tensor:
+        """Draw 0 as a weight: float32, broadcasts over the rows' elements."""
+        span = options.amount_max - options.amount_min
+        return self.per_row(self.draws.uniform(0, 1) * span + options.amount_min)
+
+
+def pieces(whole: Batch) -> Iterator[Batch]:
+    """The batch in pieces that bound the memory of the work in between."""
+    size = max(1, _ELEMENTS_AT_ONCE // max(1, whole.rows[0].numel()))
+    for start in range(0, len(whole.rows), size):
+        part = slice(start, start + size)
+        draws = Draws(whole.draws.state[part])
+        yield replace(whole, rows=whole.rows[part], draws=draws, partners=whole.partners[part])
+
+
+def partner_rows(mixes: Mixes, inputs: Tensor, keys: Tensor, block: Tensor, draws: Draws) -> Tensor:
+    """What every row is mixed with: another row of its block, or one for each feature."""
+    if mixes == "nothing":
+        return inputs
+    if mixes == "rows":
+        return inputs[_partners(keys, block, draws, 1)[:, 0]]
+    return inputs.gather(0, _partners(keys, block, draws, inputs.shape[1]))
+
+
+def _partners(keys: Tensor, block: Tensor, draws: Draws, count: int) -> Tensor:
+    """Indices of other rows of the same block for every row, its own where it is alone: int64 [B, count].
+
+    Rows are ranked by key within their block, so that the order in which they come does not matter.
+    """
+    by_key = keys.argsort(stable=True)
+    order = by_key[block[by_key].argsort(stable=True)]
+    _, inverse, sizes = torch.unique_consecutive(block[order], return_inverse=True, return_counts=True)
+    size, start = sizes[inverse, None], (sizes.cumsum(0) - sizes)[inverse, None]
+    rank = torch.arange(len(keys), device=keys.device)[:, None] - start
+    chance = draws.uniform(_PARTNER_DRAW, count)[order].double()
+    step = 1 + (chance * (size - 1)).floor().long()
+    partners = torch.empty_like(step)
+    partners[order] = order[start + (rank + step) % size]
+    return partners
