@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -38,10 +39,14 @@ class Folder:
         """The folder at a local path or URI.
 
         Raises:
-            UserError: no file system for the URI's scheme, or it cannot be reached.
+            UserError: no file system for the URI's scheme, or it cannot be reached; or the URI holds a password, which
+                would be written to every run's config.json.
         """
         if "://" not in place:
             return cls(pafs.LocalFileSystem(), str(Path(place).expanduser().absolute()))
+        if urlsplit(place).password is not None:
+            shown = place.split("://")[0] + "://..." + place[place.index("@") :]
+            raise UserError(f"{shown}: holds credentials; leave them to the environment of all machines")
         try:
             fs, path = pafs.FileSystem.from_uri(place)
         except pa.ArrowInvalid as error:
