@@ -78,13 +78,14 @@ def _title(group: Sequence[FinishedRun]) -> str:
 
 def _quality(group: Sequence[FinishedRun]) -> TextTable:
     unknown = unknown_sets(group[0].metrics)
-    header = ("predictor", "NLL", "accuracy", "ECE", *(f"AUROC of MI, {name}" for name in unknown), "MACs / member")
+    detectors = [(name, score) for name in unknown for score in ("mutual_information", "entropy")]
+    aurocs = [f"AUROC of {'MI' if score != 'entropy' else score}, {name}" for name, score in detectors]
     rows = []
     for name in (MEMBER, ENSEMBLE, *students(group[0].metrics)):
         cells = [_spread(group, "test", name, key) for key in ("nll", "accuracy", "ece")]
-        cells += [_spread(group, "unknown", each, name, "auroc_mutual_information") for each in unknown]
+        cells += [_spread(group, "unknown", each, name, f"auroc_{score}") for each, score in detectors]
         rows.append((name, *cells, _relative_macs(group[0], name)))
-    return TextTable("Test rows", header, tuple(rows))
+    return TextTable("Test rows", ("predictor", "NLL", "accuracy", "ECE", *aurocs, "MACs / member"), tuple(rows))
 
 
 def _fidelity(group: Sequence[FinishedRun]) -> TextTable:
