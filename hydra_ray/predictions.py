@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hydra_ray.datasets.rows import Task
 from hydra_ray.errors import UserError
 from hydra_ray.shard_files import (
     METADATA_KEY,
@@ -40,8 +41,10 @@ __all__ = [
     "Predictions",
     "concatenate",
     "inputs_of",
+    "is_labelled",
     "load",
     "member_fingerprints",
+    "no_labels",
     "read_metadata",
     "read_shard",
     "rows_table",
@@ -64,7 +67,7 @@ class Predictions:
         row_id: int64 [N], position in the source split.
         view: int32 [N], which view; 0 is the untouched row.
         inputs: uint8 [N, H, W, channels] or float32 [N, D], as the members saw them.
-        labels: int64 [N], `NO_LABEL` where unknown.
+        labels: int64 [N], `NO_LABEL` where unknown; regression: float32 [N], NaN where unknown.
         logits_NMC: float16 or float32 [N, M, C].
         mask_NM: bool [N, M], which members a row is learnt from; None for all.
     """
@@ -92,11 +95,19 @@ class Predictions:
         )
 
 
-def rows_table(row_id: np.ndarray, view: int, inputs: np.ndarray, labels: np.ndarray | None) -> pa.Table:
-    """Rows that have not been predicted yet: every column but `logits`."""
-    label = pa.nulls(len(row_id), pa.int64())
-    if labels is not None:
-        label = pa.array(labels, pa.int64(), mask=labels == NO_LABEL)
+def no_labels(num_rows: int, task: Task) -> np.ndarray:
+    """Labels of rows that have none, of the type that the task's labels have."""
+    return np.full(num_rows, NO_LABEL) if task == "classification" else np.full(num_rows, np.nan, np.float32)
+
+
+def is_labelled(labels: np.ndarray) -> np.ndarray:
+    """Which rows have a label: bool [N]."""
+    return ~np.isnan(labels) if labels.dtype.kind == "f" else labels != NO_LABEL
+
+
+def rows_table(row_id: np.ndarray, view: int, inputs: np.ndarray, labels: np.ndarray) -> pa.Table:
+    """Rows that have not been predicted yet: every column but `logits`; `labels` as in `Predictions`."""
+    label = pa.array(labels, pa.float32() if labels.dtype.kind == "f" else pa.int64(), mask=~is_labelled(labels))
     return pa.table(
         {
             "row_id": pa.array(row_id, pa.int64()),
@@ -149,7 +160,8 @@ def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> 
     """
     with opened(folder, name) as file:
         table = file.read()
-    label = table.column("label").combine_chunks().fill_null(NO_LABEL)
+    label = table.column("label").combine_chunks()
+    label = label.fill_null(float("nan") if pa.types.is_floating(label.type) else NO_LABEL)
     return Predictions(
         row_id=table.column("row_id").to_numpy(),
         view=table.column("view").to_numpy(),

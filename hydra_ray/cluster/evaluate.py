@@ -23,7 +23,7 @@ from hydra_ray.model_store import load_published
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
 from hydra_ray.models.hydra import HydraStudent
 from hydra_ray.models.members import Ensemble, Member
-from hydra_ray.predictions import NO_LABEL, Predictions, concatenate, read_shard, shard_names
+from hydra_ray.predictions import Predictions, concatenate, is_labelled, read_shard, shard_names
 from hydra_ray.report import make_report
 from hydra_ray.report.evidence import Evidence
 from hydra_ray.runs import Artifact
@@ -66,7 +66,7 @@ def _answers(run: Run) -> Answers:
     for name, folder in splits.items():
         rows = _without_inputs(folder, config.ensemble.num_members)
         ensemble[name] = of_members(torch.tensor(rows.logits_NMC).float())
-        if (rows.labels != NO_LABEL).all():
+        if is_labelled(rows.labels).all():
             labels[name] = torch.tensor(rows.labels)
     predictions = {ENSEMBLE: ensemble}
     for kind in config.student_kinds:

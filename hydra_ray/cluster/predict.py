@@ -28,6 +28,7 @@ from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.ods import apply_ods
 from hydra_ray.predictions import (
     inputs_of,
+    no_labels,
     read_shard,
     rows_table,
     verify,
@@ -211,8 +212,10 @@ class _ReadRows:
             view.view, view.options, rows.inputs, rows.row_id, view=item.view, seed=seed, features=features
         )
         kept = numbered.kept(rows.row_id, item.view, seed)  # after the view: mixing needs whole blocks
-        has_label = rows.labels is not None and numbered.has_labels and VIEWS[view.view].keeps_label
-        labels = rows.labels[kept] if rows.labels is not None and has_label else None
+        has_label = numbered.has_labels and VIEWS[view.view].keeps_label
+        labels = no_labels(int(kept.sum()), self.work.data.task)
+        if rows.labels is not None and has_label:
+            labels = rows.labels[kept]
         return rows_table(rows.row_id[kept], item.view, inputs[kept], labels)
 
 

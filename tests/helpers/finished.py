@@ -7,7 +7,7 @@ import torch
 from hydra_ray.config import Config, load_config
 from hydra_ray.model_store import load_published, publish_model
 from hydra_ray.models.members import Ensemble, Member, ModelSpec, Normalise, build_member
-from hydra_ray.predictions import rows_table, with_logits, write_shard
+from hydra_ray.predictions import no_labels, rows_table, with_logits, write_shard
 from hydra_ray.stages import TRANSFER, Run
 
 RECIPE = """
@@ -50,7 +50,8 @@ def publish_shards(run: Run) -> None:
         rows, shards = run.data.splits["train" if split == TRANSFER else split].read_all(), run.shards(split)
         with torch.no_grad():
             logits = ensemble(torch.from_numpy(rows.inputs)).float().numpy().astype(run.config.predict.dtype)
-        table = with_logits(rows_table(rows.row_id, 0, rows.inputs, rows.labels), logits)
+        labels = no_labels(len(rows), run.data.task) if rows.labels is None else rows.labels
+        table = with_logits(rows_table(rows.row_id, 0, rows.inputs, labels), logits)
         facts = {"split": split, "members": entries, "class_names": [], "views": {}, "seed": run.config.seed}
         write_shard(shards.attempt, "part-000-00000.parquet", table, facts)
         shards.publish({"rows": len(rows.row_id), "members": entries, "views": {}})
@@ -58,4 +59,4 @@ def publish_shards(run: Run) -> None:
 
 def _member_spec(config: Config, run: Run) -> ModelSpec:
     ensemble = config.ensemble
-    return ModelSpec("member", ensemble.architecture, run.data.input_shape, run.data.num_classes, ensemble.options)
+    return ModelSpec("member", ensemble.architecture, run.data.input_shape, run.data.num_outputs, ensemble.options)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hydra_ray.predictions import NO_LABEL, Predictions, rows_table, with_logits, write_shard
+from hydra_ray.predictions import Predictions, rows_table, with_logits, write_shard
 from hydra_ray.storage import Folder
 
 NAMES = tuple(f"{number:02d}fingerprint" for number in range(16))
@@ -32,9 +32,8 @@ def metadata(members=3, split="transfer", names=NAMES, **more):
 
 
 def write(folder: Folder, name: str, rows: Predictions, facts=None) -> None:
-    """One shard; rows labelled `NO_LABEL` throughout have no label in the file."""
-    labels = None if (rows.labels == NO_LABEL).all() else rows.labels
-    table = rows_table(rows.row_id, int(rows.view[0]), rows.inputs, labels)
+    """One shard."""
+    table = rows_table(rows.row_id, int(rows.view[0]), rows.inputs, rows.labels)
     write_shard(folder, name, with_logits(table, rows.logits_NMC), facts or metadata(rows.logits_NMC.shape[1]))
 
 

@@ -9,14 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.shards import NAMES, metadata, synthetic, taken, write, write_views
 
+from hydra_ray.datasets.rows import Task
 from hydra_ray.errors import UserError
 from hydra_ray.predictions import (
     NO_LABEL,
     BatchReader,
     concatenate,
     inputs_of,
+    is_labelled,
     load,
     member_fingerprints,
+    no_labels,
     read_metadata,
     read_shard,
     rows_table,
@@ -78,7 +81,27 @@ def test_unknown_labels_are_null_in_the_file(folder):
 
 def test_inputs_of_rows_that_are_not_predicted_yet():
     rows = synthetic(shape=(3, 5, 3))
-    np.testing.assert_array_equal(inputs_of(rows_table(rows.row_id, 0, rows.inputs, None)), rows.inputs)
+    np.testing.assert_array_equal(inputs_of(rows_table(rows.row_id, 0, rows.inputs, rows.labels)), rows.inputs)
+
+
+def test_targets_are_float32_and_null_where_there_is_none(folder):
+    targets = np.linspace(-3, 3, 40, dtype=np.float32)
+    targets[7] = np.nan
+    rows = replace(synthetic(), labels=targets)
+    write(folder, NAME, rows)
+    column = pq.read_table(f"{folder.path}/{NAME}").column("label")
+    assert (column.type, column.null_count, column[7].as_py()) == (pa.float32(), 1, None)
+    assert_same(read_shard(folder, NAME), rows)
+    assert is_labelled(targets).sum() == 39
+
+
+def test_a_view_without_labels_has_the_type_of_those_with_labels(folder):
+    kinds: dict[Task, pa.DataType] = {"classification": pa.int64(), "regression": pa.float32()}
+    for task, kind in kinds.items():
+        write(folder, NAME, replace(synthetic(), labels=no_labels(40, task)))
+        column = pq.read_table(f"{folder.path}/{NAME}").column("label")
+        assert (column.type, column.null_count) == (kind, 40)
+        assert not is_labelled(read_shard(folder, NAME).labels).any()
 
 
 def test_the_first_members_are_read_alone(folder):
