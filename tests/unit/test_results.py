@@ -13,8 +13,8 @@ def metrics(nll, auroc):
     figures = {"nll": nll, "accuracy": 0.9, "ece": 0.01}
     unknown = {"auroc_mutual_information": auroc, "auroc_entropy": 0.5}
     return {
-        "test": {name: figures for name in ("member", "ensemble", "hydra")},
-        "unknown": {"patches": {name: unknown for name in ("member", "ensemble", "hydra")}},
+        "test": dict.fromkeys(("member", "ensemble", "hydra"), figures),
+        "unknown": {"patches": dict.fromkeys(("member", "ensemble", "hydra"), unknown)},
         "fidelity": {"hydra": {"nll_ratio": nll / 0.1, "auroc_ratio": {"patches": auroc}}},
         "cost": {"member": {"macs": 100}, "ensemble": {"macs": 400}, "hydra": {"macs": 118}},
     }
@@ -51,5 +51,5 @@ def test_recipes_that_differ_have_tables_of_their_own():
 
 def test_a_run_without_a_report_is_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"name": "x"}))
-    with pytest.raises(UserError, match="no finished report there; run python -m pipelines.run CONFIG first"):
+    with pytest.raises(UserError, match="no finished report there; run python"):
         FinishedRun.read(Folder.open(str(tmp_path)))
