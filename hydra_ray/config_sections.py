@@ -86,6 +86,8 @@ class Optimisation(Section):
     """Largest gradient norm, none to leave gradients alone."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto`: bfloat16 autocast on GPUs that have it, float32 elsewhere."""
+    compile: bool = False
+    """Compile the network with `torch.compile`, which takes a minute and pays for long fits on GPUs."""
 
 
 class EnsembleConfig(Optimisation):
@@ -97,6 +99,9 @@ class EnsembleConfig(Optimisation):
     """`mlp`, `cnn`, `resnet20`, a `torchvision.models` name, or an import path `package.module:function`."""
     options: dict[str, Any] = {}
     """The architecture's options, e.g. `{hidden: [200, 200]}`."""
+    members_per_worker: Count | Literal["auto"] = 1
+    """Members that a worker fits as one network; `auto`: as many as a measurement at the start finds fastest. A member
+    is the same up to rounding, whatever it is."""
     augment: ViewConfig | None = None
     """A view drawn anew for every row and epoch while members train."""
     folds: Annotated[int, Field(ge=2)] | None = None

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -53,10 +52,10 @@ class LabelledRows:
     def __len__(self) -> int:
         return len(self.row_id)
 
-    def without(self, left_out: np.ndarray) -> LabelledRows:
-        """The rows that are not left out (bool [N])."""
-        keep = torch.from_numpy(~left_out).to(self.row_id.device)
-        return LabelledRows(self.row_id[keep], self.inputs[keep], self.labels[keep], self.features)
+    def at(self, places: Tensor) -> LabelledRows:
+        """The rows at some places, int64 [n]."""
+        places = places.to(self.row_id.device)
+        return LabelledRows(self.row_id[places], self.inputs[places], self.labels[places], self.features)
 
 
 def fit_member(
@@ -94,7 +93,7 @@ def fit_member(
     figures: dict[str, float] = {}
     for epoch in range(fitting.num_done // steps, settings.epochs):
         model.train()
-        loss = _fit_epoch(fitting, settings, train, epoch, seed_to_int((seed, member, epoch)), batch)
+        loss = _fit_epoch(fitting, settings, train, seed, member, epoch, batch)
         figures = evaluate_member(model, validation)
         report({"member": member, "epoch": epoch + 1, "loss": loss, **figures})
         checkpoints.write(CHECKPOINT, fitting.to_bytes())
@@ -107,27 +106,45 @@ def _resume(fitting: Fitting, checkpoints: Folder) -> None:
 
 
 def _fit_epoch(
-    fitting: Fitting, settings: EnsembleConfig, train: LabelledRows, epoch: int, seed: int, batch: int
+    fitting: Fitting, settings: EnsembleConfig, train: LabelledRows, seed: int, member: int, epoch: int, batch: int
 ) -> float:
     """One pass in this member's own order; the mean loss."""
-    device = train.inputs.device
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed)).to(device)
-    total = torch.zeros((), device=device)
+    order = order_of(len(train), seed, member, epoch).to(train.inputs.device)
+    total = torch.zeros((), device=train.inputs.device)
     for rows in order[: len(order) // batch * batch].split(batch):
-        inputs = train.inputs[rows]
-        if settings.augment is not None:
-            view = settings.augment
-            inputs = augment(view.view, view.options, inputs, train.row_id[rows], seed, features=train.features)
+        inputs = augmented(settings, train, rows, seed, member, epoch)
         total += fitting.step(F.cross_entropy, inputs, train.labels[rows])
     return float(total) / (len(order) // batch)
+
+
+def order_of(num_rows: int, seed: int, member: int, epoch: int) -> Tensor:
+    """A member's own order of its rows in an epoch: int64 [N], on the CPU."""
+    generator = torch.Generator().manual_seed(seed_to_int((seed, member, epoch)))
+    return torch.randperm(num_rows, generator=generator)
+
+
+def augmented(
+    settings: EnsembleConfig, train: LabelledRows, rows: Tensor, seed: int, member: int, epoch: int
+) -> Tensor:
+    """The inputs at positions `rows` as a member sees them in an epoch: [B, ...], on the rows' device."""
+    view, inputs = settings.augment, train.inputs[rows]
+    if view is None:
+        return inputs
+    draw = seed_to_int((seed, member, epoch))
+    return augment(view.view, view.options, inputs, train.row_id[rows], draw, features=train.features)
 
 
 @torch.no_grad()
 def evaluate_member(model: Member, rows: LabelledRows) -> dict[str, float]:
     """Negative log likelihood (nats) and accuracy of one member."""
     model.eval()
-    logits_NC = torch.cat([model(part) for part in rows.inputs.split(_BATCH_WITHOUT_GRADIENT)]).double()
+    return figures_of(torch.cat([model(part) for part in rows.inputs.split(_BATCH_WITHOUT_GRADIENT)]), rows.labels)
+
+
+def figures_of(logits_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
+    """What a member is judged by on the validation rows: negative log likelihood (nats) and accuracy."""
+    logits_NC = logits_NC.double()
     return {
-        "validation_nll": float(F.cross_entropy(logits_NC, rows.labels)),
-        "validation_accuracy": float((logits_NC.argmax(1) == rows.labels).double().mean()),
+        "validation_nll": float(F.cross_entropy(logits_NC, labels_N)),
+        "validation_accuracy": float((logits_NC.argmax(1) == labels_N).double().mean()),
     }

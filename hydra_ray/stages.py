@@ -25,7 +25,8 @@ from hydra_ray.transfer_set import IDENTITY, NumberedView, number_views, source_
 
 TRANSFER = "transfer"
 STAGES = ("train_ensemble", "predict", "tune", "distill", "evaluate")
-_HOW_NOT_WHAT = {"kind", "from_tune", "checkpoint_every"}  # keys of distill that leave every student as it is
+_HOW_NOT_WHAT = {"kind", "from_tune", "checkpoint_every", "compile"}  # keys of distill that leave students as they are
+_HOW_MEMBERS_ARE_MADE = {"num_members", "members_per_worker", "compile"}  # and of ensemble, each member as it is
 _HEADS_ONLY = {"num_heads", "init_noise", "spread_weight", "mean_head", "heads_per_step"}
 _SOFT_ONLY = {"temperature", "final_temperature", "label_weight"}
 _OF_OTHERS: dict[StudentKind, set[str]] = {  # keys that matter to other kinds alone
@@ -142,7 +143,7 @@ class Run:
 
     def member(self, number: int) -> Artifact:
         """One member of the ensemble."""
-        ensemble = _what_is_set(self.config.ensemble, {"num_members"})
+        ensemble = _what_is_set(self.config.ensemble, _HOW_MEMBERS_ARE_MADE)
         key = {"data": self._data_key("train"), "ensemble": ensemble, "seed": self.config.seed, "member": number}
         return Artifact(self.folder / "ensemble" / f"member-{number:03d}", key, "model.json")
 

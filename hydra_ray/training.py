@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,7 @@ class Fitting:
         num_steps: int,
         seed: int,
         ranks: Ranks = Ranks(),
+        clip: Callable[[Iterable[Tensor], float], object] = nn.utils.clip_grad_norm_,
     ) -> None:
         """Nothing runs before the first `step`.
 
@@ -82,11 +83,13 @@ class Fitting:
             num_steps: steps of the whole fit; the schedule ends there.
             seed: of dropout and the like, drawn anew each step so that a resumed fit draws the same.
             ranks: this process among its peers.
+            clip: shortens the gradients of parameters that are longer than `clip_norm`.
         """
         self.model, self.settings, self.num_steps = model, settings, num_steps
         self.num_done = 0
-        self._seed = seed
-        self._wrapped = ranks.wrap(model)
+        self._seed, self._clip = seed, clip
+        wrapped = ranks.wrap(model)
+        self._wrapped = torch.compile(wrapped) if settings.compile else wrapped
         self._optimizer = _optimizer(model, settings)
         self._device = next(model.parameters()).device
         self._autocast = _autocast(settings, self._device)
@@ -102,7 +105,7 @@ class Fitting:
         self._optimizer.zero_grad(set_to_none=True)
         value.backward()
         if self.settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+            self._clip(self.model.parameters(), self.settings.clip_norm)
         self._optimizer.step()
         self.num_done += 1
         return value.detach()
@@ -114,6 +117,14 @@ class Fitting:
 
     def to_bytes(self) -> bytes:
         """Model, optimiser and step as safetensors: all that `load_bytes` needs to go on."""
+        return to_safetensors(self.state())
+
+    def load_bytes(self, data: bytes) -> None:
+        """Go on where `to_bytes` was called."""
+        self.load(load_tensors(data))
+
+    def state(self) -> dict[str, Tensor]:
+        """`num_done`, and by the model's own names `model.<name>` and `optimizer.<parameter's place>.<field>`."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for index, state in self._optimizer.state_dict()["state"].items():
             tensors |= {
@@ -121,13 +132,11 @@ class Fitting:
                 for name, value in state.items()
                 if value is not None
             }
-        tensors["num_done"] = torch.tensor(self.num_done)
-        return save_tensors({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+        return {**tensors, "num_done": torch.tensor(self.num_done)}
 
-    def load_bytes(self, data: bytes) -> None:
-        """Go on where `to_bytes` was called."""
-        tensors = load_tensors(data)
-        self.num_done = int(tensors.pop("num_done"))
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on where `state` was called."""
+        self.num_done = int(tensors["num_done"])
         self.model.load_state_dict(_below(tensors, "model."))
         optimizer = self._optimizer.state_dict()
         for name, value in _below(tensors, "optimizer.").items():
@@ -154,6 +163,11 @@ def seed_generators(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+
+
+def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """Tensors by name as the bytes of a safetensors file, from whatever device."""
+    return save_tensors({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:

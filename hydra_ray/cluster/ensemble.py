@@ -7,6 +7,7 @@ at once; a start with any number of workers fits only those that are missing.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,15 @@ from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config
 from hydra_ray.datasets import DataSet
+from hydra_ray.datasets.rows import Ints
 from hydra_ray.ensemble import LabelledRows, fit_member
 from hydra_ray.features import Features
 from hydra_ray.folds import left_out
 from hydra_ray.model_store import publish_model
-from hydra_ray.models.members import ModelSpec, Normalise
+from hydra_ray.models.members import Member, ModelSpec, Normalise
 from hydra_ray.runs import Artifact
+from hydra_ray.stacked import Seat, fit_stacked
+from hydra_ray.stacking import stack_size, stacks
 from hydra_ray.stages import Run
 from hydra_ray.tracking import Stage
 from hydra_ray.training import Ranks
@@ -58,6 +62,9 @@ def train_ensemble(run: Run, stage: Stage) -> None:
 
 def _record(stage: Stage, event: Event, progress: str) -> None:
     facts = {key: value for key, value in event.items() if key != "event"}
+    if event["event"] == "started":
+        stage.event("started", **facts)
+        return
     quality = f"validation NLL {event['validation_nll']:.4f}, accuracy {event['validation_accuracy']:.4f}"
     text = f"member {event['member']}: {quality}"
     if event["event"] == "member":
@@ -69,7 +76,7 @@ def _record(stage: Stage, event: Event, progress: str) -> None:
 
 
 def _fit_members(job: _Job, ranks: Ranks, device: torch.device) -> None:
-    """One worker: its share of the members, one after the other."""
+    """One worker: its share of the members, one after the other or several as one network."""
     mine = [(number, member) for number, member in job.members[ranks.rank :: ranks.num_ranks] if not member.is_done]
     if not mine:
         return
@@ -77,8 +84,15 @@ def _fit_members(job: _Job, ranks: Ranks, device: torch.device) -> None:
     normalise = Normalise.fit(rows.inputs)
     train = LabelledRows.of(rows, device, job.features)
     validation = LabelledRows.of(job.data.splits["validation"].read_all(), device)
-    for number, artifact in mine:
-        _fit_one(job, number, artifact, normalise, train, validation)
+    size = stack_size(job.config.ensemble, len(mine), job.spec, normalise, train)
+    job.mailbox.put.remote({"event": "started", "rank": ranks.rank, "stacked": size})
+    if size == 1:
+        for number, artifact in mine:
+            _fit_one(job, number, artifact, normalise, train, validation)
+        return
+    seats = [Seat(number, _rows_of(job, number, rows.row_id), artifact.attempt) for number, artifact in mine]
+    for stack in stacks(seats, size):
+        _fit_stack(job, stack, dict(mine), normalise, train, validation)
 
 
 def _fit_one(
@@ -86,13 +100,39 @@ def _fit_one(
 ) -> None:
     settings, seed = job.config.ensemble, job.config.seed
     if settings.folds is not None:
-        train = train.without(left_out(train.row_id.cpu().numpy(), np.array([number]), settings.folds, seed)[:, 0])
-
-    def report(figures: dict[str, Any]) -> None:
-        job.mailbox.put.remote({"event": "epoch", **figures})
-
+        train = train.at(_rows_of(job, number, train.row_id.cpu().numpy()))
     model, figures = fit_member(
-        number, settings, seed, job.spec, normalise, train, validation, artifact.attempt, report
+        number, settings, seed, job.spec, normalise, train, validation, artifact.attempt, partial(_report, job)
     )
-    publish_model(artifact, model, job.spec, {"member": number, "seed": seed, "figures": figures})
+    _publish(job, number, artifact, model, figures)
+
+
+def _fit_stack(
+    job: _Job,
+    seats: list[Seat],
+    artifacts: dict[int, Artifact],
+    normalise: Normalise,
+    train: LabelledRows,
+    validation: LabelledRows,
+) -> None:
+    settings, seed = job.config.ensemble, job.config.seed
+    fitted = fit_stacked(seats, settings, seed, job.spec, normalise, train, validation, partial(_report, job))
+    for seat, (model, figures) in zip(seats, fitted, strict=True):
+        _publish(job, seat.member, artifacts[seat.member], model, figures)
+
+
+def _rows_of(job: _Job, number: int, row_id: Ints) -> torch.Tensor:
+    """Positions of the training rows that a member learns from: all, or all but those of its fold."""
+    folds = job.config.ensemble.folds
+    if folds is None:
+        return torch.arange(len(row_id))
+    return torch.from_numpy(np.flatnonzero(~left_out(row_id, np.array([number]), folds, job.config.seed)[:, 0]))
+
+
+def _report(job: _Job, figures: dict[str, Any]) -> None:
+    job.mailbox.put.remote({"event": "epoch", **figures})
+
+
+def _publish(job: _Job, number: int, artifact: Artifact, model: Member, figures: dict[str, float]) -> None:
+    publish_model(artifact, model, job.spec, {"member": number, "seed": job.config.seed, "figures": figures})
     ray.get(job.mailbox.put.remote({"event": "member", "member": number, **figures}))

@@ -1,0 +1,236 @@
+"""Fitting several members as one network: every weight is [K, ...], and one `vmap` runs them all.
+
+Small networks leave a processor idle between their many small operations; K of them as one do not. Each member
+keeps what follows from (seed, member): first weights, order of rows, augmentation. Up to the order of sums it ends as
+it would alone, and its checkpoint is the one it would have alone, so that the next start may stack others, or none.
+Which members are stacked, and how many, is decided in `stacking.py`; no Ray here.
+
+K members of the stack, N rows, B batch, C classes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load as load_tensors
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from hydra_ray.config import EnsembleConfig
+from hydra_ray.ensemble import CHECKPOINT, LabelledRows, augmented, figures_of, order_of
+from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
+from hydra_ray.storage import Folder
+from hydra_ray.training import Fitting, to_safetensors
+
+_ROWS_WITHOUT_GRADIENT = 8192  # over all members of a stack
+
+
+class StackedMembers(nn.Module):
+    """K members of one architecture whose weights are [K, ...], under the names they have in one `Member`."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        """Copies the weights; normalisation and output must be the same in all."""
+        super().__init__()
+        self.num_members = len(members)
+        self.normalise, self.output = copy.deepcopy(members[0].normalise), copy.deepcopy(members[0].output)
+        self.network: nn.Module = copy.deepcopy(members[0].network)
+        weights, buffers = stack_module_state([member.network for member in members])
+        for name, value in weights.items():
+            owner, attribute = self._place(name)
+            owner.register_parameter(attribute, nn.Parameter(value.detach()))
+        for name, value in buffers.items():
+            owner, attribute = self._place(name)
+            owner.register_buffer(attribute, value)
+
+    def forward(self, inputs_KB: Tensor) -> Tensor:
+        """Each member on its own rows: stored inputs [K, B, ...] -> logits_KBC."""
+        return self._each(self.normalise(inputs_KB.flatten(0, 1)).unflatten(0, inputs_KB.shape[:2]), 0)
+
+    def on_same(self, inputs_B: Tensor) -> Tensor:
+        """All members on the same rows: stored inputs [B, ...] -> logits_KBC."""
+        return self._each(self.normalise(inputs_B), None)
+
+    def _each(self, normalised: Tensor, member_dim: int | None) -> Tensor:
+        state = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+
+        def one(state: dict[str, Tensor], rows: Tensor) -> Tensor:
+            return functional_call(self.network, state, (rows,))
+
+        return self.output(vmap(one, in_dims=(0, member_dim))(state, normalised))
+
+    def _place(self, name: str) -> tuple[nn.Module, str]:
+        path, _, attribute = name.rpartition(".")
+        return self.network.get_submodule(path), attribute
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A member's place in a stack.
+
+    Attributes:
+        member: its number.
+        rows: positions of the training rows it learns from, int64 [N]; as many for each member of a stack.
+        checkpoints: a folder of its own.
+    """
+
+    member: int
+    rows: Tensor
+    checkpoints: Folder
+
+    def num_done(self) -> int:
+        """Steps in its checkpoint; members of a stack must have done as many."""
+        state = read_checkpoint(self.checkpoints)
+        return 0 if state is None else int(state["num_done"])
+
+
+def read_checkpoint(folder: Folder) -> dict[str, Tensor] | None:
+    """A member's tensors by name (`Fitting.state`), None where it has not begun."""
+    return load_tensors(folder.read(CHECKPOINT)) if CHECKPOINT in folder.files() else None
+
+
+def fit_stacked(
+    seats: Sequence[Seat],
+    settings: EnsembleConfig,
+    seed: int,
+    spec: ModelSpec,
+    normalise: Normalise,
+    train: LabelledRows,
+    validation: LabelledRows,
+    report: Callable[[dict[str, Any]], None],
+) -> list[tuple[Member, dict[str, float]]]:
+    """Fit members as one network, from their checkpoints where there are any.
+
+    Args:
+        seats: the members; their numbers of rows and their progress must be the same.
+        settings: optimiser, epochs, augmentation; a gradient is clipped by its own member's norm.
+        seed: the run's.
+        spec: their architecture.
+        normalise: from the training rows.
+        train: rows to learn from.
+        validation: rows to report on.
+        report: called for each member after each epoch, with the figures `ensemble.fit_member` gives.
+
+    Returns:
+        Each member and its figures on the validation rows.
+    """
+    fit = _StackFit(seats, settings, seed, spec, normalise, train)
+    figures = fit.evaluated(validation)
+    for epoch in range(fit.fitting.num_done // fit.steps, settings.epochs):
+        losses = fit.epoch(epoch)
+        figures = fit.evaluated(validation)
+        for seat, loss, found in zip(seats, losses, figures, strict=True):
+            report({"member": seat.member, "epoch": epoch + 1, "loss": loss, **found})
+        fit.write_checkpoints()
+    return list(zip(fit.members(), figures, strict=True))
+
+
+class _StackFit:
+    """One stack on its way."""
+
+    def __init__(
+        self,
+        seats: Sequence[Seat],
+        settings: EnsembleConfig,
+        seed: int,
+        spec: ModelSpec,
+        normalise: Normalise,
+        train: LabelledRows,
+    ) -> None:
+        self._seats, self._settings, self._seed, self._train = seats, settings, seed, train
+        self._alone = [build_member(spec, (seed, seat.member), normalise) for seat in seats]
+        self._stack = StackedMembers(self._alone).to(train.inputs.device)
+        self._batch = min(settings.batch_size, len(seats[0].rows))
+        self.steps = len(seats[0].rows) // self._batch
+        # no network in a stack draws random numbers, so the seed of the draws says nothing
+        self.fitting = Fitting(
+            self._stack, settings, num_steps=settings.epochs * self.steps, seed=seed, clip=clip_each_norm
+        )
+        states = [state for seat in seats if (state := read_checkpoint(seat.checkpoints)) is not None]
+        if states:
+            self.fitting.load(joined(states))
+
+    def epoch(self, epoch: int) -> list[float]:
+        """One pass, each member in its own order; its mean loss."""
+        self._stack.train()
+        device = self._train.inputs.device
+        total_K = torch.zeros(len(self._seats), device=device)
+        orders = [seat.rows[order_of(len(seat.rows), self._seed, seat.member, epoch)] for seat in self._seats]
+        whole_KN = torch.stack(orders)[:, : self.steps * self._batch].to(device)
+
+        def loss(logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
+            loss_K = losses_of_each(logits_KBC, labels_KB)
+            total_K.add_(loss_K.detach())
+            return loss_K.sum()  # no member's weights are in another's loss: the gradients are those of each alone
+
+        for rows_KB in whole_KN.split(self._batch, dim=1):
+            self.fitting.step(loss, self._inputs(rows_KB, epoch), self._train.labels[rows_KB])
+        return (total_K / self.steps).tolist()
+
+    def _inputs(self, rows_KB: Tensor, epoch: int) -> Tensor:
+        if self._settings.augment is None:
+            return self._train.inputs[rows_KB]
+        parts = zip(self._seats, rows_KB, strict=True)
+        views = [augmented(self._settings, self._train, rows, self._seed, seat.member, epoch) for seat, rows in parts]
+        return torch.stack(views)
+
+    @torch.no_grad()
+    def evaluated(self, rows: LabelledRows) -> list[dict[str, float]]:
+        """Each member's figures."""
+        self._stack.eval()
+        parts = rows.inputs.split(max(1, _ROWS_WITHOUT_GRADIENT // len(self._seats)))
+        logits_KNC = torch.cat([self._stack.on_same(part) for part in parts], dim=1)
+        return [figures_of(logits_NC, rows.labels) for logits_NC in logits_KNC]
+
+    def write_checkpoints(self) -> None:
+        """One file a member, as it would write it alone."""
+        for seat, state in zip(self._seats, taken_apart(self.fitting.state(), len(self._seats)), strict=True):
+            seat.checkpoints.write(CHECKPOINT, to_safetensors(state))
+
+    def members(self) -> list[Member]:
+        """The members one by one, with what they have learnt."""
+        states = taken_apart(
+            {f"model.{name}": each for name, each in self._stack.state_dict().items()}, len(self._seats)
+        )
+        for member, state in zip(self._alone, states, strict=True):
+            member.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
+        return [member.to(self._train.inputs.device) for member in self._alone]
+
+
+def losses_of_each(logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
+    """Each member's mean loss over its own batch: [K]."""
+    return vmap(F.cross_entropy)(logits_KBC, labels_KB)
+
+
+def clip_each_norm(parameters: Iterable[Tensor], max_norm: float) -> None:
+    """`clip_grad_norm_` for each member of a stack alone, over its slices of all parameters [K, ...]."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm_K = torch.stack([each.reshape(len(each), -1).square().sum(1) for each in gradients]).sum(0).sqrt()
+    scale_K = (max_norm / (norm_K + 1e-6)).clamp(max=1.0)
+    for each in gradients:
+        each.mul_(scale_K.reshape(-1, *(1 for _ in each.shape[1:])))
+
+
+def taken_apart(state: Mapping[str, Tensor], num_members: int) -> list[dict[str, Tensor]]:
+    """The `Fitting.state` of a stack as that of each of its members alone."""
+    return [
+        {name: value[place] if _is_of_one_member(name) else value for name, value in state.items()}
+        for place in range(num_members)
+    ]
+
+
+def joined(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The states of members alone, all equally far, as the state of their stack."""
+    return {
+        name: torch.stack([state[name] for state in states]) if _is_of_one_member(name) else value
+        for name, value in states[0].items()
+    }
+
+
+def _is_of_one_member(name: str) -> bool:
+    """Whether a tensor of a `Fitting.state` differs between members; steps and normalisation are common to all."""
+    return name.startswith("model.network.") or (name.startswith("optimizer.") and not name.endswith(".step"))

@@ -1,0 +1,121 @@
+"""Which members are fitted as one network, and how many of them: by what can be stacked, and by measurement.
+
+`stacked.py` fits a stack. Here members that are equally far and learn from equally many rows are put together, and
+a few steps on this device tell how many of them pay.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hydra_ray.config import EnsembleConfig
+from hydra_ray.ensemble import LabelledRows
+from hydra_ray.errors import UserError
+from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
+from hydra_ray.stacked import Seat, StackedMembers, losses_of_each
+from hydra_ray.training import Fitting
+
+_WARM_UP, _STEPS = 2, 5
+_LONGEST_SECONDS = 5.0  # of one number's steps; larger stacks of networks that slow have nothing to gain
+_GAIN = 0.95  # time a member of a larger stack must take at most, as a share of the best so far
+
+
+def stacks(seats: Sequence[Seat], size: int) -> Iterator[list[Seat]]:
+    """Members in groups of at most `size` that have as many rows and have done as many steps."""
+
+    def key(seat: Seat) -> tuple[int, int]:
+        return seat.num_done(), len(seat.rows)
+
+    for _, alike in itertools.groupby(sorted(seats, key=key, reverse=True), key):
+        group = list(alike)
+        yield from (group[start : start + size] for start in range(0, len(group), size))
+
+
+def stack_size(settings: EnsembleConfig, most: int, spec: ModelSpec, normalise: Normalise, train: LabelledRows) -> int:
+    """Members to be fitted as one network; 1 is one after the other.
+
+    Args:
+        settings: `members_per_worker` is a number, or `auto` for what is measured here.
+        most: members that are left.
+        spec: their architecture.
+        normalise: from the training rows.
+        train: rows to learn from; a few steps are taken on the first of them, by networks that are thrown away.
+
+    Raises:
+        UserError: a number above 1 is asked for, and such networks cannot be stacked.
+    """
+    wanted = settings.members_per_worker
+    if wanted == 1 or most == 1:
+        return 1
+    obstacle = _obstacle(build_member(spec, (0,), normalise), train)
+    if wanted != "auto" and obstacle is not None:
+        raise UserError(
+            f"ensemble.members_per_worker={wanted}: {spec.architecture} cannot be stacked ({obstacle}); "
+            "use ensemble.members_per_worker=1"
+        )
+    if wanted != "auto":
+        return min(wanted, most)
+    return 1 if obstacle is not None else _fastest(settings, most, spec, normalise, train)
+
+
+def _obstacle(member: Member, train: LabelledRows) -> str | None:
+    """Why networks like this one would not learn in a stack what they learn alone; None where they would."""
+    network = member.network
+    if len(list(network.parameters())) != len(list(network.named_parameters(remove_duplicate=False))):
+        return "it uses a parameter twice"
+    if any(not parameter.requires_grad for parameter in network.parameters()):
+        return "some of its parameters are frozen"
+    rows = train.inputs[:2].cpu()
+    before = torch.get_rng_state()
+    member.train()(rows)
+    if not torch.equal(before, torch.get_rng_state()):
+        return "it draws random numbers while it learns, such as dropout"
+    try:
+        StackedMembers([member, member]).train()(rows.expand(2, *rows.shape))
+    except (RuntimeError, ValueError) as error:
+        return " ".join(str(error).split())[:120]
+    return None
+
+
+def _fastest(settings: EnsembleConfig, most: int, spec: ModelSpec, normalise: Normalise, train: LabelledRows) -> int:
+    """The size of stack, doubled from 1 on, at which a member's step takes the least time and fits."""
+    best, least, size = 1, float("inf"), 1
+    while size <= most:
+        members = [build_member(spec, (0, number), normalise) for number in range(size)]
+        try:
+            seconds = _step_seconds(members, settings, train)
+        except torch.OutOfMemoryError:
+            break
+        if seconds / size > least * _GAIN:
+            break
+        best, least = size, seconds / size
+        if 2 * seconds * (_WARM_UP + _STEPS) > _LONGEST_SECONDS:
+            break
+        size = min(2 * size, most) if size < most else most + 1
+    return best
+
+
+def _step_seconds(members: Sequence[Member], settings: EnsembleConfig, train: LabelledRows) -> float:
+    """Seconds of one step of all members: stacked, or of one alone."""
+    model: nn.Module = members[0] if len(members) == 1 else StackedMembers(members)
+    device = train.inputs.device
+    fitting = Fitting(model.to(device).train(), settings, num_steps=_WARM_UP + _STEPS, seed=0)
+    rows = torch.arange(min(settings.batch_size, len(train)), device=device).expand(len(members), -1).squeeze(0)
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels) if len(members) == 1 else losses_of_each(logits, labels).sum()
+
+    def step() -> float:
+        begin = time.perf_counter()
+        fitting.step(loss, train.inputs[rows], train.labels[rows])
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - begin
+
+    return min([step() for _ in range(_WARM_UP + _STEPS)][_WARM_UP:])
