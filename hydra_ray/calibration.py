@@ -1,10 +1,11 @@
 """Spread calibration: one number, fitted on validation rows, that gives a student's disagreement its right size.
 
-Heads distilled in domain disagree too little. z_m <- mean(z) + s (z_m - mean(z)) on log-probabilities stretches them
-about their mean (`models.hydra.spread`); s is chosen so that the mean knowledge uncertainty on validation rows is the
-ensemble's. Labels are not looked at, nor test or unknown rows.
+Heads distilled in domain disagree too little. z_m <- mean(z) + s (z_m - mean(z)) stretches them about their mean, on
+log-probabilities (`models.hydra.spread`) or on the means of a regression (`gaussian.stretch_means`); s is chosen so
+that the mean knowledge uncertainty on validation rows is the ensemble's. Labels are not looked at, nor test or unknown
+rows.
 
-N rows, M heads or members, C classes.
+N rows, M heads or members, C outputs.
 """
 
 from __future__ import annotations
@@ -13,34 +14,34 @@ import math
 
 from torch import Tensor
 
-from hydra_ray.models.hydra import spread
-from hydra_ray.uncertainty import uncertainty
+from hydra_ray.tasks import Task
 
 SPREAD_RANGE = (0.1, 10.0)
 _ROUNDS = 40
-_NO_DISAGREEMENT = 1e-14  # nats: what rounding leaves of equal heads
+_NO_DISAGREEMENT = 1e-12  # of the ensemble's: what rounding leaves of equal heads
 
 
-def fit_spread(student_NMC: Tensor, ensemble_NMC: Tensor) -> float:
-    """The s for which the student's mean mutual information is the ensemble's, within `SPREAD_RANGE`.
+def fit_spread(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> float:
+    """The s for which the student's mean knowledge uncertainty is the ensemble's, within `SPREAD_RANGE`.
 
-    Mutual information grows with s, so bisection on ln s finds it.
+    It grows with s, so bisection on ln s finds it.
 
     Args:
-        student_NMC: heads' logits on validation rows, M >= 2.
-        ensemble_NMC: members' logits on the same rows.
+        task: whose outputs these are.
+        student_NMC: heads' outputs on validation rows, M >= 2.
+        ensemble_NMC: members' outputs on the same rows.
 
     Returns:
         s; 1 where the heads do not differ at all, so that no number could help.
     """
-    target = uncertainty(ensemble_NMC).knowledge.mean()
+    target = task.knowledge_of(ensemble_NMC).mean()
     student_NMC = student_NMC.double()
-    if float(uncertainty(student_NMC).knowledge.mean()) < _NO_DISAGREEMENT:
+    if task.knowledge_of(student_NMC).mean() <= _NO_DISAGREEMENT * target:
         return 1.0
     low, high = (math.log(bound) for bound in SPREAD_RANGE)
     for _ in range(_ROUNDS):
         middle = (low + high) / 2
-        if uncertainty(spread(student_NMC, math.exp(middle))).knowledge.mean() < target:
+        if task.knowledge_of(task.stretch(student_NMC, math.exp(middle))).mean() < target:
             low = middle
         else:
             high = middle

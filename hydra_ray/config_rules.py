@@ -15,8 +15,17 @@ from hydra_ray.config_errors import explain, nearest
 if TYPE_CHECKING:
     from hydra_ray.config import Config
 
-_BEST = {"validation_nll": "min", "validation_member_kl": "min", "validation_accuracy": "max"}
-_NEEDS_HEADS = ("validation_member_kl", "validation_mutual_information_ratio")
+_BEST = {
+    "validation_nll": "min",
+    "validation_rmse": "min",
+    "validation_member_kl": "min",
+    "validation_accuracy": "max",
+}
+_NEEDS_HEADS = (
+    "validation_member_kl",
+    "validation_mutual_information_ratio",
+    "validation_knowledge_variance_ratio",
+)
 _NOT_SEARCHED = ("kind", "from_tune", "checkpoint_every")
 _OF_DISAGREEMENT = ("end2", "proxy_end2")
 

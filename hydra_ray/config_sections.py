@@ -102,6 +102,9 @@ class EnsembleConfig(Optimisation):
     members_per_worker: Count | Literal["auto"] = 1
     """Members that a worker fits as one network; `auto`: as many as a measurement at the start finds fastest. A member
     is the same up to rounding, whatever it is."""
+    likelihood: Literal["gaussian", "mse"] | None = None
+    """Regression: a mean and a variance for every input (`gaussian`, the default), or a mean with one variance for
+    all inputs (`mse`), so that disagreement is the only uncertainty that varies."""
     augment: ViewConfig | None = None
     """A view drawn anew for every row and epoch while members train."""
     folds: Annotated[int, Field(ge=2)] | None = None
@@ -140,8 +143,8 @@ class PredictConfig(Section):
     """Source rows behind one Parquet file."""
     batch_size: Count = 512
     """Rows of one forward pass."""
-    dtype: Literal["float16", "float32"] = "float16"
-    """Type of the stored logits."""
+    dtype: Literal["float16", "float32"] | None = None
+    """Type of the stored logits, by default float16; a regression's means and log variances are float32."""
 
 
 class DirichletConfig(Section):
@@ -171,13 +174,13 @@ class DistillConfig(Optimisation):
     head_depth: CountOrNone = 1
     """Hidden layers of a head; 0 is one linear map."""
     temperature: Positive = 2.0
-    """T: logits are divided by it in the loss, the loss multiplied by its square."""
+    """T: logits are divided by it in the loss, the loss multiplied by its square. A regression has none."""
     final_temperature: Positive | None = None
     """Cool to this: T is kept for a third of each phase, then goes there in a straight line. None: constant."""
     label_weight: NotNegative = 0.0
-    """Weight of the mixture's cross-entropy on labels, for rows that have one."""
+    """Weight of the mixture's negative log likelihood of labels, for rows that have one."""
     spread_weight: NotNegative = 0.0
-    """Weight of the squared difference of ln MI of heads and members, row by row."""
+    """Weight of the squared difference of ln MI (regression: ln knowledge variance) of heads and members, by rows."""
     mean_head: bool = False
     """One head more, taught the mean: it predicts, the others measure uncertainty."""
     heads_per_step: Count | None = None
@@ -206,7 +209,12 @@ class TuneConfig(Section):
     scheduler: Literal["asha", "median", "none"] = "asha"
     """How trials are stopped early."""
     objective: Literal[
-        "validation_nll", "validation_accuracy", "validation_member_kl", "validation_mutual_information_ratio"
+        "validation_nll",
+        "validation_accuracy",
+        "validation_rmse",
+        "validation_member_kl",
+        "validation_mutual_information_ratio",
+        "validation_knowledge_variance_ratio",
     ] = "validation_nll"
     """The figure trials are compared by."""
     direction: Literal["min", "max"] = "min"

@@ -12,28 +12,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hydra_ray.calibration import fit_spread
 from hydra_ray.config import Config, DistillConfig, StudentKind
 from hydra_ray.ensemble import CHECKPOINT
-from hydra_ray.fidelity import member_kl
-from hydra_ray.metrics import accuracy, nll
 from hydra_ray.models.hydra import HydraStudent, build_student
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.seeding import seed_to_int
 from hydra_ray.objectives import HEADS_PHASE, Objective, Phase
 from hydra_ray.predictions import BatchReader, Predictions
 from hydra_ray.storage import Folder
-from hydra_ray.students import Prediction, of_student
+from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training import Fitting, Ranks, to_device
-from hydra_ray.uncertainty import uncertainty
 
 Report = Callable[[dict[str, Any]], None]
 _BATCH_WITHOUT_GRADIENT = 2048
+
+
+class Ends(NamedTuple):
+    """What a student's network starts and ends with: it depends on rows of shards, and on no weight."""
+
+    normalise: Normalise
+    output: nn.Module
+
+    @classmethod
+    def of(cls, task: Task, rows: Predictions) -> Ends:
+        """From some rows of the transfer set."""
+        return cls(Normalise.fit(rows.inputs), task.fit_student_output(rows.logits_NMC))
 
 
 @dataclass(frozen=True)
@@ -65,26 +74,32 @@ class Distillation:
         """Members it learns from: the first so many."""
         return self.objective.num_members
 
-    def prediction(self, logits_NHC: Tensor) -> Prediction:
+    @property
+    def task(self) -> Task:
+        """What is learnt."""
+        return self.objective.task
+
+    def prediction(self, outputs_NHC: Tensor) -> Prediction:
         """What the student's outputs say once it is finished; before, whatever heads it has are its prediction."""
-        mean_head = self.settings.mean_head and logits_NHC.shape[1] == self.objective.num_outputs > 1
-        return of_student(self.objective.kind, logits_NHC, mean_head=mean_head)
+        mean_head = self.settings.mean_head and outputs_NHC.shape[1] == self.objective.num_outputs > 1
+        return self.task.of_student(self.objective.kind, outputs_NHC, mean_head=mean_head)
 
 
-def task_of(
-    config: Config, kind: StudentKind, *, num_members: int, input_shape: tuple[int, ...], num_outputs: int
+def plan_of(
+    config: Config, task: Task, kind: StudentKind, *, num_members: int, input_shape: tuple[int, ...], num_outputs: int
 ) -> Distillation:
     """The student of one kind that a configuration describes.
 
     Args:
         config: the run's.
+        task: what is learnt.
         kind: which student.
         num_members: members in the shards.
         input_shape: of one stored row.
-        num_outputs: classes.
+        num_outputs: of each head.
     """
     distill, ensemble = config.distill, config.ensemble
-    objective = Objective(kind, distill, config.num_heads if kind == "hydra" else num_members)
+    objective = Objective(task, kind, distill, config.num_heads if kind == "hydra" else num_members)
     spec = ModelSpec(
         "student",
         distill.body or ensemble.architecture,
@@ -94,15 +109,16 @@ def task_of(
         num_heads=objective.num_outputs,
         head_width=distill.head_width,
         head_depth=distill.head_depth,
+        output=task.student_output,
     )
     return Distillation(objective, spec, config.seed)
 
 
 def distil(
-    task: Distillation,
+    plan: Distillation,
     batches: BatchReader,
     validation: Predictions,
-    normalise: Normalise,
+    ends: Ends,
     *,
     device: torch.device,
     ranks: Ranks,
@@ -112,10 +128,10 @@ def distil(
     """Fit the student, from its checkpoint where there is one.
 
     Args:
-        task: which student and how.
+        plan: which student and how.
         batches: the transfer set's shards, this rank's part of every batch.
         validation: validation rows with the members' logits; the same on all ranks.
-        normalise: of the inputs.
+        ends: of the network.
         device: of this rank.
         ranks: this process among its peers.
         checkpoints: a folder that all ranks see; None to keep none.
@@ -124,26 +140,26 @@ def distil(
     Returns:
         The student, on `device`.
     """
-    student = _first_student(task, normalise)
-    done = _epochs_before(task, checkpoints)
-    for number in range(len(task.phases)):
+    student = _first_student(plan, ends)
+    done = _epochs_before(plan, checkpoints)
+    for number in range(len(plan.phases)):
         if number:
-            student = student.expand(task.phases[number].num_heads, task.settings.init_noise, (task.seed, number))
+            student = student.expand(plan.phases[number].num_heads, plan.settings.init_noise, (plan.seed, number))
         if number < done:
             continue
-        _PhaseFit(task, number, student.to(device), batches, validation, ranks, checkpoints, report).run()
+        _PhaseFit(plan, number, student.to(device), batches, validation, ranks, checkpoints, report).run()
     return student
 
 
-def _first_student(task: Distillation, normalise: Normalise) -> HydraStudent:
-    heads = task.phases[0].num_heads
-    return build_student(replace(task.spec, num_heads=heads), (task.seed, heads), normalise)
+def _first_student(plan: Distillation, ends: Ends) -> HydraStudent:
+    heads = plan.phases[0].num_heads
+    return build_student(replace(plan.spec, num_heads=heads), (plan.seed, heads), ends.normalise, ends.output)
 
 
-def _epochs_before(task: Distillation, checkpoints: Folder | None) -> int:
+def _epochs_before(plan: Distillation, checkpoints: Folder | None) -> int:
     """Phases that a checkpoint of a later one makes superfluous."""
     present = checkpoints.files() if checkpoints is not None else {}
-    return max((n for n in range(len(task.phases)) if _checkpoint_name(n) in present), default=0)
+    return max((n for n in range(len(plan.phases)) if _checkpoint_name(n) in present), default=0)
 
 
 def _checkpoint_name(phase: int) -> str:
@@ -155,7 +171,7 @@ class _PhaseFit:
 
     def __init__(
         self,
-        task: Distillation,
+        plan: Distillation,
         number: int,
         student: HydraStudent,
         batches: BatchReader,
@@ -164,15 +180,15 @@ class _PhaseFit:
         checkpoints: Folder | None,
         report: Report,
     ) -> None:
-        self.task, self.number, self.phase = task, number, task.phases[number]
+        self.plan, self.number, self.phase = plan, number, plan.phases[number]
         self.student, self.batches, self.validation = student, batches, validation
         self.ranks, self.checkpoints, self.report = ranks, checkpoints, report
         self.steps = batches.steps_per_epoch
         self.fitting = Fitting(
             student,
-            task.settings,
+            plan.settings,
             num_steps=self.phase.num_epochs * self.steps,
-            seed=seed_to_int((task.seed, number)),
+            seed=seed_to_int((plan.seed, number)),
             ranks=ranks,
         )
         self.device = next(student.parameters()).device
@@ -182,10 +198,10 @@ class _PhaseFit:
     def run(self) -> None:
         """Every epoch that is left."""
         started_at = self.fitting.num_done
-        before = sum(phase.num_epochs for phase in self.task.phases[: self.number])
+        before = sum(phase.num_epochs for phase in self.plan.phases[: self.number])
         for epoch in range(started_at // self.steps, self.phase.num_epochs):
             loss = self._epoch(before + epoch, self.fitting.num_done - epoch * self.steps)
-            figures = validation_figures(self.task, self.student, self.validation)
+            figures = validation_figures(self.plan, self.student, self.validation)
             facts = {
                 "phase": self.phase.name,
                 "epoch": before + epoch + 1,
@@ -198,7 +214,7 @@ class _PhaseFit:
         total = torch.zeros((), device=self.device)
         for batch in self.batches.batches(epoch, start):
             total += self._step(batch)
-            if self.fitting.num_done % self.task.settings.checkpoint_every == 0:
+            if self.fitting.num_done % self.plan.settings.checkpoint_every == 0:
                 self._checkpoint()
         self._checkpoint()
         return float(self.ranks.mean(total)) / max(1, self.steps - start)
@@ -208,7 +224,7 @@ class _PhaseFit:
             to_device(part, self.device) for part in (batch.inputs, batch.labels, batch.logits_NMC)
         )
         mask_BM = None if batch.mask_NM is None else to_device(batch.mask_NM, self.device)
-        objective, heads = self.task.objective, self._chosen_heads()
+        objective, heads = self.plan.objective, self._chosen_heads()
         loss = partial(objective.loss, self.phase, self.fitting.progress, heads=heads, mask_BM=mask_BM)
         if heads is None:
             return self.fitting.step(loss, inputs, teacher_BMC.float(), labels_B)
@@ -219,10 +235,10 @@ class _PhaseFit:
 
     def _chosen_heads(self) -> Tensor | None:
         """Numbers of the heads that learn at this step, the same on all ranks; None: all."""
-        number, num_heads = self.task.settings.heads_per_step, self.task.num_members
+        number, num_heads = self.plan.settings.heads_per_step, self.plan.num_members
         if number is None or self.phase.name != HEADS_PHASE or number >= num_heads:
             return None
-        generator = torch.Generator().manual_seed(seed_to_int((self.task.seed, self.fitting.num_done)))
+        generator = torch.Generator().manual_seed(seed_to_int((self.plan.seed, self.fitting.num_done)))
         chosen = torch.randperm(num_heads, generator=generator)[:number]
         return chosen.sort().values.to(self.device)
 
@@ -233,38 +249,35 @@ class _PhaseFit:
 
 @torch.no_grad()
 def predict(student: HydraStudent, inputs: Any) -> Tensor:
-    """float32 logits_NMC of stored inputs (numpy), a bounded batch at a time, on the CPU."""
+    """float32 outputs_NHC of stored inputs (numpy), a bounded batch at a time, on the CPU."""
     student.eval()
     device = next(student.parameters()).device
     parts = (inputs[i : i + _BATCH_WITHOUT_GRADIENT] for i in range(0, len(inputs), _BATCH_WITHOUT_GRADIENT))
     return torch.cat([student(to_device(part, device)).float().cpu() for part in parts])
 
 
-def facts_of(task: Distillation, student: HydraStudent, validation: Predictions) -> dict[str, Any]:
+def facts_of(plan: Distillation, student: HydraStudent, validation: Predictions) -> dict[str, Any]:
     """What `model.json` says of a finished student beside its architecture: figures and the fitted spread."""
     facts = {
-        "kind": task.objective.kind,
-        "seed": task.seed,
-        "mean_head": task.objective.kind == "hydra" and task.settings.mean_head,
-        "figures": validation_figures(task, student, validation),
+        "kind": plan.objective.kind,
+        "seed": plan.seed,
+        "mean_head": plan.objective.kind == "hydra" and plan.settings.mean_head,
+        "figures": validation_figures(plan, student, validation),
     }
-    heads_NMC = task.prediction(predict(student, validation.inputs)).logits_NMC
+    heads_NMC = plan.prediction(predict(student, validation.inputs)).outputs_NMC
     if heads_NMC is not None and heads_NMC.shape[1] > 1:
-        facts["spread"] = fit_spread(heads_NMC, torch.tensor(validation.logits_NMC))
+        facts["spread"] = fit_spread(plan.task, heads_NMC, torch.tensor(validation.logits_NMC))
     return facts
 
 
-def validation_figures(task: Distillation, student: HydraStudent, rows: Predictions) -> dict[str, float]:
-    """What a fit is judged by while it runs: the prediction's NLL and accuracy, and the disagreement kept."""
-    found = task.prediction(predict(student, rows.inputs))
-    teacher_NMC, labels_N = torch.tensor(rows.logits_NMC).double(), torch.tensor(rows.labels)
-    figures = {
-        "validation_nll": nll(found.log_probs_NC, labels_N),
-        "validation_accuracy": accuracy(found.log_probs_NC, labels_N),
-    }
-    if "mutual_information" in found.scores:
-        ensemble = uncertainty(teacher_NMC).knowledge.mean()
-        figures["validation_mutual_information_ratio"] = float(found.scores["mutual_information"].mean() / ensemble)
-    if found.logits_NMC is not None and found.logits_NMC.shape[1] > 1:
-        figures["validation_member_kl"] = member_kl(found.logits_NMC, teacher_NMC)
+def validation_figures(plan: Distillation, student: HydraStudent, rows: Predictions) -> dict[str, float]:
+    """What a fit is judged by while it runs: quality of the prediction, and the disagreement kept."""
+    task, found = plan.task, plan.prediction(predict(student, rows.inputs))
+    teacher_NMC = torch.tensor(rows.logits_NMC).double()
+    figures = task.validation_figures(found, torch.tensor(rows.labels))
+    if task.knowledge in found.scores:
+        ensemble = task.knowledge_of(teacher_NMC).mean()
+        figures[f"validation_{task.knowledge}_ratio"] = float(found.scores[task.knowledge].mean() / ensemble)
+    if found.outputs_NMC is not None and found.outputs_NMC.shape[1] > 1:
+        figures["validation_member_kl"] = task.member_kl(found.outputs_NMC, teacher_NMC)
     return figures

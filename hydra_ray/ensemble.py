@@ -1,10 +1,10 @@
 """Fitting one member of the ensemble, plain PyTorch.
 
 Everything random about a member follows from (seed, member): its weights, the order of its rows and its
-augmentation. Nothing follows from the worker it happens to be fitted on. Cross-entropy on labels; no Ray,
+augmentation. Nothing follows from the worker it happens to be fitted on. What it minimises, its task says; no Ray,
 and no member knows another.
 
-N rows, B batch, C classes.
+N rows, B batch, C outputs.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from hydra_ray.config import EnsembleConfig
 from hydra_ray.datasets import Rows
@@ -23,6 +23,8 @@ from hydra_ray.features import Features
 from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
 from hydra_ray.models.seeding import seed_to_int
 from hydra_ray.storage import Folder
+from hydra_ray.tasks import Task
+from hydra_ray.tasks.base import MemberLoss
 from hydra_ray.training import Fitting
 from hydra_ray.transfer import augment
 
@@ -32,7 +34,7 @@ _BATCH_WITHOUT_GRADIENT = 2048
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """Rows of one split on a device: row_id int64 [N], inputs as stored [N, ...], labels int64 [N].
+    """Rows of one split on a device: row_id int64 [N], inputs as stored [N, ...], labels [N] of the task's type.
 
     `features` is the scale of feature rows, for views of them.
     """
@@ -58,12 +60,37 @@ class LabelledRows:
         return LabelledRows(self.row_id[places], self.inputs[places], self.labels[places], self.features)
 
 
+@dataclass(frozen=True)
+class Blueprint:
+    """What all members are made from; seeds alone tell them apart.
+
+    Attributes:
+        task: what they learn.
+        spec: their architecture.
+        normalise: of inputs, from the training rows.
+        output: what their outputs mean, in the units of the training rows' labels.
+    """
+
+    task: Task
+    spec: ModelSpec
+    normalise: Normalise
+    output: nn.Module
+
+    @classmethod
+    def of(cls, task: Task, spec: ModelSpec, inputs: np.ndarray, labels: np.ndarray) -> Blueprint:
+        """From the training rows' inputs and labels."""
+        return cls(task, spec, Normalise.fit(inputs), task.fit_output(spec.output, labels))
+
+    def build(self, *seed: int) -> Member:
+        """A member with fresh weights that follow from `seed`."""
+        return build_member(self.spec, seed, self.normalise, self.output)
+
+
 def fit_member(
     member: int,
     settings: EnsembleConfig,
     seed: int,
-    spec: ModelSpec,
-    normalise: Normalise,
+    blueprint: Blueprint,
     train: LabelledRows,
     validation: LabelledRows,
     checkpoints: Folder,
@@ -75,8 +102,7 @@ def fit_member(
         member: its number, which with `seed` decides everything random.
         settings: optimiser, epochs, augmentation.
         seed: the run's.
-        spec: its architecture.
-        normalise: from the training rows.
+        blueprint: what it is made from.
         train: rows to learn from.
         validation: rows to report on; nothing is chosen by them here.
         checkpoints: a folder of this member's own; a killed worker costs at most the epoch it was in.
@@ -85,7 +111,7 @@ def fit_member(
     Returns:
         The member and its figures on the validation rows.
     """
-    model = build_member(spec, (seed, member), normalise).to(train.inputs.device)
+    task, model = blueprint.task, blueprint.build(seed, member).to(train.inputs.device)
     batch = min(settings.batch_size, len(train))
     steps = len(train) // batch
     fitting = Fitting(model, settings, num_steps=settings.epochs * steps, seed=seed_to_int((seed, member)))
@@ -93,11 +119,11 @@ def fit_member(
     figures: dict[str, float] = {}
     for epoch in range(fitting.num_done // steps, settings.epochs):
         model.train()
-        loss = _fit_epoch(fitting, settings, train, seed, member, epoch, batch)
-        figures = evaluate_member(model, validation)
+        loss = _fit_epoch(fitting, task.member_loss(model), settings, train, (seed, member, epoch), batch)
+        figures = evaluate_member(task, model, validation)
         report({"member": member, "epoch": epoch + 1, "loss": loss, **figures})
         checkpoints.write(CHECKPOINT, fitting.to_bytes())
-    return model, figures or evaluate_member(model, validation)
+    return model, figures or evaluate_member(task, model, validation)
 
 
 def _resume(fitting: Fitting, checkpoints: Folder) -> None:
@@ -106,14 +132,19 @@ def _resume(fitting: Fitting, checkpoints: Folder) -> None:
 
 
 def _fit_epoch(
-    fitting: Fitting, settings: EnsembleConfig, train: LabelledRows, seed: int, member: int, epoch: int, batch: int
+    fitting: Fitting,
+    member_loss: MemberLoss,
+    settings: EnsembleConfig,
+    train: LabelledRows,
+    seed: tuple[int, int, int],
+    batch: int,
 ) -> float:
-    """One pass in this member's own order; the mean loss."""
-    order = order_of(len(train), seed, member, epoch).to(train.inputs.device)
+    """One pass in this member's own order, by (seed, member, epoch); the mean loss."""
+    order = order_of(len(train), *seed).to(train.inputs.device)
     total = torch.zeros((), device=train.inputs.device)
     for rows in order[: len(order) // batch * batch].split(batch):
-        inputs = augmented(settings, train, rows, seed, member, epoch)
-        total += fitting.step(F.cross_entropy, inputs, train.labels[rows])
+        inputs = augmented(settings, train, rows, *seed)
+        total += fitting.step(member_loss, inputs, train.labels[rows])
     return float(total) / (len(order) // batch)
 
 
@@ -135,16 +166,13 @@ def augmented(
 
 
 @torch.no_grad()
-def evaluate_member(model: Member, rows: LabelledRows) -> dict[str, float]:
-    """Negative log likelihood (nats) and accuracy of one member."""
+def evaluate_member(task: Task, model: Member, rows: LabelledRows) -> dict[str, float]:
+    """What one member is judged by on the validation rows, from which it takes what is no weight of it."""
     model.eval()
-    return figures_of(torch.cat([model(part) for part in rows.inputs.split(_BATCH_WITHOUT_GRADIENT)]), rows.labels)
+    outputs_NC = torch.cat([model(part) for part in rows.inputs.split(_BATCH_WITHOUT_GRADIENT)])
+    return figures_of(task, model, outputs_NC, rows.labels)
 
 
-def figures_of(logits_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
-    """What a member is judged by on the validation rows: negative log likelihood (nats) and accuracy."""
-    logits_NC = logits_NC.double()
-    return {
-        "validation_nll": float(F.cross_entropy(logits_NC, labels_N)),
-        "validation_accuracy": float((logits_NC.argmax(1) == labels_N).double().mean()),
-    }
+def figures_of(task: Task, model: Member, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
+    """Figures of a member that says `outputs_NC` of validation rows."""
+    return task.member_figures(task.settle(model, outputs_NC, labels_N), labels_N)

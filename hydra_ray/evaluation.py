@@ -1,8 +1,9 @@
 """metrics.json from answers: ensemble, single member and students side by side on the same rows.
 
-Pure arithmetic on logits; who answered, and where, is not known here (`cluster/evaluate.py`).
+Pure arithmetic on outputs; who answered, and where, is not known here (`cluster/evaluate.py`). Which figures there are,
+the task says; their places in metrics.json are those of every task.
 
-N rows, M members or heads, C classes.
+N rows, M members or heads, C outputs of each.
 """
 
 from __future__ import annotations
@@ -15,32 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hydra_ray.diversity import diversity_figures
-from hydra_ray.fidelity import (
-    bootstrap_interval,
-    bootstrap_ratio_interval,
-    member_agreement,
-    member_kl,
-    score_fidelity,
-    spearman,
-)
-from hydra_ray.metrics import (
-    calibrated_nll,
-    detection_figures,
-    fit_temperature,
-    member_figures,
-    nll,
-    predictive_figures,
-    row_nll,
-)
-from hydra_ray.report.evidence import RowScores
-from hydra_ray.students import Prediction
-from hydra_ray.uncertainty import Scores, scores
+from hydra_ray.fidelity import bootstrap_interval, bootstrap_ratio_interval, score_fidelity, spearman
+from hydra_ray.metrics import Figures, detection_figures
+from hydra_ray.row_scores import RowScores
+from hydra_ray.tasks import Prediction, Task
+from hydra_ray.uncertainty import Scores
 
 SCHEMA = 1
 ENSEMBLE, MEMBER = "ensemble", "member"
-_MI = "mutual_information"
-_DETECTORS = (_MI, "entropy")
 
 
 @dataclass(frozen=True)
@@ -48,11 +31,13 @@ class Answers:
     """What all predictors say about all splits.
 
     Attributes:
+        task: what was asked.
         predictions: predictor -> split -> prediction; `ensemble` and students; splits `validation`, `test` and
             `unknown-<name>`.
-        labels: split -> int64 [N], for validation and test.
+        labels: split -> labels [N], for validation and test.
     """
 
+    task: Task
     predictions: Mapping[str, Mapping[str, Prediction]]
     labels: Mapping[str, Tensor]
 
@@ -87,8 +72,8 @@ def metrics_of(
     return _finite(
         {
             "schema": SCHEMA,
-            "task": "classification",
-            "num_members": _logits(answers.ensemble["test"]).shape[1],
+            "task": answers.task.name,
+            "num_members": _outputs(answers.ensemble["test"]).shape[1],
             "test": {MEMBER: _member_test(answers)} | {name: _test(answers, name) for name in answers.predictions},
             "diversity": _diversity(answers),
             "unknown": {short(split): _unknown(answers, split) for split in answers.unknown},
@@ -103,7 +88,7 @@ def row_scores(answers: Answers) -> dict[str, dict[str, RowScores]]:
     """Predictor -> split -> what the pictures are drawn from."""
     splits = ["test", *answers.unknown]
     return {
-        name: {split: _row_scores(found[split], answers.labels.get(split)) for split in splits}
+        name: {split: answers.task.row_scores(found[split], answers.labels.get(split)) for split in splits}
         for name, found in answers.predictions.items()
     }
 
@@ -113,65 +98,68 @@ def short(split: str) -> str:
     return split.removeprefix("unknown-")
 
 
-def _test(answers: Answers, name: str) -> dict[str, Any]:
+def _test(answers: Answers, name: str) -> Figures:
     found, labels = answers.predictions[name], answers.labels
-    test, validation = found["test"], found["validation"]
-    figures: dict[str, Any] = dict(predictive_figures(test.log_probs_NC, labels["test"], test.scores))
-    temperature = fit_temperature(validation.log_probs_NC, labels["validation"])
-    figures["calibrated_nll"] = calibrated_nll(test.log_probs_NC, labels["test"], temperature)
-    return figures
+    return answers.task.test_figures(found["test"], labels["test"], found["validation"], labels["validation"])
 
 
-def _member_test(answers: Answers) -> dict[str, Any]:
-    return dict(member_figures(_logits(answers.ensemble["test"]), answers.labels["test"]))
+def _member_test(answers: Answers) -> Figures:
+    """Mean over members alone."""
+    labels_N, outputs_NMC = answers.labels["test"], _outputs(answers.ensemble["test"])
+    return _means([answers.task.single_figures(member_N1C, labels_N) for member_N1C in outputs_NMC.split(1, dim=1)])
 
 
-def _diversity(answers: Answers) -> dict[str, Any]:
-    """Measures of the ensemble's diversity on test rows (Liu et al. 2019)."""
-    return dict(diversity_figures(_logits(answers.ensemble["test"]).argmax(dim=-1), answers.labels["test"]))
+def _diversity(answers: Answers) -> Figures:
+    """How the members differ on test rows."""
+    return answers.task.diversity(_outputs(answers.ensemble["test"]), answers.labels["test"])
 
 
-def _unknown(answers: Answers, split: str) -> dict[str, Any]:
-    found: dict[str, Any] = {MEMBER: _member_unknown(answers.ensemble, split)}
+def _unknown(answers: Answers, split: str) -> dict[str, Figures]:
+    found = {MEMBER: _member_unknown(answers.task, answers.ensemble, split)}
     for name, predictions in answers.predictions.items():
-        found[name] = _detection(predictions["test"].scores, predictions[split].scores)
+        found[name] = _detection(answers.task, predictions["test"].scores, predictions[split].scores)
     return found
 
 
-def _detection(known: Scores, unknown: Scores) -> dict[str, float | None]:
-    names = [name for name in _DETECTORS if name in known]
-    figures: dict[str, float | None] = dict(
+def _detection(task: Task, known: Scores, unknown: Scores) -> Figures:
+    """Of knowledge and of total uncertainty."""
+    detectors = (task.knowledge, task.total)
+    names = [name for name in detectors if name in known]
+    figures: Figures = dict(
         detection_figures({name: known[name] for name in names}, {name: unknown[name] for name in names})
     )
-    wanted = [f"{figure}_{name}" for name in _DETECTORS for figure in ("auroc", "aupr", "aupr_in", "fpr95")]
+    wanted = [f"{figure}_{name}" for name in detectors for figure in ("auroc", "aupr", "aupr_in", "fpr95")]
     return {key: figures.get(key) for key in wanted}
 
 
-def _member_unknown(ensemble: Mapping[str, Prediction], split: str) -> dict[str, float | None]:
+def _member_unknown(task: Task, ensemble: Mapping[str, Prediction], split: str) -> Figures:
     """Mean over members alone."""
-    test, unknown = (_logits(ensemble[name]).split(1, dim=1) for name in ("test", split))
-    each = [_detection(scores(known), scores(other)) for known, other in zip(test, unknown, strict=True)]
-    columns = {key: [figures[key] for figures in each] for key in each[0]}
-    return {key: None if None in column else math.fsum(_known(column)) / len(column) for key, column in columns.items()}
+    test, unknown = (_outputs(ensemble[name]).split(1, dim=1) for name in ("test", split))
+    return _means(
+        [_detection(task, task.scores(known), task.scores(other)) for known, other in zip(test, unknown, strict=True)]
+    )
 
 
-def _known(column: Sequence[float | None]) -> list[float]:
-    return [value for value in column if value is not None]
+def _means(each: Sequence[Figures]) -> Figures:
+    """Mean of every figure over those who have it; None where nobody has."""
+    known = {key: [value for figures in each if (value := figures[key]) is not None] for key in each[0]}
+    return {key: math.fsum(values) / len(values) if values else None for key, values in known.items()}
 
 
 def _fidelity(answers: Answers, name: str, num_samples: int, seed: int) -> dict[str, Any]:
-    student, ensemble = answers.predictions[name], answers.ensemble
+    task, student, ensemble = answers.task, answers.predictions[name], answers.ensemble
     labels, unknown = answers.labels["test"], [short(split) for split in answers.unknown]
-    heads = student["test"].logits_NMC
-    paired = None if heads is None or heads.shape[1] == 1 else (heads, _logits(ensemble["test"]))
-    figures = {
-        "nll_ratio": nll(student["test"].log_probs_NC, labels) / nll(ensemble["test"].log_probs_NC, labels),
-        "member_agreement": member_agreement(*paired) if paired else None,
-        "member_kl": member_kl(*paired) if paired else None,
-        **score_fidelity(_scores_by_set(student), _scores_by_set(ensemble), unknown),
+    heads = student["test"].outputs_NMC
+    paired = None if heads is None or heads.shape[1] == 1 else (heads, _outputs(ensemble["test"]))
+    figures: dict[str, Any] = {
+        **task.fidelity(student["test"], ensemble["test"], labels, paired),
+        **score_fidelity(_scores_by_set(student), _scores_by_set(ensemble), unknown, task.knowledge),
     }
     if num_samples:
-        figures["interval_95"] = fidelity_intervals(student, ensemble, labels, num_samples, seed)
+        figures["interval_95"] = {
+            **task.fidelity_intervals(student["test"], ensemble["test"], labels, num_samples, seed),
+            **_score_intervals(task.knowledge, student, ensemble, num_samples, seed),
+        }
     return figures
 
 
@@ -179,30 +167,27 @@ def _scores_by_set(predictions: Mapping[str, Prediction]) -> dict[str, Scores]:
     return {short(split): found.scores for split, found in predictions.items()}
 
 
-def fidelity_intervals(
-    student: Mapping[str, Prediction], ensemble: Mapping[str, Prediction], labels_N: Tensor, num_samples: int, seed: int
-) -> dict[str, Any]:
+def _score_intervals(
+    knowledge: str, student: Mapping[str, Prediction], ensemble: Mapping[str, Prediction], num_samples: int, seed: int
+) -> dict[str, dict[str, tuple[float, float]]]:
     """95 % bootstrap intervals over rows, student and ensemble resampled together: [low, high] for each figure."""
-    student_nll_N, ensemble_nll_N = (row_nll(each["test"].log_probs_NC, labels_N) for each in (student, ensemble))
-    intervals: dict[str, Any] = {
-        "nll_ratio": bootstrap_ratio_interval(student_nll_N, ensemble_nll_N, seed, num_samples)
-    }
-    if _MI not in student["test"].scores or _MI not in ensemble["test"].scores:
-        return intervals
+    if knowledge not in student["test"].scores or knowledge not in ensemble["test"].scores:
+        return {}
     sets = [split for split in ensemble if split != "validation"]
-    mi = {split: (student[split].scores[_MI], ensemble[split].scores[_MI]) for split in sets}
-    intervals["mutual_information_ratio"] = {
-        short(split): bootstrap_ratio_interval(*pair, seed, num_samples) for split, pair in mi.items()
+    pairs = {split: (student[split].scores[knowledge], ensemble[split].scores[knowledge]) for split in sets}
+    return {
+        f"{knowledge}_ratio": {
+            short(split): bootstrap_ratio_interval(*pair, seed, num_samples) for split, pair in pairs.items()
+        },
+        f"spearman_{knowledge}": {
+            short(split): _spearman_interval(*pair, seed, num_samples) for split, pair in pairs.items()
+        },
+        "auroc_ratio": {
+            short(split): _auroc_interval(pairs["test"], pair, seed, num_samples)
+            for split, pair in pairs.items()
+            if split != "test"
+        },
     }
-    intervals["spearman_mutual_information"] = {
-        short(split): _spearman_interval(*pair, seed, num_samples) for split, pair in mi.items()
-    }
-    intervals["auroc_ratio"] = {
-        short(split): _auroc_interval(mi["test"], pair, seed, num_samples)
-        for split, pair in mi.items()
-        if split != "test"
-    }
-    return intervals
 
 
 def _spearman_interval(student_N: Tensor, ensemble_N: Tensor, seed: int, num_samples: int) -> tuple[float, float]:
@@ -238,21 +223,9 @@ def auroc_of_ranks(ranks_N: Tensor, is_unknown_N: Tensor) -> float:
     return float((unknown * (below + known / 2)).sum() / (known.sum() * unknown.sum()))
 
 
-def _row_scores(found: Prediction, labels_N: Tensor | None) -> RowScores:
-    confidence_N, predicted_N = found.log_probs_NC.exp().max(dim=1)
-    knowledge = found.scores.get(_MI)
-    return RowScores(
-        confidence=confidence_N.numpy(),
-        correct=None if labels_N is None else (predicted_N == labels_N).numpy(),
-        entropy=found.scores["entropy"].numpy(),
-        data_uncertainty=found.scores["data_uncertainty"].numpy(),
-        mutual_information=None if knowledge is None else knowledge.numpy(),
-    )
-
-
-def _logits(found: Prediction) -> Tensor:
-    assert found.logits_NMC is not None
-    return found.logits_NMC
+def _outputs(found: Prediction) -> Tensor:
+    assert found.outputs_NMC is not None
+    return found.outputs_NMC
 
 
 def _finite(value: Any) -> Any:

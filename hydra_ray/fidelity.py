@@ -1,7 +1,7 @@
 """How much of an ensemble a student kept: its predictions, its members, its disagreement.
 
-Pure functions. Not here: the measures of a row (`uncertainty.py`) and the quality of one predictor
-(`metrics.py`).
+Pure functions. Not here: the measures of a row (`uncertainty.py`, `regression_metrics.py`) and the quality of one
+predictor (`metrics.py`). What is about scores of rows alone serves every task; what is about logits, classification.
 
 Shapes: N rows, H heads, M members, C classes, S bootstrap samples; `student_NHC` and `ensemble_NMC` are
 logits of the same rows. Head m is paired with member m and H <= M; measures of the whole predictor compare H
@@ -12,7 +12,7 @@ disagreement and no member of its own: what needs either is None.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,23 +28,6 @@ PAIRWISE_KL = "expected_pairwise_kl"
 
 CHUNK_INDICES = 2**22
 """Row numbers drawn at a time by the bootstrap (32 MiB)."""
-
-
-class ScoreFidelity(TypedDict):
-    """The part of a student's fidelity that follows from scores of rows alone."""
-
-    auroc_ratio: dict[str, float | None]
-    spearman_mutual_information: dict[str, float | None]
-    mutual_information_ratio: dict[str, float | None]
-    pairwise_kl_ratio: float | None
-
-
-class FidelityFigures(ScoreFidelity):
-    """One student's entry under "fidelity" in metrics.json."""
-
-    nll_ratio: float | None
-    member_agreement: float | None
-    member_kl: float | None
 
 
 def row_member_kl(student_NHC: Tensor, ensemble_NMC: Tensor) -> Tensor:
@@ -109,34 +92,36 @@ def auroc_ratio(
 
 
 def score_fidelity(
-    student: Mapping[str, Scores], ensemble: Mapping[str, Scores], unknown: Sequence[str]
-) -> ScoreFidelity:
-    """Fidelity of the student's scores, for any student that has scores (a Dirichlet one too).
+    student: Mapping[str, Scores],
+    ensemble: Mapping[str, Scores],
+    unknown: Sequence[str],
+    knowledge: str = MUTUAL_INFORMATION,
+) -> dict[str, dict[str, float | None]]:
+    """Fidelity of the student's knowledge uncertainty, for any student that has that score (a Dirichlet one too).
 
     Args:
         student: set -> `uncertainty.scores` (or `dirichlet_scores`) of its rows, for "test" and every unknown
             set.
         ensemble: the same sets -> the ensemble's scores of the same rows.
         unknown: names of the unknown sets.
+        knowledge: name of the score.
 
     Returns:
-        auroc_ratio (of mutual information) by unknown set; spearman_mutual_information and
-        mutual_information_ratio by set, "test" first; pairwise_kl_ratio on test rows. None where student or
-        ensemble lacks the score.
+        auroc_ratio (of that score) by unknown set; spearman_<score> and <score>_ratio by set, "test" first. None
+        where student or ensemble lacks the score.
 
     Raises:
         KeyError: a set is missing.
     """
+    sets = (TEST, *unknown)
     return {
-        "auroc_ratio": {name: _auroc_ratio(student, ensemble, name) for name in unknown},
-        "spearman_mutual_information": {
-            name: _compare(spearman, student[name], ensemble[name], MUTUAL_INFORMATION) for name in (TEST, *unknown)
+        "auroc_ratio": {name: _auroc_ratio(student, ensemble, name, knowledge) for name in unknown},
+        f"spearman_{knowledge}": {
+            name: compare_scores(spearman, student[name], ensemble[name], knowledge) for name in sets
         },
-        "mutual_information_ratio": {
-            name: _compare(ratio_of_means, student[name], ensemble[name], MUTUAL_INFORMATION)
-            for name in (TEST, *unknown)
+        f"{knowledge}_ratio": {
+            name: compare_scores(ratio_of_means, student[name], ensemble[name], knowledge) for name in sets
         },
-        "pairwise_kl_ratio": _compare(ratio_of_means, student[TEST], ensemble[TEST], PAIRWISE_KL),
     }
 
 
@@ -145,7 +130,7 @@ def fidelity_figures(
     ensemble: Mapping[str, Tensor],
     labels_test_N: Tensor,
     unknown: Sequence[str],
-) -> FidelityFigures:
+) -> dict[str, Any]:
     """One student's entry under "fidelity" in metrics.json.
 
     Args:
@@ -155,8 +140,8 @@ def fidelity_figures(
         unknown: names of the unknown sets.
 
     Returns:
-        The figures of `score_fidelity`, and on test rows nll_ratio, member_agreement and member_kl. With one
-        head all but nll_ratio are None.
+        The figures of `score_fidelity`, and on test rows nll_ratio, member_agreement, member_kl and
+        pairwise_kl_ratio. With one head all but nll_ratio are None.
 
     Raises:
         KeyError: a set is missing.
@@ -171,6 +156,7 @@ def fidelity_figures(
         "member_agreement": member_agreement(*paired),
         "member_kl": member_kl(*paired) if student[TEST].shape[1] > 1 else None,
         **score_fidelity(student_scores, ensemble_scores, unknown),
+        "pairwise_kl_ratio": compare_scores(ratio_of_means, student_scores[TEST], ensemble_scores[TEST], PAIRWISE_KL),
     }
 
 
@@ -236,19 +222,22 @@ def _member_kl(student_NHC: Tensor, members_NHC: Tensor) -> Tensor:
     return kl_NHC.sum(dim=-1).mean(dim=1)
 
 
-def _compare(
+def compare_scores(
     compare: Callable[[Tensor, Tensor], float | None], student: Scores, ensemble: Scores, score: str
 ) -> float | None:
+    """`compare` of one score of the same rows; None where either lacks it."""
     if score not in student or score not in ensemble:
         return None
     return compare(student[score], ensemble[score])
 
 
-def _auroc_ratio(student: Mapping[str, Scores], ensemble: Mapping[str, Scores], name: str) -> float | None:
+def _auroc_ratio(
+    student: Mapping[str, Scores], ensemble: Mapping[str, Scores], name: str, knowledge: str
+) -> float | None:
     per_set = (student[TEST], student[name], ensemble[TEST], ensemble[name])
-    if any(MUTUAL_INFORMATION not in each for each in per_set):
+    if any(knowledge not in each for each in per_set):
         return None
-    return auroc_ratio(*(each[MUTUAL_INFORMATION] for each in per_set))
+    return auroc_ratio(*(each[knowledge] for each in per_set))
 
 
 def _resamples(num_rows: int, seed: int, num_samples: int) -> Iterator[Tensor]:

@@ -1,22 +1,20 @@
 """What each kind of student is and what it minimises: phases, number of outputs, loss and temperature of a step.
 
 All kinds read the same shards and take the same number of steps. Plain functions of configuration and tensors; the
-loop is in `distillation.py`, the formulas are in `losses.py`.
+loop is in `distillation.py`, the formulas are in `losses.py` and `gaussian.py`; which of them, the task says.
 
-B batch, M members, H heads of the student, C classes.
+B batch, M members, H heads of the student, C classes (in a regression 2: mean and log variance).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hydra_ray.config import DistillConfig, StudentKind
-from hydra_ray.losses import dirichlet_nll, hydra_loss, mean_loss, proxy_dirichlet_rkl, spread_loss
-from hydra_ray.predictions import NO_LABEL
+from hydra_ray.losses import dirichlet_nll, proxy_dirichlet_rkl
+from hydra_ray.tasks import Task
 
 HEADS_PHASE, MEAN_PHASE, DIRICHLET_PHASE = "heads", "mean", "dirichlet"
 
@@ -35,11 +33,13 @@ class Objective:
     """One student's way through its phases.
 
     Attributes:
+        task: what is learnt.
         kind: which student.
         settings: how it is fitted.
         num_members: members it learns from; a `hydra` has as many heads, a mean head not counted.
     """
 
+    task: Task
     kind: StudentKind
     settings: DistillConfig
     num_members: int
@@ -87,8 +87,8 @@ class Objective:
             phase: where the fit is.
             progress: share of the phase that is done.
             student_BHC: the student's outputs.
-            teacher_BMC: logits of all members.
-            labels_B: int64, `NO_LABEL` where a row has none.
+            teacher_BMC: outputs of all members.
+            labels_B: as the shards have them, with rows that have none.
             heads: numbers of the heads in `student_BHC`, where only some learn; a mean head is not counted.
             mask_BM: members that each row is learnt from; None for all.
         """
@@ -96,11 +96,11 @@ class Objective:
         if phase.name == DIRICHLET_PHASE:
             return self._dirichlet(student_BHC[:, 0], teacher_BMC, temperature, mask_BM)
         if phase.name == MEAN_PHASE:
-            loss = mean_loss(student_BHC[:, 0], teacher_BMC, temperature, mask_BM)
+            loss = self.task.mean_loss(student_BHC[:, 0], teacher_BMC, temperature, mask_BM)
         else:
             loss = self._heads(student_BHC, teacher_BMC, temperature, heads, mask_BM)
         if self.settings.label_weight:
-            loss = loss + self.settings.label_weight * _label_loss(student_BHC, labels_B)
+            loss = loss + self.settings.label_weight * self.task.label_loss(student_BHC, labels_B)
         return loss
 
     def _heads(
@@ -109,11 +109,11 @@ class Objective:
         of_heads = slice(self.num_members) if heads is None else heads
         members_BMC, paired_BM = teacher_BMC[:, of_heads], None if mask_BM is None else mask_BM[:, of_heads]
         heads_BMC = student_BHC[:, : members_BMC.shape[1]]
-        loss = hydra_loss(heads_BMC, members_BMC, temperature, paired_BM)
+        loss = self.task.heads_loss(heads_BMC, members_BMC, temperature, paired_BM)
         if self.settings.mean_head:
-            loss = loss + mean_loss(student_BHC[:, -1], teacher_BMC, temperature, mask_BM)
+            loss = loss + self.task.mean_loss(student_BHC[:, -1], teacher_BMC, temperature, mask_BM)
         if self.settings.spread_weight:
-            loss = loss + self.settings.spread_weight * spread_loss(heads_BMC, members_BMC, paired_BM)
+            loss = loss + self.settings.spread_weight * self.task.spread_loss(heads_BMC, members_BMC, paired_BM)
         return loss
 
     def _dirichlet(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Tensor:
@@ -121,13 +121,3 @@ class Objective:
         if self.kind == "end2":
             return dirichlet_nll(student_BC, teacher_BMC, temperature, settings.smoothing, mask_BM)
         return proxy_dirichlet_rkl(student_BC, teacher_BMC, max_precision=settings.max_precision, mask_BM=mask_BM)
-
-
-def _label_loss(student_BHC: Tensor, labels_B: Tensor) -> Tensor:
-    """Cross-entropy of the mixture on the rows that have a label; 0 where none has one."""
-    labelled_B = labels_B != NO_LABEL
-    if not bool(labelled_B.any()):
-        return student_BHC.new_zeros(())
-    log_probs_BC = torch.logsumexp(F.log_softmax(student_BHC[labelled_B], dim=-1), dim=1)
-    num_heads = torch.tensor(float(student_BHC.shape[1]), device=student_BHC.device)
-    return F.nll_loss(log_probs_BC - num_heads.log(), labels_B[labelled_B])

@@ -105,7 +105,7 @@ def row_bytes(config: Config, run: Run) -> int:
     """Bytes of one row of the shards before compression."""
     split = run.data.splits["train"].source
     inputs = int(np.prod(split.input_shape)) * np.dtype(split.dtype).itemsize
-    logits = config.ensemble.num_members * run.data.num_outputs * np.dtype(config.predict.dtype).itemsize
+    logits = config.ensemble.num_members * run.data.num_outputs * np.dtype(run.shard_dtype).itemsize
     return inputs + logits + _ROW_OVERHEAD
 
 

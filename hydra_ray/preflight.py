@@ -34,15 +34,16 @@ def check_run(run: Run) -> None:
 
 
 def check_networks(run: Run) -> None:
-    """Members' and students' architectures build and take the data set's inputs."""
+    """The configuration is one for this task; members' and students' architectures build and take the inputs."""
     config, data = run.config, run.data
+    run.task.check(config)
     ensemble, distill = config.ensemble, config.distill
     _within(
         "ensemble",
         check_architecture,
         ensemble.architecture,
         data.input_shape,
-        data.num_outputs,
+        run.member_spec().num_outputs,
         ensemble.options,
     )
     space = config.tune.space if config.tune.num_trials else {}

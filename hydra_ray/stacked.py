@@ -5,7 +5,7 @@ keeps what follows from (seed, member): first weights, order of rows, augmentati
 it would alone, and its checkpoint is the one it would have alone, so that the next start may stack others, or none.
 Which members are stacked, and how many, is decided in `stacking.py`; no Ray here.
 
-K members of the stack, N rows, B batch, C classes.
+K members of the stack, N rows, B batch, C outputs.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from hydra_ray.config import EnsembleConfig
-from hydra_ray.ensemble import CHECKPOINT, LabelledRows, augmented, figures_of, order_of
-from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
+from hydra_ray.ensemble import CHECKPOINT, Blueprint, LabelledRows, augmented, figures_of, order_of
+from hydra_ray.models.members import Member
 from hydra_ray.storage import Folder
+from hydra_ray.tasks.base import MemberLoss
 from hydra_ray.training import Fitting, to_safetensors
 
 _ROWS_WITHOUT_GRADIENT = 8192  # over all members of a stack
@@ -48,11 +48,11 @@ class StackedMembers(nn.Module):
             owner.register_buffer(attribute, value)
 
     def forward(self, inputs_KB: Tensor) -> Tensor:
-        """Each member on its own rows: stored inputs [K, B, ...] -> logits_KBC."""
+        """Each member on its own rows: stored inputs [K, B, ...] -> outputs_KBC."""
         return self._each(self.normalise(inputs_KB.flatten(0, 1)).unflatten(0, inputs_KB.shape[:2]), 0)
 
     def on_same(self, inputs_B: Tensor) -> Tensor:
-        """All members on the same rows: stored inputs [B, ...] -> logits_KBC."""
+        """All members on the same rows: stored inputs [B, ...] -> outputs_KBC."""
         return self._each(self.normalise(inputs_B), None)
 
     def _each(self, normalised: Tensor, member_dim: int | None) -> Tensor:
@@ -97,8 +97,7 @@ def fit_stacked(
     seats: Sequence[Seat],
     settings: EnsembleConfig,
     seed: int,
-    spec: ModelSpec,
-    normalise: Normalise,
+    blueprint: Blueprint,
     train: LabelledRows,
     validation: LabelledRows,
     report: Callable[[dict[str, Any]], None],
@@ -109,8 +108,7 @@ def fit_stacked(
         seats: the members; their numbers of rows and their progress must be the same.
         settings: optimiser, epochs, augmentation; a gradient is clipped by its own member's norm.
         seed: the run's.
-        spec: their architecture.
-        normalise: from the training rows.
+        blueprint: what they are made from.
         train: rows to learn from.
         validation: rows to report on.
         report: called for each member after each epoch, with the figures `ensemble.fit_member` gives.
@@ -118,7 +116,7 @@ def fit_stacked(
     Returns:
         Each member and its figures on the validation rows.
     """
-    fit = _StackFit(seats, settings, seed, spec, normalise, train)
+    fit = _StackFit(seats, settings, seed, blueprint, train)
     figures = fit.evaluated(validation)
     for epoch in range(fit.fitting.num_done // fit.steps, settings.epochs):
         losses = fit.epoch(epoch)
@@ -137,12 +135,12 @@ class _StackFit:
         seats: Sequence[Seat],
         settings: EnsembleConfig,
         seed: int,
-        spec: ModelSpec,
-        normalise: Normalise,
+        blueprint: Blueprint,
         train: LabelledRows,
     ) -> None:
         self._seats, self._settings, self._seed, self._train = seats, settings, seed, train
-        self._alone = [build_member(spec, (seed, seat.member), normalise) for seat in seats]
+        self._task = blueprint.task
+        self._alone = [blueprint.build(seed, seat.member) for seat in seats]
         self._stack = StackedMembers(self._alone).to(train.inputs.device)
         self._batch = min(settings.batch_size, len(seats[0].rows))
         self.steps = len(seats[0].rows) // self._batch
@@ -162,8 +160,10 @@ class _StackFit:
         orders = [seat.rows[order_of(len(seat.rows), self._seed, seat.member, epoch)] for seat in self._seats]
         whole_KN = torch.stack(orders)[:, : self.steps * self._batch].to(device)
 
-        def loss(logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
-            loss_K = losses_of_each(logits_KBC, labels_KB)
+        member_loss = self._task.member_loss(self._alone[0])
+
+        def loss(outputs_KBC: Tensor, labels_KB: Tensor) -> Tensor:
+            loss_K = losses_of_each(member_loss, outputs_KBC, labels_KB)
             total_K.add_(loss_K.detach())
             return loss_K.sum()  # no member's weights are in another's loss: the gradients are those of each alone
 
@@ -183,8 +183,9 @@ class _StackFit:
         """Each member's figures."""
         self._stack.eval()
         parts = rows.inputs.split(max(1, _ROWS_WITHOUT_GRADIENT // len(self._seats)))
-        logits_KNC = torch.cat([self._stack.on_same(part) for part in parts], dim=1)
-        return [figures_of(logits_NC, rows.labels) for logits_NC in logits_KNC]
+        outputs_KNC = torch.cat([self._stack.on_same(part) for part in parts], dim=1)
+        each = zip(self._alone, outputs_KNC, strict=True)
+        return [figures_of(self._task, member, outputs_NC, rows.labels) for member, outputs_NC in each]
 
     def write_checkpoints(self) -> None:
         """One file a member, as it would write it alone."""
@@ -193,17 +194,15 @@ class _StackFit:
 
     def members(self) -> list[Member]:
         """The members one by one, with what they have learnt."""
-        states = taken_apart(
-            {f"model.{name}": each for name, each in self._stack.state_dict().items()}, len(self._seats)
-        )
-        for member, state in zip(self._alone, states, strict=True):
-            member.load_state_dict({name.removeprefix("model."): value for name, value in state.items()})
+        weights = {f"model.network.{name}": value for name, value in self._stack.network.state_dict().items()}
+        for member, state in zip(self._alone, taken_apart(weights, len(self._seats)), strict=True):
+            member.network.load_state_dict({name.removeprefix("model.network."): each for name, each in state.items()})
         return [member.to(self._train.inputs.device) for member in self._alone]
 
 
-def losses_of_each(logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
+def losses_of_each(member_loss: MemberLoss, outputs_KBC: Tensor, labels_KB: Tensor) -> Tensor:
     """Each member's mean loss over its own batch: [K]."""
-    return vmap(F.cross_entropy)(logits_KBC, labels_KB)
+    return vmap(member_loss)(outputs_KBC, labels_KB)
 
 
 def clip_each_norm(parameters: Iterable[Tensor], max_norm: float) -> None:

@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hydra_ray.config import EnsembleConfig
-from hydra_ray.ensemble import LabelledRows
+from hydra_ray.ensemble import Blueprint, LabelledRows
 from hydra_ray.errors import UserError
-from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
+from hydra_ray.models.members import Member
 from hydra_ray.stacked import Seat, StackedMembers, losses_of_each
+from hydra_ray.tasks import Task
 from hydra_ray.training import Fitting
 
 _WARM_UP, _STEPS = 2, 5
@@ -37,14 +37,13 @@ def stacks(seats: Sequence[Seat], size: int) -> Iterator[list[Seat]]:
         yield from (group[start : start + size] for start in range(0, len(group), size))
 
 
-def stack_size(settings: EnsembleConfig, most: int, spec: ModelSpec, normalise: Normalise, train: LabelledRows) -> int:
+def stack_size(settings: EnsembleConfig, most: int, blueprint: Blueprint, train: LabelledRows) -> int:
     """Members to be fitted as one network; 1 is one after the other.
 
     Args:
         settings: `members_per_worker` is a number, or `auto` for what is measured here.
         most: members that are left.
-        spec: their architecture.
-        normalise: from the training rows.
+        blueprint: what they are made from.
         train: rows to learn from; a few steps are taken on the first of them, by networks that are thrown away.
 
     Raises:
@@ -53,15 +52,15 @@ def stack_size(settings: EnsembleConfig, most: int, spec: ModelSpec, normalise: 
     wanted = settings.members_per_worker
     if wanted == 1 or most == 1:
         return 1
-    obstacle = _obstacle(build_member(spec, (0,), normalise), train)
+    obstacle = _obstacle(blueprint.build(0), train)
     if wanted != "auto" and obstacle is not None:
         raise UserError(
-            f"ensemble.members_per_worker={wanted}: {spec.architecture} cannot be stacked ({obstacle}); "
+            f"ensemble.members_per_worker={wanted}: {blueprint.spec.architecture} cannot be stacked ({obstacle}); "
             "use ensemble.members_per_worker=1"
         )
     if wanted != "auto":
         return min(wanted, most)
-    return 1 if obstacle is not None else _fastest(settings, most, spec, normalise, train)
+    return 1 if obstacle is not None else _fastest(settings, most, blueprint, train)
 
 
 def _obstacle(member: Member, train: LabelledRows) -> str | None:
@@ -83,13 +82,13 @@ def _obstacle(member: Member, train: LabelledRows) -> str | None:
     return None
 
 
-def _fastest(settings: EnsembleConfig, most: int, spec: ModelSpec, normalise: Normalise, train: LabelledRows) -> int:
+def _fastest(settings: EnsembleConfig, most: int, blueprint: Blueprint, train: LabelledRows) -> int:
     """The size of stack, doubled from 1 on, at which a member's step takes the least time and fits."""
     best, least, size = 1, float("inf"), 1
     while size <= most:
-        members = [build_member(spec, (0, number), normalise) for number in range(size)]
+        members = [blueprint.build(0, number) for number in range(size)]
         try:
-            seconds = _step_seconds(members, settings, train)
+            seconds = _step_seconds(members, settings, train, blueprint.task)
         except torch.OutOfMemoryError:
             break
         if seconds / size > least * _GAIN:
@@ -101,15 +100,19 @@ def _fastest(settings: EnsembleConfig, most: int, spec: ModelSpec, normalise: No
     return best
 
 
-def _step_seconds(members: Sequence[Member], settings: EnsembleConfig, train: LabelledRows) -> float:
+def _step_seconds(members: Sequence[Member], settings: EnsembleConfig, train: LabelledRows, task: Task) -> float:
     """Seconds of one step of all members: stacked, or of one alone."""
     model: nn.Module = members[0] if len(members) == 1 else StackedMembers(members)
     device = train.inputs.device
     fitting = Fitting(model.to(device).train(), settings, num_steps=_WARM_UP + _STEPS, seed=0)
     rows = torch.arange(min(settings.batch_size, len(train)), device=device).expand(len(members), -1).squeeze(0)
 
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(logits, labels) if len(members) == 1 else losses_of_each(logits, labels).sum()
+    member_loss = task.member_loss(members[0])
+
+    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        if len(members) == 1:
+            return member_loss(outputs, labels)
+        return losses_of_each(member_loss, outputs, labels).sum()
 
     def step() -> float:
         begin = time.perf_counter()

@@ -21,6 +21,7 @@ from hydra_ray.models.members import ModelSpec
 from hydra_ray.predictions import verify
 from hydra_ray.runs import Artifact, Status, fingerprint
 from hydra_ray.storage import Folder
+from hydra_ray.tasks import Task, task_named
 from hydra_ray.transfer_set import IDENTITY, NumberedView, number_views, source_split
 
 TRANSFER = "transfer"
@@ -139,6 +140,16 @@ class Run:
         """The scale of the training rows' features, read from them once; none for images."""
         return None if len(self.data.input_shape) == 3 else Features.of(self.data.splits["train"])
 
+    @property
+    def task(self) -> Task:
+        """What is learnt; the data set says it."""
+        return task_named(self.data.task)
+
+    @property
+    def shard_dtype(self) -> str:
+        """Type of the outputs in the shards."""
+        return self.config.predict.dtype or self.task.shard_dtype
+
     # members
 
     def member(self, number: int) -> Artifact:
@@ -150,7 +161,8 @@ class Run:
     def member_spec(self) -> ModelSpec:
         """What every member is, weights aside."""
         ensemble, data = self.config.ensemble, self.data
-        return ModelSpec("member", ensemble.architecture, data.input_shape, data.num_outputs, ensemble.options)
+        output, number = self.task.member_output(self.config, data.num_outputs)
+        return ModelSpec("member", ensemble.architecture, data.input_shape, number, ensemble.options, output=output)
 
     def members(self) -> list[Artifact]:
         """All members, in order."""
@@ -180,7 +192,7 @@ class Run:
             },
             "split": split,
             "seed": self.config.seed,
-            "predict": _what_is_set(self.config.predict, {"batch_size"}),
+            "predict": {**_what_is_set(self.config.predict, {"batch_size"}), "dtype": self.shard_dtype},
             "views": {str(number): view.describe() for number, view in self.views(split).items()},
             "members": list(self._member_digests),
         }

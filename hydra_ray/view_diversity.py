@@ -14,12 +14,12 @@ from torch import Tensor
 
 from hydra_ray.predictions import Predictions, read_shard, shard_names
 from hydra_ray.storage import Folder
+from hydra_ray.tasks import Task
 from hydra_ray.training import to_device
 from hydra_ray.transfer_set import NumberedView
-from hydra_ray.uncertainty import disagreement, uncertainty
 
 Diversity = dict[str, dict[str, float]]
-"""Number or label of a view -> rows, mutual_information (nats), disagreement."""
+"""Number or label of a view -> rows, and means of the task's figures of disagreement."""
 
 
 def merged(views: Mapping[int, NumberedView], diversity: Diversity) -> Diversity:
@@ -41,39 +41,36 @@ def merged(views: Mapping[int, NumberedView], diversity: Diversity) -> Diversity
 
 def _mean_facts(parts: list[dict[str, float]]) -> dict[str, float]:
     rows = sum(part["rows"] for part in parts)
-    return {
-        "rows": rows,
-        **{
-            key: sum(part[key] * part["rows"] for part in parts) / rows
-            for key in ("mutual_information", "disagreement")
-        },
-    }
+    figures = [key for key in parts[0] if key != "rows"]
+    return {"rows": rows, **{key: sum(part[key] * part["rows"] for part in parts) / rows for key in figures}}
 
 
-def view_diversity(folder: Folder) -> Diversity:
-    """For each view of a folder of shards: rows, the members' mean MI (nats) and disagreement.
+def view_diversity(task: Task, folder: Folder) -> Diversity:
+    """For each view of a folder of shards: rows, and how much the members disagree (`Task.disagreement`).
 
     Of rows that are learnt from some members only, the disagreement is that of those members.
     """
-    sums: dict[str, list[float]] = {}
+    sums: dict[str, dict[str, float]] = {}
     for name in shard_names(folder):
         shard = read_shard(folder, name)
-        view = str(int(shard.view[0]))
-        for logits_NMC in _by_teachers(shard):
-            found = [len(logits_NMC), uncertainty(logits_NMC).knowledge.sum(), disagreement(logits_NMC).sum()]
-            sums[view] = [a + float(b) for a, b in zip(sums.get(view, [0, 0, 0]), found, strict=True)]
-    return {
-        view: {"rows": int(rows), "mutual_information": mi / rows, "disagreement": different / rows}
-        for view, (rows, mi, different) in sorted(sums.items(), key=lambda pair: int(pair[0]))
-    }
+        for outputs_NMC in _by_teachers(shard):
+            total = sums.setdefault(str(int(shard.view[0])), {"rows": 0})
+            total["rows"] += len(outputs_NMC)
+            for key, figure_N in task.disagreement(outputs_NMC).items():
+                total[key] = total.get(key, 0.0) + float(figure_N.sum())
+    return {view: _as_means(total) for view, total in sorted(sums.items(), key=lambda pair: int(pair[0]))}
+
+
+def _as_means(total: dict[str, float]) -> dict[str, float]:
+    return {key: value if key == "rows" else value / total["rows"] for key, value in total.items()}
 
 
 def _by_teachers(shard: Predictions) -> Iterator[Tensor]:
-    """Logits [N, M, C] of rows that are learnt from the same members; there are as many parts as folds."""
-    logits_NMC = to_device(shard.logits_NMC, torch.device("cpu")).float()
+    """Outputs [N, M, C] of rows that are learnt from the same members; there are as many parts as folds."""
+    outputs_NMC = to_device(shard.logits_NMC, torch.device("cpu")).float()
     if shard.mask_NM is None:
-        yield logits_NMC
+        yield outputs_NMC
         return
     patterns, which_N = np.unique(shard.mask_NM, axis=0, return_inverse=True)
     for number, pattern in enumerate(patterns):
-        yield logits_NMC[torch.from_numpy(which_N == number)][:, torch.from_numpy(pattern)]
+        yield outputs_NMC[torch.from_numpy(which_N == number)][:, torch.from_numpy(pattern)]

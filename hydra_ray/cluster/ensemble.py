@@ -20,15 +20,16 @@ from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config
 from hydra_ray.datasets import DataSet
 from hydra_ray.datasets.rows import Ints
-from hydra_ray.ensemble import LabelledRows, fit_member
+from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.features import Features
 from hydra_ray.folds import left_out
 from hydra_ray.model_store import publish_model
-from hydra_ray.models.members import Member, ModelSpec, Normalise
+from hydra_ray.models.members import Member, ModelSpec
 from hydra_ray.runs import Artifact
 from hydra_ray.stacked import Seat, fit_stacked
 from hydra_ray.stacking import stack_size, stacks
 from hydra_ray.stages import Run
+from hydra_ray.tasks import Task, task_named
 from hydra_ray.tracking import Stage
 from hydra_ray.training import Ranks
 
@@ -53,20 +54,19 @@ def train_ensemble(run: Run, stage: Stage) -> None:
     def handle(event: Event) -> None:
         nonlocal finished
         finished += event["event"] == "member"
-        _record(stage, event, f"[{finished}/{run.config.ensemble.num_members}]")
+        _record(stage, event, f"[{finished}/{run.config.ensemble.num_members}]", run.task)
 
     with relay(handle) as mailbox:
         job = _Job(run.config, run.data, run.member_spec(), missing, mailbox, run.features)
         run_workers(_fit_members, job, run.config.cluster, run.folder, stage)
 
 
-def _record(stage: Stage, event: Event, progress: str) -> None:
+def _record(stage: Stage, event: Event, progress: str, task: Task) -> None:
     facts = {key: value for key, value in event.items() if key != "event"}
     if event["event"] == "started":
         stage.event("started", **facts)
         return
-    quality = f"validation NLL {event['validation_nll']:.4f}, accuracy {event['validation_accuracy']:.4f}"
-    text = f"member {event['member']}: {quality}"
+    text = f"member {event['member']}: {task.describe_quality(event)}"
     if event["event"] == "member":
         stage.event("member", **facts)
         stage.say(f"{progress} {text}")
@@ -81,28 +81,29 @@ def _fit_members(job: _Job, ranks: Ranks, device: torch.device) -> None:
     if not mine:
         return
     rows = job.data.splits["train"].read_all()
-    normalise = Normalise.fit(rows.inputs)
+    assert rows.labels is not None, "checked when the data set was opened"
+    blueprint = Blueprint.of(task_named(job.data.task), job.spec, rows.inputs, rows.labels)
     train = LabelledRows.of(rows, device, job.features)
     validation = LabelledRows.of(job.data.splits["validation"].read_all(), device)
-    size = stack_size(job.config.ensemble, len(mine), job.spec, normalise, train)
+    size = stack_size(job.config.ensemble, len(mine), blueprint, train)
     job.mailbox.put.remote({"event": "started", "rank": ranks.rank, "stacked": size})
     if size == 1:
         for number, artifact in mine:
-            _fit_one(job, number, artifact, normalise, train, validation)
+            _fit_one(job, number, artifact, blueprint, train, validation)
         return
     seats = [Seat(number, _rows_of(job, number, rows.row_id), artifact.attempt) for number, artifact in mine]
     for stack in stacks(seats, size):
-        _fit_stack(job, stack, dict(mine), normalise, train, validation)
+        _fit_stack(job, stack, dict(mine), blueprint, train, validation)
 
 
 def _fit_one(
-    job: _Job, number: int, artifact: Artifact, normalise: Normalise, train: LabelledRows, validation: LabelledRows
+    job: _Job, number: int, artifact: Artifact, blueprint: Blueprint, train: LabelledRows, validation: LabelledRows
 ) -> None:
     settings, seed = job.config.ensemble, job.config.seed
     if settings.folds is not None:
         train = train.at(_rows_of(job, number, train.row_id.cpu().numpy()))
     model, figures = fit_member(
-        number, settings, seed, job.spec, normalise, train, validation, artifact.attempt, partial(_report, job)
+        number, settings, seed, blueprint, train, validation, artifact.attempt, partial(_report, job)
     )
     _publish(job, number, artifact, model, figures)
 
@@ -111,12 +112,12 @@ def _fit_stack(
     job: _Job,
     seats: list[Seat],
     artifacts: dict[int, Artifact],
-    normalise: Normalise,
+    blueprint: Blueprint,
     train: LabelledRows,
     validation: LabelledRows,
 ) -> None:
     settings, seed = job.config.ensemble, job.config.seed
-    fitted = fit_stacked(seats, settings, seed, job.spec, normalise, train, validation, partial(_report, job))
+    fitted = fit_stacked(seats, settings, seed, blueprint, train, validation, partial(_report, job))
     for seat, (model, figures) in zip(seats, fitted, strict=True):
         _publish(job, seat.member, artifacts[seat.member], model, figures)
 

@@ -29,7 +29,7 @@ from hydra_ray.report.evidence import Evidence
 from hydra_ray.runs import Artifact
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.storage import Folder
-from hydra_ray.students import Prediction, of_members, of_student
+from hydra_ray.tasks import Prediction, Task
 from hydra_ray.tracking import Stage, Tracker
 
 _LATENCY_BATCHES = (1, 256)
@@ -65,13 +65,14 @@ def _answers(run: Run) -> Answers:
     ensemble, labels = {}, {}
     for name, folder in splits.items():
         rows = _without_inputs(folder, config.ensemble.num_members)
-        ensemble[name] = of_members(torch.tensor(rows.logits_NMC).float())
+        ensemble[name] = run.task.of_members(torch.tensor(rows.logits_NMC).float())
         if is_labelled(rows.labels).all():
             labels[name] = torch.tensor(rows.labels)
     predictions = {ENSEMBLE: ensemble}
     for kind in config.student_kinds:
-        predictions |= _predictions_of(kind, run.student(kind).manifest() or {}, ray.get(pending[kind]))
-    return Answers(predictions, labels)
+        facts = run.student(kind).manifest() or {}
+        predictions |= _predictions_of(run.task, kind, facts, ray.get(pending[kind]))
+    return Answers(run.task, predictions, labels)
 
 
 def _without_inputs(folder: Folder, num_members: int) -> Predictions:
@@ -80,22 +81,21 @@ def _without_inputs(folder: Folder, num_members: int) -> Predictions:
 
 
 def _predictions_of(
-    kind: str, facts: dict[str, Any], answers: dict[str, np.ndarray]
+    task: Task, kind: str, facts: dict[str, Any], answers: dict[str, np.ndarray]
 ) -> dict[str, dict[str, Prediction]]:
     """A student's predictions, and where it has a fitted spread, those with it, as `<kind>_spread`."""
-    logits = {split: torch.tensor(answer) for split, answer in answers.items()}
+    outputs = {split: torch.tensor(answer) for split, answer in answers.items()}
+    scales = {kind: 1.0} | ({f"{kind}_spread": facts["spread"]} if "spread" in facts else {})
     mean_head = bool(facts.get("mean_head"))
-    found = {kind: {split: of_student(kind, each, mean_head=mean_head) for split, each in logits.items()}}
-    if "spread" in facts:
-        found[f"{kind}_spread"] = {
-            split: of_student(kind, each, mean_head=mean_head, scale=facts["spread"]) for split, each in logits.items()
-        }
-    return found
+    return {
+        name: {split: task.of_student(kind, each, mean_head=mean_head, scale=scale) for split, each in outputs.items()}
+        for name, scale in scales.items()
+    }
 
 
 @ray.remote
 def _ask_student(artifact: Artifact, splits: dict[str, Folder], config: Config) -> dict[str, np.ndarray]:
-    """A student's logits [N, M, C] on every split, a shard at a time."""
+    """A student's outputs [N, M, C] on every split, a shard at a time."""
     torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
     student = load_published(artifact, _device(config))
     assert isinstance(student, HydraStudent)

@@ -83,6 +83,7 @@ class _Work:
         reuse: predicted split -> members whose published answers are taken over.
         metadata: predicted split -> what its shards' footers say.
         features: scale of the training rows' features; none for images.
+        dtype: of stored outputs.
     """
 
     plan: list[PlanItem]
@@ -94,6 +95,7 @@ class _Work:
     reuse: dict[str, int]
     metadata: dict[str, dict[str, Any]]
     features: Features | None
+    dtype: str
 
     def item(self, rows: pa.Table) -> PlanItem:
         """The plan item that rows on their way belong to."""
@@ -172,6 +174,7 @@ def _work(run: Run, plan: list[PlanItem], splits: dict[str, Shards]) -> _Work:
         reuse={name: _reusable(shards) for name, shards in splits.items()},
         metadata={name: _metadata(run, name) for name in splits},
         features=run.features,
+        dtype=run.shard_dtype,
     )
 
 
@@ -252,7 +255,7 @@ class _AskMembers:
             self.ensembles[first] = Ensemble(self.members[first:])
         ensemble = self.ensembles[first]
         answers = [ensemble(to_device(part, self.device)) for (part,) in self._batches(inputs)]
-        return torch.cat(answers).float().cpu().numpy().astype(self.work.config.predict.dtype)
+        return torch.cat(answers).float().cpu().numpy().astype(self.work.dtype)
 
     @cached_property
     def members(self) -> list[Member]:
@@ -298,14 +301,14 @@ def _behind(folder: Folder, name: str, new: pa.Table, num_old: int) -> pa.Table:
 def _publish(run: Run, stage: Stage, split: str, shards: Shards) -> None:
     num_rows = sum(len(run.rows_of_view(split, number)) for number in run.views(split))
     verify(shards.attempt, members=shards.members, num_rows=num_rows, expected={"split": split})
-    diversity = view_diversity(shards.attempt)
+    diversity = view_diversity(run.task, shards.attempt)
     members = [{"id": m.folder.name, "fingerprint": m.digest()} for m in run.members()]
     shards.publish({"rows": num_rows, "members": members, "views": diversity})
     for number, facts in diversity.items():
         where: dict[str, Any] = {"split": split, "view": int(number), "name": run.views(split)[int(number)].label}
         stage.figures("view", **where, **dict[str, Any](facts))
+    train_labels = run.data.splits["train"].read_labels()
+    assert train_labels is not None
     for label, facts in merged(run.views(split), diversity).items():
-        stage.say(
-            f"{split:<24} {label:<16} {facts['rows']:>9,} rows   members' MI {facts['mutual_information']:.4f} nats, "
-            f"disagreement {facts['disagreement']:.4f}"
-        )
+        found = run.task.describe_disagreement(facts, train_labels)
+        stage.say(f"{split:<24} {label:<16} {facts['rows']:>9,} rows   {found}")

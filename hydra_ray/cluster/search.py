@@ -35,9 +35,8 @@ from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.session import available
 from hydra_ray.cluster.students import Source, source_of
 from hydra_ray.config import Config, TuneConfig, with_overlay
-from hydra_ray.distillation import Report, distil
+from hydra_ray.distillation import Ends, Report, distil
 from hydra_ray.errors import StageError
-from hydra_ray.models.members import Normalise
 from hydra_ray.predictions import Predictions, load
 from hydra_ray.stages import Run
 from hydra_ray.storage import Folder
@@ -57,14 +56,14 @@ class _Job:
     Attributes:
         config: the run's.
         source: the shards.
-        normalise: of inputs.
+        ends: of the networks.
         validation: rows to compare trials on.
         transfer: rows to learn from, None where a trial reads them itself.
     """
 
     config: Config
     source: Source
-    normalise: Normalise
+    ends: Ends
     validation: Predictions
     transfer: Predictions | None
 
@@ -73,7 +72,7 @@ def search(run: Run, stage: Stage, tracker: Tracker) -> None:
     """Run the trials that are left, write `trials.parquet` and `best.yaml`, publish."""
     config, artifact = run.config, run.search()
     source = source_of(run)
-    job = _Job(config, source, source.normalise(), load(source.validation), _rows_that_fit(source))
+    job = _Job(config, source, source.ends(), load(source.validation), _rows_that_fit(source))
     record = _Record(stage, tracker, config.tune)
     with relay(record.handle, name=_MAILBOX), interrupts_kept():
         results = _tuner(config, job, artifact.attempt).fit()
@@ -219,13 +218,13 @@ def _trial_worker(arguments: dict[str, Any]) -> None:
 def _fit(parameters: dict[str, Any], job: _Job, ranks: Ranks, device: torch.device, report: Report) -> None:
     epochs = {"epochs": job.config.tune.epochs} if job.config.tune.epochs else {}
     config = with_overlay(job.config, {"distill": {**epochs, **parameters}}, "tune")
-    task = job.source.task(config, "hydra", job.validation.inputs.shape[1:])
-    batches = job.source.batches(config, ranks, task.num_members, rows=job.transfer)
+    plan = job.source.plan(config, "hydra", job.validation.inputs.shape[1:])
+    batches = job.source.batches(config, ranks, plan.num_members, rows=job.transfer)
     distil(
-        task,
+        plan,
         batches,
         job.validation,
-        job.normalise,
+        job.ends,
         device=device,
         ranks=ranks,
         checkpoints=None,

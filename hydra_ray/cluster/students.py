@@ -16,13 +16,13 @@ from ray.actor import ActorHandle
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config, StudentKind
-from hydra_ray.distillation import Distillation, distil, facts_of, task_of
+from hydra_ray.distillation import Distillation, Ends, distil, facts_of, plan_of
 from hydra_ray.model_store import publish_model
-from hydra_ray.models.members import Normalise
 from hydra_ray.predictions import BatchReader, Predictions, load, shard_names
 from hydra_ray.runs import Artifact
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.storage import Folder
+from hydra_ray.tasks import Task
 from hydra_ray.tracking import Stage
 from hydra_ray.training import Ranks
 
@@ -32,26 +32,27 @@ class Source:
     """What students are made from.
 
     Attributes:
+        task: what they learn.
         transfer: folder of the transfer set's shards.
         validation: folder of the validation rows' shards.
         num_members: of the members in them, the first so many.
-        num_outputs: classes.
+        num_outputs: of each member.
     """
 
+    task: Task
     transfer: Folder
     validation: Folder
     num_members: int
     num_outputs: int
 
-    def normalise(self) -> Normalise:
-        """From the first shard's inputs, the same on every rank and for every student."""
-        return Normalise.fit(load(self.transfer, names=shard_names(self.transfer)[:1]).inputs)
+    def ends(self) -> Ends:
+        """From the first shard's rows, the same on every rank and for every student."""
+        return Ends.of(self.task, load(self.transfer, names=shard_names(self.transfer)[:1]))
 
-    def task(self, config: Config, kind: StudentKind, input_shape: tuple[int, ...]) -> Distillation:
+    def plan(self, config: Config, kind: StudentKind, input_shape: tuple[int, ...]) -> Distillation:
         """The student of this kind that `config` describes."""
-        return task_of(
-            config, kind, num_members=self.num_members, input_shape=input_shape, num_outputs=self.num_outputs
-        )
+        shape: dict[str, Any] = {"input_shape": input_shape, "num_outputs": self.num_outputs}
+        return plan_of(config, self.task, kind, num_members=self.num_members, **shape)
 
     def batches(self, config: Config, ranks: Ranks, num_members: int, rows: Predictions | None = None) -> BatchReader:
         """This rank's part of seeded batches; of `rows`, where the caller has them in memory."""
@@ -81,7 +82,7 @@ def distill(run: Run, stage: Stage) -> None:
     config = run.tuned()
     missing: list[tuple[StudentKind, Artifact]] = [(kind, run.student(kind)) for kind in config.student_kinds]
     missing = [(kind, artifact) for kind, artifact in missing if not artifact.is_done]
-    with relay(lambda event: _record(stage, event, _num_epochs(config))) as mailbox:
+    with relay(lambda event: _record(stage, event, _num_epochs(config), run.task)) as mailbox:
         run_workers(_fit_students, _Job(config, source, missing, mailbox), config.cluster, run.folder, stage)
 
 
@@ -89,7 +90,7 @@ def source_of(run: Run) -> Source:
     """The shards students are made from; `cluster/chain.py` has checked them."""
     members = run.config.ensemble.num_members
     folders = [run.shards(split).folder for split in (TRANSFER, "validation")]
-    return Source(*folders, num_members=members, num_outputs=run.data.num_outputs)
+    return Source(run.task, *folders, num_members=members, num_outputs=run.data.num_outputs)
 
 
 def _num_epochs(config: Config) -> int:
@@ -98,39 +99,38 @@ def _num_epochs(config: Config) -> int:
 
 def _fit_students(job: _Job, ranks: Ranks, device: torch.device) -> None:
     """One worker: its part of every batch of every student."""
-    normalise = job.source.normalise()
+    ends = job.source.ends()
     for kind, artifact in job.students:
         if not artifact.is_done:
-            _fit_one(job, kind, artifact, normalise, ranks, device)
+            _fit_one(job, kind, artifact, ends, ranks, device)
 
 
-def _fit_one(
-    job: _Job, kind: StudentKind, artifact: Artifact, normalise: Normalise, ranks: Ranks, device: torch.device
-) -> None:
+def _fit_one(job: _Job, kind: StudentKind, artifact: Artifact, ends: Ends, ranks: Ranks, device: torch.device) -> None:
     validation = load(job.source.validation)
-    task = job.source.task(job.config, kind, validation.inputs.shape[1:])
-    batches = job.source.batches(job.config, ranks, task.num_members)
+    plan = job.source.plan(job.config, kind, validation.inputs.shape[1:])
+    batches = job.source.batches(job.config, ranks, plan.num_members)
 
     def report(figures: dict[str, Any]) -> None:
         if ranks.is_first:
             job.mailbox.put.remote({"event": "epoch", "student": kind, **figures})
 
     student = distil(
-        task, batches, validation, normalise, device=device, ranks=ranks, checkpoints=artifact.attempt, report=report
+        plan, batches, validation, ends, device=device, ranks=ranks, checkpoints=artifact.attempt, report=report
     )
     ranks.wait()
     if ranks.is_first:
-        facts = facts_of(task, student, validation)
-        publish_model(artifact, student, task.spec, facts)
+        facts = facts_of(plan, student, validation)
+        publish_model(artifact, student, plan.spec, facts)
         ray.get(job.mailbox.put.remote({"event": "student", "student": kind, **facts["figures"]}))
     ranks.wait()
 
 
-def _record(stage: Stage, event: Event, num_epochs: int) -> None:
+def _record(stage: Stage, event: Event, num_epochs: int, task: Task) -> None:
     facts = {key: value for key, value in event.items() if key != "event"}
-    text = f"{event['student']}: validation NLL {event['validation_nll']:.4f}"
-    if "validation_mutual_information_ratio" in event:
-        text += f", {event['validation_mutual_information_ratio']:.0%} of the ensemble's MI"
+    text = f"{event['student']}: {task.describe_quality(event)}"
+    kept = event.get(f"validation_{task.knowledge}_ratio")
+    if kept is not None:
+        text += f", {kept:.0%} of the ensemble's {task.knowledge.replace('_', ' ')}"
     if event["event"] == "student":
         stage.event("student", **facts)
         stage.say(f"{text}; published")

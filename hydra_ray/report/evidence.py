@@ -16,39 +16,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hydra_ray.row_scores import RowScores
+
 MEMBER = "member"
 ENSEMBLE = "ensemble"
 TEST = "test"
 UNKNOWN_PREFIX = "unknown-"
-
-
-@dataclass(frozen=True)
-class RowScores:
-    """What one predictor says of every row of a split.
-
-    Attributes:
-        confidence: [N], top probability of the prediction, in [0, 1].
-        correct: [N] bool, whether the top class is the label; None where there are no labels (unknown sets).
-        entropy: [N], total uncertainty H[mean p], nats.
-        data_uncertainty: [N], mean H[p], nats.
-        mutual_information: [N], knowledge uncertainty, nats; None for a predictor with a single head.
-    """
-
-    confidence: np.ndarray
-    correct: np.ndarray | None
-    entropy: np.ndarray
-    data_uncertainty: np.ndarray
-    mutual_information: np.ndarray | None
-
-    def __post_init__(self) -> None:
-        """Check the shapes.
-
-        Raises:
-            ValueError: the arrays are not all [N], N > 0.
-        """
-        shapes = {name: value.shape for name, value in vars(self).items() if value is not None}
-        if len(set(shapes.values())) != 1 or self.confidence.ndim != 1 or not len(self.confidence):
-            raise ValueError(f"row scores need arrays of one shape [N], N > 0, got {shapes}")
 
 
 @dataclass(frozen=True)
@@ -81,11 +54,11 @@ class Evidence:
         """Check what every picture relies on.
 
         Raises:
-            ValueError: scores of test rows do not say which rows are right.
+            ValueError: scores of test rows do not say how wrong the rows are.
         """
-        unlabelled = [name for name, splits in self.scores.items() if TEST in splits and splits[TEST].correct is None]
+        unlabelled = [name for name, splits in self.scores.items() if TEST in splits and splits[TEST].error is None]
         if unlabelled:
-            raise ValueError(f"scores of test rows need `correct`: {', '.join(unlabelled)}")
+            raise ValueError(f"scores of test rows need `error`: {', '.join(unlabelled)}")
 
 
 def figure(tree: Mapping[str, Any], *path: str) -> float | None:
@@ -127,19 +100,17 @@ def compared(evidence: Evidence) -> list[str]:
     return [name for name in present if TEST in evidence.scores[name]]
 
 
-def test_rows(evidence: Evidence, predictor: str) -> tuple[RowScores, np.ndarray]:
-    """Scores of the test rows, and [N] bool which of them are right."""
-    scores = evidence.scores[predictor][TEST]
-    assert scores.correct is not None, "checked by Evidence"
-    return scores, scores.correct
+def test_rows(evidence: Evidence, predictor: str) -> RowScores:
+    """Scores of the test rows; their labels are known."""
+    return evidence.scores[predictor][TEST]
 
 
-def row_mutual_information(evidence: Evidence, predictor: str, split: str) -> np.ndarray | None:
-    """[N] knowledge uncertainty in nats; None for single heads and for splits without scores."""
+def row_knowledge(evidence: Evidence, predictor: str, split: str) -> np.ndarray | None:
+    """[N] knowledge uncertainty; None for single heads and for splits without scores."""
     scores = evidence.scores.get(predictor, {}).get(split)
-    return None if scores is None else scores.mutual_information
+    return None if scores is None else scores.knowledge
 
 
 def with_spread(evidence: Evidence) -> list[str]:
     """Predictors whose knowledge uncertainty on test rows is there, the ensemble first."""
-    return [name for name in compared(evidence) if row_mutual_information(evidence, name, TEST) is not None]
+    return [name for name in compared(evidence) if row_knowledge(evidence, name, TEST) is not None]

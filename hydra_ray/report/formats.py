@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 DASH = "–"
-_CAPITALS = {name.lower(): name for name in ("NLL", "KL", "MI", "ECE", "AUROC", "AURC", "PRR")}
+_CAPITALS = {name.lower(): name for name in ("NLL", "KL", "MI", "ECE", "AUROC", "AURC", "PRR", "RMSE")}
 _UNITS = ("", " k", " M", " G", " T")
 
 
@@ -25,6 +25,11 @@ def decimal(value: float | None, digits: int = 4) -> str:
     if value != 0 and abs(value) < 10.0 ** (1 - digits):
         return f"{value:.1e}"
     return f"{value:.{digits}f}"
+
+
+def significant(value: float | None) -> str:
+    """Four digits that matter, for figures in units of a target: 0.04123, 5.619, 2906."""
+    return DASH if value is None else f"{value:.4g}"
 
 
 def percent(value: float | None, digits: int = 2) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hydra_ray.report.evidence import ENSEMBLE, Evidence, compared, with_spread
+from hydra_ray.report.interval_pictures import intervals_picture
 from hydra_ray.report.prediction_pictures import reliability_picture, sparsification_picture
 from hydra_ray.report.training_pictures import ranked_trials, searched_keys, training_picture, trials_picture
 from hydra_ray.report.uncertainty_pictures import histogram_picture, scatter_picture
@@ -31,6 +32,10 @@ class PictureKind:
     reading: str
     draw: Callable[[Evidence], bytes]
     is_there: Callable[[Evidence], bool]
+
+
+def _is_regression(evidence: Evidence) -> bool:
+    return evidence.metrics.get("task") == "regression"
 
 
 GALLERY = (
@@ -57,7 +62,16 @@ GALLERY = (
         "Of predictions made with 70 % confidence, 70 % should be right: bars end at the dashed diagonal, "
         "and hatching is what is missing or too much (pale: fewer than 20 rows).",
         reliability_picture,
-        lambda evidence: bool(compared(evidence)),
+        lambda evidence: not _is_regression(evidence) and bool(compared(evidence)),
+    ),
+    PictureKind(
+        "intervals.png",
+        "Coverage of intervals",
+        "Of the targets, 70 % should lie inside the central 70 % interval: a curve on the dotted line is calibrated, "
+        "below it the intervals are too narrow, above it too wide; of two calibrated predictors the one with narrower "
+        "intervals says more.",
+        intervals_picture,
+        lambda evidence: _is_regression(evidence) and bool(compared(evidence)),
     ),
     PictureKind(
         "sparsification.png",
@@ -65,7 +79,15 @@ GALLERY = (
         "Read from right to left: as the rows of highest entropy are handed to somebody else, the accuracy "
         "of the rest should rise quickly.",
         sparsification_picture,
-        lambda evidence: bool(compared(evidence)),
+        lambda evidence: not _is_regression(evidence) and bool(compared(evidence)),
+    ),
+    PictureKind(
+        "sparsification.png",
+        "RMSE against coverage",
+        "Read from right to left: as the rows of highest total variance are handed to somebody else, the RMSE of the "
+        "rest should fall quickly.",
+        sparsification_picture,
+        lambda evidence: _is_regression(evidence) and bool(compared(evidence)),
     ),
     PictureKind(
         "training.png",

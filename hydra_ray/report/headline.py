@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra_ray.report.evidence import ENSEMBLE, figure, students, unknown_sets
 from hydra_ray.report.formats import decimal, rough_percent, times
+from hydra_ray.report.task_words import words_of
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
@@ -21,9 +22,8 @@ def headline(metrics: Mapping[str, Any]) -> str:
     names = students(metrics)
     if not names:
         return "No student was compared."
-    student = next(
-        (name for name in names if figure(metrics, "test", name, "mutual_information") is not None), names[0]
-    )
+    knowledge = words_of(metrics).knowledge
+    student = next((name for name in names if figure(metrics, "test", name, knowledge) is not None), names[0])
     detection, cost, quality = _detection(metrics, student), _cost(metrics, student), _quality(metrics, student)
     if detection:
         first = f" {detection} at {cost} of its MACs" if cost else f" {detection}"
@@ -35,9 +35,9 @@ def headline(metrics: Mapping[str, Any]) -> str:
 
 
 def _detection(metrics: Mapping[str, Any], student: str) -> str:
-    """The student's AUROC over the ensemble's, of MI where the student has it."""
-    sets = unknown_sets(metrics)
-    for score, name in (("mutual_information", ""), ("entropy", " of entropy")):
+    """The student's AUROC over the ensemble's, of knowledge uncertainty where the student has it."""
+    sets, words = unknown_sets(metrics), words_of(metrics)
+    for score, name in ((words.knowledge, ""), (words.total, f" of {words.total_short}")):
         ratios = [_auroc_ratio(metrics, unknown, student, f"auroc_{score}") for unknown in sets]
         known = [ratio for ratio in ratios if ratio is not None]
         if known:
@@ -66,6 +66,7 @@ def _quality(metrics: Mapping[str, Any], student: str) -> str:
     own, ensemble = (figure(metrics, "test", name, "nll") for name in (student, ENSEMBLE))
     if own is None or ensemble is None:
         return ""
-    if ensemble <= 0:  # of a density
-        return f"NLL {decimal(own)} against {decimal(ensemble)}"
-    return f"NLL {times(own / ensemble)} the ensemble's"
+    rmse, others = (figure(metrics, "test", name, "rmse") for name in (student, ENSEMBLE))
+    if rmse is not None and others:  # of densities: a ratio of NLLs depends on the target's unit
+        return f"RMSE {times(rmse / others)} the ensemble's, NLL {decimal(own, 3)} against {decimal(ensemble, 3)}"
+    return f"NLL {times(own / ensemble)} the ensemble's" if ensemble > 0 else ""

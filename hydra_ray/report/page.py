@@ -33,31 +33,18 @@ from hydra_ray.report.tables import (
     trials_table,
     unknown_figures_tables,
 )
+from hydra_ray.report.task_words import words_of
 from hydra_ray.report.training_pictures import ranked_trials
 
 TEMPLATE = "page.html.j2"
 
-WHAT_THEY_ARE = {
-    "member": "one network, mean over members",
-    "ensemble": "all members",
-    "hydra": "one network, a head for each member",
-    "kd": "one network taught the members' mean",
-    "end2": "one network that gives a Dirichlet distribution",
-    "proxy_end2": "one network that gives a Dirichlet distribution, by its proxy",
-}
-COMPARISON_NOTE = (
-    "NLL and mean MI are of the test rows, in nats. MI, mutual information, is the knowledge uncertainty: "
-    "how much the members or heads disagree; one head has none. AUROC says how well a score tells unknown rows "
-    "from test rows: 1 always, 0.5 by chance. MACs are the multiply-adds of one row."
-)
-FIDELITY_NOTE = "Rank correlation is Spearman's, of the rows' MI; names after the comma are sets of rows."
-
 
 def write_markdown(evidence: Evidence) -> str:
     """The report for people and forges that read Markdown; it shows the PNG files beside it."""
-    metrics = evidence.metrics
+    metrics, words = evidence.metrics, words_of(evidence.metrics)
     parts = [f"# {markdown_text(evidence.run_name)}", markdown_text(headline(metrics)), _subtitle(evidence)]
-    parts += _section(comparison_table(metrics), COMPARISON_NOTE) + _section(fidelity_table(metrics), FIDELITY_NOTE)
+    parts += _section(comparison_table(metrics), words.comparison_note)
+    parts += _section(fidelity_table(metrics), words.fidelity_note)
     for kind in pictures_of(evidence):
         parts += [f"## {kind.heading}", f"![{kind.heading}]({kind.file})", kind.reading]
     for table in [*_search(evidence), *_all_figures(metrics), cost_table(metrics), seconds_table(metrics)]:
@@ -73,7 +60,7 @@ def write_html(evidence: Evidence, pictures: Mapping[str, bytes]) -> str:
         evidence: what it is made of.
         pictures: file name -> PNG, of `gallery.draw_pictures`; those that are missing are left out.
     """
-    metrics = evidence.metrics
+    metrics, words = evidence.metrics, words_of(evidence.metrics)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("hydra_ray.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
     return template.render(
@@ -81,9 +68,9 @@ def write_html(evidence: Evidence, pictures: Mapping[str, bytes]) -> str:
         headline=headline(metrics).replace(" %", "\u00a0%").replace(" ×", "\u00a0×"),
         subtitle=_subtitle(evidence),
         comparison=comparison_table(metrics),
-        comparison_note=COMPARISON_NOTE,
+        comparison_note=words.comparison_note,
         fidelity=fidelity_table(metrics),
-        fidelity_note=FIDELITY_NOTE,
+        fidelity_note=words.fidelity_note,
         pictures=[_inline(kind, pictures[kind.file]) for kind in pictures_of(evidence) if kind.file in pictures],
         search=_search(evidence),
         all_figures=_all_figures(metrics),
@@ -92,7 +79,7 @@ def write_html(evidence: Evidence, pictures: Mapping[str, bytes]) -> str:
         config=_as_yaml(evidence.config),
         facts=_facts(evidence),
         colours=colours(predictors(metrics)),
-        what_they_are=WHAT_THEY_ARE,
+        what_they_are=words.what_they_are,
     )
 
 

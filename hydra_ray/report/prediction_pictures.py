@@ -1,6 +1,6 @@
 """Pictures of the predictions themselves: are probabilities right, and is the model right where it is sure.
 
-Not here: knowledge uncertainty (`uncertainty_pictures.py`).
+Not here: knowledge uncertainty (`uncertainty_pictures.py`), a regression's intervals (`interval_pictures.py`).
 
 Shapes: N rows, K bins.
 """
@@ -8,6 +8,7 @@ Shapes: N rows, K bins.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hydra_ray.report.evidence import ENSEMBLE, Evidence, compared, figure, predictors, test_rows
-from hydra_ray.report.formats import decimal, percent
+from hydra_ray.report.formats import decimal, percent, significant
 from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, note, percent_ticks, picture
+from hydra_ray.report.task_words import words_of
 
 NUM_BINS = 15
 FEW_ROWS = 20
@@ -49,14 +51,14 @@ def reliability(confidence_N: np.ndarray, correct_N: np.ndarray, num_bins: int =
     return Reliability(rows, accuracy, np.bincount(bin_N, confidence_N, num_bins) / divisor)
 
 
-def accuracy_by_coverage(entropy_N: np.ndarray, correct_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(coverage, accuracy of the rows kept), shares, as the rows of highest entropy are left out one by one.
+def error_by_coverage(total_N: np.ndarray, error_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(coverage, mean error of the rows kept) as the rows of highest total uncertainty are left out one by one.
 
-    Rows of equal entropy get their mean accuracy, so that the order of the rows does not matter.
+    Rows of equal uncertainty get their mean error, so that the order of the rows does not matter.
     """
-    order_N = np.argsort(entropy_N, kind="stable")
-    _, group_N, counts = np.unique(entropy_N[order_N], return_inverse=True, return_counts=True)
-    fair_N = (np.bincount(group_N, correct_N[order_N]) / counts)[group_N]
+    order_N = np.argsort(total_N, kind="stable")
+    _, group_N, counts = np.unique(total_N[order_N], return_inverse=True, return_counts=True)
+    fair_N = (np.bincount(group_N, error_N[order_N]) / counts)[group_N]
     kept_N = np.arange(1, len(order_N) + 1)
     return kept_N / len(order_N), np.cumsum(fair_N) / kept_N
 
@@ -90,20 +92,22 @@ def reliability_picture(evidence: Evidence) -> Figure:
 
 @picture
 def sparsification_picture(evidence: Evidence) -> Figure:
-    """Accuracy of the test rows that are left as those of highest entropy are handed to somebody else."""
+    """Accuracy, or RMSE, of the test rows left as those of highest total uncertainty are handed to somebody else."""
     names, colour = compared(evidence), colours(predictors(evidence.metrics))
+    words, quality = words_of(evidence.metrics), _quality(evidence)
     whole = new_figure(3.7, _sparsification_title(evidence, names))
     axes = whole.subplots()
     for name in names:
-        coverage, accuracy = _curve(evidence, name)
-        label = f"{name}: {percent(accuracy[-1])} on all rows"
+        coverage, values = _curve(evidence, name)
+        label = f"{name}: {quality.text(float(values[-1]))} on all rows"
         style = {"linestyle": (0, (5, 1.5)), "zorder": 3} if name == ENSEMBLE else {}
-        axes.plot(coverage, accuracy, color=colour[name], label=label, **style)
-    axes.set(xlim=(0, 1), ylabel="accuracy of the rows kept")
-    axes.set_xlabel("coverage (share of test rows kept, lowest entropy first)")
+        axes.plot(coverage, values, color=colour[name], label=label, **style)
+    axes.set(xlim=(0, 1), ylabel=f"{quality.name} of the rows kept")
+    axes.set_xlabel(f"coverage (share of test rows kept, lowest {words.total_short} first)")
     axes.xaxis.set_major_formatter(percent_ticks())
-    axes.yaxis.set_major_formatter(percent_ticks())
-    axes.legend(loc="lower left")
+    if quality is _ACCURACY:
+        axes.yaxis.set_major_formatter(percent_ticks())
+    axes.legend(loc="best")
     return whole
 
 
@@ -112,14 +116,22 @@ def _reliability_title(evidence: Evidence, names: list[str]) -> str:
         return "Reliability on the test rows"
     found = []
     for name in names:
-        scores, correct_N = test_rows(evidence, name)
-        found.append(f"{100 * (scores.confidence.mean() - correct_N.mean()):+.1f} ({name})")
+        confidence_N, correct_N = _confident_rows(evidence, name)
+        found.append(f"{100 * (confidence_N.mean() - correct_N.mean()):+.1f} ({name})")
     return f"Mean confidence minus accuracy, in points: {', '.join(found)}"
 
 
+def _confident_rows(evidence: Evidence, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Top probability [N] of the test rows, and 1 where they are right, else 0."""
+    scores = test_rows(evidence, name)
+    assert scores.confidence is not None, "classification has it"
+    assert scores.error is not None, "checked by Evidence"
+    return scores.confidence, 1 - scores.error
+
+
 def _draw_reliability(upper: Axes, lower: Axes, evidence: Evidence, name: str) -> None:
-    scores, correct_N = test_rows(evidence, name)
-    bins, colour = reliability(scores.confidence, correct_N), colours(predictors(evidence.metrics))[name]
+    bins = reliability(*_confident_rows(evidence, name))
+    colour = colours(predictors(evidence.metrics))[name]
     middle = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
     shade = np.where(bins.rows < FEW_ROWS, 0.35, 0.9)
     for at, accuracy, expected, alpha in zip(middle, bins.accuracy, bins.confidence, shade, strict=True):
@@ -148,18 +160,42 @@ def _label_outer(upper: Axes, lower: Axes, column: int) -> None:
         lower.set_ylabel("rows")
 
 
+@dataclass(frozen=True)
+class _Quality:
+    """What is made of the mean error of rows: its name, its value, its text."""
+
+    name: str
+    of_error: Callable[[np.ndarray], np.ndarray]
+    text: Callable[[float], str]
+
+    @property
+    def heading(self) -> str:
+        """The name at the beginning of a line."""
+        return self.name[0].upper() + self.name[1:]
+
+
+_ACCURACY = _Quality("accuracy", lambda error: 1 - error, lambda value: percent(value, 1))
+_RMSE = _Quality("RMSE", np.sqrt, significant)
+
+
+def _quality(evidence: Evidence) -> _Quality:
+    return _RMSE if evidence.metrics.get("task") == "regression" else _ACCURACY
+
+
 def _sparsification_title(evidence: Evidence, names: list[str]) -> str:
+    quality = _quality(evidence)
     if len(names) >= 4:
-        return "Accuracy against coverage"
+        return f"{quality.heading} against coverage"
     at_80 = {name: float(np.interp(0.8, *_curve(evidence, name))) for name in names}
-    found = ", ".join(f"{percent(value, 1)} ({name})" for name, value in at_80.items())
-    return f"Accuracy without the most uncertain fifth: {found}"
+    found = ", ".join(f"{quality.text(value)} ({name})" for name, value in at_80.items())
+    return f"{quality.heading} without the most uncertain fifth: {found}"
 
 
 def _curve(evidence: Evidence, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Some hundred points of `accuracy_by_coverage`, from where enough rows are left to speak of a share."""
-    scores, correct_N = test_rows(evidence, name)
-    coverage_N, accuracy_N = accuracy_by_coverage(scores.entropy, correct_N)
+    """Some hundred points of quality by coverage, from where enough rows are left to speak of a share."""
+    scores = test_rows(evidence, name)
+    assert scores.error is not None, "checked by Evidence"
+    coverage_N, error_N = error_by_coverage(scores.total, scores.error)
     first = min(len(coverage_N), max(FEW_ROWS, len(coverage_N) // 50)) - 1
     points = np.unique(np.linspace(first, len(coverage_N) - 1, _CURVE_POINTS).round().astype(int))
-    return coverage_N[points], accuracy_N[points]
+    return coverage_N[points], _quality(evidence).of_error(error_N[points])

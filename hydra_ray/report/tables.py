@@ -23,9 +23,11 @@ from hydra_ray.report.formats import (
     percent,
     rough_percent,
     setting,
+    significant,
     times,
     words,
 )
+from hydra_ray.report.task_words import words_of
 from hydra_ray.report.training_pictures import searched_keys
 
 BEST_TRIALS = 10
@@ -48,7 +50,7 @@ _NAMES = {
     "variation_ratio": "variation ratio",
     "disagreement": "disagreement",
     "nll_ratio": "NLL / ensemble's",
-    "auroc_ratio": "AUROC of MI / ensemble's",
+    "auroc_ratio": "AUROC of knowledge / ensemble's",
     "spearman_mutual_information": "rank correlation of MI",
     "mutual_information_ratio": "mean MI / ensemble's",
     "pairwise_kl_ratio": "pairwise KL / ensemble's",
@@ -57,6 +59,14 @@ _NAMES = {
     "rmse": "RMSE",
     "crps": "CRPS",
     "coverage_95": "coverage of the 95 % interval",
+    "width_95": "mean width of the 95 % interval",
+    "data_variance": "data variance",
+    "knowledge_variance": "knowledge variance",
+    "total_variance": "total variance",
+    "nll_difference": "NLL - ensemble's (nats)",
+    "rmse_ratio": "RMSE / ensemble's",
+    "spearman_knowledge_variance": "rank correlation of knowledge variance",
+    "knowledge_variance_ratio": "mean knowledge variance / ensemble's",
 }
 _DIVERSITY_NAMES = {
     "q_statistic": "Q statistic (less = more diverse)",
@@ -83,7 +93,8 @@ _SCORES = {
 _SHARES = {"accuracy", "member_agreement", "disagreement", "coverage_95"}
 _HIGHER = {"accuracy", "prr"}
 _LOWER = {"nll", "calibrated_nll", "brier", "ece", "ece_equal_mass", "aurc", "e_aurc", "rmse", "crps"}
-_IDEALS = {"member_agreement": "100 %", "member_kl": "0"}
+_IN_TARGET_UNITS = {"rmse", "crps", "width_95", "data_variance", "knowledge_variance", "total_variance"}
+_IDEALS = {"member_agreement": "100 %", "member_kl": "0", "nll_difference": "0"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,11 @@ class TextTable:
 
 def terminal_table(metrics: Mapping[str, Any]) -> Table:
     """The comparison at the end of a run; 100 columns hold two unknown sets, and it needs no colour."""
-    comparison = comparison_table(metrics)
+    return as_terminal(comparison_table(metrics))
+
+
+def as_terminal(comparison: TextTable) -> Table:
+    """A table of text for the terminal."""
     table = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -121,16 +136,20 @@ def terminal_table(metrics: Mapping[str, Any]) -> Table:
 
 
 def comparison_table(metrics: Mapping[str, Any]) -> TextTable:
-    """Member, ensemble and students: quality, mean MI, AUROC of MI / of entropy on each unknown set, cost."""
+    """Member, ensemble and students: quality, knowledge uncertainty, its AUROC / that of the total, cost."""
     quality: dict[str, tuple[str, Callable[[float | None], str]]] = {
+        "rmse": ("RMSE", significant),
         "nll": ("NLL", decimal),
-        "rmse": ("RMSE", decimal),
+        "crps": ("CRPS", significant),
+        "coverage_95": ("coverage\nof 95 %", lambda value: percent(value, 1)),
         "accuracy": ("accuracy", percent),
         "mutual_information": ("MI", decimal),
+        "knowledge_variance": ("knowledge\nvariance", significant),
     }
     shown = [key for key in quality if any(key in of for of in metrics.get("test", {}).values())]
-    sets = unknown_sets(metrics)
-    columns = [quality[key][0] for key in shown] + [f"AUROC {name}\nMI / entropy" for name in sets]
+    sets, words = unknown_sets(metrics), words_of(metrics)
+    scores = " / ".join(name.removesuffix(" variance") for name in (words.knowledge_short, words.total_short))
+    columns = [quality[key][0] for key in shown] + [f"AUROC {name}\n{scores}" for name in sets]
     rows = []
     for name in predictors(metrics):
         cells = [quality[key][1](figure(metrics, "test", name, key)) for key in shown]
@@ -246,8 +265,9 @@ def markdown_text(text: str) -> str:
 
 
 def _both_aurocs(metrics: Mapping[str, Any], unknown: str, name: str) -> str:
-    scores = ("auroc_mutual_information", "auroc_entropy")
-    return " / ".join(decimal(figure(metrics, "unknown", unknown, name, score), 3) for score in scores)
+    words = words_of(metrics)
+    scores = (words.knowledge, words.total)
+    return " / ".join(decimal(figure(metrics, "unknown", unknown, name, f"auroc_{score}"), 3) for score in scores)
 
 
 def _paths(trees: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -272,7 +292,9 @@ def _better(key: str) -> str:
 
 
 def _cell(key: str, value: float | None) -> str:
-    return percent(value) if key in _SHARES else decimal(value)
+    if key in _SHARES:
+        return percent(value)
+    return significant(value) if key in _IN_TARGET_UNITS else decimal(value)
 
 
 def _interval(fidelity: Mapping[str, Any], path: tuple[str, ...]) -> str:

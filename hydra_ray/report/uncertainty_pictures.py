@@ -2,8 +2,8 @@
 
 Not here: calibration and accuracy (`prediction_pictures.py`).
 
-Shapes: N rows. Mutual information in nats is heavily skewed towards 0, so its axes are logarithmic; what lies
-below the axis counts at its lower end.
+Shapes: N rows. Mutual information and variances are heavily skewed towards 0, so their axes are logarithmic; what
+lies below the axis counts at its lower end.
 """
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ from hydra_ray.report.evidence import (
     Evidence,
     figure,
     predictors,
-    row_mutual_information,
+    row_knowledge,
     unknown_sets,
     with_spread,
 )
 from hydra_ray.report.formats import decimal, times
 from hydra_ray.report.style import INK, TEST_GREY, colours, new_figure, note, percent_ticks, picture, tint
+from hydra_ray.report.task_words import words_of
 
 LOWEST, HIGHEST_FLOOR = 1e-6, 1e-2
-"""Range of the lower end of the axes, nats."""
+"""Range of the lower end of the axes: in nats, or for variances in tens of the ensemble's median on test rows."""
 _NUM_BINS = 36
 _MANY_ROWS = 1500
 
 
 @dataclass(frozen=True)
 class _Range:
-    """A logarithmic axis of mutual information, nats."""
+    """A logarithmic axis of knowledge uncertainty."""
 
     low: float
     high: float
@@ -72,15 +73,15 @@ def histogram_picture(evidence: Evidence) -> Figure:
     grid[0, 0].set_xlim(span.low, span.high)
     grid[0, 0].set_ylim(0, _readable_height(evidence, span))
     for axes in grid[-1]:
-        axes.set_xlabel("mutual information (nats)")
+        axes.set_xlabel(words_of(evidence.metrics).knowledge_axis)
     _add_legend(whole, evidence, names, unknown=bool(sets))
     return whole
 
 
 @picture
 def scatter_picture(evidence: Evidence) -> Figure:
-    """Each student's mutual information against the ensemble's, row by row: one line for each student."""
-    names = [name for name in with_spread(evidence) if name != ENSEMBLE]
+    """Each student's knowledge uncertainty against the ensemble's, row by row: one line for each student."""
+    names, words = [name for name in with_spread(evidence) if name != ENSEMBLE], words_of(evidence.metrics)
     splits = [TEST, *(UNKNOWN_PREFIX + name for name in unknown_sets(evidence.metrics))]
     side = 6.5 / max(len(splits), 2 if len(names) == 1 else 3)
     height = 1.15 + (side + 0.17) * len(names)
@@ -90,19 +91,20 @@ def scatter_picture(evidence: Evidence) -> Figure:
     for panels, name in zip(grid, names, strict=True):
         for axes, split in zip(panels, splits, strict=True):
             _draw_scatter(axes, evidence, name, split, span)
-        panels[0].set_ylabel(f"MI of {name} (nats)")
+        panels[0].set_ylabel(f"{name}'s {words.knowledge_short}")
     for axes, split in zip(grid[0], splits, strict=True):
         axes.set_title(split.removeprefix(UNKNOWN_PREFIX))
     grid[0, 0].set(xlim=(span.low, span.high), ylim=(span.low, span.high))
     for axes in grid[-1]:
-        axes.set_xlabel("MI of the ensemble (nats)")
+        axes.set_xlabel(f"ensemble's {words.knowledge_short}")
     return whole
 
 
 def _histogram_title(evidence: Evidence, names: list[str], sets: list[str]) -> str:
     if len(sets) != 1 or len(names) > 3:
         return "Knowledge uncertainty of test rows and unknown rows"
-    found = [figure(evidence.metrics, "unknown", sets[0], name, "auroc_mutual_information") for name in names]
+    score = f"auroc_{words_of(evidence.metrics).knowledge}"
+    found = [figure(evidence.metrics, "unknown", sets[0], name, score) for name in names]
     aurocs = ", ".join(f"{decimal(value, 3)} ({name})" for name, value in zip(names, found, strict=True))
     return f"Knowledge uncertainty tells {sets[0]} from test rows: AUROC {aurocs}"
 
@@ -110,7 +112,8 @@ def _histogram_title(evidence: Evidence, names: list[str], sets: list[str]) -> s
 def _scatter_title(evidence: Evidence, names: list[str]) -> str:
     if len(names) > 2:
         return "Knowledge uncertainty of the students against the ensemble's, row by row"
-    found = [figure(evidence.metrics, "fidelity", name, "mutual_information_ratio", TEST) for name in names]
+    ratio = f"{words_of(evidence.metrics).knowledge}_ratio"
+    found = [figure(evidence.metrics, "fidelity", name, ratio, TEST) for name in names]
     sizes = ", ".join(f"{times(value)} ({name})" for name, value in zip(names, found, strict=True))
     return f"Mean knowledge uncertainty of test rows, student / ensemble: {sizes}"
 
@@ -136,29 +139,37 @@ def _add_legend(whole: Figure, evidence: Evidence, names: list[str], *, unknown:
 def _range(evidence: Evidence) -> _Range:
     """One axis for all predictors and splits: from few of the ensemble's test rows to the largest value."""
     names = with_spread(evidence)
-    every = [row_mutual_information(evidence, name, split) for name in names for split in evidence.scores[name]]
+    every = [row_knowledge(evidence, name, split) for name in names for split in evidence.scores[name]]
     found = [values for values in every if values is not None]
-    first = row_mutual_information(evidence, names[0], TEST)
-    low = LOWEST if first is None else float(np.quantile(first, 0.05))
-    floor = 10.0 ** math.floor(math.log10(max(low, LOWEST)))
+    first, unit = row_knowledge(evidence, names[0], TEST), _unit(evidence, names[0])
+    low = LOWEST * unit if first is None else float(np.quantile(first, 0.05))
+    floor = 10.0 ** math.floor(math.log10(max(low, LOWEST * unit)))
     high = max(float(values.max()) for values in found)
-    return _Range(min(floor, HIGHEST_FLOOR), max(high * 1.15, 10 * HIGHEST_FLOOR))
+    return _Range(min(floor, HIGHEST_FLOOR * unit), max(high * 1.15, 10 * HIGHEST_FLOOR * unit))
+
+
+def _unit(evidence: Evidence, name: str) -> float:
+    """A nat; in a regression ten times the median, as variances have the target's unit."""
+    values = row_knowledge(evidence, name, TEST)
+    if evidence.metrics.get("task") != "regression" or values is None:
+        return 1.0
+    return 10 * float(np.median(values)) or 1.0
 
 
 def _draw_histograms(axes: Axes, evidence: Evidence, name: str, unknown: str | None, span: _Range) -> None:
     colour = colours(predictors(evidence.metrics))[name]
     splits = {TEST: TEST_GREY} | ({UNKNOWN_PREFIX + unknown: colour} if unknown else {})
     for split, fill in splits.items():
-        _draw_shares(axes, row_mutual_information(evidence, name, split), span, color=fill, alpha=0.75)
+        _draw_shares(axes, row_knowledge(evidence, name, split), span, color=fill, alpha=0.75)
         if name != ENSEMBLE:
-            own = row_mutual_information(evidence, ENSEMBLE, split)
+            own = row_knowledge(evidence, ENSEMBLE, split)
             _draw_shares(axes, own, span, histtype="step", color=INK, linewidth=0.8)
     axes.set_xscale("log")
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(percent_ticks())
     _decades(axes)
     if unknown:
-        auroc = figure(evidence.metrics, "unknown", unknown, name, "auroc_mutual_information")
+        auroc = figure(evidence.metrics, "unknown", unknown, name, f"auroc_{words_of(evidence.metrics).knowledge}")
         note(axes, f"AUROC {decimal(auroc, 3)}")
 
 
@@ -172,7 +183,7 @@ def _readable_height(evidence: Evidence, span: _Range) -> float:
     """Room for every bar of the ensemble; a student whose heads collapsed into one would flatten all else."""
     heights: dict[str, float] = {}
     for name in with_spread(evidence):
-        values = [row_mutual_information(evidence, name, split) for split in evidence.scores[name]]
+        values = [row_knowledge(evidence, name, split) for split in evidence.scores[name]]
         shares = [np.histogram(span.clip(each), span.edges)[0].max() / len(each) for each in values if each is not None]
         heights[name] = float(max(shares))
     return 1.2 * min(max(heights.values()), 2.5 * heights.get(ENSEMBLE, 1.0))
@@ -181,8 +192,8 @@ def _readable_height(evidence: Evidence, span: _Range) -> float:
 def _draw_scatter(axes: Axes, evidence: Evidence, name: str, split: str, span: _Range) -> None:
     colour = colours(predictors(evidence.metrics))[name]
     student, ensemble = (
-        row_mutual_information(evidence, name, split),
-        row_mutual_information(evidence, ENSEMBLE, split),
+        row_knowledge(evidence, name, split),
+        row_knowledge(evidence, ENSEMBLE, split),
     )
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -192,14 +203,12 @@ def _draw_scatter(axes: Axes, evidence: Evidence, name: str, split: str, span: _
     _draw_rows(axes, span.clip(ensemble), span.clip(student), span, colour)
     _decades(axes)  # after hexbin, which sets its own
     axes.plot([span.low, span.high], [span.low, span.high], color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
-    fidelity, known_as = (
-        evidence.metrics.get("fidelity", {}).get(name, {}),
-        split.removeprefix(UNKNOWN_PREFIX),
-    )
-    note(axes, f"Spearman {decimal(figure(fidelity, 'spearman_mutual_information', known_as), 2)}")
-    ratio = figure(fidelity, "mutual_information_ratio", known_as)
+    fidelity, known_as = evidence.metrics.get("fidelity", {}).get(name, {}), split.removeprefix(UNKNOWN_PREFIX)
+    words = words_of(evidence.metrics)
+    note(axes, f"Spearman {decimal(figure(fidelity, f'spearman_{words.knowledge}', known_as), 2)}")
+    ratio = figure(fidelity, f"{words.knowledge}_ratio", known_as)
     if ratio is not None:
-        note(axes, f"mean MI {times(ratio)}", at=(0.96, 0.04))
+        note(axes, f"mean {times(ratio)}", at=(0.96, 0.04))
 
 
 def _draw_rows(axes: Axes, x_N: np.ndarray, y_N: np.ndarray, span: _Range, colour: str) -> None:

@@ -49,7 +49,7 @@ def publish_shards(run: Run) -> None:
     for split in run.split_names:
         rows, shards = run.data.splits["train" if split == TRANSFER else split].read_all(), run.shards(split)
         with torch.no_grad():
-            logits = ensemble(torch.from_numpy(rows.inputs)).float().numpy().astype(run.config.predict.dtype)
+            logits = ensemble(torch.from_numpy(rows.inputs)).float().numpy().astype(run.shard_dtype)
         labels = no_labels(len(rows), run.data.task) if rows.labels is None else rows.labels
         table = with_logits(rows_table(rows.row_id, 0, rows.inputs, labels), logits)
         facts = {"split": split, "members": entries, "class_names": [], "views": {}, "seed": run.config.seed}

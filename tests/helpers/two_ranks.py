@@ -11,10 +11,10 @@ import torch.multiprocessing
 from torch import Tensor
 
 from hydra_ray.config import Config, StudentKind
-from hydra_ray.distillation import distil, task_of
-from hydra_ray.models.members import Normalise
+from hydra_ray.distillation import Ends, distil, plan_of
 from hydra_ray.predictions import BatchReader, load
 from hydra_ray.storage import Folder
+from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training import Ranks
 
 State = dict[str, Tensor]
@@ -37,19 +37,19 @@ def student_of(
     held = load(validation)
     _, num_members, num_classes = held.logits_NMC.shape
     shape = held.inputs.shape[1:]
-    task = task_of(config, kind, num_members=num_members, input_shape=shape, num_outputs=num_classes)
+    plan = plan_of(config, CLASSIFICATION, kind, num_members=num_members, input_shape=shape, num_outputs=num_classes)
     batches = reader(
         transfer,
         batch_size=config.distill.batch_size,
         seed=config.seed,
-        num_members=task.num_members,
+        num_members=plan.num_members,
         rank=ranks.rank,
         num_ranks=ranks.num_ranks,
         max_bytes=1 << 30,
     )
-    normalise = Normalise.fit(held.inputs)
+    ends = Ends.of(CLASSIFICATION, held)
     student = distil(
-        task, batches, held, normalise, device=torch.device("cpu"), ranks=ranks, checkpoints=checkpoints, report=report
+        plan, batches, held, ends, device=torch.device("cpu"), ranks=ranks, checkpoints=checkpoints, report=report
     )
     return student.state_dict()
 

@@ -11,9 +11,8 @@ from safetensors.numpy import load_file
 from support import events, tiny
 
 from hydra_ray.cluster.chain import run_stages
-from hydra_ray.ensemble import LabelledRows, fit_member
+from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.folds import folds_of
-from hydra_ray.models.members import Normalise
 from hydra_ray.predictions import load
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.storage import Folder
@@ -37,11 +36,9 @@ def test_a_member_is_trained_on_the_rows_of_other_folds(run, tmp_path):
     parts = (rows.row_id[keep], rows.inputs[keep], rows.labels[keep])
     own = LabelledRows(*(torch.from_numpy(part) for part in parts))
     validation = LabelledRows.of(run.data.splits["validation"].read_all(), torch.device("cpu"))
-    normalise, spec = Normalise.fit(rows.inputs), run.member_spec()
+    blueprint = Blueprint.of(run.task, run.member_spec(), rows.inputs, rows.labels)
     attempt = Folder.open(str(tmp_path))
-    member, _ = fit_member(
-        3, config.ensemble, config.seed, spec, normalise, own, validation, attempt, lambda figures: None
-    )
+    member, _ = fit_member(3, config.ensemble, config.seed, blueprint, own, validation, attempt, lambda figures: None)
     published = load_file(f"{run.member(3).folder}/model.safetensors")
     for name, weights in member.state_dict().items():
         np.testing.assert_allclose(weights.numpy(), published[name], rtol=1e-6, atol=1e-7, err_msg=name)

@@ -7,7 +7,7 @@ import torch
 
 from hydra_ray.evaluation import Answers, auroc_of_ranks, metrics_of
 from hydra_ray.metrics import auroc, nll
-from hydra_ray.students import of_members, of_student
+from hydra_ray.tasks import CLASSIFICATION
 
 
 def _logits(rows, heads, seed):
@@ -17,15 +17,16 @@ def _logits(rows, heads, seed):
 @pytest.fixture(scope="module")
 def metrics():
     splits = {"validation": 60, "test": 120, "unknown-other": 80}
-    ensemble = {name: of_members(_logits(rows, 4, seed)) for seed, (name, rows) in enumerate(splits.items())}
-    noisy = {name: found.logits_NMC + 0.3 * _logits(splits[name], 4, 9) for name, found in ensemble.items()}
+    said = {name: _logits(rows, 4, seed) for seed, (name, rows) in enumerate(splits.items())}
+    ensemble = {name: CLASSIFICATION.of_members(logits) for name, logits in said.items()}
+    noisy = {name: logits + 0.3 * _logits(splits[name], 4, 9) for name, logits in said.items()}
     students = {
-        "hydra": {name: of_student("hydra", logits) for name, logits in noisy.items()},
-        "kd": {name: of_student("kd", logits[:, :1]) for name, logits in noisy.items()},
-        "end2": {name: of_student("end2", logits[:, :1]) for name, logits in noisy.items()},
+        "hydra": {name: CLASSIFICATION.of_student("hydra", logits) for name, logits in noisy.items()},
+        "kd": {name: CLASSIFICATION.of_student("kd", logits[:, :1]) for name, logits in noisy.items()},
+        "end2": {name: CLASSIFICATION.of_student("end2", logits[:, :1]) for name, logits in noisy.items()},
     }
     labels = {name: torch.arange(splits[name]) % 3 for name in ("validation", "test")}
-    answers = Answers({"ensemble": ensemble, **students}, labels)
+    answers = Answers(CLASSIFICATION, {"ensemble": ensemble, **students}, labels)
     return answers, metrics_of(answers, {}, {}, num_samples=60, seed=1)
 
 
@@ -49,8 +50,8 @@ def test_figures_stand_inside_their_intervals(metrics):
             (figure[key], intervals[name][key]) for key in figure
         ]  # fmt: skip
         assert all(low <= value <= high and low < high for value, (low, high) in pairs), name
-    expected = nll(answers.predictions["hydra"]["test"].log_probs_NC, answers.labels["test"]) / nll(
-        answers.ensemble["test"].log_probs_NC, answers.labels["test"]
+    expected = nll(answers.predictions["hydra"]["test"].distribution, answers.labels["test"]) / nll(
+        answers.ensemble["test"].distribution, answers.labels["test"]
     )
     assert fidelity["nll_ratio"] == pytest.approx(expected)
     assert set(found["fidelity"]["kd"]["interval_95"]) == {"nll_ratio"}

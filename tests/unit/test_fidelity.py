@@ -153,7 +153,7 @@ def test_a_dirichlet_student_has_scores_to_compare():
         ["noise"],
     )
     assert figures["auroc_ratio"]["noise"] is not None
-    assert figures["pairwise_kl_ratio"] is not None
+    assert figures["mutual_information_ratio"]["test"] is not None
 
 
 def test_ratios_to_nothing_are_undefined():

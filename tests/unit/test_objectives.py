@@ -7,6 +7,7 @@ from hydra_ray import losses
 from hydra_ray.config import DirichletConfig, DistillConfig
 from hydra_ray.objectives import Objective
 from hydra_ray.predictions import NO_LABEL
+from hydra_ray.tasks import CLASSIFICATION
 
 KINDS = ("hydra", "kd", "end2", "proxy_end2")
 
@@ -19,6 +20,10 @@ def _settings(**changes):
     return DistillConfig(**{"mean_epochs": 2, "epochs": 6, "temperature": 3.0, **changes})
 
 
+def _objective(kind, settings, num_members):
+    return Objective(CLASSIFICATION, kind, settings, num_members)
+
+
 def _loss(objective, student, teacher, labels=None, progress=0.0, phase=-1, heads=None):
     labels = torch.full((len(student),), NO_LABEL) if labels is None else labels
     return objective.loss(objective.phases[phase], progress, student, teacher, labels, heads=heads)
@@ -26,9 +31,12 @@ def _loss(objective, student, teacher, labels=None, progress=0.0, phase=-1, head
 
 def test_every_kind_takes_the_same_number_of_epochs():
     for kind in KINDS:
-        assert sum(phase.num_epochs for phase in Objective(kind, _settings(), 4).phases) == 8
-    assert [phase.num_heads for phase in Objective("hydra", _settings(mean_head=True), 4).phases] == [1, 5]
-    assert [phase.name for phase in Objective("hydra", _settings(mean_epochs=0), 4).phases] == ["heads"]
+        assert sum(phase.num_epochs for phase in _objective(kind, _settings(), 4).phases) == 8
+    assert [phase.num_heads for phase in _objective("hydra", _settings(mean_head=True), 4).phases] == [
+        1,
+        5,
+    ]
+    assert [phase.name for phase in _objective("hydra", _settings(mean_epochs=0), 4).phases] == ["heads"]
 
 
 def test_each_kind_minimises_its_own_loss():
@@ -42,18 +50,18 @@ def test_each_kind_minimises_its_own_loss():
         "proxy_end2": (one, losses.proxy_dirichlet_rkl(one[:, 0], teacher)),
     }
     for kind, (outputs, expected) in cases.items():
-        found = _loss(Objective(kind, _settings(dirichlet=dirichlet), 4), outputs, teacher)
+        found = _loss(_objective(kind, _settings(dirichlet=dirichlet), 4), outputs, teacher)
         assert torch.allclose(found, expected), kind
 
 
 def test_temperature_is_kept_cooled_and_kept():
-    cooled = Objective("hydra", _settings(final_temperature=1.0), 4)
+    cooled = _objective("hydra", _settings(final_temperature=1.0), 4)
     assert [cooled.temperature(cooled.phases[1], p) for p in (0, 0.33, 0.5, 0.67, 1)] == pytest.approx(
         [3, 3, 2, 1, 1], abs=0.03
     )
-    constant = Objective("hydra", _settings(), 4)
+    constant = _objective("hydra", _settings(), 4)
     assert {constant.temperature(constant.phases[1], p) for p in (0, 0.5, 1)} == {3.0}
-    end2 = Objective("end2", _settings(), 4)
+    end2 = _objective("end2", _settings(), 4)
     assert end2.temperature(end2.phases[0], 0) == 10.0
     assert end2.temperature(end2.phases[0], 1) == 1.0
 
@@ -62,16 +70,17 @@ def test_fewer_heads_learn_from_the_first_members_and_chosen_heads_from_their_ow
     teacher = _logits(5, 6, 3, seed=1)
     student = _logits(5, 4, 3)
     assert torch.allclose(
-        _loss(Objective("hydra", _settings(), 4), student, teacher), losses.hydra_loss(student, teacher[:, :4], 3.0)
+        _loss(_objective("hydra", _settings(), 4), student, teacher),
+        losses.hydra_loss(student, teacher[:, :4], 3.0),
     )
     heads = torch.tensor([1, 3])
-    found = _loss(Objective("hydra", _settings(), 4), student[:, heads], teacher, heads=heads)
+    found = _loss(_objective("hydra", _settings(), 4), student[:, heads], teacher, heads=heads)
     assert torch.allclose(found, losses.hydra_loss(student[:, heads], teacher[:, heads], 3.0))
 
 
 def test_the_mean_head_is_taught_the_mean_and_the_others_their_members():
     teacher, student = _logits(5, 3, 4, seed=1), _logits(5, 4, 4)
-    found = _loss(Objective("hydra", _settings(mean_head=True), 3), student, teacher)
+    found = _loss(_objective("hydra", _settings(mean_head=True), 3), student, teacher)
     expected = losses.hydra_loss(student[:, :3], teacher, 3.0) + losses.mean_loss(student[:, 3], teacher, 3.0)
     assert torch.allclose(found, expected)
 
@@ -79,12 +88,12 @@ def test_the_mean_head_is_taught_the_mean_and_the_others_their_members():
 def test_label_weight_adds_the_cross_entropy_of_the_mixture_of_labelled_rows():
     teacher, student = _logits(4, 3, 5, seed=1), _logits(4, 3, 5)
     labels = torch.tensor([2, NO_LABEL, 0, NO_LABEL])
-    plain = _loss(Objective("hydra", _settings(), 3), student, teacher, labels)
-    found = _loss(Objective("hydra", _settings(label_weight=0.5), 3), student, teacher, labels)
+    plain = _loss(_objective("hydra", _settings(), 3), student, teacher, labels)
+    found = _loss(_objective("hydra", _settings(label_weight=0.5), 3), student, teacher, labels)
     mixture = student.softmax(-1).mean(1)
     expected = -(mixture[0, 2].log() + mixture[2, 0].log()) / 2
     assert torch.allclose(found - plain, 0.5 * expected)
-    nobody = _loss(Objective("hydra", _settings(label_weight=0.5), 3), student, teacher)
+    nobody = _loss(_objective("hydra", _settings(label_weight=0.5), 3), student, teacher)
     assert torch.allclose(nobody, plain)
 
 
@@ -99,5 +108,5 @@ def test_spread_loss_is_zero_for_equal_disagreement_and_is_what_it_says():
 
     gap = (mutual_information(student) + 1e-6).log() - (mutual_information(teacher) + 1e-6).log()
     assert torch.allclose(losses.spread_loss(student, teacher), gap.square().mean())
-    with_spread = _loss(Objective("hydra", _settings(spread_weight=0.1), 4), student, teacher)
+    with_spread = _loss(_objective("hydra", _settings(spread_weight=0.1), 4), student, teacher)
     assert torch.allclose(with_spread, losses.hydra_loss(student, teacher, 3.0) + 0.1 * gap.square().mean())

@@ -28,7 +28,7 @@ from hydra_ray.report.formats import (
     rough_percent,
 )
 from hydra_ray.report.headline import headline
-from hydra_ray.report.prediction_pictures import accuracy_by_coverage, reliability, sparsification_picture
+from hydra_ray.report.prediction_pictures import error_by_coverage, reliability, sparsification_picture
 from hydra_ray.report.style import DPI, WIDTH, colours
 from hydra_ray.report.tables import comparison_table, fidelity_table, to_markdown
 from hydra_ray.report.training_pictures import training_curves
@@ -73,9 +73,10 @@ def row_scores(logits_NMC, labels=None):
     probs = shifted / shifted.sum(axis=-1, keepdims=True)
     mixture = probs.mean(axis=1)
     entropy, data = _entropy(mixture), _entropy(probs).mean(axis=1)
-    correct = None if labels is None else mixture.argmax(axis=1) == labels
+    error = None if labels is None else (mixture.argmax(axis=1) != labels).astype(float)
     spread = entropy - data if logits_NMC.shape[1] > 1 else None
-    return RowScores(mixture.max(axis=1), correct, entropy, data, spread), mixture
+    found = RowScores(total=entropy, data=data, knowledge=spread, error=error, confidence=mixture.max(axis=1))
+    return found, mixture
 
 
 def _entropy(probs):
@@ -89,30 +90,30 @@ def auroc(known, unknown):
 
 def quality(scores, mixture, labels):
     nll = float(-np.log(mixture[np.arange(len(labels)), labels]).mean())
-    bins = reliability(scores.confidence, scores.correct)
+    bins = reliability(scores.confidence, 1 - scores.error)
     ece = float(np.nansum(bins.rows * np.abs(bins.accuracy - bins.confidence)) / len(labels))
-    spread = None if scores.mutual_information is None else float(scores.mutual_information.mean())
-    errors = 1 - scores.correct[np.argsort(-scores.confidence)]
+    spread = None if scores.knowledge is None else float(scores.knowledge.mean())
+    errors = scores.error[np.argsort(-scores.confidence)]
     aurc = float((np.cumsum(errors) / np.arange(1, len(errors) + 1)).mean())
     brier = float(((mixture - np.eye(NUM_CLASSES)[labels]) ** 2).sum(axis=1).mean())
     return {
-        "nll": nll, "brier": brier, "accuracy": float(scores.correct.mean()), "ece": ece, "aurc": aurc,
-        "entropy": float(scores.entropy.mean()), "data_uncertainty": float(scores.data_uncertainty.mean()),
+        "nll": nll, "brier": brier, "accuracy": float(1 - scores.error.mean()), "ece": ece, "aurc": aurc,
+        "entropy": float(scores.total.mean()), "data_uncertainty": float(scores.data.mean()),
         "mutual_information": spread,
     }  # fmt: skip
 
 
 def detection(test, unknown):
-    found = {"auroc_entropy": float(auroc(test.entropy, unknown.entropy)), "auroc_mutual_information": None}
-    if test.mutual_information is not None:
-        found["auroc_mutual_information"] = float(auroc(test.mutual_information, unknown.mutual_information))
+    found = {"auroc_entropy": float(auroc(test.total, unknown.total)), "auroc_mutual_information": None}
+    if test.knowledge is not None:
+        found["auroc_mutual_information"] = float(auroc(test.knowledge, unknown.knowledge))
     return {**found, "aupr_mutual_information": None, "fpr95_mutual_information": None}
 
 
 def fidelity(metrics, scores, name):
     splits = {split.removeprefix("unknown-"): split for split in scores["ensemble"]}
-    own = {short: scores[name][split].mutual_information for short, split in splits.items()}
-    ensemble = {short: scores["ensemble"][split].mutual_information for short, split in splits.items()}
+    own = {short: scores[name][split].knowledge for short, split in splits.items()}
+    ensemble = {short: scores["ensemble"][split].knowledge for short, split in splits.items()}
     single = own["test"] is None
     return {
         "nll_ratio": metrics["test"][name]["nll"] / metrics["test"]["ensemble"]["nll"],
@@ -449,10 +450,15 @@ def test_headline_of_single_heads_names_the_score():
 def test_headline_without_figures():
     assert headline({"test": {}}) == "No student was compared."
     assert headline({"test": {"hydra": {}}}) == "hydra: no figures yet."
-    regression = {"test": {"ensemble": {"nll": -1.3}, "hydra": {"nll": -1.25}}}
-    assert headline(regression) == "hydra: NLL -1.2500 against -1.3000."
-    regression["cost"] = {"ensemble": {"macs": 200}, "hydra": {"macs": 26}}
-    assert headline(regression) == "hydra takes 13 % of the ensemble's MACs; NLL -1.2500 against -1.3000."
+
+
+def test_headline_of_a_regression_gives_both_nlls_as_a_ratio_depends_on_the_unit():
+    test = {"ensemble": {"nll": -1.3, "rmse": 0.2}, "hydra": {"nll": -1.25, "rmse": 0.21, "knowledge_variance": 0.1}}
+    words = "RMSE 1.05 × the ensemble's, NLL -1.250 against -1.300."
+    assert headline({"task": "regression", "test": test}) == f"hydra: {words}"
+    cost = {"ensemble": {"macs": 200}, "hydra": {"macs": 26}}
+    found = headline({"task": "regression", "test": test, "cost": cost})
+    assert found == f"hydra takes 13 % of the ensemble's MACs; {words}"
 
 
 def test_reliability_bins_are_closed_on_the_right():
@@ -463,10 +469,10 @@ def test_reliability_bins_are_closed_on_the_right():
 
 
 def test_coverage_does_not_depend_on_the_order_of_ties():
-    correct = np.array([True, False, True, False])
-    coverage, accuracy = accuracy_by_coverage(np.array([0.1, 0.2, 0.2, 0.3]), correct)
+    wrong = np.array([0.0, 1.0, 0.0, 1.0])
+    coverage, error = error_by_coverage(np.array([0.1, 0.2, 0.2, 0.3]), wrong)
     assert coverage.tolist() == [0.25, 0.5, 0.75, 1]
-    np.testing.assert_allclose(accuracy, [1, 0.75, 2 / 3, 0.5])
+    np.testing.assert_allclose(error, [0, 0.25, 1 / 3, 0.5])
 
 
 def test_an_epoch_done_twice_counts_once():
@@ -477,12 +483,12 @@ def test_an_epoch_done_twice_counts_once():
 
 def test_row_scores_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match=r"one shape \[N\]"):
-        RowScores(np.ones(3), None, np.ones(2), np.ones(3), None)
+        RowScores(total=np.ones(3), data=np.ones(2))
 
 
 def test_test_rows_without_labels_are_refused():
-    rows = RowScores(np.ones(3), None, np.ones(3), np.ones(3), None)
-    with pytest.raises(ValueError, match="need `correct`: hydra"):
+    rows = RowScores(total=np.ones(3), data=np.ones(3))
+    with pytest.raises(ValueError, match="need `error`: hydra"):
         replace(synthetic(num_rows=50), scores={"hydra": {"test": rows}})
 
 

@@ -6,14 +6,15 @@ from helpers.shards import synthetic
 from torch import nn
 
 from hydra_ray.config import load_config, validate
-from hydra_ray.ensemble import LabelledRows, fit_member
+from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.errors import UserError
-from hydra_ray.models.members import ModelSpec, Normalise
+from hydra_ray.models.members import ModelSpec
 from hydra_ray.models.networks import Network
 from hydra_ray.stacked import Seat, clip_each_norm, fit_stacked
 from hydra_ray.stacking import stack_size, stacks
 from hydra_ray.stages import Run
 from hydra_ray.storage import Folder
+from hydra_ray.tasks import CLASSIFICATION
 
 MEMBERS = (0, 3, 4)
 SHAPE = (8, 8, 1)
@@ -40,7 +41,7 @@ class Bench:
         self.settings = validate({"name": "x", "data": {"source": "digits"}, "ensemble": tree}, "here").ensemble
         self.place, self.spec = place, spec
         self.train, self.validation = (self._rows(number, seed) for number, seed in ((52, 0), (20, 1)))
-        self.normalise = Normalise.fit(self.train.inputs.numpy())
+        self.blueprint = Blueprint.of(CLASSIFICATION, spec, self.train.inputs.numpy(), self.train.labels.numpy())
 
     def _rows(self, number, seed):
         rows = synthetic(number, seed=seed, shape=SHAPE)
@@ -52,7 +53,7 @@ class Bench:
     def alone(self, member, kind="alone", left_out=None, report=lambda figures: None):
         train = self.train if left_out is None else self.train.at(self.kept(left_out))
         return fit_member(
-            member, self.settings, 5, self.spec, self.normalise, train, self.validation, self.folder(kind, member),
+            member, self.settings, 5, self.blueprint, train, self.validation, self.folder(kind, member),
             report,
         )  # fmt: skip
 
@@ -66,7 +67,7 @@ class Bench:
 
     def stacked(self, seats, report=lambda figures: None):
         return fit_stacked(
-            seats, self.settings, 5, self.spec, self.normalise, self.train, self.validation, report
+            seats, self.settings, 5, self.blueprint, self.train, self.validation, report
         )  # fmt: skip
 
 
@@ -171,8 +172,8 @@ def dropping_out(input_shape, num_outputs):
     return Network(body, nn.Linear(8, num_outputs), 8)
 
 
-def size(bench, most=4, spec=None):
-    return stack_size(bench.settings, most, spec or bench.spec, bench.normalise, bench.train)
+def size(bench, most=4):
+    return stack_size(bench.settings, most, bench.blueprint, bench.train)
 
 
 def test_the_number_asked_for_is_taken(tmp_path):
@@ -194,7 +195,7 @@ def test_the_number_asked_for_is_taken(tmp_path):
     ids=["all pay", "4 gain too little", "2 do not pay", "too slow to try", "4 are worse", "4 do not fit"],
 )
 def test_the_fastest_size_is_found(tmp_path, monkeypatch, seconds, expected):
-    def measured(members, settings, train):
+    def measured(members, settings, train, task):
         found = seconds[len(members)]
         if found is None:
             raise torch.OutOfMemoryError
@@ -210,9 +211,9 @@ def test_the_measurement_runs(tmp_path):
 
 def test_networks_that_draw_random_numbers_are_not_stacked(tmp_path):
     spec = ModelSpec("member", f"{__name__}:dropping_out", SHAPE, 4)
-    assert size(Bench(tmp_path, members_per_worker="auto"), spec=spec) == 1
+    assert size(Bench(tmp_path, spec, members_per_worker="auto")) == 1
     with pytest.raises(UserError, match=r"members_per_worker=3: .*cannot be stacked \(it draws random numbers"):
-        size(Bench(tmp_path, members_per_worker=3), spec=spec)
+        size(Bench(tmp_path, spec, members_per_worker=3))
 
 
 def test_how_members_are_made_does_not_make_them_stale(tmp_path):

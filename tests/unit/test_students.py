@@ -5,7 +5,7 @@ import torch
 
 from hydra_ray.calibration import SPREAD_RANGE, fit_spread
 from hydra_ray.models.hydra import spread
-from hydra_ray.students import of_members, of_student
+from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.uncertainty import dirichlet_log_probs, mixture_log_probs, uncertainty
 
 
@@ -15,41 +15,43 @@ def _logits(*shape, seed=0, scale=1.0):
 
 def test_hydra_is_the_mixture_of_its_heads():
     logits = _logits(9, 4, 5)
-    found = of_student("hydra", logits)
-    assert torch.equal(found.log_probs_NC, mixture_log_probs(logits))
+    found = CLASSIFICATION.of_student("hydra", logits)
+    assert torch.equal(found.distribution, mixture_log_probs(logits))
     assert torch.equal(found.scores["mutual_information"], uncertainty(logits).knowledge)
-    assert torch.equal(found.scores["entropy"], of_members(logits).scores["entropy"])
+    assert torch.equal(found.scores["entropy"], CLASSIFICATION.of_members(logits).scores["entropy"])
 
 
 def test_a_mean_head_predicts_and_the_others_disagree():
     logits = _logits(9, 5, 3)
-    found = of_student("hydra", logits, mean_head=True)
-    assert torch.allclose(found.log_probs_NC, logits[:, -1].double().log_softmax(-1))
+    found = CLASSIFICATION.of_student("hydra", logits, mean_head=True)
+    assert torch.allclose(found.distribution, logits[:, -1].double().log_softmax(-1))
     assert torch.equal(found.scores["mutual_information"], uncertainty(logits[:, :-1]).knowledge)
-    assert found.logits_NMC.shape == (9, 4, 3)
+    assert found.outputs_NMC.shape == (9, 4, 3)
 
 
 def test_dirichlet_students_have_closed_forms_and_no_heads():
     logits = _logits(6, 1, 4)
-    found = of_student("end2", logits)
-    assert found.logits_NMC is None
-    assert torch.equal(found.log_probs_NC, dirichlet_log_probs(logits[:, 0]))
+    found = CLASSIFICATION.of_student("end2", logits)
+    assert found.outputs_NMC is None
+    assert torch.equal(found.distribution, dirichlet_log_probs(logits[:, 0]))
     assert (found.scores["mutual_information"] > 0).all()
-    assert "mutual_information" not in of_student("kd", logits).scores
+    assert "mutual_information" not in CLASSIFICATION.of_student("kd", logits).scores
 
 
 @pytest.mark.parametrize("shrunk", [0.4, 1.7])
 def test_fitted_spread_gives_the_ensembles_mean_disagreement(shrunk):
     ensemble = _logits(500, 6, 4, scale=2.0)
     student = spread(ensemble.double(), shrunk)
-    scale = fit_spread(student, ensemble)
+    scale = fit_spread(CLASSIFICATION, student, ensemble)
     assert scale == pytest.approx(1 / shrunk, rel=1e-6)
-    calibrated = of_student("hydra", student, scale=scale).scores["mutual_information"].mean()
+    calibrated = CLASSIFICATION.of_student("hydra", student, scale=scale).scores["mutual_information"].mean()
     assert float(calibrated) == pytest.approx(float(uncertainty(ensemble).knowledge.mean()), rel=1e-9)
 
 
 def test_heads_that_do_not_differ_are_left_alone_and_the_range_is_kept():
     same = _logits(20, 1, 3).expand(20, 4, 3)
-    assert fit_spread(same, _logits(20, 4, 3, seed=1)) == 1.0
+    assert fit_spread(CLASSIFICATION, same, _logits(20, 4, 3, seed=1)) == 1.0
     nearly = same + _logits(20, 4, 3, seed=2, scale=1e-4)
-    assert fit_spread(nearly, _logits(20, 4, 3, seed=1, scale=3.0)) == pytest.approx(SPREAD_RANGE[1], rel=1e-6)
+    assert fit_spread(CLASSIFICATION, nearly, _logits(20, 4, 3, seed=1, scale=3.0)) == pytest.approx(
+        SPREAD_RANGE[1], rel=1e-6
+    )

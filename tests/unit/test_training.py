@@ -11,10 +11,11 @@ from helpers.two_ranks import on_two_ranks, student_of
 from torch import nn
 
 from hydra_ray.config import Optimisation, validate
-from hydra_ray.ensemble import LabelledRows, fit_member
-from hydra_ray.models.members import ModelSpec, Normalise
+from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
+from hydra_ray.models.members import ModelSpec
 from hydra_ray.predictions import BatchReader
 from hydra_ray.storage import Folder
+from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training import Fitting, learning_rate
 
 
@@ -148,9 +149,9 @@ def ensemble_settings(**changed):
 
 def member(folder, number=0, report=lambda figures: None, **changed):
     train = labelled(70)
-    normalise = Normalise.fit(train.inputs.numpy())
+    blueprint = Blueprint.of(CLASSIFICATION, SPEC, train.inputs.numpy(), train.labels.numpy())
     model, figures = fit_member(
-        number, ensemble_settings(**changed), 5, SPEC, normalise, train, labelled(30, seed=1), folder, report
+        number, ensemble_settings(**changed), 5, blueprint, train, labelled(30, seed=1), folder, report
     )
     return model.state_dict(), figures
 

@@ -1,0 +1,215 @@
+"""What a task is: everything that classification and regression do differently, behind one object.
+
+Stages, loops, files and the report ask the task of the data set and know no other difference. Nothing here reads files
+or knows Ray.
+
+Shapes: N or B rows, M members or heads, H outputs of a student. `outputs_NMC` are what networks say: C logits, or in a
+regression means and log variances (C = 2) in target units. Labels are int64 numbers of classes with -1 for none, or
+float32 targets with NaN for none.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from hydra_ray.config import Config
+from hydra_ray.datasets.rows import Task as TaskName
+from hydra_ray.metrics import Figures
+from hydra_ray.models.members import Member
+from hydra_ray.models.outputs import OutputKind
+from hydra_ray.row_scores import RowScores
+from hydra_ray.uncertainty import Scores
+
+MemberLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One predictor on one set of rows.
+
+    Attributes:
+        distribution: what it predicts, float64: log-probabilities [N, C]; in a regression the Gaussians of a mixture,
+            means and log variances [N, K, 2].
+        scores: measures of uncertainty by name, each float64 [N].
+        outputs_NMC: of members or heads; None for a Dirichlet, which has none.
+    """
+
+    distribution: Tensor
+    scores: Scores
+    outputs_NMC: Tensor | None
+
+
+class Task(ABC):
+    """One kind of learning problem."""
+
+    name: ClassVar[TaskName]
+    knowledge: ClassVar[str]
+    """Name of the score that measures knowledge uncertainty."""
+    total: ClassVar[str]
+    """Name of the score that measures total uncertainty."""
+    shard_dtype: ClassVar[str]
+    """Type of stored outputs where the configuration names none."""
+    student_output: ClassVar[OutputKind]
+    """What a student's outputs mean."""
+
+    @abstractmethod
+    def check(self, config: Config) -> None:
+        """Refuse what this task has no use for.
+
+        Raises:
+            UserError: one line, the first thing found.
+        """
+
+    # networks and members
+
+    @abstractmethod
+    def member_output(self, config: Config, num_outputs: int) -> tuple[OutputKind, int]:
+        """What members' outputs mean and how many raw ones their networks have, for `DataSet.num_outputs`."""
+
+    @abstractmethod
+    def fit_output(self, kind: OutputKind, labels_N: np.ndarray) -> nn.Module:
+        """The end of a member, in the units of the training rows' labels."""
+
+    @abstractmethod
+    def fit_student_output(self, outputs_NMC: np.ndarray) -> nn.Module:
+        """The end of a student, in the units of what members say of some rows: shards are all that it learns from."""
+
+    @abstractmethod
+    def member_loss(self, member: Member) -> MemberLoss:
+        """What a member minimises: its outputs_BC, labels_B -> scalar, nats."""
+
+    @abstractmethod
+    def settle(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
+        """Set what is no weight of a member but taken from validation rows; its outputs on them with that."""
+
+    @abstractmethod
+    def member_figures(self, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
+        """`validation_nll` and the other figure a member is known by, of one member."""
+
+    @abstractmethod
+    def describe_quality(self, figures: Mapping[str, Any]) -> str:
+        """Those two figures in words."""
+
+    # losses of students
+
+    @abstractmethod
+    def heads_loss(
+        self, student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None
+    ) -> Tensor:
+        """Every head imitates its member; scalar, nats."""
+
+    @abstractmethod
+    def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Tensor:
+        """One output imitates the members' mixture; scalar, nats."""
+
+    @abstractmethod
+    def spread_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Tensor:
+        """Squared difference of ln knowledge uncertainty, row by row; scalar."""
+
+    @abstractmethod
+    def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Tensor:
+        """Negative log likelihood of the mixture on the rows that have a label, nats; 0 where none has one."""
+
+    # predictions
+
+    @abstractmethod
+    def distribution(self, outputs_NMC: Tensor) -> Tensor:
+        """The mixture of outputs as `Prediction.distribution`."""
+
+    @abstractmethod
+    def scores(self, outputs_NMC: Tensor) -> Scores:
+        """Measures of uncertainty of outputs; one output has none of disagreement."""
+
+    @abstractmethod
+    def knowledge_of(self, outputs_NMC: Tensor) -> Tensor:
+        """Knowledge uncertainty alone: float64 [N]."""
+
+    @abstractmethod
+    def stretch(self, outputs_NMC: Tensor, scale: float) -> Tensor:
+        """Outputs that disagree more (`scale` above 1) or less about the same mean."""
+
+    def of_members(self, outputs_NMC: Tensor) -> Prediction:
+        """An ensemble's prediction, or that of a student with heads and nothing more."""
+        return Prediction(self.distribution(outputs_NMC), self.scores(outputs_NMC), outputs_NMC)
+
+    def of_student(self, kind: str, outputs_NHC: Tensor, *, mean_head: bool = False, scale: float = 1.0) -> Prediction:
+        """A student's.
+
+        Args:
+            kind: `hydra`, `kd`, `end2` or `proxy_end2`.
+            outputs_NHC: what it says.
+            mean_head: whether the last output was taught the mean and predicts, while the others measure uncertainty.
+            scale: of the heads' disagreement, see `stretch`; 1 leaves them as they are.
+        """
+        heads_NMC = outputs_NHC[:, :-1] if mean_head else outputs_NHC
+        if scale != 1.0:
+            heads_NMC = self.stretch(heads_NMC.double(), scale)
+        found = self.of_members(heads_NMC)
+        return replace(found, distribution=self.distribution(outputs_NHC[:, -1:])) if mean_head else found
+
+    # figures
+
+    @abstractmethod
+    def row_nll(self, found: Prediction, labels_N: Tensor) -> Tensor:
+        """Negative log likelihood of every row's label: float64 [N], nats."""
+
+    @abstractmethod
+    def validation_figures(self, found: Prediction, labels_N: Tensor) -> dict[str, float]:
+        """What a fit is judged by: `validation_nll` and the other figure of quality."""
+
+    @abstractmethod
+    def member_kl(self, heads_NMC: Tensor, members_NMC: Tensor) -> float:
+        """Mean over rows and heads of KL(member m || head m), nats."""
+
+    @abstractmethod
+    def test_figures(
+        self, test: Prediction, labels_N: Tensor, validation: Prediction, validation_labels: Tensor
+    ) -> Figures:
+        """Quality and mean uncertainty on test rows, under "test" in metrics.json."""
+
+    @abstractmethod
+    def single_figures(self, outputs_NC1: Tensor, labels_N: Tensor) -> Figures:
+        """The same of one member alone, [N, 1, C]; what needs validation rows is left out."""
+
+    @abstractmethod
+    def diversity(self, outputs_NMC: Tensor, labels_N: Tensor) -> Figures:
+        """How members differ on labelled rows, beyond their scores."""
+
+    @abstractmethod
+    def fidelity(
+        self, student: Prediction, ensemble: Prediction, labels_N: Tensor, paired: Sequence[Tensor] | None
+    ) -> dict[str, float | None]:
+        """How near a student's test predictions are to the ensemble's.
+
+        Args:
+            student: on test rows.
+            ensemble: on the same.
+            labels_N: theirs.
+            paired: outputs of heads and of members, where there are heads that imitate members.
+        """
+
+    @abstractmethod
+    def fidelity_intervals(
+        self, student: Prediction, ensemble: Prediction, labels_N: Tensor, num_samples: int, seed: int
+    ) -> dict[str, tuple[float, float]]:
+        """95 % bootstrap intervals of the figures of `fidelity` that are means over rows."""
+
+    @abstractmethod
+    def row_scores(self, found: Prediction, labels_N: Tensor | None) -> RowScores:
+        """What the report's pictures are drawn from."""
+
+    # views
+
+    @abstractmethod
+    def disagreement(self, outputs_NMC: Tensor) -> dict[str, Tensor]:
+        """Figures of rows, [N] each, that say how much members disagree on them."""
+
+    @abstractmethod
+    def describe_disagreement(self, facts: Mapping[str, float], train_labels: np.ndarray) -> str:
+        """Means of these figures in words; the training rows' labels give them a measure."""

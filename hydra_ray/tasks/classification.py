@@ -1,0 +1,220 @@
+"""Classification, as a `Task`: logits, cross-entropy, probabilities, mutual information."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hydra_ray.config import Config
+from hydra_ray.diversity import diversity_figures
+from hydra_ray.errors import UserError
+from hydra_ray.fidelity import (
+    PAIRWISE_KL,
+    bootstrap_ratio_interval,
+    compare_scores,
+    member_agreement,
+    member_kl,
+    ratio_of_means,
+)
+from hydra_ray.losses import hydra_loss, mean_loss, spread_loss
+from hydra_ray.metrics import (
+    Figures,
+    accuracy,
+    calibrated_nll,
+    classification_figures,
+    fit_temperature,
+    nll,
+    predictive_figures,
+    row_nll,
+)
+from hydra_ray.models.hydra import spread
+from hydra_ray.models.members import Member
+from hydra_ray.models.outputs import OutputKind
+from hydra_ray.predictions import NO_LABEL
+from hydra_ray.row_scores import RowScores
+from hydra_ray.tasks.base import MemberLoss, Prediction, Task
+from hydra_ray.uncertainty import (
+    Scores,
+    dirichlet_log_probs,
+    dirichlet_scores,
+    disagreement,
+    mixture_log_probs,
+    scores,
+    uncertainty,
+)
+
+DIRICHLET_KINDS = ("end2", "proxy_end2")
+_OF_REGRESSION = ("validation_rmse", "validation_knowledge_variance_ratio")
+
+
+class Classification(Task):
+    """C classes; see `Task`."""
+
+    name = "classification"
+    knowledge, total = "mutual_information", "entropy"
+    shard_dtype = "float16"
+    student_output: ClassVar[OutputKind] = "logits"
+
+    def check(self, config: Config) -> None:
+        """See `Task.check`."""
+        if config.ensemble.likelihood is not None:
+            raise UserError(
+                f"ensemble.likelihood={config.ensemble.likelihood}: is for regression, and data.source="
+                f"{config.data.source} is a classification; leave it out"
+            )
+        if config.tune.num_trials and config.tune.objective in _OF_REGRESSION:
+            raise UserError(
+                f"tune.objective={config.tune.objective}: is for regression, and data.source={config.data.source} is a "
+                "classification; use validation_nll, validation_accuracy or validation_member_kl"
+            )
+
+    def member_output(self, config: Config, num_outputs: int) -> tuple[OutputKind, int]:
+        """See `Task.member_output`."""
+        return "logits", num_outputs
+
+    def fit_output(self, kind: OutputKind, labels_N: np.ndarray) -> nn.Module:
+        """See `Task.fit_output`: logits have no unit."""
+        return nn.Identity()
+
+    def fit_student_output(self, outputs_NMC: np.ndarray) -> nn.Module:
+        """See `Task.fit_student_output`."""
+        return nn.Identity()
+
+    def member_loss(self, member: Member) -> MemberLoss:
+        """Cross-entropy."""
+        return F.cross_entropy
+
+    def settle(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
+        """See `Task.settle`: all of a member is weights."""
+        return outputs_NC
+
+    def member_figures(self, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
+        """See `Task.member_figures`."""
+        return self._quality(F.log_softmax(outputs_NC.double(), dim=-1), labels_N)
+
+    def describe_quality(self, figures: Mapping[str, Any]) -> str:
+        """See `Task.describe_quality`."""
+        return f"validation NLL {figures['validation_nll']:.4f}, accuracy {figures['validation_accuracy']:.4f}"
+
+    def heads_loss(
+        self, student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None
+    ) -> Tensor:
+        """See `losses.hydra_loss`."""
+        return hydra_loss(student_BMC, teacher_BMC, temperature, mask_BM)
+
+    def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Tensor:
+        """See `losses.mean_loss`."""
+        return mean_loss(student_BC, teacher_BMC, temperature, mask_BM)
+
+    def spread_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Tensor:
+        """See `losses.spread_loss`."""
+        return spread_loss(student_BMC, teacher_BMC, mask_BM)
+
+    def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Tensor:
+        """Cross-entropy of the mean of probabilities; see `Task.label_loss`."""
+        labelled_B = labels_B != NO_LABEL
+        if not bool(labelled_B.any()):
+            return student_BHC.new_zeros(())
+        log_probs_BC = torch.logsumexp(F.log_softmax(student_BHC[labelled_B], dim=-1), dim=1)
+        num_heads = torch.tensor(float(student_BHC.shape[1]), device=student_BHC.device)
+        return F.nll_loss(log_probs_BC - num_heads.log(), labels_B[labelled_B])
+
+    def distribution(self, outputs_NMC: Tensor) -> Tensor:
+        """Log of the mean of probabilities, float64 [N, C]."""
+        return mixture_log_probs(outputs_NMC)
+
+    def scores(self, outputs_NMC: Tensor) -> Scores:
+        """See `uncertainty.scores`."""
+        return scores(outputs_NMC)
+
+    def knowledge_of(self, outputs_NMC: Tensor) -> Tensor:
+        """Mutual information, nats."""
+        return uncertainty(outputs_NMC).knowledge
+
+    def stretch(self, outputs_NMC: Tensor, scale: float) -> Tensor:
+        """Log-probabilities stretched about their mean; see `models.hydra.spread`."""
+        return spread(outputs_NMC, scale)
+
+    def of_student(self, kind: str, outputs_NHC: Tensor, *, mean_head: bool = False, scale: float = 1.0) -> Prediction:
+        """See `Task.of_student`; Dirichlet students have closed forms."""
+        if kind in DIRICHLET_KINDS:
+            logits_NC = outputs_NHC[:, 0]
+            return Prediction(dirichlet_log_probs(logits_NC), dirichlet_scores(logits_NC), None)
+        return super().of_student(kind, outputs_NHC, mean_head=mean_head, scale=scale)
+
+    def row_nll(self, found: Prediction, labels_N: Tensor) -> Tensor:
+        """See `Task.row_nll`."""
+        return row_nll(found.distribution, labels_N)
+
+    def validation_figures(self, found: Prediction, labels_N: Tensor) -> dict[str, float]:
+        """See `Task.validation_figures`."""
+        return self._quality(found.distribution, labels_N)
+
+    def member_kl(self, heads_NMC: Tensor, members_NMC: Tensor) -> float:
+        """See `Task.member_kl`."""
+        return member_kl(heads_NMC, members_NMC)
+
+    def test_figures(
+        self, test: Prediction, labels_N: Tensor, validation: Prediction, validation_labels: Tensor
+    ) -> Figures:
+        """See `Task.test_figures`; the NLL also after a temperature fitted on validation rows."""
+        temperature = fit_temperature(validation.distribution, validation_labels)
+        figures = predictive_figures(test.distribution, labels_N, test.scores)
+        return {**figures, "calibrated_nll": calibrated_nll(test.distribution, labels_N, temperature)}
+
+    def single_figures(self, outputs_NC1: Tensor, labels_N: Tensor) -> Figures:
+        """See `Task.single_figures`."""
+        return classification_figures(outputs_NC1, labels_N)
+
+    def diversity(self, outputs_NMC: Tensor, labels_N: Tensor) -> Figures:
+        """Measures of Liu et al. 2019."""
+        return dict(diversity_figures(outputs_NMC.argmax(dim=-1), labels_N))
+
+    def fidelity(
+        self, student: Prediction, ensemble: Prediction, labels_N: Tensor, paired: Sequence[Tensor] | None
+    ) -> dict[str, float | None]:
+        """See `Task.fidelity`."""
+        return {
+            "nll_ratio": ratio_of_means(self.row_nll(student, labels_N), self.row_nll(ensemble, labels_N)),
+            "member_agreement": member_agreement(*paired) if paired else None,
+            "member_kl": member_kl(*paired) if paired else None,
+            "pairwise_kl_ratio": compare_scores(ratio_of_means, student.scores, ensemble.scores, PAIRWISE_KL),
+        }
+
+    def fidelity_intervals(
+        self, student: Prediction, ensemble: Prediction, labels_N: Tensor, num_samples: int, seed: int
+    ) -> dict[str, tuple[float, float]]:
+        """See `Task.fidelity_intervals`."""
+        pair = (self.row_nll(student, labels_N), self.row_nll(ensemble, labels_N))
+        return {"nll_ratio": bootstrap_ratio_interval(*pair, seed, num_samples)}
+
+    def row_scores(self, found: Prediction, labels_N: Tensor | None) -> RowScores:
+        """See `Task.row_scores`."""
+        confidence_N, predicted_N = found.distribution.exp().max(dim=1)
+        knowledge = found.scores.get(self.knowledge)
+        return RowScores(
+            total=found.scores[self.total].numpy(),
+            data=found.scores["data_uncertainty"].numpy(),
+            knowledge=None if knowledge is None else knowledge.numpy(),
+            error=None if labels_N is None else (predicted_N != labels_N).double().numpy(),
+            confidence=confidence_N.numpy(),
+        )
+
+    def disagreement(self, outputs_NMC: Tensor) -> dict[str, Tensor]:
+        """See `Task.disagreement`: mutual information (nats) and share of pairs that name different classes."""
+        return {"mutual_information": uncertainty(outputs_NMC).knowledge, "disagreement": disagreement(outputs_NMC)}
+
+    def describe_disagreement(self, facts: Mapping[str, float], train_labels: np.ndarray) -> str:
+        """See `Task.describe_disagreement`."""
+        return f"members' MI {facts['mutual_information']:.4f} nats, disagreement {facts['disagreement']:.4f}"
+
+    def _quality(self, log_probs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
+        return {
+            "validation_nll": nll(log_probs_NC, labels_N),
+            "validation_accuracy": accuracy(log_probs_NC, labels_N),
+        }

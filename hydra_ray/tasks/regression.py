@@ -1,0 +1,256 @@
+"""Regression, as a `Task`: Gaussians in target units, their mixtures, variances.
+
+A student of kind `end2` or `proxy_end2` is a Dirichlet over classes and does not exist here; nor does a temperature,
+as there are no logits to soften: the KL between Gaussians sees their difference on every scale.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hydra_ray.config import Config, DistillConfig
+from hydra_ray.errors import UserError
+from hydra_ray.fidelity import bootstrap_ratio_interval, ratio_of_means
+from hydra_ray.gaussian import (
+    gaussian_kl,
+    gaussian_nll,
+    heads_loss,
+    mixture_moments,
+    mixture_nll,
+    moments_loss,
+    spread_loss,
+    stretch_means,
+)
+from hydra_ray.metrics import Figures
+from hydra_ray.models.members import Member
+from hydra_ray.models.outputs import GaussianOutput, MeanOutput, OutputKind
+from hydra_ray.regression_metrics import (
+    DATA_VARIANCE,
+    KNOWLEDGE_VARIANCE,
+    TOTAL_VARIANCE,
+    regression_figures,
+    row_interval_level,
+    row_nll,
+    row_squared_error,
+    variance_scores,
+)
+from hydra_ray.row_scores import RowScores
+from hydra_ray.tasks.base import MemberLoss, Prediction, Task
+from hydra_ray.uncertainty import Scores
+
+STUDENT_KINDS = ("hydra", "kd")
+OBJECTIVES = ("validation_nll", "validation_rmse", "validation_member_kl", "validation_knowledge_variance_ratio")
+_GRADIENT_VIEWS = ("ods", "conf_ods")
+
+
+class Regression(Task):
+    """One target; see `Task`."""
+
+    name = "regression"
+    knowledge, total = KNOWLEDGE_VARIANCE, TOTAL_VARIANCE
+    shard_dtype = "float32"
+    student_output: ClassVar[OutputKind] = "gaussian"
+
+    def check(self, config: Config) -> None:
+        """See `Task.check`."""
+        is_one = f"data.source={config.data.source} is a regression"
+        for kind in config.student_kinds:
+            if kind not in STUDENT_KINDS:
+                raise UserError(
+                    f"students: {kind} is for classification, and {is_one}; use {' or '.join(STUDENT_KINDS)}"
+                )
+        if config.predict.dtype == "float16":
+            raise UserError(
+                f"predict.dtype=float16: keeps three digits of a mean, and {is_one}; leave it out (it is float32)"
+            )
+        self._check_temperature(config, is_one)
+        for place, view in enumerate(config.transfer.views):
+            if view.view in _GRADIENT_VIEWS:
+                raise UserError(
+                    f"transfer.views.{place}: {view.view} moves rows by class probabilities, and {is_one}; use "
+                    "gaussian_noise, mixup, uniform_box or resample"
+                )
+        if config.tune.num_trials and config.tune.objective not in OBJECTIVES:
+            raise UserError(
+                f"tune.objective={config.tune.objective}: is for classification, and {is_one}; use one of "
+                f"{', '.join(OBJECTIVES)}"
+            )
+
+    def _check_temperature(self, config: Config, is_one: str) -> None:
+        """T softens logits; a Gaussian has none."""
+        for key in ("temperature", "final_temperature"):
+            default = DistillConfig.model_fields[key].default
+            value, space = getattr(config.distill, key), config.tune.space if config.tune.num_trials else {}
+            named = f"distill.{key}={value}" if value != default else f"tune.space.{key}" if key in space else None
+            if named is not None:
+                raise UserError(f"{named}: softens logits, of which there are none, as {is_one}; leave it out")
+
+    def member_output(self, config: Config, num_outputs: int) -> tuple[OutputKind, int]:
+        """Mean and log variance, or with `ensemble.likelihood=mse` the mean alone."""
+        return ("mean", 1) if config.ensemble.likelihood == "mse" else ("gaussian", num_outputs)
+
+    def fit_output(self, kind: OutputKind, labels_N: np.ndarray) -> nn.Module:
+        """See `Task.fit_output`."""
+        return (MeanOutput if kind == "mean" else GaussianOutput).fit(labels_N)
+
+    def fit_student_output(self, outputs_NMC: np.ndarray) -> nn.Module:
+        """Mean and variance of the target as the members have them: those of their means, and the median data variance.
+
+        The median, as the variance of members far outside of their data may be anything.
+        """
+        moments = mixture_moments(torch.as_tensor(outputs_NMC).double())
+        variance = moments.mean.var(correction=0) + moments.data_variance.median()
+        return GaussianOutput(float(moments.mean.mean()), math.sqrt(float(variance)))
+
+    def member_loss(self, member: Member) -> MemberLoss:
+        """Gaussian NLL; of a mean alone the squared error in standardised units."""
+        output = member.output
+        if not isinstance(output, MeanOutput):
+            return gaussian_nll
+
+        def squared_error(outputs_B2: Tensor, targets_B: Tensor) -> Tensor:
+            return ((targets_B - outputs_B2[..., 0]) / output.std).square().mean()
+
+        return squared_error
+
+    def settle(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
+        """See `Task.settle`: the one variance of a member that has a mean alone."""
+        return member.output.settle(outputs_NC, labels_N) if isinstance(member.output, MeanOutput) else outputs_NC
+
+    def member_figures(self, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
+        """See `Task.member_figures`."""
+        return self._quality(outputs_NC.unsqueeze(1), labels_N)
+
+    def describe_quality(self, figures: Mapping[str, Any]) -> str:
+        """See `Task.describe_quality`."""
+        return f"validation NLL {figures['validation_nll']:.4f}, RMSE {figures['validation_rmse']:.4g}"
+
+    def heads_loss(
+        self, student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None
+    ) -> Tensor:
+        """See `gaussian.heads_loss`; there is no temperature."""
+        return heads_loss(student_BMC, teacher_BMC, mask_BM)
+
+    def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Tensor:
+        """See `gaussian.moments_loss`; there is no temperature."""
+        return moments_loss(student_BC, teacher_BMC, mask_BM)
+
+    def spread_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Tensor:
+        """See `gaussian.spread_loss`."""
+        return spread_loss(student_BMC, teacher_BMC, mask_BM)
+
+    def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Tensor:
+        """NLL of the mixture; see `Task.label_loss`."""
+        labelled_B = ~labels_B.isnan()
+        if not bool(labelled_B.any()):
+            return student_BHC.new_zeros(())
+        return mixture_nll(student_BHC[labelled_B], labels_B[labelled_B])
+
+    def distribution(self, outputs_NMC: Tensor) -> Tensor:
+        """The outputs themselves, float64 [N, M, 2]."""
+        return outputs_NMC.double()
+
+    def scores(self, outputs_NMC: Tensor) -> Scores:
+        """See `regression_metrics.variance_scores`."""
+        return variance_scores(outputs_NMC)
+
+    def knowledge_of(self, outputs_NMC: Tensor) -> Tensor:
+        """Variance of means, squared target units."""
+        return mixture_moments(outputs_NMC.double()).knowledge_variance
+
+    def stretch(self, outputs_NMC: Tensor, scale: float) -> Tensor:
+        """Means stretched about their mean; see `gaussian.stretch_means`."""
+        return stretch_means(outputs_NMC, scale)
+
+    def row_nll(self, found: Prediction, labels_N: Tensor) -> Tensor:
+        """See `Task.row_nll`."""
+        return row_nll(found.distribution, labels_N)
+
+    def validation_figures(self, found: Prediction, labels_N: Tensor) -> dict[str, float]:
+        """See `Task.validation_figures`."""
+        return self._quality(found.distribution, labels_N)
+
+    def member_kl(self, heads_NMC: Tensor, members_NMC: Tensor) -> float:
+        """See `Task.member_kl`; fewer heads than members imitate the first ones."""
+        return gaussian_kl(members_NMC[:, : heads_NMC.shape[1]].double(), heads_NMC.double()).mean().item()
+
+    def test_figures(
+        self, test: Prediction, labels_N: Tensor, validation: Prediction, validation_labels: Tensor
+    ) -> Figures:
+        """See `Task.test_figures`."""
+        return regression_figures(test.distribution, labels_N, test.scores)
+
+    def single_figures(self, outputs_NC1: Tensor, labels_N: Tensor) -> Figures:
+        """See `Task.single_figures`."""
+        return regression_figures(outputs_NC1.double(), labels_N, variance_scores(outputs_NC1))
+
+    def diversity(self, outputs_NMC: Tensor, labels_N: Tensor) -> Figures:
+        """None: the variance of means says it all, and is a score."""
+        return {}
+
+    def fidelity(
+        self, student: Prediction, ensemble: Prediction, labels_N: Tensor, paired: Sequence[Tensor] | None
+    ) -> dict[str, float | None]:
+        """See `Task.fidelity`; an NLL of densities may be negative, which a ratio is not made for: then it is None."""
+        own_N, others_N = self.row_nll(student, labels_N), self.row_nll(ensemble, labels_N)
+        errors = ratio_of_means(*self._squared_errors(student, ensemble, labels_N))
+        is_positive = float(own_N.mean()) > 0 and float(others_N.mean()) > 0
+        return {
+            "nll_ratio": ratio_of_means(own_N, others_N) if is_positive else None,
+            "nll_difference": float((own_N - others_N).mean()),
+            "rmse_ratio": None if errors is None else math.sqrt(errors),
+            "member_kl": self.member_kl(*paired) if paired else None,
+        }
+
+    def fidelity_intervals(
+        self, student: Prediction, ensemble: Prediction, labels_N: Tensor, num_samples: int, seed: int
+    ) -> dict[str, tuple[float, float]]:
+        """See `Task.fidelity_intervals`."""
+        own_N, others_N = self.row_nll(student, labels_N), self.row_nll(ensemble, labels_N)
+        errors = bootstrap_ratio_interval(*self._squared_errors(student, ensemble, labels_N), seed, num_samples)
+        difference = bootstrap_ratio_interval(own_N - others_N, torch.ones_like(own_N), seed, num_samples)
+        found = {"nll_difference": difference, "rmse_ratio": (math.sqrt(errors[0]), math.sqrt(errors[1]))}
+        if float(own_N.mean()) > 0 and float(others_N.mean()) > 0:
+            found["nll_ratio"] = bootstrap_ratio_interval(own_N, others_N, seed, num_samples)
+        return found
+
+    def row_scores(self, found: Prediction, labels_N: Tensor | None) -> RowScores:
+        """See `Task.row_scores`."""
+        knowledge, mixture_NK2 = found.scores.get(self.knowledge), found.distribution
+        has_labels = labels_N is not None
+        return RowScores(
+            total=found.scores[self.total].numpy(),
+            data=found.scores[DATA_VARIANCE].numpy(),
+            knowledge=None if knowledge is None else knowledge.numpy(),
+            error=row_squared_error(mixture_NK2, labels_N).numpy() if has_labels else None,
+            interval_level=row_interval_level(mixture_NK2, labels_N).numpy() if has_labels else None,
+        )
+
+    def disagreement(self, outputs_NMC: Tensor) -> dict[str, Tensor]:
+        """See `Task.disagreement`: knowledge variance and data variance, squared target units."""
+        moments = mixture_moments(outputs_NMC.double())
+        return {KNOWLEDGE_VARIANCE: moments.knowledge_variance, DATA_VARIANCE: moments.data_variance}
+
+    def describe_disagreement(self, facts: Mapping[str, float], train_labels: np.ndarray) -> str:
+        """See `Task.describe_disagreement`: variances as shares of the target's own."""
+        target = float(train_labels.astype(np.float64).var())
+        shares = {name: facts[name] / target for name in (KNOWLEDGE_VARIANCE, DATA_VARIANCE)}
+        return (
+            f"members' knowledge variance {shares[KNOWLEDGE_VARIANCE]:.4f}, data variance {shares[DATA_VARIANCE]:.4f} "
+            "of the target's"
+        )
+
+    def _quality(self, mixture_NK2: Tensor, labels_N: Tensor) -> dict[str, float]:
+        return {
+            "validation_nll": float(row_nll(mixture_NK2, labels_N).mean()),
+            "validation_rmse": float(row_squared_error(mixture_NK2, labels_N).mean().sqrt()),
+        }
+
+    def _squared_errors(self, student: Prediction, ensemble: Prediction, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+        return row_squared_error(student.distribution, labels_N), row_squared_error(ensemble.distribution, labels_N)
