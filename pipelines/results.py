@@ -12,18 +12,22 @@ from pipelines.command import EXIT_USER_ERROR
 def main() -> int:
     """Parse, call, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder with a finished report, local or a URI")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run or sweep, local or a URI")
     arguments = parser.parse_args()
     try:
         from hydra_ray.facts import software_facts
         from hydra_ray.report.results import FinishedRun, results_page
         from hydra_ray.storage import Folder
+        from hydra_ray.sweep import SWEEP_FILE
 
-        runs = [FinishedRun.read(Folder.open(place)) for place in arguments.runs]
+        folders = [Folder.open(place) for place in arguments.runs]
+        sweeps = [folder.read_json(SWEEP_FILE) for folder in folders if SWEEP_FILE in folder.files()]
+        runs = [FinishedRun.read(folder) for folder in folders if SWEEP_FILE not in folder.files()]
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
-    print(results_page(runs, software_facts(), f"python -m pipelines.results {' '.join(arguments.runs)}"), end="")
+    command = f"python -m pipelines.results {' '.join(arguments.runs)}"
+    print(results_page(runs, software_facts(), command, [sweep for sweep in sweeps if sweep]), end="")
     return 0
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from hydra_ray.config import Config
 from pipelines.command import guarded, parser_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def main() -> int:
@@ -18,19 +22,29 @@ def main() -> int:
 
 def run(config: Config) -> None:
     """Every stage, then the table."""
-    from rich.console import Console
-
-    from hydra_ray.cluster.chain import run_stages
-    from hydra_ray.report.tables import terminal_table
+    from hydra_ray.cluster.chain import run_splits, run_stages
+    from hydra_ray.report.split_tables import sweep_table
+    from hydra_ray.report.tables import as_terminal, terminal_table
     from hydra_ray.stages import STAGES, Run
+    from hydra_ray.sweep import is_sweep
 
+    if is_sweep(config):
+        show(as_terminal(sweep_table(run_splits(config))))
+        return
     this = Run(config)
     run_stages(this, STAGES)
     folder = this.report().folder
+    show(terminal_table(folder.read_json("metrics.json") or {}))
+    print(f"\nreport: {folder}/report.html")
+
+
+def show(table: Table) -> None:
+    """Print a table; wide enough for two unknown sets where nobody knows the terminal's width."""
+    from rich.console import Console
+
     console = Console(width=None if sys.stdout.isatty() else 110)
     console.print()
-    console.print(terminal_table(folder.read_json("metrics.json") or {}))
-    print(f"\nreport: {folder}/report.html")
+    console.print(table)
 
 
 def show_plan(config: Config) -> None:
@@ -39,7 +53,13 @@ def show_plan(config: Config) -> None:
     from hydra_ray.plan import costs, stage_states
     from hydra_ray.preflight import check_networks, check_views
     from hydra_ray.stages import Run
+    from hydra_ray.sweep import is_sweep, split_configs
 
+    if is_sweep(config):
+        for each in split_configs(config):
+            show_plan(each)
+            print()
+        return
     this = Run(config)
     check_networks(this)
     check_views(this)

@@ -5,15 +5,20 @@ ray is imported when the first stage has something to do, so that a run that is 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from hydra_ray.cluster.interrupts import interrupts_noticed
 from hydra_ray.cluster.session import available, check_storage, is_private, session
+from hydra_ray.config import Config
 from hydra_ray.errors import UserError
 from hydra_ray.plan import artifacts_of, stage_state
 from hydra_ray.preflight import check_resources, check_run
-from hydra_ray.stages import TRANSFER, Run
+from hydra_ray.stages import STAGES, TRANSFER, Run
+from hydra_ray.storage import Folder
+from hydra_ray.sweep import SWEEP_FILE, split_configs, summarise
 from hydra_ray.tracking import Stage, Tracker
 
 ERROR_LOG = "error.log"
@@ -27,8 +32,13 @@ _BEFORE = {
 _LEARNT_FROM = {"tune": [TRANSFER, "validation"], "distill": [TRANSFER, "validation"]}
 
 
-def run_stages(run: Run, names: Sequence[str]) -> None:
+def run_stages(run: Run, names: Sequence[str], *, stack: ExitStack | None = None) -> None:
     """Bring the named stages up to date.
+
+    Args:
+        run: whose.
+        names: of the stages, in order.
+        stack: keeps the Ray session open for further runs, which use it as well; none to close it after this one.
 
     Raises:
         UserError: something the user can mend, found before any worker starts where that is possible.
@@ -37,10 +47,29 @@ def run_stages(run: Run, names: Sequence[str]) -> None:
     check_run(run)
     run.folder.delete(ERROR_LOG)
     run.folder.write("config.json", (run.config.model_dump_json(indent=1) + "\n").encode())
-    with ExitStack() as stack:
-        chain = _Chain(run, stack)
+    with ExitStack() as own:
+        chain = _Chain(run, own if stack is None else stack)
         for name in names:
             chain.bring_up_to_date(name)
+
+
+def run_splits(config: Config) -> dict[str, Any]:
+    """All stages of every split of a sweep, one after the other in one session; writes and returns its sweep.json.
+
+    Raises:
+        UserError: as `run_stages`; what the splits before have finished stays.
+    """
+    configs, found = split_configs(config), []
+    with ExitStack() as stack:
+        for number, each in enumerate(configs, start=1):
+            print(f"\n{each.name} [{number}/{len(configs)}]", flush=True)
+            run = Run(each)
+            run_stages(run, STAGES, stack=stack)
+            found.append((int(each.data.split or 0), run.report().folder.read_json("metrics.json") or {}))
+    summary = summarise(config, found)
+    folder = Folder.open(config.storage) / config.name
+    folder.write(SWEEP_FILE, (json.dumps(summary, indent=1) + "\n").encode())
+    return summary
 
 
 def resources(run: Run) -> str:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import ray
 import torch
 
+from hydra_ray.cluster.plane import ask_grid, has_plane, plane_of
 from hydra_ray.config import Config
 from hydra_ray.distillation import predict
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, metrics_of, row_scores
@@ -23,6 +24,7 @@ from hydra_ray.model_store import load_published
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
 from hydra_ray.models.hydra import HydraStudent
 from hydra_ray.models.members import Ensemble, Member
+from hydra_ray.plane import Plane
 from hydra_ray.predictions import Predictions, concatenate, is_labelled, read_shard, shard_names
 from hydra_ray.report import make_report
 from hydra_ray.report.evidence import Evidence
@@ -33,6 +35,7 @@ from hydra_ray.tasks import Prediction, Task
 from hydra_ray.tracking import Stage, Tracker
 
 _LATENCY_BATCHES = (1, 256)
+_GRID = "grid"
 
 
 def evaluate(run: Run, stage: Stage, tracker: Tracker) -> dict[str, Any]:
@@ -152,7 +155,18 @@ def _evidence(run: Run, tracker: Tracker, metrics: dict[str, Any], answers: Answ
         objective=config.tune.objective,
         direction=config.tune.direction,
         facts={**software_facts(), "ray": ray.__version__, "seed": str(config.seed)},
+        plane=_plane(run, config) if has_plane(run) else None,
     )
+
+
+def _plane(run: Run, config: Config) -> Plane:
+    """What all predictors say over the whole of a small input space."""
+    outputs = ask_grid(run, config)
+    found = {ENSEMBLE: run.task.of_members(torch.tensor(outputs[ENSEMBLE]))}
+    for kind in config.student_kinds:
+        answers = _predictions_of(run.task, kind, run.student(kind).manifest() or {}, {_GRID: outputs[kind]})
+        found |= {name: each[_GRID] for name, each in answers.items()}
+    return plane_of(run, found)
 
 
 def _epochs(run: Run, tracker: Tracker) -> list[dict[str, Any]]:

@@ -8,5 +8,16 @@ from hydra_ray.datasets.catalog import open_source, split_names
 from hydra_ray.datasets.data_set import DataSet, open_data
 from hydra_ray.datasets.rows import Rows, Source, concatenate
 from hydra_ray.datasets.splits import Split
+from hydra_ray.datasets.standard_splits import standard_splits
 
-__all__ = ["DataSet", "Rows", "Source", "Split", "concatenate", "open_data", "open_source", "split_names"]
+__all__ = [
+    "DataSet",
+    "Rows",
+    "Source",
+    "Split",
+    "concatenate",
+    "open_data",
+    "open_source",
+    "split_names",
+    "standard_splits",
+]

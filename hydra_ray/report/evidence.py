@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hydra_ray.plane import Plane
 from hydra_ray.row_scores import RowScores
 
 MEMBER = "member"
@@ -38,6 +39,7 @@ class Evidence:
         objective: name of the figure that trials are compared by.
         direction: whether less or more of it is better.
         facts: versions, hardware, commit, date: name -> text.
+        plane: answers over the whole input space; None where inputs have more than two features.
     """
 
     run_name: str
@@ -49,6 +51,7 @@ class Evidence:
     objective: str
     direction: Literal["min", "max"]
     facts: Mapping[str, str]
+    plane: Plane | None = None
 
     def __post_init__(self) -> None:
         """Check what every picture relies on.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from hydra_ray.report.evidence import ENSEMBLE, Evidence, compared, with_spread
 from hydra_ray.report.interval_pictures import intervals_picture
+from hydra_ray.report.plane_pictures import has_line, has_plane, line_picture, plane_picture
 from hydra_ray.report.prediction_pictures import reliability_picture, sparsification_picture
 from hydra_ray.report.training_pictures import ranked_trials, searched_keys, training_picture, trials_picture
 from hydra_ray.report.uncertainty_pictures import histogram_picture, scatter_picture
@@ -39,6 +40,23 @@ def _is_regression(evidence: Evidence) -> bool:
 
 
 GALLERY = (
+    PictureKind(
+        "plane.png",
+        "The input plane",
+        "Dark is unsure: classes that overlap are so in the upper line alone, places that nobody was shown in both; a "
+        "faithful student has the ensemble's pattern, and one output has no lower line. In the triangles of three "
+        "classes members that agree lie together, in a corner where they are sure.",
+        plane_picture,
+        has_plane,
+    ),
+    PictureKind(
+        "line.png",
+        "Along the input",
+        "The darker band is noise in the data, the paler one beyond it what is not known: it should open in gaps and "
+        "beyond the ends of the training rows. Of classes the dashed line is total uncertainty, the area knowledge.",
+        line_picture,
+        has_line,
+    ),
     PictureKind(
         "knowledge_uncertainty.png",
         "Knowledge uncertainty of test and unknown rows",

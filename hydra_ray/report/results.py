@@ -15,6 +15,7 @@ from typing import Any
 from hydra_ray.errors import UserError
 from hydra_ray.report.evidence import ENSEMBLE, MEMBER, figure, students, unknown_sets
 from hydra_ray.report.formats import count, decimal
+from hydra_ray.report.split_tables import Sweep, sweeps_section
 from hydra_ray.report.tables import TextTable, to_markdown
 from hydra_ray.storage import Folder
 
@@ -46,18 +47,22 @@ class FinishedRun:
         return cls(config, metrics)
 
 
-def results_page(runs: Sequence[FinishedRun], facts: Mapping[str, str], command: str) -> str:
+def results_page(
+    runs: Sequence[FinishedRun], facts: Mapping[str, str], command: str, sweeps: Sequence[Sweep] = ()
+) -> str:
     """The whole page in Markdown.
 
     Args:
         runs: in any order.
         facts: machine, versions, commit.
         command: that made the page, to be shown in it.
+        sweeps: contents of sweep.json, of regressions over standard splits.
     """
     origin = "; ".join(f"{name}: {fact}" for name, fact in facts.items())
     parts = ["# Results", f"Made by `{command}`; do not edit. {origin}.", _HOW_TO_READ]
     for group in _groups(runs):
         parts += [_title(group), to_markdown(_quality(group)), to_markdown(_fidelity(group))]
+    parts += [sweeps_section(sweeps)] if sweeps else []
     return "\n\n".join(parts) + "\n"
 
 

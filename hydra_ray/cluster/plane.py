@@ -1,0 +1,88 @@
+"""Everybody's answers on a grid over the inputs, for data of one or two features: what its picture is drawn from.
+
+Part of the stage evaluate. Members and students are asked in Ray tasks; the grid and what is kept are in
+`hydra_ray/plane.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import ray
+import torch
+
+from hydra_ray.config import Config
+from hydra_ray.distillation import predict
+from hydra_ray.evaluation import ENSEMBLE
+from hydra_ray.model_store import load_published
+from hydra_ray.models.hydra import HydraStudent
+from hydra_ray.models.members import Ensemble, Member
+from hydra_ray.plane import Plane, grid_points, grid_ticks, shown_rows
+from hydra_ray.runs import Artifact
+from hydra_ray.stages import Run
+from hydra_ray.tasks import Prediction
+
+_LARGEST = 2
+
+
+def has_plane(run: Run) -> bool:
+    """Whether inputs have so few features that they can be drawn."""
+    return len(run.data.input_shape) == 1 and run.data.input_shape[0] <= _LARGEST
+
+
+def ask_grid(run: Run, config: Config) -> dict[str, np.ndarray]:
+    """Outputs [G, K, C] of the ensemble and of each student on the points of the grid."""
+    points = grid_points(_ticks(run))
+    artifacts = {ENSEMBLE: run.members()} | {kind: [run.student(kind)] for kind in config.student_kinds}
+    pending = {name: _ask.remote(found, points, config) for name, found in artifacts.items()}
+    return {name: ray.get(answer) for name, answer in pending.items()}
+
+
+def plane_of(run: Run, predictions: Mapping[str, Prediction]) -> Plane:
+    """What is drawn.
+
+    Args:
+        run: whose data set.
+        predictions: predictor -> its prediction on the points of the grid.
+    """
+    train = run.data.splits["train"]
+    rows_ND, labels_N = shown_rows(train.read_all())
+    names = train.source.feature_names or tuple(f"feature {place}" for place in range(rows_ND.shape[1]))
+    return Plane(
+        task=run.task.name,
+        names=names,
+        class_names=run.data.class_names,
+        ticks=_ticks(run),
+        rows_ND=rows_ND,
+        labels_N=labels_N,
+        scores={name: run.task.row_scores(found, None) for name, found in predictions.items()},
+        answers={name: _answers(run, found) for name, found in predictions.items()},
+    )
+
+
+def _ticks(run: Run) -> tuple[np.ndarray, ...]:
+    features = run.features
+    assert features is not None, "asked before"
+    return grid_ticks(features.low.numpy(), features.high.numpy())
+
+
+def _answers(run: Run, found: Prediction) -> np.ndarray:
+    """Gaussians of a mixture, or probabilities of each member or head; of a Dirichlet its mean."""
+    if run.task.name == "regression":
+        return found.distribution.numpy()
+    if found.outputs_NMC is None:
+        return found.distribution.exp().unsqueeze(1).numpy()
+    return found.outputs_NMC.double().softmax(dim=-1).numpy()
+
+
+@ray.remote
+def _ask(artifacts: Sequence[Artifact], points: np.ndarray, config: Config) -> np.ndarray:
+    torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
+    device = torch.device("cuda" if config.cluster.use_gpu else "cpu")
+    models = [load_published(artifact, device) for artifact in artifacts]
+    if isinstance(models[0], HydraStudent):
+        return predict(models[0], points).numpy()
+    ensemble = Ensemble([model for model in models if isinstance(model, Member)])
+    batches = torch.from_numpy(points).to(device).split(4096)
+    return torch.cat([ensemble(batch).float().cpu() for batch in batches]).numpy()

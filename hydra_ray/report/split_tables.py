@@ -1,0 +1,108 @@
+"""Tables of a sweep over standard splits: mean and standard error of each predictor, and what others published.
+
+They are formatted from sweep.json alone (`hydra_ray/sweep.py`), nothing is computed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from hydra_ray.report.evidence import ENSEMBLE, MEMBER, figure
+from hydra_ray.report.formats import DASH, decimal, percent, significant
+from hydra_ray.report.tables import TextTable, to_markdown
+
+Sweep = Mapping[str, Any]
+Format = Callable[[float | None], str]
+
+_COLUMNS: Mapping[str, Mapping[str, tuple[str, Format]]] = {
+    "regression": {
+        "rmse": ("RMSE", significant),
+        "nll": ("NLL", decimal),
+        "crps": ("CRPS", significant),
+        "coverage_95": ("coverage of 95 %", lambda value: percent(value, 1)),
+    },
+    "classification": {"nll": ("NLL", decimal), "accuracy": ("accuracy", decimal), "ece": ("ECE", decimal)},
+}
+PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
+    "concrete": {
+        "ensemble": {"rmse": 5.619, "nll": 3.113, "crps": 2.993, "coverage_95": 0.952},
+        "Hydra": {"rmse": 6.056, "nll": 3.259, "crps": 3.308, "coverage_95": 0.910},
+        "DLF": {"rmse": 5.605, "nll": 3.158, "crps": 3.062, "coverage_95": 0.929},
+    },
+    "energy": {
+        "ensemble": {"rmse": 0.569, "nll": 0.853, "crps": 0.314, "coverage_95": 1.00},
+        "Hydra": {"rmse": 0.655, "nll": 0.991, "crps": 0.362, "coverage_95": 0.995},
+        "DLF": {"rmse": 0.566, "nll": 0.853, "crps": 0.316, "coverage_95": 1.00},
+    },
+    "kin8nm": {
+        "ensemble": {"rmse": 0.0794, "nll": -1.111, "crps": 0.0443, "coverage_95": 0.961},
+        "Hydra": {"rmse": 0.0932, "nll": -0.943, "crps": 0.0518, "coverage_95": 0.941},
+        "DLF": {"rmse": 0.0825, "nll": -1.075, "crps": 0.0458, "coverage_95": 0.976},
+    },
+    "wine-quality-red": {
+        "ensemble": {"rmse": 0.550, "nll": 0.798, "crps": 0.296, "coverage_95": 0.975},
+        "Hydra": {"rmse": 0.569, "nll": 0.832, "crps": 0.308, "coverage_95": 0.959},
+        "DLF": {"rmse": 0.551, "nll": 0.823, "crps": 0.298, "coverage_95": 0.968},
+    },
+}
+"""Data set -> predictor -> figure: the UCI table of Gaussian distillation (papers.md 4.2), 50 members, 10 splits."""
+
+
+def sweep_table(sweep: Sweep) -> TextTable:
+    """Every predictor's figures on test rows, mean +- standard error over splits."""
+    columns = _COLUMNS[sweep["task"]]
+    names = list(sweep["figures"]["test"])
+    rows = [(name, *(_cell(sweep, name, key, shown) for key, (_, shown) in columns.items())) for name in names]
+    title = f"Test rows, mean ± standard error over {len(sweep['splits'])} splits"
+    return TextTable(title, ("predictor", *(heading for heading, _ in columns.values())), tuple(rows))
+
+
+def sweeps_section(sweeps: Sequence[Sweep]) -> str:
+    """The page's section on regressions: for each figure a table with a line for each data set; Markdown."""
+    numbers = sorted({len(sweep["splits"]) for sweep in sweeps})
+    ensemble = sweeps[0]["config"]["ensemble"]
+    parts = [
+        "## UCI regression",
+        f"Mean ± standard error over the first {' or '.join(map(str, numbers))} standard splits; our ensemble of "
+        f"{ensemble['num_members']} beside the students. Columns in italics are published figures of the same protocol "
+        "(50 members, two hidden layers of 100; student one hidden layer of 50; papers.md 4.2), which gives no errors. "
+        "`_spread` is the student after spread calibration on validation rows.",
+    ]
+    for key, (heading, shown) in _COLUMNS["regression"].items():
+        parts += [f"### {heading}", to_markdown(_figure_table(sweeps, key, heading, shown))]
+    return "\n\n".join(parts)
+
+
+def data_set_of(sweep: Sweep) -> str:
+    """Name of the data set: of its file, without the ending."""
+    return re.sub(r"\.(parquet|csv)$", "", PurePosixPath(sweep["config"]["data"]["source"]).name)
+
+
+def _figure_table(sweeps: Sequence[Sweep], key: str, heading: str, shown: Format) -> TextTable:
+    ours = _predictors(sweeps)
+    theirs = ("ensemble", "Hydra", "DLF")
+    rows = []
+    for sweep in sweeps:
+        name = data_set_of(sweep)
+        published = [PUBLISHED.get(name, {}).get(each, {}).get(key) for each in theirs]
+        rows.append((name, *(_cell(sweep, each, key, shown) for each in ours), *(shown(value) for value in published)))
+    return TextTable(heading, ("data set", *ours, *(f"*{each}*" for each in theirs)), tuple(rows))
+
+
+def _predictors(sweeps: Sequence[Sweep]) -> list[str]:
+    """All there are, in the order of the first that has them."""
+    names = [name for sweep in sweeps for name in sweep["figures"]["test"]]
+    found = list(dict.fromkeys(names))
+    return [name for name in (MEMBER, ENSEMBLE) if name in found] + [
+        name for name in found if name not in (MEMBER, ENSEMBLE)
+    ]
+
+
+def _cell(sweep: Sweep, predictor: str, key: str, shown: Format) -> str:
+    mean, error = (figure(sweep["figures"], "test", predictor, key, part) for part in ("mean", "standard_error"))
+    if mean is None:
+        return DASH
+    return shown(mean) if error is None else f"{shown(mean)} ± {error:.2g}"
