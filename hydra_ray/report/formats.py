@@ -6,6 +6,7 @@ more. No layout.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 DASH = "–"
@@ -28,8 +29,13 @@ def decimal(value: float | None, digits: int = 4) -> str:
 
 
 def significant(value: float | None) -> str:
-    """Four digits that matter, for figures in units of a target: 0.04123, 5.619, 2906."""
-    return DASH if value is None else f"{value:.4g}"
+    """Four digits that matter, for figures in units of a target: 0.04123, 5.610, 2906, 123457, 1.235e-05."""
+    if value is None:
+        return DASH
+    if value == 0:
+        return "0"
+    before_point = math.floor(math.log10(abs(value))) + 1
+    return f"{value:.{max(0, 4 - before_point)}f}" if -4 < before_point < 8 else f"{value:.3e}"
 
 
 def percent(value: float | None, digits: int = 2) -> str:

@@ -35,8 +35,8 @@ def intervals_picture(evidence: Evidence) -> Figure:
         covered = coverage_by_level(level_N, levels)
         style = {"linestyle": (0, (5, 1.5)), "zorder": 3} if name == ENSEMBLE else {}
         width = figure(evidence.metrics, "test", name, "width_95")
-        left.plot(levels, covered, color=colour[name], label=name, **style)
-        right.plot(levels, covered - levels, color=colour[name], label=f"{name}: {significant(width)}", **style)
+        left.plot(levels, covered, color=colour[name], label=f"{name}: {significant(width)}", **style)
+        right.plot(levels, covered - levels, color=colour[name], **style)
     left.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
     right.axhline(0, color=INK, linewidth=0.9, linestyle=(0, (1, 2)))
     left.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of test targets inside")
@@ -45,8 +45,7 @@ def intervals_picture(evidence: Evidence) -> Figure:
         axes.set_xlabel("probability of the central interval")
         axes.xaxis.set_major_formatter(percent_ticks())
         axes.yaxis.set_major_formatter(percent_ticks())
-    left.legend(loc="upper left")
-    right.legend(loc="best", title="mean width of the 95 % interval", title_fontsize=8.5)
+    left.legend(loc="upper left", title="mean width of the 95 % interval", title_fontsize=8.5, alignment="left")
     return whole
 
 

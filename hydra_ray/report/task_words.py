@@ -17,7 +17,7 @@ class TaskWords:
     Attributes:
         knowledge: score in metrics.json that measures knowledge uncertainty.
         knowledge_short: what it is called beside numbers.
-        knowledge_axis: what it is called on an axis, with its unit.
+        knowledge_axis: what it is called on an axis, with its unit where it has one of its own.
         total: score that measures total uncertainty.
         total_short: what it is called.
         comparison_note: below the first table.
@@ -60,13 +60,13 @@ _CLASSIFICATION = TaskWords(
 _REGRESSION = TaskWords(
     knowledge="knowledge_variance",
     knowledge_short="knowledge variance",
-    knowledge_axis="knowledge variance (squared target units)",
+    knowledge_axis="knowledge variance",
     total="total_variance",
     total_short="total variance",
-    comparison_note="All of the test rows; RMSE and CRPS in units of the target, NLL in nats of density, where less is "
-    "better and 0 means nothing. Coverage is the share of targets inside the 95 % interval. Knowledge variance is the "
-    "variance of the members' or heads' means; one head has none. AUROC says how well a variance tells unknown rows "
-    "from test rows: 1 always, 0.5 by chance. MACs are the multiply-adds of one row.",
+    comparison_note="All of the test rows; RMSE and CRPS in units of the target, NLL in nats of density: less is "
+    "better, and it may be negative. Coverage is the share of targets inside the 95 % interval. Knowledge variance is "
+    "the variance of the members' or heads' means, in squared units of the target; one head has none. AUROC says how "
+    "well a variance tells unknown rows from test rows: 1 always, 0.5 by chance. MACs are multiply-adds of one row.",
     fidelity_note="Rank correlation is Spearman's, of the rows' knowledge variance; names after the comma are sets of "
     "rows. A ratio of NLLs is there only where both are above 0.",
     what_they_are={**_OF_BOTH, "kd": "one network taught the mean and variance of the members' mixture"},
