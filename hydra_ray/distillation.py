@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hydra_ray.batches import Batch, BatchReader, Feed
 from hydra_ray.calibration import fit_spread
 from hydra_ray.config import Config, DistillConfig, StudentKind
 from hydra_ray.ensemble import CHECKPOINT
@@ -24,7 +25,7 @@ from hydra_ray.models.hydra import HydraStudent, build_student
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.seeding import seed_to_int
 from hydra_ray.objectives import HEADS_PHASE, Objective, Phase
-from hydra_ray.predictions import BatchReader, Predictions
+from hydra_ray.predictions import Predictions
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training import Fitting, Ranks, to_device
@@ -184,6 +185,7 @@ class _PhaseFit:
         self.student, self.batches, self.validation = student, batches, validation
         self.ranks, self.checkpoints, self.report = ranks, checkpoints, report
         self.steps = batches.steps_per_epoch
+        self.feed = Feed(batches, next(student.parameters()).device)
         self.fitting = Fitting(
             student,
             plan.settings,
@@ -212,26 +214,22 @@ class _PhaseFit:
     def _epoch(self, epoch: int, start: int) -> float:
         self.student.train()
         total = torch.zeros((), device=self.device)
-        for batch in self.batches.batches(epoch, start):
+        for batch in self.feed.batches(epoch, start):
             total += self._step(batch)
             if self.fitting.num_done % self.plan.settings.checkpoint_every == 0:
                 self._checkpoint()
         self._checkpoint()
         return float(self.ranks.mean(total)) / max(1, self.steps - start)
 
-    def _step(self, batch: Predictions) -> Tensor:
-        inputs, labels_B, teacher_BMC = (
-            to_device(part, self.device) for part in (batch.inputs, batch.labels, batch.logits_NMC)
-        )
-        mask_BM = None if batch.mask_NM is None else to_device(batch.mask_NM, self.device)
-        objective, heads = self.plan.objective, self._chosen_heads()
-        loss = partial(objective.loss, self.phase, self.fitting.progress, heads=heads, mask_BM=mask_BM)
+    def _step(self, batch: Batch) -> Tensor:
+        objective, heads, teacher_BMC = self.plan.objective, self._chosen_heads(), batch.logits_BMC.float()
+        loss = partial(objective.loss, self.phase, self.fitting.progress, heads=heads, mask_BM=batch.mask_BM)
         if heads is None:
-            return self.fitting.step(loss, inputs, teacher_BMC.float(), labels_B)
+            return self.fitting.step(loss, batch.inputs, teacher_BMC, batch.labels_B)
         outputs = (
             torch.cat([heads, heads.new_tensor([objective.num_members])]) if objective.settings.mean_head else heads
         )
-        return self.fitting.step(loss, (inputs, outputs), teacher_BMC.float(), labels_B)
+        return self.fitting.step(loss, (batch.inputs, outputs), teacher_BMC, batch.labels_B)
 
     def _chosen_heads(self) -> Tensor | None:
         """Numbers of the heads that learn at this step, the same on all ranks; None: all."""
@@ -240,7 +238,7 @@ class _PhaseFit:
             return None
         generator = torch.Generator().manual_seed(seed_to_int((self.plan.seed, self.fitting.num_done)))
         chosen = torch.randperm(num_heads, generator=generator)[:number]
-        return chosen.sort().values.to(self.device)
+        return to_device(chosen.sort().values.numpy(), self.device)
 
     def _checkpoint(self) -> None:
         if self.checkpoints is not None and self.ranks.is_first:

@@ -11,7 +11,7 @@ N rows, M members, C classes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -23,9 +23,6 @@ from hydra_ray.datasets.rows import Task
 from hydra_ray.errors import UserError
 from hydra_ray.shard_files import (
     METADATA_KEY,
-    bytes_per_row,
-    count_members,
-    count_rows,
     opened,
     read_metadata,
     required_names,
@@ -37,7 +34,6 @@ __all__ = [
     "METADATA_KEY",
     "NO_LABEL",
     "SCHEMA_VERSION",
-    "BatchReader",
     "Predictions",
     "concatenate",
     "inputs_of",
@@ -84,13 +80,14 @@ class Predictions:
 
     def take(self, index: np.ndarray, num_members: int | None = None) -> Predictions:
         """The rows at `index` (int64 [n]), of their members the first `num_members`."""
-        mask_NM = None if self.mask_NM is None else self.mask_NM[index, :num_members]
+        # `take` needs a fifth of the time of `array[index]`, as long as the array is contiguous
+        mask_NM = None if self.mask_NM is None else self.mask_NM.take(index, 0)[:, :num_members]
         return Predictions(
-            self.row_id[index],
-            self.view[index],
-            self.inputs[index],
-            self.labels[index],
-            self.logits_NMC[index, :num_members],
+            self.row_id.take(index, 0),
+            self.view.take(index, 0),
+            self.inputs.take(index, 0),
+            self.labels.take(index, 0),
+            self.logits_NMC.take(index, 0)[:, :num_members],
             mask_NM,
         )
 
@@ -257,92 +254,3 @@ def _tensor(array: np.ndarray) -> pa.FixedShapeTensorArray:
 
 def _to_numpy(column: pa.ChunkedArray) -> np.ndarray:
     return cast(pa.FixedShapeTensorArray, column.combine_chunks()).to_numpy_ndarray()
-
-
-class BatchReader:
-    """Seeded batches for one rank of a distributed fit, the same rows for any number of ranks.
-
-    An epoch's order is one permutation from (seed, epoch) where all shards fit into `max_bytes`; beyond that shards are
-    taken in a seeded order, as many at a time as fit, and permuted within. Global batch b is split over the ranks, so
-    every rank takes the same number of steps whatever the shards' sizes; the last, incomplete batch is left out.
-    """
-
-    def __init__(
-        self,
-        folder: Folder,
-        *,
-        batch_size: int,
-        seed: int,
-        num_members: int,
-        rank: int,
-        num_ranks: int,
-        max_bytes: int,
-        rows: Predictions | None = None,
-    ) -> None:
-        """Reads only the footers.
-
-        Args:
-            folder: a published folder of shards.
-            batch_size: rows of one step over all ranks, a multiple of `num_ranks`.
-            seed: of the order.
-            num_members: of the members, the first so many.
-            rank: this process.
-            num_ranks: processes.
-            max_bytes: memory for rows; while they are read, each is there twice.
-            rows: all rows of the folder, where they are in memory already.
-
-        Raises:
-            UserError: no shards there, fewer members in them than asked for, or fewer rows than ranks.
-            ValueError: `batch_size` does not divide by `num_ranks`.
-        """
-        if batch_size % num_ranks:
-            raise ValueError(f"batch_size={batch_size} does not divide by num_ranks={num_ranks}")
-        self._folder, self._members, self._seed = folder, num_members, seed
-        self._names = required_names(folder)
-        _require_members(folder, count_members(folder, self._names[0]), num_members)
-        self.num_rows = sum(count_rows(folder, name) for name in self._names)
-        if self.num_rows < num_ranks:
-            raise UserError(f"{folder}: {self.num_rows} rows for {num_ranks} workers; lower cluster.num_workers")
-        self._batch = min(batch_size, self.num_rows - self.num_rows % num_ranks)
-        self._rank, self._num_ranks = rank, num_ranks
-        size = self.num_rows * bytes_per_row(folder, self._names[0], num_members)
-        self._num_windows = 1 if rows is not None else max(1, -(-2 * size // max_bytes))
-        self._kept = rows
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches of one epoch."""
-        return self.num_rows // self._batch
-
-    def batches(self, epoch: int, start: int = 0) -> Iterator[Predictions]:
-        """This rank's rows of each step of an epoch, from step `start` on."""
-        rng = np.random.default_rng((self._seed, epoch))
-        step, pending = 0, None
-        for window in self._windows(rng):
-            pending = window if pending is None else concatenate([pending, window])
-            order = rng.permutation(len(pending))
-            whole = len(order) // self._batch * self._batch
-            for begin in range(0, whole, self._batch):
-                if step >= start:
-                    rows = order[begin + self._rank : begin + self._batch : self._num_ranks]
-                    yield pending.take(rows, self._members)
-                step += 1
-            pending = pending.take(order[whole:]) if self._num_windows > 1 else None
-
-    def _windows(self, rng: np.random.Generator) -> Iterator[Predictions]:
-        if self._num_windows == 1:
-            if self._kept is None:
-                self._kept = load(self._folder, num_members=self._members)
-            yield self._kept
-            return
-        names = [self._names[i] for i in rng.permutation(len(self._names))]
-        for chunk in np.array_split(np.array(names), min(self._num_windows, len(names))):
-            yield load(self._folder, num_members=self._members, names=chunk.tolist())
-
-
-def _require_members(folder: Folder, held: int, wanted: int) -> None:
-    if wanted > held:
-        raise UserError(
-            f"distill.num_heads={wanted}, but the shards in {folder} hold {held} members: "
-            f"predict again with ensemble.num_members={wanted} or more, or lower distill.num_heads to {held}"
-        )

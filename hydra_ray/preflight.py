@@ -21,12 +21,12 @@ _ROWS_AT_ONCE = 65_536
 
 
 def check_run(run: Run) -> None:
-    """Everything but the resources.
+    """Everything but the resources and the networks, which take seconds to check and are so only before there is work.
 
     Raises:
         UserError: the first thing found, one line.
     """
-    check_networks(run)
+    run.task.check(run.config)
     check_views(run)
     check_features(run)
     _check_batches(run)
@@ -34,9 +34,8 @@ def check_run(run: Run) -> None:
 
 
 def check_networks(run: Run) -> None:
-    """The configuration is one for this task; members' and students' architectures build and take the inputs."""
+    """Members' and students' architectures build and take the data set's inputs."""
     config, data = run.config, run.data
-    run.task.check(config)
     ensemble, distill = config.ensemble, config.distill
     _within(
         "ensemble",

@@ -15,7 +15,7 @@ from hydra_ray.cluster.session import available, check_storage, is_private, sess
 from hydra_ray.config import Config
 from hydra_ray.errors import UserError
 from hydra_ray.plan import artifacts_of, stage_state
-from hydra_ray.preflight import check_resources, check_run
+from hydra_ray.preflight import check_networks, check_resources, check_run
 from hydra_ray.stages import STAGES, TRANSFER, Run
 from hydra_ray.storage import Folder
 from hydra_ray.sweep import SWEEP_FILE, split_configs, summarise
@@ -92,13 +92,16 @@ class _Chain:
     def __init__(self, run: Run, stack: ExitStack) -> None:
         self._run, self._stack = run, stack
         self._tracker = Tracker(run.folder, run.config)
-        self._connected = False
+        self._connected = self._checked = False
 
     def bring_up_to_date(self, name: str) -> None:
         """Run a stage, unless its results are there and valid."""
         state = stage_state(self._run, name)
         if state.state == "off":
             return
+        if state.state != "done" and not self._checked:
+            check_networks(self._run)
+            self._checked = True
         print(f"{name:<15} {state.detail}", flush=True)
         if state.state == "done":
             self._tracker.record(name, "skipped", detail=state.detail)

@@ -8,9 +8,10 @@ members are there, only the new members are asked.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ import torch
 from ray.data import ActorPoolStrategy
 
 from hydra_ray.config import Config
-from hydra_ray.datasets import DataSet
+from hydra_ray.datasets import DataSet, Rows, Split
 from hydra_ray.features import Features
 from hydra_ray.folds import left_out
 from hydra_ray.model_store import load_published
@@ -84,6 +85,7 @@ class _Work:
         metadata: predicted split -> what its shards' footers say.
         features: scale of the training rows' features; none for images.
         dtype: of stored outputs.
+        key: tells this work from that of other stages in the same processes.
     """
 
     plan: list[PlanItem]
@@ -96,6 +98,7 @@ class _Work:
     metadata: dict[str, dict[str, Any]]
     features: Features | None
     dtype: str
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def item(self, rows: pa.Table) -> PlanItem:
         """The plan item that rows on their way belong to."""
@@ -109,12 +112,36 @@ class _Work:
         """Its file name."""
         return item.name(self.config.predict.rows_per_shard)
 
+    def read(self, split: str, item: PlanItem) -> Rows:
+        """The rows behind a plan item; the same range under another view is often asked for next."""
+        return _read(_Range(self.key, split, item.start, item.stop, self.data.splits[split]))
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Rows of a split, known by the work they are read for and their place."""
+
+    key: str
+    split: str
+    start: int
+    stop: int
+    source: Split = field(compare=False)
+
+
+@lru_cache(maxsize=1)
+def _read(rows: _Range) -> Rows:
+    """Rows of a range, kept for the next task of this process: decoding images takes as long as making a view."""
+    return rows.source.read(rows.start, rows.stop)
+
 
 def predict(run: Run, stage: Stage) -> None:
     """Write, verify and publish the shards of every split that is not done."""
     splits = {name: run.shards(name) for name in run.split_names}
     splits = {name: shards for name, shards in splits.items() if not shards.is_done}
-    plan = [item for name in splits for item in plan_split(run, name)]
+    # ranges of rows in order, not views: a task then finds the rows of the range before still decoded
+    plan = sorted(
+        (item for name in splits for item in plan_split(run, name)), key=lambda item: (item.split, item.start)
+    )
     todo = [item for item in plan if item.name(_rows(run)) not in splits[item.split].attempt.files()]
     if todo:
         _stream(run, stage, todo, splits)
@@ -209,7 +236,7 @@ class _ReadRows:
 
     def _made(self, item: PlanItem) -> pa.Table:
         numbered, seed = self.work.view(item), self.work.config.seed
-        rows, view = self.work.data.splits[numbered.rows_of].read(item.start, item.stop), numbered.view
+        view, rows = numbered.view, self.work.read(numbered.rows_of, item)
         features = self.work.features
         inputs = apply_view(
             view.view, view.options, rows.inputs, rows.row_id, view=item.view, seed=seed, features=features

@@ -13,12 +13,13 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
+from hydra_ray.batches import BatchReader
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config, StudentKind
 from hydra_ray.distillation import Distillation, Ends, distil, facts_of, plan_of
 from hydra_ray.model_store import publish_model
-from hydra_ray.predictions import BatchReader, Predictions, load, shard_names
+from hydra_ray.predictions import Predictions, load, shard_names
 from hydra_ray.runs import Artifact
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.storage import Folder
@@ -99,6 +100,7 @@ def _num_epochs(config: Config) -> int:
 
 def _fit_students(job: _Job, ranks: Ranks, device: torch.device) -> None:
     """One worker: its part of every batch of every student."""
+    job.mailbox.put.remote({"event": "started", "rank": ranks.rank})
     ends = job.source.ends()
     for kind, artifact in job.students:
         if not artifact.is_done:
@@ -127,6 +129,9 @@ def _fit_one(job: _Job, kind: StudentKind, artifact: Artifact, ends: Ends, ranks
 
 def _record(stage: Stage, event: Event, num_epochs: int, task: Task) -> None:
     facts = {key: value for key, value in event.items() if key != "event"}
+    if event["event"] == "started":
+        stage.event("started", **facts)
+        return
     text = f"{event['student']}: {task.describe_quality(event)}"
     kept = event.get(f"validation_{task.knowledge}_ratio")
     if kept is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -117,12 +118,10 @@ class Classification(Task):
 
     def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Tensor:
         """Cross-entropy of the mean of probabilities; see `Task.label_loss`."""
-        labelled_B = labels_B != NO_LABEL
-        if not bool(labelled_B.any()):
-            return student_BHC.new_zeros(())
-        log_probs_BC = torch.logsumexp(F.log_softmax(student_BHC[labelled_B], dim=-1), dim=1)
-        num_heads = torch.tensor(float(student_BHC.shape[1]), device=student_BHC.device)
-        return F.nll_loss(log_probs_BC - num_heads.log(), labels_B[labelled_B])
+        log_probs_BC = torch.logsumexp(F.log_softmax(student_BHC, dim=-1), dim=1) - math.log(student_BHC.shape[1])
+        # choosing the labelled rows would have a GPU waited for at every step
+        total = F.nll_loss(log_probs_BC, labels_B, ignore_index=NO_LABEL, reduction="sum")
+        return total / (labels_B != NO_LABEL).sum().clamp(min=1)
 
     def distribution(self, outputs_NMC: Tensor) -> Tensor:
         """Log of the mean of probabilities, float64 [N, C]."""

@@ -10,9 +10,10 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor
 
+from hydra_ray.batches import BatchReader
 from hydra_ray.config import Config, StudentKind
 from hydra_ray.distillation import Ends, distil, plan_of
-from hydra_ray.predictions import BatchReader, load
+from hydra_ray.predictions import load
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training import Ranks

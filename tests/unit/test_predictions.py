@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.shards import NAMES, metadata, synthetic, taken, write, write_views
 
+from hydra_ray.batches import BatchReader
 from hydra_ray.datasets.rows import Task
 from hydra_ray.errors import UserError
 from hydra_ray.predictions import (
     NO_LABEL,
-    BatchReader,
     concatenate,
     inputs_of,
     is_labelled,
@@ -362,17 +362,17 @@ def test_an_epoch_goes_on_at_any_step(numbered, start, max_bytes):
 
 
 def test_small_memory_reads_a_part_at_a_time(numbered, monkeypatch):
-    import hydra_ray.predictions
+    import hydra_ray.batches
 
     sizes = []
-    real = hydra_ray.predictions.load
+    real = hydra_ray.batches.load
 
     def recorded(*args, **options):
         rows = real(*args, **options)
         sizes.append(len(rows))
         return rows
 
-    monkeypatch.setattr(hydra_ray.predictions, "load", recorded)
+    monkeypatch.setattr(hydra_ray.batches, "load", recorded)
     steps(reader(numbered, max_bytes=SMALL))
     assert max(sizes) <= 15
     assert sum(sizes) == 80

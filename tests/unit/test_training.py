@@ -10,10 +10,10 @@ from helpers.shards import synthetic, write, write_views
 from helpers.two_ranks import on_two_ranks, student_of
 from torch import nn
 
+from hydra_ray.batches import BatchReader
 from hydra_ray.config import Optimisation, validate
 from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.models.members import ModelSpec
-from hydra_ray.predictions import BatchReader
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training import Fitting, learning_rate

@@ -1,0 +1,179 @@
+"""Batches for one rank of a distributed fit, from shards to the device where the student is.
+
+The order of rows is seeded and the same for any number of ranks. On a GPU the rows stay where the student is as long as
+they fit, and batches are gathered there; else each batch is gathered here and copied. What is in a shard is
+`predictions.py`'s to know.
+
+N rows, B batch, M members, C outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hydra_ray.errors import UserError
+from hydra_ray.predictions import Predictions, concatenate, load
+from hydra_ray.shard_files import bytes_per_row, count_members, count_rows, required_names
+from hydra_ray.storage import Folder
+from hydra_ray.training import to_device
+
+_SHARE_OF_DEVICE = 0.5  # of its free memory, for rows; the rest is the fit's
+
+
+class BatchReader:
+    """Seeded batches for one rank of a distributed fit, the same rows for any number of ranks.
+
+    An epoch's order is one permutation from (seed, epoch) where all shards fit into `max_bytes`; beyond that shards are
+    taken in a seeded order, as many at a time as fit, and permuted within. Global batch b is split over the ranks, so
+    every rank takes the same number of steps whatever the shards' sizes; the last, incomplete batch is left out.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        *,
+        batch_size: int,
+        seed: int,
+        num_members: int,
+        rank: int,
+        num_ranks: int,
+        max_bytes: int,
+        rows: Predictions | None = None,
+    ) -> None:
+        """Reads only the footers.
+
+        Args:
+            folder: a published folder of shards.
+            batch_size: rows of one step over all ranks, a multiple of `num_ranks`.
+            seed: of the order.
+            num_members: of the members, the first so many.
+            rank: this process.
+            num_ranks: processes.
+            max_bytes: memory for rows; while they are read, each is there twice.
+            rows: all rows of the folder, where they are in memory already.
+
+        Raises:
+            UserError: no shards there, fewer members in them than asked for, or fewer rows than ranks.
+            ValueError: `batch_size` does not divide by `num_ranks`.
+        """
+        if batch_size % num_ranks:
+            raise ValueError(f"batch_size={batch_size} does not divide by num_ranks={num_ranks}")
+        self._folder, self.num_members, self._seed = folder, num_members, seed
+        self._names = required_names(folder)
+        _require_members(folder, count_members(folder, self._names[0]), num_members)
+        self.num_rows = sum(count_rows(folder, name) for name in self._names)
+        if self.num_rows < num_ranks:
+            raise UserError(f"{folder}: {self.num_rows} rows for {num_ranks} workers; lower cluster.num_workers")
+        self._batch = min(batch_size, self.num_rows - self.num_rows % num_ranks)
+        self._rank, self._num_ranks = rank, num_ranks
+        size = self.num_rows * bytes_per_row(folder, self._names[0], num_members)
+        self._num_windows = 1 if rows is not None else max(1, -(-2 * size // max_bytes))
+        self._kept = rows
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches of one epoch."""
+        return self.num_rows // self._batch
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Predictions]:
+        """This rank's rows of each step of an epoch, from step `start` on."""
+        return (window.take(places, self.num_members) for window, places in self.places(epoch, start))
+
+    def places(self, epoch: int, start: int = 0) -> Iterator[tuple[Predictions, np.ndarray]]:
+        """Of each step of an epoch the rows in memory, and which of them are this rank's: int64 [n]."""
+        rng = np.random.default_rng((self._seed, epoch))
+        step, pending = 0, None
+        for window in self._windows(rng):
+            pending = window if pending is None else concatenate([pending, window])
+            order = rng.permutation(len(pending))
+            whole = len(order) // self._batch * self._batch
+            for begin in range(0, whole, self._batch):
+                if step >= start:
+                    yield pending, order[begin + self._rank : begin + self._batch : self._num_ranks]
+                step += 1
+            pending = pending.take(order[whole:]) if self._num_windows > 1 else None
+
+    def _windows(self, rng: np.random.Generator) -> Iterator[Predictions]:
+        if self._num_windows == 1:
+            if self._kept is None:
+                self._kept = load(self._folder, num_members=self.num_members)
+            yield self._kept
+            return
+        names = [self._names[i] for i in rng.permutation(len(self._names))]
+        for chunk in np.array_split(np.array(names), min(self._num_windows, len(names))):
+            yield load(self._folder, num_members=self.num_members, names=chunk.tolist())
+
+
+class Batch(NamedTuple):
+    """One rank's rows of a step, on the student's device."""
+
+    inputs: Tensor
+    """As stored, [B, ...]."""
+    labels_B: Tensor
+    logits_BMC: Tensor
+    mask_BM: Tensor | None
+    """Members each row is learnt from; None for all."""
+
+    @classmethod
+    def of(cls, rows: Predictions, device: torch.device) -> Batch:
+        """Rows copied to a device, which is not waited for."""
+        mask_BM = None if rows.mask_NM is None else to_device(rows.mask_NM, device)
+        inputs, labels_B, logits_BMC = (to_device(part, device) for part in (rows.inputs, rows.labels, rows.logits_NMC))
+        return cls(inputs, labels_B, logits_BMC, mask_BM)
+
+    def at(self, places: Tensor) -> Batch:
+        """The rows at some places (int64 [n]), gathered where they are."""
+        mask_BM = None if self.mask_BM is None else self.mask_BM.index_select(0, places)
+        inputs, labels_B, logits_BMC = (part.index_select(0, places) for part in self[:3])
+        return Batch(inputs, labels_B, logits_BMC, mask_BM)
+
+
+class Feed:
+    """A reader's batches on a device."""
+
+    def __init__(self, reader: BatchReader, device: torch.device, *, resident: bool | None = None) -> None:
+        """Reads nothing yet.
+
+        Args:
+            reader: of this rank.
+            device: the student's.
+            resident: whether rows stay on the device; None for where that is a GPU with room for them.
+        """
+        self._reader, self._device, self._wanted = reader, device, resident
+        self._window: Predictions | None = None
+        self._rows: Batch | None = None
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """This rank's rows of each step of an epoch, from step `start` on."""
+        if self._wanted is False or (self._device.type == "cpu" and not self._wanted):
+            yield from (Batch.of(rows, self._device) for rows in self._reader.batches(epoch, start))
+            return
+        for window, places in self._reader.places(epoch, start):
+            if window is not self._window:
+                self._window, self._rows = window, None
+                self._rows = self._moved(window)
+            if self._rows is None:
+                yield Batch.of(window.take(places, self._reader.num_members), self._device)
+            else:
+                yield self._rows.at(to_device(places, self._device))
+
+    def _moved(self, window: Predictions) -> Batch | None:
+        """A window's rows on the device; None where they would take more than their share of it."""
+        rows = window.take(np.arange(len(window)), self._reader.num_members)
+        parts = (rows.inputs, rows.labels, rows.logits_NMC, rows.mask_NM)
+        size = sum(part.nbytes for part in parts if part is not None)
+        fits = self._wanted or size < _SHARE_OF_DEVICE * torch.cuda.mem_get_info(self._device)[0]
+        return Batch.of(rows, self._device) if fits else None
+
+
+def _require_members(folder: Folder, held: int, wanted: int) -> None:
+    if wanted > held:
+        raise UserError(
+            f"distill.num_heads={wanted}, but the shards in {folder} hold {held} members: "
+            f"predict again with ensemble.num_members={wanted} or more, or lower distill.num_heads to {held}"
+        )
