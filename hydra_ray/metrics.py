@@ -20,7 +20,7 @@ scikit-learn is exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -246,19 +246,6 @@ def classification_figures(logits_NMC: Tensor, labels_N: Tensor) -> Figures:
     return predictive_figures(mixture_log_probs(logits_NMC), labels_N, scores(logits_NMC))
 
 
-def member_figures(logits_NMC: Tensor, labels_N: Tensor) -> Figures:
-    """Mean over members of `classification_figures` of each member alone.
-
-    A figure that is undefined for some members is averaged over the others; None where it is undefined for
-    all.
-
-    Raises:
-        ValueError: no rows, or the shapes are not [N, M, C] and [N].
-    """
-    figures = [classification_figures(member_N1C, labels_N) for member_N1C in logits_NMC.split(1, dim=1)]
-    return {name: _mean_of_defined([each[name] for each in figures]) for name in figures[0]}
-
-
 def detection_figures(test_scores: Mapping[str, Tensor], unknown_scores: Mapping[str, Tensor]) -> dict[str, float]:
     """How well each score tells unknown rows from test rows.
 
@@ -328,8 +315,3 @@ def _labelled(known_N: Tensor, unknown_K: Tensor) -> tuple[np.ndarray, np.ndarra
         raise ValueError(f"needs known and unknown rows, got {known_N.numel()} and {unknown_K.numel()}")
     all_scores = torch.cat([known_N.detach(), unknown_K.detach()]).double().cpu().numpy()
     return np.repeat([0, 1], [len(known_N), len(unknown_K)]), all_scores
-
-
-def _mean_of_defined(values: Sequence[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hydra_ray.evaluation import Answers, auroc_of_ranks, metrics_of
-from hydra_ray.metrics import auroc, nll
+from hydra_ray.metrics import auroc, classification_figures, nll
 from hydra_ray.tasks import CLASSIFICATION
 
 
@@ -63,3 +63,17 @@ def test_auroc_by_counting_is_auroc_with_ties(levels):
     ranks = torch.randint(levels, (300,), generator=generator)
     is_unknown = torch.rand(300, generator=generator) < 0.4
     assert auroc_of_ranks(ranks, is_unknown) == pytest.approx(auroc(ranks[~is_unknown], ranks[is_unknown]), abs=1e-12)
+
+
+def test_a_member_is_the_mean_over_members_that_have_a_figure():
+    """The second member is right everywhere, so that its rejection ratio is not defined."""
+    labels = torch.arange(12) % 3
+    right = 9.0 * torch.nn.functional.one_hot(labels, 3)
+    outputs = torch.stack([_logits(12, 1, 3)[:, 0], right], dim=1)
+    ensemble = {name: CLASSIFICATION.of_members(outputs) for name in ("validation", "test")}
+    found = metrics_of(Answers(CLASSIFICATION, {"ensemble": ensemble}, {"validation": labels, "test": labels}), {}, {})
+    each = [classification_figures(member, labels) for member in outputs.split(1, dim=1)]
+    assert found["test"]["member"]["nll"] == pytest.approx((each[0]["nll"] + each[1]["nll"]) / 2)
+    assert each[1]["prr"] is None
+    assert found["test"]["member"]["prr"] == each[0]["prr"]
+    assert found["test"]["member"]["mutual_information"] is None

@@ -272,23 +272,6 @@ def test_one_member_has_no_figures_of_diversity():
     assert {name for name, value in figures.items() if value is None} == set(metrics.DIVERSITY_NAMES)
 
 
-def test_member_figures_are_means_over_members():
-    torch.manual_seed(0)
-    logits_NMC, labels_N = torch.randn(50, 3, 4), torch.arange(50) % 4
-    figures = metrics.member_figures(logits_NMC, labels_N)
-    each = [metrics.classification_figures(logits_NMC[:, m : m + 1], labels_N) for m in range(3)]
-    assert set(figures) == FIGURES
-    assert figures["ece"] == pytest.approx(np.mean([one["ece"] for one in each]))
-    assert figures["mutual_information"] is None
-
-
-def test_member_figures_leave_out_members_for_which_a_figure_is_undefined():
-    perfect, flawed = torch.tensor([[5.0, 0.0], [4.0, 0.0]]), torch.tensor([[5.0, 0.0], [0.0, 1.0]])
-    figures = metrics.member_figures(torch.stack([perfect, flawed], 1), torch.tensor([0, 0]))
-    assert figures["prr"] == pytest.approx(1)
-    assert figures["accuracy"] == 0.75
-
-
 def test_dirichlet_figures_have_the_same_names():
     logits_NC, labels_N = torch.randn(50, 3), torch.arange(50) % 3
     figures = metrics.predictive_figures(
