@@ -160,12 +160,12 @@ def _evidence(run: Run, tracker: Tracker, metrics: dict[str, Any], answers: Answ
 
 
 def _plane(run: Run, config: Config) -> Plane:
-    """What all predictors say over the whole of a small input space."""
+    """What ensemble and students say over the whole of a small input space, without spread calibration."""
     outputs = ask_grid(run, config)
     found = {ENSEMBLE: run.task.of_members(torch.tensor(outputs[ENSEMBLE]))}
     for kind in config.student_kinds:
-        answers = _predictions_of(run.task, kind, run.student(kind).manifest() or {}, {_GRID: outputs[kind]})
-        found |= {name: each[_GRID] for name, each in answers.items()}
+        facts = run.student(kind).manifest() or {}
+        found[kind] = _predictions_of(run.task, kind, facts, {_GRID: outputs[kind]})[kind][_GRID]
     return plane_of(run, found)
 
 
