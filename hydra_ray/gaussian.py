@@ -89,8 +89,9 @@ def gaussian_nll(output_B2: Tensor, targets_B: Tensor) -> Tensor:
 
 
 def mixture_nll(outputs_BM2: Tensor, targets_B: Tensor) -> Tensor:
-    """Mean of `row_mixture_nll`, scalar, nats of density."""
-    return row_mixture_nll(_at_least_float32(outputs_BM2), targets_B).mean()
+    """Mean of `row_mixture_nll` over the rows that have a target (NaN: none), scalar, nats; 0 where none has one."""
+    has_target_B = ~targets_B.isnan()
+    return mean_of(row_mixture_nll(_at_least_float32(outputs_BM2), targets_B.nan_to_num()), has_target_B)
 
 
 def gaussian_kl(p: Tensor, q: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ def show_plan(config: Config) -> None:
             print()
         return
     this = Run(config)
+    this.task.check(config)
     check_networks(this)
     check_views(this)
     cost = costs(this)

@@ -147,10 +147,7 @@ class Regression(Task):
 
     def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Tensor:
         """NLL of the mixture; see `Task.label_loss`."""
-        labelled_B = ~labels_B.isnan()
-        if not bool(labelled_B.any()):
-            return student_BHC.new_zeros(())
-        return mixture_nll(student_BHC[labelled_B], labels_B[labelled_B])
+        return mixture_nll(student_BHC, labels_B)
 
     def distribution(self, outputs_NMC: Tensor) -> Tensor:
         """The outputs themselves, float64 [N, M, 2]."""
