@@ -201,14 +201,17 @@ def _spearman_interval(student_N: Tensor, ensemble_N: Tensor, seed: int, num_sam
 def _auroc_interval(
     test: tuple[Tensor, Tensor], unknown: tuple[Tensor, Tensor], seed: int, num_samples: int
 ) -> tuple[float, float]:
-    """Rows of test and unknown are resampled together; scores are ranked once, not for every sample."""
+    """Rows of test and unknown are resampled together; scores are ranked once, not for every sample.
+
+    Not a number where a sample has rows of one kind only, or an ensemble whose AUROC is 0: of a handful of rows.
+    """
     ranks = [torch.unique(torch.cat(scores), return_inverse=True)[1] for scores in zip(test, unknown, strict=True)]
     num_rows = len(ranks[0])
     is_unknown_N = torch.arange(num_rows) >= len(test[0])
 
     def statistic(rows: Tensor) -> float:
         student, ensemble = (auroc_of_ranks(each[rows], is_unknown_N[rows]) for each in ranks)
-        return student / ensemble
+        return student / ensemble if ensemble else math.nan
 
     return bootstrap_interval(statistic, num_rows, seed, num_samples)
 

@@ -232,6 +232,21 @@ def test_a_ratio_of_nlls_is_left_out_where_one_is_negative(answers):
     assert "nll_ratio" not in REGRESSION.fidelity_intervals(wide, sharp["test"], labels, 5, 0)
 
 
+def test_one_row_of_each_split_is_enough_for_metrics():
+    """Also where the ensemble is surer of the unknown row than of the known one, so that its AUROC is 0."""
+    known = outputs(1, 3)
+    said = {"validation": known, "test": known, "unknown-near": gaussian.stretch_means(known, 0.1)}
+    predictions = {
+        "ensemble": {name: REGRESSION.of_members(each) for name, each in said.items()},
+        "hydra": {name: REGRESSION.of_student("hydra", each) for name, each in said.items()},
+    }
+    labels = {"validation": torch.zeros(1), "test": torch.zeros(1)}
+    found = metrics_of(Answers(REGRESSION, predictions, labels), {}, {}, num_samples=20)
+    assert found["unknown"]["near"]["ensemble"]["auroc_knowledge_variance"] == 0
+    assert found["fidelity"]["hydra"]["auroc_ratio"] == {"near": None}
+    assert found["fidelity"]["hydra"]["interval_95"]["auroc_ratio"] == {"near": [None, None]}
+
+
 def test_a_mean_head_predicts_and_the_others_measure_uncertainty():
     said = outputs(7, 4)
     found = REGRESSION.of_student("hydra", said, mean_head=True)
