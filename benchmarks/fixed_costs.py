@@ -1,0 +1,131 @@
+"""`start`, `scale` and `tune`: what has to be paid however little there is to do, and how the rest grows."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from benchmarks.pairs import Table, line_through
+from benchmarks.workplace import REPO, Setting, do_stage, publish_untrained
+
+_FIRST = {  # what tells that a stage has taken its first step
+    "train_ensemble": "started",
+    "predict": "shard",
+    "tune": "trial_epoch",
+    "distill": "started",
+    "evaluate": "done",
+}
+_NUMBERS = itertools.count()
+
+
+# --- start
+
+
+def start(setting: Setting) -> list[Table]:
+    """The demo as a user runs it, and again when all is done: where its seconds go."""
+    words = ["cluster.object_store_mb=200"]
+    if setting.quick:
+        words += [
+            "ensemble.epochs=2",
+            "ensemble.num_members=2",
+            "distill.epochs=2",
+            "tune.num_trials=2",
+            "students=[hydra]",
+        ]
+        words += ["tune.space={temperature: [1.0, 2.0]}"]
+    begin = time.time()
+    whole = _command(setting, *words)
+    rows, total = _stages(setting, begin)
+    rows.append(["command", round(rows[0][3] - begin, 1), "", whole])
+    rows.append(["whole demo", total + rows[-1][1], "", whole])
+    skips = [_command(setting, *words) for _ in range(setting.pick(3, 1))]
+    rows.append(["again, nothing to do (median)", "", "", sorted(skips)[len(skips) // 2]])
+    cells = [[what, first, then, seconds if what in ("whole demo", "again, nothing to do (median)") else ""]
+             for what, first, then, seconds in rows]  # fmt: skip
+    title = "`pipelines.run configs/digits.yaml` in a process of its own; seconds. First step: the first row in reach."
+    columns = ["stage", "until its first step", "from there on", "seconds in all"]
+    return [Table("start", title, columns, cells, {"skips": skips})]
+
+
+def _command(setting: Setting, *words: str) -> float:
+    begin = time.perf_counter()
+    command = [sys.executable, "-m", "pipelines.run", "configs/digits.yaml", f"storage={setting.place}/start", *words]
+    subprocess.run(command, cwd=REPO, check=True, capture_output=True)
+    return time.perf_counter() - begin
+
+
+def _stages(setting: Setting, begin: float) -> tuple[list[list[Any]], float]:
+    lines = Path(setting.place, "start", "digits", "events.jsonl").read_text().splitlines()
+    found, rows, waited = [json.loads(line) for line in lines], [], 0.0
+    for stage, sign in _FIRST.items():
+        times = {event["event"]: event["time"] for event in reversed(found) if event["stage"] == stage}
+        ends = [event["time"] for event in found if event["stage"] == stage]
+        if sign in times:
+            waited += times[sign] - times["start"]
+            first, then = round(times[sign] - times["start"], 1), round(max(ends) - times[sign], 1)
+            rows.append([stage, first, then, times["start"]])
+    return rows, round(waited, 1)
+
+
+# --- scale
+
+
+def scale(setting: Setting) -> list[Table]:
+    """Seconds of a stage against the number of members, and against rows; the line through them."""
+    rows = [_scaled(setting, "train_ensemble", "M", setting.pick((1, 4, 16, 64), (1, 2)))]
+    rows.append(_scaled(setting, "predict", "x rows", setting.pick((1, 4, 16), (1, 2))))
+    columns = ["stage", "against", "seconds at each", "fixed part, s", "slope, s", "what is a unit"]
+    return [Table("scale", "digits.yaml, 5 epochs a member; the whole stage, Ray being there.", columns, rows)]
+
+
+def _scaled(setting: Setting, stage: str, against: str, sizes: tuple[int, ...]) -> list[Any]:
+    seconds = []
+    for size in sizes:
+        members, views = (size, 1) if stage == "train_ensemble" else (8, size)
+        words = [f"ensemble.num_members={members}", "ensemble.epochs=5", "tune.num_trials=0", "distill.from_tune=false"]
+        words += [f"transfer.views=[{{view: affine, count: {20 * views}}}]"]
+        run = setting.run("digits", f"scale-{next(_NUMBERS)}", *words)
+        if stage == "predict":
+            publish_untrained(run)
+        begin = time.perf_counter()
+        do_stage(run, stage)
+        seconds.append(time.perf_counter() - begin)
+    slope, fixed = line_through([float(size) for size in sizes], seconds)
+    unit = "a member" if stage == "train_ensemble" else "20 views of 1,078 rows"
+    each = ", ".join(f"{size}: {taken:.1f}" for size, taken in zip(sizes, seconds, strict=True))
+    return [stage, against, each, f"{fixed:.1f}", f"{slope:.3f}", unit]
+
+
+# --- tune
+
+
+def tune(setting: Setting) -> list[Table]:
+    """What a trial costs beside its own work: the search's time on all processes less the trials' own."""
+    trials = setting.pick(12, 2)
+    words = [f"tune.num_trials={trials}", "tune.epochs=2", "tune.scheduler=none", "distill.mean_epochs=0"]
+    run = setting.run("digits", f"tune-{next(_NUMBERS)}", *words)
+    publish_untrained(run)
+    do_stage(run, "predict")
+    begin = time.perf_counter()
+    found = do_stage(run, "tune")
+    whole = time.perf_counter() - begin
+    ends = sorted(event["time"] for event in found if event["event"] == "trial")
+    own = pq.read_table(f"{run.search().folder.path}/trials.parquet", columns=["seconds"])["seconds"].to_pylist()
+    at_once = run.config.cluster.num_workers
+    after_first = at_once * (ends[-1] - ends[0]) / (len(ends) - 1) - sum(sorted(own)[: len(own) - 1]) / (len(own) - 1)
+    columns = [
+        "trials",
+        "at a time",
+        "s, whole stage",
+        "s, a trial's own work",
+        "s, overhead of each trial after the first",
+    ]
+    row = [trials, at_once, whole, sum(own) / len(own), after_first]
+    return [Table("tune", "digits.yaml, trials of two epochs, processes used again.", columns, [row])]
