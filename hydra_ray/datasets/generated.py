@@ -14,10 +14,10 @@ from hydra_ray.datasets.rows import Floats, Ints
 from hydra_ray.datasets.splits import splitmix64
 
 _SEED = 100
-SPIRAL_ROWS, WAVE_ROWS = 3000, 1000
+SPIRAL_ROWS, WAVE_ROWS = 3000, 400
 _TURNS = 6 * np.pi
 _NOISE = 0.1
-_GAP = (-0.5, 1.5)
+_WAVE_ENDS, _GAP = (-4.5, 3.0), (-2.3, 1.0)
 
 
 def spirals() -> tuple[Floats, Ints, tuple[str, ...], tuple[str, ...]]:
@@ -37,15 +37,16 @@ def spirals() -> tuple[Floats, Ints, tuple[str, ...], tuple[str, ...]]:
 
 
 def wave() -> tuple[Floats, Floats, None, tuple[str, ...]]:
-    """A wave with noise that grows to the right and a gap in x: x float32 [N, 1], targets float32 [N].
+    """A wave with a gap, and noise that grows to the right of it: x float32 [N, 1], targets float32 [N].
 
-    y = sin(2 x) + 0.3 x + e, x uniform in [-3, 4] without the gap (-0.5, 1.5), e normal with standard deviation
-    0.05 + 0.08 (x + 3): in the gap and beyond the ends only knowledge is missing, on the right the data are noisy.
+    y = sin(2.5 x) + e, x uniform in [-4.5, 3] without the gap (-2.3, 1), into which the wave runs steeply from both
+    sides; e normal with standard deviation 0.04 + 0.2 max(0, x - 1). In the gap and beyond the ends only knowledge is
+    missing, on the right the data are noisy.
     """
-    low, high = -3.0, 4.0
-    place = low + (high - low - (_GAP[1] - _GAP[0])) * _uniform(5, WAVE_ROWS)
-    x = np.where(place < _GAP[0], place, place + (_GAP[1] - _GAP[0]))
-    y = np.sin(2 * x) + 0.3 * x + _normal(6, WAVE_ROWS) * (0.05 + 0.08 * (x + 3))
+    (low, high), (begin, end) = _WAVE_ENDS, _GAP
+    place = low + (high - low - (end - begin)) * _uniform(5, WAVE_ROWS)
+    x = np.where(place < begin, place, place + (end - begin))
+    y = np.sin(2.5 * x) + _normal(6, WAVE_ROWS) * (0.04 + 0.2 * np.maximum(0, x - 1))
     return x[:, None].astype(np.float32), y.astype(np.float32), None, ("x",)
 
 

@@ -251,12 +251,13 @@ def test_spirals_are_three_arms_that_wind_outwards():
 def test_the_wave_has_a_gap_and_noise_that_grows():
     rows, targets, *_ = wave()
     x = rows[:, 0]
-    noise = targets - (np.sin(2 * x) + 0.3 * x)
-    assert not ((x > -0.5) & (x < 1.5)).any()
-    assert (x.min() < -2.98) & (x.max() > 3.98)
-    left, right = noise[x < -1], noise[x > 2]
-    assert 0.08 < left.std() < 0.2
-    assert 0.4 < right.std() < 0.6
+    noise = targets - np.sin(2.5 * x)
+    assert not ((x > -2.3) & (x < 1)).any()
+    assert (x.min() < -4.45) & (x.max() > 2.95)
+    assert (x < 0).mean() == pytest.approx(2.2 / 4.2, abs=0.08)
+    left, right = noise[x < 0], noise[x > 2]
+    assert 0.03 < left.std() < 0.05
+    assert 0.3 < right.std() < 0.42
     assert abs(noise.mean()) < 0.05
     data = opened("wave")
     assert (data.task, data.num_outputs, data.input_shape) == ("regression", 2, (1,))
