@@ -42,6 +42,7 @@ def test_all_splits_run_in_one_session_and_are_skipped_when_they_are_done(tmp_pa
         assert rmse["mean"] == pytest.approx(statistics.fmean(values))
         assert rmse["standard_error"] == pytest.approx(statistics.stdev(values) / 2**0.5)
     assert each[0]["ensemble"]["rmse"] != each[1]["ensemble"]["rmse"]
+    assert (folder / "split-00/report/plane.png").exists()  # two features: the input plane is drawn
     again = Command(words, REPO).finish().require_success()
     assert [event["event"] for event in events(folder / "split-01")[-4:]] == ["skipped"] * 4
     assert "ensemble" in again.out
