@@ -86,8 +86,8 @@ GALLERY = (
         "intervals.png",
         "Coverage of intervals",
         "Of the targets, 70 % should lie inside the central 70 % interval: a curve on the dotted line is calibrated, "
-        "below it the intervals are too narrow, above it too wide; of two calibrated predictors the one with narrower "
-        "intervals says more.",
+        "below it the intervals are too narrow, above it too wide, and within the grey band chance may be all there is "
+        "to it; of two calibrated predictors the one with narrower intervals says more.",
         intervals_picture,
         lambda evidence: _is_regression(evidence) and bool(compared(evidence)),
     ),

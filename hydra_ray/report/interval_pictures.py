@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from hydra_ray.report.evidence import ENSEMBLE, Evidence, compared, figure, predictors, test_rows
 from hydra_ray.report.formats import percent, significant
-from hydra_ray.report.style import INK, colours, new_figure, percent_ticks, picture
+from hydra_ray.report.style import INK, TEST_GREY, colours, new_figure, percent_ticks, picture
 
 _CURVE_POINTS = 200
 
@@ -29,6 +29,8 @@ def intervals_picture(evidence: Evidence) -> Figure:
     whole = new_figure(4.0, _title(evidence, names))
     left, right = whole.subplots(1, 2)
     levels = np.linspace(0, 1, _CURVE_POINTS)
+    chance = 1.96 * np.sqrt(levels * (1 - levels) / len(test_rows(evidence, names[0]).total))
+    right.fill_between(levels, -chance, chance, color=TEST_GREY, alpha=0.5, linewidth=0, label="chance, 95 %")
     for name in names:
         level_N = test_rows(evidence, name).interval_level
         assert level_N is not None, "a regression has it on labelled rows"
@@ -45,6 +47,7 @@ def intervals_picture(evidence: Evidence) -> Figure:
         axes.set_xlabel("probability of the central interval")
         axes.xaxis.set_major_formatter(percent_ticks())
         axes.yaxis.set_major_formatter(percent_ticks())
+    right.legend(loc="lower right")
     left.legend(loc="upper left", title="mean width of the 95 % interval", title_fontsize=8.5, alignment="left")
     return whole
 

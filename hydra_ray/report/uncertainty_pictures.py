@@ -102,7 +102,7 @@ def scatter_picture(evidence: Evidence) -> Figure:
 
 def _histogram_title(evidence: Evidence, names: list[str], sets: list[str]) -> str:
     if len(sets) != 1 or len(names) > 3:
-        return "Knowledge uncertainty of test rows and unknown rows"
+        return "Knowledge uncertainty of test rows" + (" and unknown rows" if sets else "")
     score = f"auroc_{words_of(evidence.metrics).knowledge}"
     found = [figure(evidence.metrics, "unknown", sets[0], name, score) for name in names]
     aurocs = ", ".join(f"{decimal(value, 3)} ({name})" for name, value in zip(names, found, strict=True))

@@ -238,6 +238,8 @@ def test_opening_again_what_a_folder_is_called(folder):
 
 
 def test_credentials_in_a_uri_are_refused_and_not_repeated():
-    with pytest.raises(UserError, match=r"^s3://\.\.\.@bucket/runs: holds credentials; leave them to the environment") as raised:
+    with pytest.raises(
+        UserError, match=r"^s3://\.\.\.@bucket/runs: holds credentials; leave them to the environment"
+    ) as raised:
         Folder.open("s3://name:password@bucket/runs")
     assert "password" not in str(raised.value)
