@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from support import REPO, Command, events
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 RECIPE = """
 data: {source: %s/roots.parquet, target: y, split: all}
 ensemble: {num_members: 2, options: {hidden: [8]}, epochs: 2, batch_size: 32}
@@ -30,7 +30,7 @@ def test_all_splits_run_in_one_session_and_are_skipped_when_they_are_done(tmp_pa
     pq.write_table(pa.table(columns), tmp_path / "roots.parquet")
     (tmp_path / "tiny.yaml").write_text(RECIPE % tmp_path)
     words = ["pipelines.run", str(tmp_path / "tiny.yaml"), f"storage={tmp_path}/runs"]
-    run = Command(words, REPO).finish().require_success()
+    run = Command(words, REPO).finish(timeout=700).require_success()
     folder = tmp_path / "runs" / "tiny"
     assert "split-00 [1/2]" in run.out
     assert "split-01 [2/2]" in run.out
