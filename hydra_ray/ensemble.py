@@ -144,7 +144,7 @@ def _fit_epoch(
     total = torch.zeros((), device=train.inputs.device)
     for rows in order[: len(order) // batch * batch].split(batch):
         inputs = augmented(settings, train, rows, *seed)
-        total += fitting.step(member_loss, inputs, train.labels[rows])
+        total += fitting.step(member_loss, inputs, train.labels.index_select(0, rows))
     return float(total) / (len(order) // batch)
 
 
@@ -158,7 +158,7 @@ def augmented(
     settings: EnsembleConfig, train: LabelledRows, rows: Tensor, seed: int, member: int, epoch: int
 ) -> Tensor:
     """The inputs at positions `rows` as a member sees them in an epoch: [B, ...], on the rows' device."""
-    view, inputs = settings.augment, train.inputs[rows]
+    view, inputs = settings.augment, train.inputs.index_select(0, rows)  # several times as fast as `inputs[rows]`
     if view is None:
         return inputs
     draw = seed_to_int((seed, member, epoch))

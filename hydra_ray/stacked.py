@@ -168,12 +168,13 @@ class _StackFit:
             return loss_K.sum()  # no member's weights are in another's loss: the gradients are those of each alone
 
         for rows_KB in whole_KN.split(self._batch, dim=1):
-            self.fitting.step(loss, self._inputs(rows_KB, epoch), self._train.labels[rows_KB])
+            labels_KB = self._train.labels.index_select(0, rows_KB.flatten()).unflatten(0, rows_KB.shape)
+            self.fitting.step(loss, self._inputs(rows_KB, epoch), labels_KB)
         return (total_K / self.steps).tolist()
 
     def _inputs(self, rows_KB: Tensor, epoch: int) -> Tensor:
         if self._settings.augment is None:
-            return self._train.inputs[rows_KB]
+            return self._train.inputs.index_select(0, rows_KB.flatten()).unflatten(0, rows_KB.shape)
         parts = zip(self._seats, rows_KB, strict=True)
         views = [augmented(self._settings, self._train, rows, self._seed, seat.member, epoch) for seat, rows in parts]
         return torch.stack(views)
