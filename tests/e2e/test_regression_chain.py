@@ -16,7 +16,7 @@ from hydra_ray.predictions import load
 from hydra_ray.regression_metrics import regression_figures, variance_scores
 from hydra_ray.storage import Folder
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(700)
 RECIPE = """
 data:
   source: diabetes
@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def command(place):
-    return Command(["pipelines.run", "plain.yaml"], place).finish().require_success()
+    return Command(["pipelines.run", "plain.yaml"], place).finish(600).require_success()
 
 
 @pytest.fixture
