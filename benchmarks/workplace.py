@@ -72,12 +72,19 @@ def publish_untrained(run: Run) -> None:
 
 @dataclass
 class Memory:
-    """Peak memory (PSS) of this process and all below it while a `with` block runs, MB; shared pages count once."""
+    """Memory (PSS) of this process and all below it while a `with` block runs, MB; shared pages count once."""
 
+    before_mb: float = 0.0
     peak_mb: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
 
+    @property
+    def grown_mb(self) -> float:
+        """How far the peak lies above what there was before."""
+        return self.peak_mb - self.before_mb
+
     def __enter__(self) -> Self:
+        self.before_mb = _all_mb()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -88,9 +95,13 @@ class Memory:
 
     def _watch(self) -> None:
         while True:
-            self.peak_mb = max(self.peak_mb, sum(_pss_kb(pid) for pid in _descendants()) / 1024)
+            self.peak_mb = max(self.peak_mb, _all_mb())
             if self._stop.wait(0.5):
                 return
+
+
+def _all_mb() -> float:
+    return sum(_pss_kb(pid) for pid in _descendants()) / 1024
 
 
 def _descendants() -> Iterator[int]:
