@@ -50,13 +50,22 @@ def in_processes(work: Callable[[int, int, Callable[[], None]], Moments], num_pr
     ]
     for process in processes:
         process.start()
-    found = [results.get() for _ in processes]
+    found = [_next(results, processes) for _ in processes]
     for process in processes:
         process.join()
     failed = [error for error, _, _ in found if error is not None]
     if failed:
         raise RuntimeError(failed[0])
     return max(ready for _, ready, _ in found), [moment for _, _, moments in found for moment in moments]
+
+
+def _next(results: Any, processes: list[Any]) -> Any:
+    """The next process's result; a process that has died without one is an error, not a wait without end."""
+    while results.empty():
+        if any(process.exitcode not in (None, 0) for process in processes):
+            raise RuntimeError("a process of a plain loop died")
+        time.sleep(0.05)
+    return results.get()
 
 
 def _one_process(work: Any, rank: int, num_processes: int, barrier: Any, results: Any) -> None:
