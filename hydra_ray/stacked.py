@@ -140,8 +140,8 @@ class _StackFit:
     ) -> None:
         self._seats, self._settings, self._seed, self._train = seats, settings, seed, train
         self._task = blueprint.task
-        self._alone = [blueprint.build(seed, seat.member) for seat in seats]
-        self._stack = StackedMembers(self._alone).to(train.inputs.device)
+        self._alone = [blueprint.build(seed, seat.member).to(train.inputs.device) for seat in seats]
+        self._stack = StackedMembers(self._alone)
         self._batch = min(settings.batch_size, len(seats[0].rows))
         self.steps = len(seats[0].rows) // self._batch
         # no network in a stack draws random numbers, so the seed of the draws says nothing
@@ -198,7 +198,7 @@ class _StackFit:
         weights = {f"model.network.{name}": value for name, value in self._stack.network.state_dict().items()}
         for member, state in zip(self._alone, taken_apart(weights, len(self._seats)), strict=True):
             member.network.load_state_dict({name.removeprefix("model.network."): each for name, each in state.items()})
-        return [member.to(self._train.inputs.device) for member in self._alone]
+        return self._alone
 
 
 def losses_of_each(member_loss: MemberLoss, outputs_KBC: Tensor, labels_KB: Tensor) -> Tensor:

@@ -86,8 +86,8 @@ def _fastest(settings: EnsembleConfig, most: int, blueprint: Blueprint, train: L
     """The size of stack, doubled from 1 on, at which a member's step takes the least time and fits."""
     best, least, size = 1, float("inf"), 1
     while size <= most:
-        members = [blueprint.build(0, number) for number in range(size)]
         try:
+            members = [blueprint.build(0, number).to(train.inputs.device) for number in range(size)]
             seconds = _step_seconds(members, settings, train, blueprint.task)
         except torch.OutOfMemoryError:
             break
@@ -104,7 +104,7 @@ def _step_seconds(members: Sequence[Member], settings: EnsembleConfig, train: La
     """Seconds of one step of all members: stacked, or of one alone."""
     model: nn.Module = members[0] if len(members) == 1 else StackedMembers(members)
     device = train.inputs.device
-    fitting = Fitting(model.to(device).train(), settings, num_steps=_WARM_UP + _STEPS, seed=0)
+    fitting = Fitting(model.train(), settings, num_steps=_WARM_UP + _STEPS, seed=0)
     rows = torch.arange(min(settings.batch_size, len(train)), device=device).expand(len(members), -1).squeeze(0)
 
     member_loss = task.member_loss(members[0])
