@@ -200,9 +200,9 @@ def _away_from_the_edge(plane: Plane, values_G: np.ndarray) -> np.ndarray:
 
 def _mark_points(axes: Axes, plane: Plane, points: list[_Point]) -> None:
     for letter, point in zip(_POINTS, points, strict=False):
-        axes.plot(
-            *point.place, marker="o", markersize=5, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1
-        )
+        for width, colour in ((2.4, "white"), (1.0, INK)):  # seen on dark and on pale
+            ring = {"markeredgecolor": colour, "markeredgewidth": width, "markerfacecolor": "none"}
+            axes.plot(*point.place, marker="o", markersize=5, **ring)
         at = (point.place[0], point.place[1] + 0.035 * float(np.ptp(plane.ticks[1])))
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
         axes.text(*at, letter, ha="center", va="bottom", fontsize=8, fontweight="bold", bbox=box)
