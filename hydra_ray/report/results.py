@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hydra_ray.config_files import flatten
 from hydra_ray.errors import UserError
 from hydra_ray.report.evidence import ENSEMBLE, MEMBER, figure, students, unknown_sets
 from hydra_ray.report.formats import count, decimal
@@ -46,6 +47,11 @@ class FinishedRun:
             raise UserError(f"{folder}: no finished report there; run python -m pipelines.run CONFIG first")
         return cls(config, metrics)
 
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The configuration but for what makes no recipe of its own."""
+        return {key: value for key, value in self.config.items() if key not in _NOT_THE_RECIPE}
+
 
 def results_page(
     runs: Sequence[FinishedRun], facts: Mapping[str, str], command: str, sweeps: Sequence[Sweep] = ()
@@ -60,8 +66,10 @@ def results_page(
     """
     origin = "; ".join(f"{name}: {fact}" for name, fact in facts.items())
     parts = ["# Results", f"Made by `{command}`; do not edit. {origin}.", _HOW_TO_READ]
-    for group in _groups(runs):
-        parts += [_title(group), to_markdown(_quality(group)), to_markdown(_fidelity(group))]
+    groups = _groups(runs)
+    for group in groups:
+        first = next(other for other in groups if _heading(other) == _heading(group))
+        parts += [_title(group, first), to_markdown(_quality(group)), to_markdown(_fidelity(group))]
     parts += [sweeps_section(sweeps)] if sweeps else []
     return "\n\n".join(parts) + "\n"
 
@@ -69,16 +77,23 @@ def results_page(
 def _groups(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        recipe = {key: value for key, value in run.config.items() if key not in _NOT_THE_RECIPE}
-        groups.setdefault(json.dumps(recipe, sort_keys=True, default=str), []).append(run)
+        groups.setdefault(json.dumps(run.recipe, sort_keys=True, default=str), []).append(run)
     return list(groups.values())
 
 
-def _title(group: Sequence[FinishedRun]) -> str:
+def _heading(group: Sequence[FinishedRun]) -> str:
     config = group[0].config
-    names = ", ".join(f"{run.config['name']} (seed {run.config['seed']})" for run in group)
     members = f"{config['ensemble']['num_members']} x {config['ensemble']['architecture']}"
-    return f"## {config['data']['source'].rstrip('/').split('/')[-1]}: {members}\n\nRuns: {names}."
+    return f"## {config['data']['source'].rstrip('/').split('/')[-1]}: {members}"
+
+
+def _title(group: Sequence[FinishedRun], first: Sequence[FinishedRun]) -> str:
+    """Heading, names of the runs, and in what their recipe differs from the first one under the same heading."""
+    names = ", ".join(f"{run.config['name']} (seed {run.config['seed']})" for run in group)
+    own, other = (flatten(of[0].recipe) for of in (group, first))
+    changed = [f"`{key}={value}`" for key, value in own.items() if value != other.get(key)]
+    differing = f" With {', '.join(changed)}." if changed else ""
+    return f"{_heading(group)}\n\nRuns: {names}.{differing}"
 
 
 def _quality(group: Sequence[FinishedRun]) -> TextTable:

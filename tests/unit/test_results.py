@@ -46,6 +46,8 @@ def test_seeds_of_a_recipe_become_mean_and_standard_deviation():
 def test_recipes_that_differ_have_tables_of_their_own():
     page = results_page([finished(0), finished(1, distill={"epochs": 3})], {}, "command")
     assert page.count("## ") == 2
+    assert "Runs: run-0 (seed 0).\n" in page
+    assert "Runs: run-1 (seed 1). With `distill.epochs=3`.\n" in page
     assert cells(page, "hydra")[1] == "0.1000"
 
 
