@@ -26,6 +26,7 @@ _COLUMNS: Mapping[str, Mapping[str, tuple[str, Format]]] = {
     },
     "classification": {"nll": ("NLL", decimal), "accuracy": ("accuracy", decimal), "ece": ("ECE", decimal)},
 }
+_IN_PERCENT = {"coverage_95"}
 PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "concrete": {
         "ensemble": {"rmse": 5.619, "nll": 3.113, "crps": 2.993, "coverage_95": 0.952},
@@ -67,7 +68,7 @@ def sweeps_section(sweeps: Sequence[Sweep]) -> str:
     parts = [
         "## UCI regression",
         f"Mean ± standard error over the first {' or '.join(map(str, numbers))} standard splits; our ensemble of "
-        f"{ensemble['num_members']} beside the students. Columns in italics are published figures of the same protocol "
+        f"{ensemble['num_members']} beside the students. Published figures are of the same protocol "
         "(50 members, two hidden layers of 100; student one hidden layer of 50; papers.md 4.2), which gives no errors. "
         "`_spread` is the student after spread calibration on validation rows.",
     ]
@@ -89,7 +90,7 @@ def _figure_table(sweeps: Sequence[Sweep], key: str, heading: str, shown: Format
         name = data_set_of(sweep)
         published = [PUBLISHED.get(name, {}).get(each, {}).get(key) for each in theirs]
         rows.append((name, *(_cell(sweep, each, key, shown) for each in ours), *(shown(value) for value in published)))
-    return TextTable(heading, ("data set", *ours, *(f"*{each}*" for each in theirs)), tuple(rows))
+    return TextTable(heading, ("data set", *ours, *(f"published {each}" for each in theirs)), tuple(rows))
 
 
 def _predictors(sweeps: Sequence[Sweep]) -> list[str]:
@@ -105,4 +106,6 @@ def _cell(sweep: Sweep, predictor: str, key: str, shown: Format) -> str:
     mean, error = (figure(sweep["figures"], "test", predictor, key, part) for part in ("mean", "standard_error"))
     if mean is None:
         return DASH
-    return shown(mean) if error is None else f"{shown(mean)} ± {error:.2g}"
+    if error is None:
+        return shown(mean)
+    return f"{shown(mean)} ± {100 * error:.2g} %" if key in _IN_PERCENT else f"{shown(mean)} ± {error:.2g}"

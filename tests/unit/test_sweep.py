@@ -109,7 +109,7 @@ def test_the_table_has_a_line_for_each_predictor(config):
     found = sweep_table(concrete(config))
     assert found.title == "Test rows, mean ± standard error over 3 splits"
     assert found.columns == ("predictor", "RMSE", "NLL", "CRPS", "coverage of 95 %")
-    assert found.rows[1] == ("ensemble", "6 ± 0.58", "3.0000 ± 0", "0.5 ± 0", "95.0 % ± 0")
+    assert found.rows[1] == ("ensemble", "6.000 ± 0.58", "3.0000 ± 0", "0.5000 ± 0", "95.0 % ± 0 %")
 
 
 def test_the_page_shows_published_figures_beside_ours(config):
@@ -118,7 +118,7 @@ def test_the_page_shows_published_figures_beside_ours(config):
     assert "first 3 standard splits" in page
     line = next(line for line in page.splitlines() if line.startswith("| concrete |"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[1:3] == ["6 ± 0.58", "6 ± 0.58"]
+    assert cells[1:3] == ["6.000 ± 0.58", "6.000 ± 0.58"]
     assert [float(cell) for cell in cells[3:]] == [
         PUBLISHED["concrete"][name]["rmse"] for name in ("ensemble", "Hydra", "DLF")
     ]
@@ -127,4 +127,4 @@ def test_the_page_shows_published_figures_beside_ours(config):
 def test_a_data_set_nobody_published_has_dashes(config):
     sweep = concrete(config)
     sweep["config"]["data"]["source"] = "yacht.parquet"
-    assert "| yacht | 6 ± 0.58 | 6 ± 0.58 | – | – | – |" in sweeps_section([sweep])
+    assert "| yacht | 6.000 ± 0.58 | 6.000 ± 0.58 | – | – | – |" in sweeps_section([sweep])
