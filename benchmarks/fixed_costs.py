@@ -89,7 +89,8 @@ def _scaled(setting: Setting, stage: str, against: str, sizes: tuple[int, ...]) 
     seconds = []
     for size in sizes:
         members, views = (size, 1) if stage == "train_ensemble" else (8, size)
-        words = [f"ensemble.num_members={members}", "ensemble.epochs=5", "tune.num_trials=0", "distill.from_tune=false"]
+        words = [f"ensemble.num_members={members}", "ensemble.epochs=5", "tune.num_trials=0", "tune.space={}"]
+        words += ["distill.from_tune=false"]
         words += [f"transfer.views=[{{view: affine, count: {20 * views}}}]"]
         run = setting.run("digits", f"scale-{next(_NUMBERS)}", *words)
         if stage == "predict":
@@ -107,8 +108,8 @@ def _scaled(setting: Setting, stage: str, against: str, sizes: tuple[int, ...]) 
 
 
 def tune(setting: Setting) -> list[Table]:
-    """What a trial costs beside its own work: the search's time on all processes less the trials' own."""
-    trials = setting.pick(12, 2)
+    """What a trial costs beside its own work, when the processes are there: their time less the trials' own."""
+    trials = setting.pick(14, 4)
     words = [f"tune.num_trials={trials}", "tune.epochs=2", "tune.scheduler=none", "distill.mean_epochs=0"]
     run = setting.run("digits", f"tune-{next(_NUMBERS)}", *words)
     publish_untrained(run)
@@ -119,13 +120,15 @@ def tune(setting: Setting) -> list[Table]:
     ends = sorted(event["time"] for event in found if event["event"] == "trial")
     own = pq.read_table(f"{run.search().folder.path}/trials.parquet", columns=["seconds"])["seconds"].to_pylist()
     at_once = run.config.cluster.num_workers
-    after_first = at_once * (ends[-1] - ends[0]) / (len(ends) - 1) - sum(sorted(own)[: len(own) - 1]) / (len(own) - 1)
+    each = at_once * (ends[-1] - ends[at_once - 1]) / (len(ends) - at_once)  # seconds of a process, once it has begun
+    later = sorted(own)[: len(own) - at_once]  # the first of each process import what they need
+    overhead = each - sum(later) / len(later)
     columns = [
         "trials",
         "at a time",
         "s, whole stage",
         "s, a trial's own work",
-        "s, overhead of each trial after the first",
+        "s, overhead of a trial once started",
     ]
-    row = [trials, at_once, whole, sum(own) / len(own), after_first]
+    row = [trials, at_once, whole, sum(later) / len(later), overhead]
     return [Table("tune", "digits.yaml, trials of two epochs, processes used again.", columns, [row])]
