@@ -77,7 +77,7 @@ def metrics_of(
             "test": {MEMBER: _member_test(answers)} | {name: _test(answers, name) for name in answers.predictions},
             "diversity": _diversity(answers),
             "unknown": {short(split): _unknown(answers, split) for split in answers.unknown},
-            "fidelity": {name: _fidelity(answers, name, num_samples, seed) for name in answers.students},
+            "fidelity": {name: fidelity_figures(answers, name, num_samples, seed) for name in answers.students},
             "cost": cost,
             "seconds": seconds,
         }
@@ -146,7 +146,15 @@ def _means(each: Sequence[Figures]) -> Figures:
     return {key: math.fsum(values) / len(values) if values else None for key, values in known.items()}
 
 
-def _fidelity(answers: Answers, name: str, num_samples: int, seed: int) -> dict[str, Any]:
+def fidelity_figures(answers: Answers, name: str, num_samples: int = 0, seed: int = 0) -> dict[str, Any]:
+    """One student's entry under "fidelity" in metrics.json; None where it has not what a figure needs.
+
+    Args:
+        answers: of the ensemble and the student.
+        name: of the student.
+        num_samples: bootstrap samples behind the intervals; 0 leaves them out.
+        seed: of the samples.
+    """
     task, student, ensemble = answers.task, answers.predictions[name], answers.ensemble
     labels, unknown = answers.labels["test"], [short(split) for split in answers.unknown]
     heads = student["test"].outputs_NMC

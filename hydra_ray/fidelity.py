@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from hydra_ray.metrics import auroc, nll
-from hydra_ray.uncertainty import Scores, map_rows, mixture_log_probs, scores
+from hydra_ray.metrics import auroc
+from hydra_ray.uncertainty import Scores, map_rows
 
 TEST = "test"
 MUTUAL_INFORMATION = "mutual_information"
@@ -66,12 +66,6 @@ def ratio_of_means(student_N: Tensor, ensemble_N: Tensor) -> float | None:
     """Student's mean over the ensemble's, of any measure of rows; None where the ensemble's is 0."""
     ensemble_mean = ensemble_N.double().mean().item()
     return student_N.double().mean().item() / ensemble_mean if ensemble_mean != 0 else None
-
-
-def nll_ratio(student_NHC: Tensor, ensemble_NMC: Tensor, labels_N: Tensor) -> float | None:
-    """NLL of the student's mixture over the ensemble's, above 1 = worse; None where the ensemble's is 0."""
-    ensemble_nll = nll(mixture_log_probs(ensemble_NMC), labels_N)
-    return nll(mixture_log_probs(student_NHC), labels_N) / ensemble_nll if ensemble_nll != 0 else None
 
 
 def spearman(student_N: Tensor, ensemble_N: Tensor) -> float | None:
@@ -122,41 +116,6 @@ def score_fidelity(
         f"{knowledge}_ratio": {
             name: compare_scores(ratio_of_means, student[name], ensemble[name], knowledge) for name in sets
         },
-    }
-
-
-def fidelity_figures(
-    student: Mapping[str, Tensor],
-    ensemble: Mapping[str, Tensor],
-    labels_test_N: Tensor,
-    unknown: Sequence[str],
-) -> dict[str, Any]:
-    """One student's entry under "fidelity" in metrics.json.
-
-    Args:
-        student: set -> logits [N, H, C], for "test" and every unknown set.
-        ensemble: the same sets -> logits [N, M, C] of the same rows, M >= H.
-        labels_test_N: labels of the test rows.
-        unknown: names of the unknown sets.
-
-    Returns:
-        The figures of `score_fidelity`, and on test rows nll_ratio, member_agreement, member_kl and
-        pairwise_kl_ratio. With one head all but nll_ratio are None.
-
-    Raises:
-        KeyError: a set is missing.
-        ValueError: the shapes do not fit.
-    """
-    sets = (TEST, *unknown)
-    student_scores = {name: scores(student[name]) for name in sets}
-    ensemble_scores = {name: scores(ensemble[name]) for name in sets}
-    paired = (student[TEST], ensemble[TEST])
-    return {
-        "nll_ratio": nll_ratio(*paired, labels_test_N),
-        "member_agreement": member_agreement(*paired),
-        "member_kl": member_kl(*paired) if student[TEST].shape[1] > 1 else None,
-        **score_fidelity(student_scores, ensemble_scores, unknown),
-        "pairwise_kl_ratio": compare_scores(ratio_of_means, student_scores[TEST], ensemble_scores[TEST], PAIRWISE_KL),
     }
 
 

@@ -57,3 +57,14 @@ def project(tmp_path_factory):
 def chain(project):
     """The tiny recipe with 1 worker from start to end by one command: the finished command."""
     return Command(["pipelines.run", "tiny.yaml", "cluster.num_workers=1"], project).finish()
+
+
+@pytest.fixture
+def one_thread():
+    """Small tensors are faster so; and sums have one order."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

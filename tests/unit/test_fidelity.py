@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_ray import fidelity, losses, metrics, uncertainty
+from hydra_ray.evaluation import Answers, fidelity_figures
+from hydra_ray.tasks import CLASSIFICATION
 
 quick = settings(deadline=None, max_examples=30)
 EXACT = {"rel": 1e-10, "abs": 1e-10}
@@ -82,9 +84,19 @@ def predictors(num_heads=3, num_members=5):
     return student, ensemble, torch.arange(40) % 4
 
 
+def figures_of(student, ensemble, labels, unknown=("noise",)):
+    """The student's entry in metrics.json."""
+    split = {"test": "test"} | {name: f"unknown-{name}" for name in unknown}
+    found = {
+        name: {split[each]: CLASSIFICATION.of_members(logits[each]) for each in split}
+        for name, logits in (("ensemble", ensemble), ("hydra", student))
+    }
+    return fidelity_figures(Answers(CLASSIFICATION, found, {"test": labels}), "hydra")
+
+
 def test_fidelity_figures_follow_their_definitions():
     student, ensemble, labels = predictors()
-    figures = fidelity.fidelity_figures(student, ensemble, labels, ["noise"])
+    figures = figures_of(student, ensemble, labels)
 
     def nll(logits):
         return -logits.double().softmax(-1).mean(1).log()[range(40), labels].mean().item()
@@ -110,7 +122,7 @@ def test_fidelity_figures_follow_their_definitions():
 
 
 def test_the_names_are_those_of_the_schema():
-    figures = fidelity.fidelity_figures(*predictors(), [])
+    figures = figures_of(*predictors(), unknown=())
     assert set(figures) == {
         "nll_ratio",
         "auroc_ratio",
@@ -125,7 +137,7 @@ def test_the_names_are_those_of_the_schema():
 
 def test_an_exact_copy_keeps_everything():
     _, ensemble, labels = predictors()
-    figures = fidelity.fidelity_figures(ensemble, ensemble, labels, ["noise"])
+    figures = figures_of(ensemble, ensemble, labels)
     ones = [figures["nll_ratio"], figures["pairwise_kl_ratio"], figures["member_agreement"]]
     by_set = ("auroc_ratio", "spearman_mutual_information", "mutual_information_ratio")
     assert [*ones, *(value for name in by_set for value in figures[name].values())] == pytest.approx([1] * 8)
@@ -133,7 +145,7 @@ def test_an_exact_copy_keeps_everything():
 
 
 def test_one_head_has_an_nll_ratio_alone():
-    figures = fidelity.fidelity_figures(*predictors(num_heads=1), ["noise"])
+    figures = figures_of(*predictors(num_heads=1))
     assert figures.pop("nll_ratio") > 0
     assert figures == {
         "auroc_ratio": {"noise": None},

@@ -1,4 +1,4 @@
-"""Shards: what is written is what anybody reads, what is wrong is found, and batches for any number of ranks."""
+"""Shards: what is written is what anybody reads, and what is wrong is found."""
 
 import json
 from dataclasses import replace
@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.shards import NAMES, metadata, synthetic, taken, write, write_views
 
-from hydra_ray.batches import BatchReader
 from hydra_ray.datasets.rows import Task
 from hydra_ray.errors import UserError
 from hydra_ray.predictions import (
@@ -233,6 +232,14 @@ def test_a_shard_whose_footer_lies_about_its_members(good):
     assert "holds 2 members, its footer 3" in refusal(lambda: verified(good))
 
 
+def test_a_mask_of_another_number_of_members_is_refused(folder):
+    rows = synthetic(20)
+    table = with_logits(rows_table(rows.row_id, 0, rows.inputs, rows.labels), rows.logits_NMC)
+    write_shard(folder, "part-000-00000.parquet", with_mask(table, np.ones((20, 2))), metadata(3))
+    with pytest.raises(UserError, match="masks 2 members, its footer has 3"):
+        verify(folder, members=NAMES[:3], num_rows=20)
+
+
 def test_a_shard_of_another_schema(good):
     rewritten(good, lambda rows: rows, facts=metadata(3, schema=2))
     assert "schema 2, this version reads 1; predict again" in refusal(lambda: verified(good))
@@ -293,164 +300,3 @@ def test_a_footer_that_is_not_ours(folder):
 
 def test_a_shard_that_is_gone(folder):
     assert refusal(lambda: read_shard(folder, NAME)).endswith("no such file; run the predict stage first")
-
-
-# batches
-
-
-def reader(folder, **changed):
-    options = {"batch_size": 12, "seed": 0, "num_members": 3, "rank": 0, "num_ranks": 1, "max_bytes": 1 << 30}
-    return BatchReader(folder, **{**options, **changed})
-
-
-@pytest.fixture
-def numbered(folder):
-    """40 rows of two views in six shards, each input its own number."""
-    for view in range(2):
-        rows = synthetic(shape=(1,), view=view)
-        rows = replace(rows, inputs=(rows.row_id + 100 * view).astype(np.float32)[:, None])
-        for part in range(3):
-            write(folder, f"part-{view:03d}-{part:05d}.parquet", taken(rows, slice(15 * part, 15 * part + 15)))
-    return folder
-
-
-def steps(batches, epoch=0, start=0):
-    """The numbers of the rows of each step."""
-    return [rows.inputs[:, 0].astype(int).tolist() for rows in batches.batches(epoch, start)]
-
-
-SMALL = 600  # bytes: several windows
-
-
-@pytest.mark.parametrize("max_bytes", [1 << 30, SMALL])
-@pytest.mark.parametrize("num_ranks", [2, 3])
-def test_ranks_together_take_the_global_batches_of_one(numbered, num_ranks, max_bytes):
-    alone = steps(reader(numbered, max_bytes=max_bytes))
-    ranks = [reader(numbered, rank=rank, num_ranks=num_ranks, max_bytes=max_bytes) for rank in range(num_ranks)]
-    assert {each.steps_per_epoch for each in ranks} == {len(alone)} == {6}
-    together = [steps(each) for each in ranks]
-    for step, rows in enumerate(alone):
-        parts = [each[step] for each in together]
-        assert {len(part) for part in parts} == {12 // num_ranks}
-        assert sorted(rows) == sorted(row for part in parts for row in part)
-
-
-@pytest.mark.parametrize("max_bytes", [1 << 30, 4 * SMALL, SMALL, 1])
-def test_an_epoch_has_each_row_once_up_to_the_remainder(numbered, max_bytes):
-    batches = reader(numbered, max_bytes=max_bytes)
-    for epoch in range(3):
-        found = steps(batches, epoch)
-        assert [len(step) for step in found] == [12] * batches.steps_per_epoch == [12] * 6
-        rows = [row for step in found for row in step]
-        assert len(set(rows)) == len(rows) == 72
-
-
-@pytest.mark.parametrize("max_bytes", [1 << 30, SMALL])
-def test_epochs_and_seeds_have_orders_of_their_own_that_can_be_repeated(numbered, max_bytes):
-    batches = reader(numbered, max_bytes=max_bytes)
-    assert steps(batches, 0) == steps(reader(numbered, max_bytes=max_bytes), 0)
-    assert steps(batches, 0) != steps(batches, 1)
-    assert steps(batches, 0) != steps(reader(numbered, max_bytes=max_bytes, seed=1), 0)
-    assert steps(batches, 0) == steps(batches, 0), "an epoch before does not matter"
-
-
-@pytest.mark.parametrize("max_bytes", [1 << 30, SMALL])
-@pytest.mark.parametrize("start", [0, 1, 4, 6])
-def test_an_epoch_goes_on_at_any_step(numbered, start, max_bytes):
-    batches = reader(numbered, max_bytes=max_bytes)
-    assert steps(batches, 2, start) == steps(batches, 2)[start:]
-
-
-def test_small_memory_reads_a_part_at_a_time(numbered, monkeypatch):
-    import hydra_ray.batches
-
-    sizes = []
-    real = hydra_ray.batches.load
-
-    def recorded(*args, **options):
-        rows = real(*args, **options)
-        sizes.append(len(rows))
-        return rows
-
-    monkeypatch.setattr(hydra_ray.batches, "load", recorded)
-    steps(reader(numbered, max_bytes=SMALL))
-    assert max(sizes) <= 15
-    assert sum(sizes) == 80
-    sizes.clear()
-    batches = reader(numbered)
-    steps(batches, 0)
-    steps(batches, 1)
-    assert sizes == [80], "what fits is read once"
-
-
-def test_windows_mix_rows_of_different_shards(numbered):
-    """A window's last rows wait for the next window, so that batches cross shards; the order of shards changes."""
-    first = [min(step) // 100 for epoch in range(8) for step in steps(reader(numbered, max_bytes=SMALL), epoch)[:1]]
-    assert set(first) == {0, 1}
-
-
-def test_rows_in_memory_give_the_batches_of_rows_read(numbered):
-    rows = load(numbered)
-    batches = [reader(numbered, num_members=2, rows=given).batches(1) for given in (None, rows)]
-    for ours, theirs in zip(*batches, strict=True):
-        for field in ("row_id", "view", "inputs", "labels", "logits_NMC"):
-            np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field))
-
-
-def test_batches_hold_inputs_labels_and_the_first_members(folder):
-    rows = write_views(folder, 1, members=5)[0]
-    for max_bytes in (1 << 30, SMALL):
-        for batch in reader(folder, num_members=2, max_bytes=max_bytes).batches(0):
-            assert batch.logits_NMC.shape == (12, 2, 4)
-            assert batch.mask_NM is None
-            places = [int(np.flatnonzero((rows.inputs == each).all((1, 2, 3)))[0]) for each in batch.inputs]
-            np.testing.assert_array_equal(batch.labels, rows.labels[places])
-            np.testing.assert_array_equal(batch.logits_NMC, rows.logits_NMC[places, :2])
-
-
-def masked_shards(folder):
-    """Two shards of 20 rows and 3 members; row r of the first is learnt from member r % 3, the second has no mask."""
-    first, second = (synthetic(20, view=view) for view in (0, 1))
-    mask = np.arange(20)[:, None] % 3 == np.arange(3)
-    table = with_logits(rows_table(first.row_id, 0, first.inputs, first.labels), first.logits_NMC)
-    write_shard(folder, "part-000-00000.parquet", with_mask(table, mask), metadata(3))
-    write(folder, "part-001-00000.parquet", second)
-    return mask
-
-
-@pytest.mark.parametrize("max_bytes", [1 << 30, 1])
-def test_a_mask_travels_with_its_rows_and_no_mask_means_all_members(folder, max_bytes):
-    mask = masked_shards(folder)
-    seen = 0
-    for batch in reader(folder, num_members=2, max_bytes=max_bytes).batches(0):
-        expected = np.where(batch.view[:, None] == 0, mask[batch.row_id, :2], True)
-        np.testing.assert_array_equal(np.ones_like(expected) if batch.mask_NM is None else batch.mask_NM, expected)
-        seen += len(batch)
-    assert seen == 36
-
-
-def test_a_mask_of_another_number_of_members_is_refused(folder):
-    rows = synthetic(20)
-    table = with_logits(rows_table(rows.row_id, 0, rows.inputs, rows.labels), rows.logits_NMC)
-    write_shard(folder, "part-000-00000.parquet", with_mask(table, np.ones((20, 2))), metadata(3))
-    with pytest.raises(UserError, match="masks 2 members, its footer has 3"):
-        verify(folder, members=NAMES[:3], num_rows=20)
-
-
-def test_fewer_rows_than_a_batch_are_one_batch(numbered):
-    assert [len(step) for step in steps(reader(numbered, batch_size=200))] == [80]
-    for rank in range(3):
-        assert [len(step) for step in steps(reader(numbered, batch_size=201, rank=rank, num_ranks=3))] == [26]
-
-
-def test_more_members_than_the_shards_hold(numbered):
-    text = refusal(lambda: reader(numbered, num_members=8))
-    assert text.startswith(f"distill.num_heads=8, but the shards in {numbered} hold 3 members: ")
-    assert text.endswith("predict again with ensemble.num_members=8 or more, or lower distill.num_heads to 3")
-
-
-def test_readers_that_cannot_work(numbered, folder):
-    with pytest.raises(ValueError, match="batch_size=12 does not divide by num_ranks=5"):
-        reader(numbered, num_ranks=5)
-    assert "80 rows for 100 workers" in refusal(lambda: reader(numbered, batch_size=100, num_ranks=100))
-    assert "no shards there" in refusal(lambda: reader(folder / "empty"))

@@ -28,12 +28,7 @@ MEAN_SPEC = ModelSpec("member", "mlp", (3,), 1, {"hidden": [16]}, output="mean")
 NORMALISE = Normalise(torch.zeros(3), torch.ones(3))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def outputs(rows, members, seed=0, scale=1.0):

@@ -21,12 +21,7 @@ SHAPE = (8, 8, 1)
 MLP = ModelSpec("member", "mlp", SHAPE, 4, {"hidden": [8]})
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Killed(BaseException):

@@ -18,14 +18,7 @@ from hydra_ray.storage import Folder
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training import Fitting, learning_rate
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors; and sums in one order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Killed(BaseException):
