@@ -60,3 +60,9 @@ def publish_shards(run: Run) -> None:
 def _member_spec(config: Config, run: Run) -> ModelSpec:
     ensemble = config.ensemble
     return ModelSpec("member", ensemble.architecture, run.data.input_shape, run.data.num_outputs, ensemble.options)
+
+
+def published(folder: Path) -> list[str]:
+    """Everything in a folder that looks done or half done."""
+    found = [*folder.rglob("manifest.json"), *folder.rglob("model.json"), *folder.rglob(".attempt-*")]
+    return sorted(str(path.relative_to(folder)) for path in found)

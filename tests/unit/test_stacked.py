@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.mortal import Killed
 from helpers.shards import synthetic
 from torch import nn
 
@@ -20,12 +21,7 @@ MEMBERS = (0, 3, 4)
 SHAPE = (8, 8, 1)
 MLP = ModelSpec("member", "mlp", SHAPE, 4, {"hidden": [8]})
 
-
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-class Killed(BaseException):
-    """The process is gone."""
 
 
 class Bench:

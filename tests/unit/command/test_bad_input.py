@@ -1,0 +1,168 @@
+"""What a user can mend: one line and exit code 2, before Ray is started, and nothing half-made taken for done."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from helpers.finished import RECIPE, loaded, published, recipe
+
+from hydra_ray.preflight import check_features
+
+# the configuration
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["distill.temprature=2"], "command line: distill.temprature=2: unknown key; nearest: distill.temperature"),
+        (["ensemble.epochs=many"], 'command line: ensemble.epochs="many": must be a valid integer'),
+        (["distill.temperature=0"], "command line: distill.temperature=0: must be greater than 0"),
+        (["distill.temperature=-2"], "command line: distill.temperature=-2: must be greater than 0"),
+        (["ensemble.num_members=0"], "command line: ensemble.num_members=0: must be greater than or equal to 1"),
+        (["distill.num_heads=6"], "command line: distill.num_heads=6, but ensemble.num_members=5: raise"),
+        (["tune.num_trials=2"], "command line: tune.num_trials=2, but tune.space is empty"),
+        (["nonsense"], "command line: 'nonsense' is not key=value"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["run", "distill"])
+def test_mistakes_in_the_configuration(path, refused, stage, words, expected):
+    assert refused(stage, path, *words).startswith(expected)
+    assert not (path.parent / "runs").exists()
+
+
+def test_mistakes_in_the_recipe_name_the_file(tmp_path, refused):
+    path = recipe(tmp_path, RECIPE.replace("epochs: 1", "epochz: 1"))
+    assert refused("run", path).startswith(f"{path}: ensemble.epochz=1: unknown key; nearest: ensemble.epochs")
+    assert refused("run", tmp_path / "tini.yaml").endswith(f"no such recipe; nearest: {path}")
+
+
+# the data
+
+
+@pytest.mark.parametrize("stage", ["run", "train_ensemble"])
+def test_a_data_folder_that_is_not_there(path, refused, stage):
+    text = refused(stage, path, "data.source=nowhere/mnist")
+    assert "nowhere/mnist" in text
+    assert "data.source" in text
+    assert not (path.parent / "runs").exists()
+
+
+def test_a_torchvision_set_that_is_not_there(path, refused, tmp_path):
+    text = refused("run", path, "data.source=MNIST", f"data.root={tmp_path}/empty")
+    assert f"{tmp_path}/empty" in text
+    assert "data.download=true" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["data.validation_share=0.9"], "data.validation_share=0.9"),
+        (["ensemble.architecture=nope"], "ensemble: architecture=nope"),
+        (["ensemble.options.hiden=[3]"], "ensemble: "),
+        (["distill.body=nope"], "distill.body: architecture=nope"),
+        (["transfer.views=[{view: nope}]"], "transfer.views.0: "),
+        (["transfer.views=[{view: affine, options: {degreez: 3}}]"], "transfer.views.0: "),
+        (["transfer.views=[{view: identity}, {view: identity}]"], "transfer.views: identity "),
+        (["data.unknown={'a b': digits}"], "data.unknown.a b"),
+    ],
+)  # fmt: skip
+def test_what_takes_the_data_to_be_found_out(path, refused, words, expected):
+    for stage in (["run"], ["run", "--plan"], ["train_ensemble"]):
+        assert refused(stage[0], path, *words, *stage[1:]).startswith(expected)
+    assert published(path.parent) == []
+
+
+def houses(folder: Path, **changed) -> Path:
+    """Forty rows of a regression: columns size, rooms and price."""
+    table = {"size": np.linspace(1, 2, 40), "rooms": np.arange(40) % 5, "price": np.linspace(5, 9, 40) ** 2}
+    table |= {name: np.asarray(values) for name, values in changed.items()}
+    pq.write_table(pa.table(table), folder / "houses.parquet")
+    return folder / "houses.parquet"
+
+
+@pytest.mark.parametrize(
+    ("changed", "words", "expected"),
+    [
+        ({}, ["data.target=prize"], "data.target=prize: "),
+        ({"price": [1.0] * 40}, [], "the target is 1 in all 28 training rows, so there is nothing to learn"),
+        ({"rooms": [3] * 40}, [], "feature rooms is 3 in all 28 training rows, it says nothing: drop it"),
+        ({"size": [*range(39), np.nan]}, [], "column size: row 39 has a value that is not finite"),
+        ({"price": [*range(39), np.nan]}, [], "column price: row 39 has a value that is not finite"),
+        (
+            {"size": [0.0, 1.0, 2.0], "rooms": [0, 1, 2], "price": [1.0, 2.0, 3.0]},
+            [],
+            "leaves none of 3 rows; use 0.33",
+        ),
+        ({}, ["data.split=0"], "data.split=0: houses.parquet has no columns test_split_0, test_split_1, ..."),
+        ({}, ["data.split=0-9"], "data.split=0-9: "),
+        ({}, ["transfer.views=[{view: affine}]"], "transfer.views.0: view affine needs images"),
+    ],
+)
+def test_mistakes_in_a_regression(path, refused, tmp_path, changed, words, expected):
+    views = "transfer.views=[{view: identity}, {view: resample}]"
+    source = houses(tmp_path, **changed)
+    text = refused("train_ensemble", path, f"data.source={source}", "data.target=price", views, *words)
+    assert expected in text
+    assert published(path.parent) == []
+
+
+def test_classes_of_feature_rows_may_have_a_feature_that_says_nothing(path, tmp_path):
+    source = houses(tmp_path, size=[1.0] * 40, label=np.arange(40) % 2, rooms=np.linspace(0, 1, 40))
+    views = "transfer.views=[{view: identity}, {view: uniform_box}]"
+    check_features(loaded(path, f"data.source={source}", views, "data.unknown={}"))
+
+
+# the machine
+
+
+@pytest.mark.parametrize("stage", ["run", "train_ensemble"])
+def test_storage_that_cannot_be_written(path, refused, stage):
+    """A path below a file, which not even root can make."""
+    text = refused(stage, path, f"storage={path}/runs")
+    assert text.startswith(f"storage={path}/runs/tiny: cannot be written (")
+    assert text.endswith("choose another place with storage=...")
+
+
+def test_a_plan_says_that_storage_cannot_be_written(path, refused):
+    assert refused("run", path, "--plan", f"storage={path}/runs").startswith(f"storage={path}/runs/tiny: cannot be")
+
+
+def test_storage_that_nothing_can_open(path, refused):
+    assert refused("run", path, "storage=nosuch://bucket").startswith("storage=nosuch://bucket: ")
+
+
+@pytest.mark.parametrize("words", [["run"], ["run", "--plan"], ["train_ensemble"]])
+def test_more_workers_than_cpus(path, refused, words):
+    most = len(os.sched_getaffinity(0)) + 1
+    text = refused(words[0], path, f"cluster.num_workers={most}", f"distill.batch_size={most}", *words[1:])
+    assert re.fullmatch(
+        rf"cluster.num_workers={most} with cluster.cpus_per_worker=1 needs {most} CPUs, there are \d+: "
+        r"use cluster.num_workers=\d+ or fewer CPUs for each",
+        text,
+    )
+    assert published(path.parent) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["cluster.num_actors=640"], "cluster.num_actors=640 needs more than the"),
+        (
+            ["tune.workers_per_trial=640", "distill.batch_size=640", "tune.num_trials=1", "tune.space.head_width=[2]"],
+            "tune.workers_per_trial=640 needs 640 CPUs",
+        ),
+    ],
+)
+def test_more_of_other_processes_than_cpus(path, refused, words, expected):
+    assert refused("train_ensemble", path, *words).startswith(expected)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_gpus_that_are_not_there(path, refused):
+    text = refused("train_ensemble", path, "cluster.use_gpu=true")
+    assert text.startswith("cluster.use_gpu=true with 2 workers needs 2 GPUs, there are 0: ")

@@ -1,0 +1,65 @@
+"""`--plan`: says what there is to do and why, starts nothing, writes nothing."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+from support import REPO
+
+STAGES = ["train_ensemble", "predict", "tune", "distill", "evaluate"]
+
+
+def test_a_plan_starts_nothing_and_makes_nothing(path, call):
+    code, out, errors = call("run", path, "--plan", "data.unknown={patches: photo_patches}")
+    assert (code, errors) == (0, "")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert list(lines) == ["run", *STAGES, "resources"]
+    assert "to do  0/5 members done; whole stage: 5 member-epochs of 200 rows" in lines["train_ensemble"]
+    assert "waits  after train_ensemble" in lines["predict"]
+    assert re.search(r"rows x 5 members, up to [\d.]+ [kM]B of shards", lines["predict"])
+    assert "off    tune.num_trials=0" in lines["tune"]
+    assert "enough for 2 workers" in lines["resources"]
+    assert not (path.parent / "runs").exists()
+
+
+def test_a_plan_says_what_is_done_and_why_something_is_not(predicted, call):
+    out = call("run", predicted, "--plan")[1]
+    assert "train_ensemble  done   5/5 members done" in out
+    assert "predict         done   3/3 splits done" in out
+    assert "distill         to do  0/1 students done" in out
+    out = call("run", predicted, "--plan", "ensemble.learning_rate=0.5")[1]
+    assert "0/5 members done, 5 redone because ensemble.learning_rate: 0.001 -> 0.5" in out
+    out = call("run", predicted, "--plan", "ensemble.num_members=7")[1]
+    assert "train_ensemble  to do  5/7 members done" in out
+    out = call("run", predicted, "--plan", "predict.dtype=float32")[1]
+    assert "0/3 splits done, 3 redone because predict.dtype: float16 -> float32" in out
+    out = call("run", predicted, "--plan", "tune.num_trials=3", "tune.space.head_width=[2, 4]")[1]
+    assert re.search(r"tune +to do  0/1 searches done; whole stage: 3 trials, 6 epochs of 200 rows at most", out)
+
+
+def test_a_plan_and_a_run_that_is_done_do_not_even_import_ray(predicted):
+    """In a process of its own, as other tests may have imported it here."""
+    script = (
+        "import sys; from pipelines import run; from pipelines.command import stage_command; recipe = sys.argv[1]\n"
+        "sys.argv = ['run', recipe, '--plan']; codes = [run.main()]\n"
+        "sys.argv = ['stage', recipe]; codes += [stage_command(name, '') for name in ('train_ensemble', 'predict')]\n"
+        "print('codes', codes, 'ray' in sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script, str(predicted)], cwd=REPO, capture_output=True, text=True, check=False
+    )
+    assert found.stdout.splitlines()[-1] == "codes [0, 0, 0] False", found.stdout + found.stderr
+    events = (predicted.parent / "runs" / "tiny" / "events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in events] == ["skipped", "skipped"]
+
+
+def test_a_reader_that_has_read_enough_is_no_error(path):
+    """As in `--plan | head -1`: nobody reads any more."""
+    read, write = os.pipe()
+    os.close(read)
+    words = [sys.executable, "-m", "pipelines.run", str(path), "--plan"]
+    done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, cwd=REPO, timeout=120, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")

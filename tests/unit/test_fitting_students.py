@@ -1,0 +1,173 @@
+"""Students: the same bits after an interruption, the phases, the same weights on two ranks as on one."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.bits import assert_same_bits
+from helpers.mortal import Killed
+from helpers.shards import synthetic, write, write_views
+from helpers.two_ranks import on_two_ranks, student_of
+
+from hydra_ray.batches import BatchReader
+from hydra_ray.config import validate
+from hydra_ray.predictions import read_shard
+from hydra_ray.storage import Folder
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+NUM_ROWS, BATCH = 44, 12  # 2 views of 44 rows: 7 steps an epoch, the last 4 rows left out
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    """Transfer set (two views) and validation rows with four members' logits."""
+    folder = Folder.open(str(tmp_path_factory.mktemp("shards")))
+    transfer, validation = folder / "transfer", folder / "validation"
+    write_views(transfer, 2, num_rows=NUM_ROWS, members=4)
+    write(validation, "part-000-00000.parquet", synthetic(20, members=4, seed=0, view=7))
+    return transfer, validation
+
+
+def config(**distill):
+    tree = {
+        "body_options": {"hidden": [8]}, "epochs": 2, "mean_epochs": 1, "batch_size": BATCH, "learning_rate": 0.01,
+        "head_width": 4, "checkpoint_every": 2, **distill,
+    }  # fmt: skip
+    return validate(
+        {"name": "x", "data": {"source": "digits"}, "ensemble": {"num_members": 4}, "distill": tree}, "here"
+    )
+
+
+class Dying(BatchReader):
+    """Batches until the end of a life, which is the class's."""
+
+    left = 0
+
+    def batches(self, epoch, start=0):
+        for batch in super().batches(epoch, start):
+            if Dying.left == 0:
+                raise Killed
+            Dying.left -= 1
+            yield batch
+
+
+@pytest.mark.parametrize("kind", ["kd", "hydra"])
+@pytest.mark.parametrize("killed_after", [0, 1, 3, 6, 7, 8, 13, 20])
+def test_a_killed_student_goes_on_within_its_epoch_with_the_same_bits(shards, tmp_path, kind, killed_after):
+    """7 steps of phase 1, then 14 of phase 2; a checkpoint at every second of a phase and at the end of epochs."""
+    whole = student_of(config(), kind, *shards)
+    attempt, seen = Folder.open(str(tmp_path)), []
+    Dying.left = killed_after
+    with pytest.raises(Killed):
+        student_of(config(), kind, *shards, checkpoints=attempt, reader=Dying)
+    Dying.left = 100
+    again = student_of(config(), kind, *shards, checkpoints=attempt, reader=Dying, report=seen.append)
+    assert_same_bits(again, whole)
+    assert killed_after + (100 - Dying.left) - 21 in (0, 1), "at most one step is taken twice"
+    assert seen[-1]["step"] == 21
+    assert [each["epoch"] for each in seen] == list(range(killed_after // 7 + 1, 4))
+
+
+@pytest.mark.parametrize("kind", ["kd", "hydra"])
+def test_a_student_killed_twice(shards, tmp_path, kind):
+    attempt = Folder.open(str(tmp_path))
+    for life in (5, 9):
+        Dying.left = life
+        with pytest.raises(Killed):
+            student_of(config(), kind, *shards, checkpoints=attempt, reader=Dying)
+    assert_same_bits(student_of(config(), kind, *shards, checkpoints=attempt), student_of(config(), kind, *shards))
+
+
+def test_checkpoints_do_not_change_a_student(shards, tmp_path):
+    plain = student_of(config(), "hydra", *shards)
+    often = student_of(config(checkpoint_every=1), "hydra", *shards, checkpoints=Folder.open(str(tmp_path)))
+    assert_same_bits(plain, often)
+
+
+@pytest.mark.parametrize("kind", ["kd", "hydra", "end2", "proxy_end2"])
+def test_every_kind_takes_the_same_number_of_steps(shards, kind):
+    seen = []
+    Dying.left = 100
+    student_of(config(), kind, *shards, reader=Dying, report=seen.append)
+    assert 100 - Dying.left == 3 * 7
+    assert [each["step"] for each in seen] == [7, 14, 21]
+    assert all(np.isfinite(each["loss"]) for each in seen)
+
+
+def test_a_hydra_learns_the_mean_then_its_members(shards):
+    seen = []
+    state = student_of(config(epochs=40, mean_epochs=10), "hydra", *shards, report=seen.append)
+    assert [each["phase"] for each in seen] == ["mean"] * 10 + ["heads"] * 40
+    heads = {name: value.shape[0] for name, value in state.items() if name.startswith("heads.")}
+    assert set(heads.values()) == {4}
+    phases = [[each["loss"] for each in seen if each["phase"] == name] for name in ("mean", "heads")]
+    assert all(losses[-1] < losses[0] for losses in phases)
+    assert "validation_member_kl" not in seen[9]
+    assert seen[-1]["validation_member_kl"] < seen[10]["validation_member_kl"]
+
+
+def test_without_epochs_of_the_mean_heads_learn_at_once(shards):
+    seen = []
+    student_of(config(mean_epochs=0), "hydra", *shards, report=seen.append)
+    assert [each["phase"] for each in seen] == ["heads", "heads"]
+
+
+def test_a_student_of_the_first_members_does_not_know_the_others(shards, tmp_path):
+    few = Folder.open(str(tmp_path))
+    for split, source in (("transfer", shards[0]), ("validation", shards[1])):
+        for name in source.files():
+            write(few / split, name, read_shard(source, name, num_members=2))
+    of_four = student_of(config(num_heads=2), "hydra", *shards)
+    of_two = student_of(config(num_heads=2), "hydra", few / "transfer", few / "validation")
+    assert_same_bits(of_four, of_two)
+
+
+def test_small_memory_takes_as_many_steps(shards):
+    seen = []
+
+    class Small(BatchReader):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **{**options, "max_bytes": 900})
+
+    student_of(config(), "hydra", *shards, reader=Small, report=seen.append)
+    assert seen[-1]["step"] == 21
+
+
+# ranks
+
+
+CNN = {"body": "cnn", "body_options": {"widths": [4], "norm": "group"}}
+JOBS = {
+    "hydra, SGD": (config(optimizer="sgd"), "hydra"),
+    "hydra, SGD, cnn": (config(optimizer="sgd", **CNN), "hydra"),
+    "hydra, AdamW": (config(), "hydra"),
+    "kd, SGD": (config(optimizer="sgd", clip_norm=0.1), "kd"),
+}
+
+
+@pytest.fixture(scope="module")
+def two_ranks(shards):
+    """Every job's weights on both of two ranks."""
+    return on_two_ranks(JOBS, *shards)
+
+
+@pytest.mark.filterwarnings("ignore:Grad strides do not match bucket view strides")
+@pytest.mark.parametrize("name", JOBS)
+def test_two_ranks_reach_the_weights_of_one(two_ranks, shards, name):
+    """Both take the same global batches; only the order in which gradients are summed differs.
+
+    A float32 sum of 12 terms in another order is off by some 1e-7 of its size. SGD adds that up over 21 steps: 1e-6
+    for weights of order 1 is generous (3e-8 is seen). AdamW divides a gradient by its own size, so that where the true
+    gradient is about zero rounding decides the direction of a step of the whole learning rate, 0.01: 1e-3 in all.
+    """
+    alone = student_of(*JOBS[name], *shards)
+    assert_same_bits(two_ranks[0][name], two_ranks[1][name])
+    tolerance = 1e-3 if "AdamW" in name else 1e-6
+    for key, value in alone.items():
+        torch.testing.assert_close(two_ranks[0][name][key], value, rtol=0, atol=tolerance)
+
+
+def test_the_tolerance_tells_students_apart(two_ranks, shards):
+    """A student of one epoch fewer is far outside of it."""
+    student = student_of(config(optimizer="sgd", epochs=1), "hydra", *shards)
+    there = two_ranks[0]["hydra, SGD"]
+    assert max((there[key] - value).abs().max() for key, value in student.items()) > 1e-3
