@@ -151,7 +151,7 @@ def _cosine(optimizer: torch.optim.Optimizer, settings: Any, steps: int) -> torc
 
 def predict(run: Run, place: Path) -> tuple[float, Moments]:
     """Every process writes its share of the shards: read rows, make the view, ask every member, write."""
-    return in_processes(partial(_predict, run.config, str(place)), run.config.cluster.num_actors)
+    return in_processes(partial(_predict, run.config, str(place)), run.config.cluster.num_workers)
 
 
 @torch.no_grad()

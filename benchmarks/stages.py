@@ -82,7 +82,7 @@ def predict(setting: Setting) -> list[Table]:
         )
     title = (
         "Read, view, ask all members, write Parquet; between the first finished shard and the last; "
-        "2 processes that ask (`cluster.num_actors=2`) against 2 processes that do everything."
+        "2 processes on 2 CPUs."
     )
     note = (
         "Peak (PSS) of all processes beyond what this process and the idle Ray session had taken; "
@@ -99,7 +99,6 @@ def _predict_words(setting: Setting, copies: int, members: int) -> list[str]:
         f"predict.rows_per_shard={setting.pick(2500, 20_000)}",
         f"ensemble.num_members={members}",
         f"transfer.views=[{views}]",
-        "cluster.num_actors=2",
     ]
 
 

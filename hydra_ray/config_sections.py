@@ -247,13 +247,11 @@ class ClusterConfig(Section):
     """What of the machine or cluster a stage may use."""
 
     num_workers: Count = 1
-    """Processes that train members or one student."""
+    """Processes that train members or one student; with GPUs also those that ask the members."""
     use_gpu: bool = False
-    """One GPU for each worker and prediction actor."""
+    """One GPU for each worker."""
     cpus_per_worker: Positive = 1.0
-    """CPUs of one worker; also its number of threads."""
-    num_actors: Count = 1
-    """Processes that ask the members."""
+    """CPUs of one worker, or of one task that asks the members; also its number of threads."""
     max_failures: CountOrNone = 3
     """Times a stage starts its workers again after one died."""
     rows_memory_mb: Count = 2048

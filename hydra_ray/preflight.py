@@ -164,15 +164,11 @@ def check_resources(config: Config, cpus: float, gpus: float) -> None:
             f"tune.workers_per_trial={config.tune.workers_per_trial} needs {trial:g} CPUs, there are {cpus:g}: "
             "lower it or cluster.cpus_per_worker"
         )
-    if cluster.num_actors * 0.5 + 0.5 > cpus:
-        raise UserError(
-            f"cluster.num_actors={cluster.num_actors} needs more than the {cpus:g} CPUs there are: lower it"
-        )
-    workers = max(cluster.num_workers, cluster.num_actors, config.tune.workers_per_trial)
+    workers = max(cluster.num_workers, config.tune.workers_per_trial)
     if cluster.use_gpu and workers > gpus:
         raise UserError(
             f"cluster.use_gpu=true with {workers} workers needs {workers} GPUs, there are {gpus:g}: "
-            "lower cluster.num_workers and cluster.num_actors, or set cluster.use_gpu=false"
+            "lower cluster.num_workers, or set cluster.use_gpu=false"
         )
 
 

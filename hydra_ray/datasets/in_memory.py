@@ -1,6 +1,8 @@
 """Small sets that are loaded whole, once a process: of scikit-learn, of torchvision, and generated ones.
 
-A source holds the name of its set only; arrays come from a cached function when rows are first read.
+A source of torchvision's holds the name of its set only, and arrays come from a cached function when rows are first
+read. The embedded ones are light: their arrays travel with the source, as a worker that has to import scikit-learn for
+them takes a second longer.
 torchvision and scikit-learn are imported when a set of theirs is opened, not before; what is generated is in
 `generated.py`.
 """
@@ -8,7 +10,7 @@ torchvision and scikit-learn are imported when a set of theirs is opened, not be
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -66,6 +68,7 @@ class InMemorySource:
     class_names: tuple[str, ...] | None
     feature_names: tuple[str, ...] | None
     checksum: int
+    embedded: Arrays | None = field(default=None, compare=False, repr=False)
 
     def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
         """See `Source.read`."""
@@ -83,6 +86,8 @@ class InMemorySource:
         return {"name": self.name, "split": self.split, "num_rows": self.num_rows, "checksum": self.checksum}
 
     def _arrays(self) -> Arrays:
+        if self.embedded is not None:
+            return self.embedded
         try:
             return _load(self.name, self.split, self.root)
         except _DAMAGED as error:
@@ -124,6 +129,7 @@ def open_in_memory(name: str, split: str, root: str, *, download: bool, key: str
         arrays.class_names,
         arrays.feature_names,
         checksum,
+        arrays if name in EMBEDDED else None,
     )
 
 

@@ -29,7 +29,7 @@ def num_parameters(module: nn.Module) -> int:
 def count_macs(module: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype | None = None) -> int:
     """Multiply-adds of one row: half the floating-point operations of its matrix products and convolutions.
 
-    Adds, activations and normalisations are not counted, as is usual in the field. The meta device will do.
+    Adds, activations and normalisations are not counted, as is usual in the field.
 
     Args:
         module: evaluated without gradients; its mode is put back.

@@ -55,36 +55,28 @@ def build_network(
 def check_architecture(
     architecture: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
 ) -> Network:
-    """Build the network and send two rows through it: on the meta device (no memory, no time) if it can.
+    """Build the network and send two rows through it.
 
-    The network comes back, in evaluation mode, so that a plan can count its parameters and operations. What
-    some networks need real tensors for is tried again on the CPU. The global generator is left as it was.
+    The network comes back, in evaluation mode, so that a plan can count its parameters and operations. The global
+    generator is left as it was. On the CPU: the meta device would take no memory, but torch imports its compiler for
+    it, which takes longer than the rows.
 
     Raises:
         UserError: it cannot be built, cannot take such inputs, or gives outputs of the wrong shape.
     """
     try:
-        return _try_on("meta", architecture, input_shape, num_outputs, options)
-    except Exception:  # also a UserError: a user's own check may need values, which meta tensors have not
-        try:
-            return _try_on("cpu", architecture, input_shape, num_outputs, options)
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(
-                f"architecture={architecture}: cannot run on inputs of shape {list(input_shape)} with "
-                f"options={dict(options)} ({_one_line(error)}); use larger inputs or another architecture"
-            ) from error
-
-
-def _try_on(
-    device: str, architecture: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
-) -> Network:
-    with torch.device(device), seeded((0,)), torch.no_grad():
-        network = build_network(architecture, input_shape, num_outputs, options).eval()
-        features_BF = network.body(_two_rows(input_shape))
-        _check_shape(architecture, "body", features_BF, network.num_features)
-        _check_shape(architecture, "head", network.head(features_BF), num_outputs)
+        with torch.device("cpu"), seeded((0,)), torch.no_grad():
+            network = build_network(architecture, input_shape, num_outputs, options).eval()
+            features_BF = network.body(_two_rows(input_shape))
+            _check_shape(architecture, "body", features_BF, network.num_features)
+            _check_shape(architecture, "head", network.head(features_BF), num_outputs)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"architecture={architecture}: cannot run on inputs of shape {list(input_shape)} with "
+            f"options={dict(options)} ({_one_line(error)}); use larger inputs or another architecture"
+        ) from error
     return network
 
 
