@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -136,7 +137,10 @@ def prr(log_probs_NC: Tensor, labels_N: Tensor) -> float | None:
 
 
 def fit_temperature(logits_NC: Tensor, labels_N: Tensor) -> float:
-    """Temperature that minimises the NLL of log_softmax(logits / T) (Guo et al. 2017), by LBFGS on ln T.
+    """Temperature that minimises the NLL of log_softmax(logits / T) (Guo et al. 2017).
+
+    The NLL has one minimum in T. Brent's method looks for it in ln T between the neighbours of the best of a few, as
+    far away it is flat.
 
     Args:
         logits_NC: logits or log-probabilities of VALIDATION rows; of an ensemble, the mixture's
@@ -146,28 +150,20 @@ def fit_temperature(logits_NC: Tensor, labels_N: Tensor) -> float:
     Returns:
         T, within `TEMPERATURE_RANGE`.
     """
+    from scipy.optimize import minimize_scalar
+
     _check_rows(logits_NC, labels_N)
     logits_NC, labels_N = logits_NC.detach().double(), labels_N.long()
+
+    def loss(log_temperature: float) -> float:
+        return F.cross_entropy(logits_NC / math.exp(log_temperature), labels_N).item()
+
     low, high = (math.log(bound) for bound in TEMPERATURE_RANGE)
-    log_temperature = _coarse_log_temperature(logits_NC, labels_N).requires_grad_()
-    optimiser = torch.optim.LBFGS(
-        [log_temperature],
-        max_iter=100,
-        tolerance_grad=1e-10,
-        tolerance_change=1e-13,
-        line_search_fn="strong_wolfe",
-    )
-
-    def closure() -> float:
-        optimiser.zero_grad()
-        # A margin, as there is no gradient on the border; never far out, as the quotient would overflow.
-        loss = F.cross_entropy(logits_NC / log_temperature.clamp(low - 1, high + 1).exp(), labels_N)
-        loss.backward()
-        return loss.item()
-
-    with torch.enable_grad():
-        optimiser.step(closure)
-    return log_temperature.detach().clamp(low, high).exp().item()
+    grid = np.linspace(low, high, 25).tolist()
+    best = min(range(len(grid)), key=lambda place: loss(grid[place]))
+    around = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    found: Any = minimize_scalar(loss, bounds=around, method="bounded", options={"xatol": 1e-9})
+    return math.exp(min(grid[best], found.x, key=loss))
 
 
 def calibrated_nll(log_probs_NC: Tensor, labels_N: Tensor, temperature: float) -> float:
@@ -280,18 +276,6 @@ def _check_rows(log_probs_NC: Tensor, labels_N: Tensor) -> None:
             f"needs log-probabilities [N, C] and labels [N] of at least one row, got shapes "
             f"{list(log_probs_NC.shape)} and {list(labels_N.shape)}"
         )
-
-
-def _coarse_log_temperature(logits_NC: Tensor, labels_N: Tensor) -> Tensor:
-    """Best of a few temperatures.
-
-    Started at T = 1, LBFGS can jump over the optimum to where the NLL is flat in ln T and stay there. From
-    here it cannot: the NLL has one minimum in T, so all beyond a neighbour is worse than this start.
-    """
-    low, high = (math.log(bound) for bound in TEMPERATURE_RANGE)
-    grid = torch.linspace(low, high, 25, dtype=torch.float64, device=logits_NC.device)
-    losses = torch.stack([F.cross_entropy(logits_NC / t.exp(), labels_N) for t in grid])
-    return grid[losses.argmin()].clone()
 
 
 def _errors(log_probs_NC: Tensor, labels_N: Tensor) -> Tensor:
