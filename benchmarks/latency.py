@@ -47,7 +47,7 @@ def predictors(num_members: int) -> dict[str, nn.Module]:
 
 
 def infer(setting: Setting) -> list[Table]:
-    """Milliseconds of one forward pass, median of rounds in which every predictor is called once."""
+    """Milliseconds of one forward pass, median over rounds."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     rows: list[list[Any]] = []

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import plain
 from benchmarks.pairs import Pairs, Table, paired_table, steady_rate
-from benchmarks.workplace import Memory, Setting, do_stage, moment, publish_untrained
+from benchmarks.workplace import Memory, Setting, all_mb, do_stage, moment, publish_untrained
 from hydra_ray.batches import BatchReader, Feed
 from hydra_ray.models.hydra import build_student
 from hydra_ray.models.members import Normalise
@@ -34,7 +34,7 @@ def train(setting: Setting) -> list[Table]:
     """Members a minute, of an MLP on MNIST (one by one, and stacked) and of ResNet-20 on CIFAR-10."""
     members, epochs, rows = setting.pick((12, 3, 60_000), (2, 1, 2000))
     mlp = [f"ensemble.num_members={members}", f"ensemble.epochs={epochs}", f"data.max_train_rows={rows}"]
-    small = [f"data.max_train_rows={setting.pick(1600, 160)}", "ensemble.num_members=2", "ensemble.epochs=1"]
+    small = [f"data.max_train_rows={setting.pick(3200, 160)}", "ensemble.num_members=2", "ensemble.epochs=1"]
     small += ["ensemble.architecture=resnet20", "ensemble.options={}", "ensemble.augment=null"]
     cases = [
         (f"MNIST MLP 784-200-200-10, {members} members, {epochs} epochs of {rows:,} rows", "mnist", mlp),
@@ -70,11 +70,11 @@ def _train_plain(setting: Setting, run: Run) -> float:
 
 def predict(setting: Setting) -> list[Table]:
     """Rows a second from rows to Parquet, and the memory it takes, for several M and ten times the rows."""
-    pairs, memory = [], []
+    pairs, memory, idle_mb = [], [], all_mb()
     for copies, members, repeats in setting.pick(
         ((0, 5, 2), (0, 20, 2), (0, 50, 2), (10, 5, 1)), ((0, 5, 1), (2, 5, 1))
     ):
-        found = [_predict_pair(setting, copies, members) for _ in range(repeats)]
+        found = [_predict_pair(setting, copies, members, idle_mb) for _ in range(repeats)]
         what = f"MNIST, {found[0]['rows']:,} rows, M = {members}"
         pairs.append(Pairs(what, "rows / s", [each["ours"] for each in found], [each["plain"] for each in found]))
         memory.append(
@@ -85,7 +85,7 @@ def predict(setting: Setting) -> list[Table]:
         "2 processes on 2 CPUs."
     )
     note = (
-        "Peak (PSS) of all processes beyond what this process and the idle Ray session had taken; "
+        "Peak (PSS) of all processes beyond this one and a Ray session in which nothing has run; "
         "wall time of the whole stage, start and check too."
     )
     columns = ["what", "ours, MB", "plain, MB", "ours, seconds", "plain, seconds"]
@@ -102,11 +102,11 @@ def _predict_words(setting: Setting, copies: int, members: int) -> list[str]:
     ]
 
 
-def _predict_pair(setting: Setting, copies: int, members: int) -> dict[str, float]:
+def _predict_pair(setting: Setting, copies: int, members: int, idle_mb: float) -> dict[str, float]:
     run, place = _fresh(setting, "mnist", *_predict_words(setting, copies, members)), setting.place / "plain-shards"
     publish_untrained(run)
     begin = time.perf_counter()
-    with Memory() as ours:
+    with Memory(idle_mb) as ours:
         found = do_stage(run, "predict")
     ours_s = time.perf_counter() - begin
     shards = [event for event in found if event["event"] == "shard"]

@@ -72,19 +72,24 @@ def publish_untrained(run: Run) -> None:
 
 @dataclass
 class Memory:
-    """Memory (PSS) of this process and all below it while a `with` block runs, MB; shared pages count once."""
+    """Memory (PSS) of this process and all below it while a `with` block runs, MB; shared pages count once.
 
-    before_mb: float = 0.0
+    Attributes:
+        before_mb: what there was before; measured when the block begins, unless given.
+        peak_mb: the most seen.
+    """
+
+    before_mb: float | None = None
     peak_mb: float = 0.0
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def grown_mb(self) -> float:
         """How far the peak lies above what there was before."""
-        return self.peak_mb - self.before_mb
+        return self.peak_mb - (self.before_mb or 0.0)
 
     def __enter__(self) -> Self:
-        self.before_mb = _all_mb()
+        self.before_mb = all_mb() if self.before_mb is None else self.before_mb
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -95,12 +100,13 @@ class Memory:
 
     def _watch(self) -> None:
         while True:
-            self.peak_mb = max(self.peak_mb, _all_mb())
+            self.peak_mb = max(self.peak_mb, all_mb())
             if self._stop.wait(0.5):
                 return
 
 
-def _all_mb() -> float:
+def all_mb() -> float:
+    """Memory (PSS) of this process and all below it."""
     return sum(_pss_kb(pid) for pid in _descendants()) / 1024
 
 

@@ -1,26 +1,30 @@
 """predict: the members' answers on every split, streamed by Ray Data into Parquet shards.
 
 One plan item is one shard, from reading to file: its rows are read and the view made, all members answer them in one
-pass, the file is written. On CPUs one task does all three: rows that stay in a process need no copying, and its members
-serve the next task. With GPUs an actor for each holds the members, and reading and writing are tasks on the CPUs beside
-it. Nothing but the shards in flight is in memory. Names follow from (view, rows), finished files are left out of the
-plan, so a killed run goes on where it was. Where shards of fewer members are there, only the new members are asked.
+pass, the file is written. On CPUs a task does all three, for some shards: rows that stay in a process need no copying,
+and its members serve the next task. With GPUs an actor for each holds the members, and reading and writing are tasks on
+the CPUs beside it. Nothing but the shards in flight is in memory. Names follow from (view, rows), finished files are
+left out of the plan, so a killed run goes on where it was. Where shards of fewer members are there, only the new
+members are asked.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import ray
 import ray.data
 from ray.data import ActorPoolStrategy
 
-from hydra_ray.cluster.shard_steps import AskMembers, MakeShard, PlanItem, ReadRows, Work, WriteShard
+from hydra_ray.cluster.shard_steps import AskMembers, MakeShards, PlanItem, ReadRows, Work, WriteShard
 from hydra_ray.predictions import verify
 from hydra_ray.stages import Run, Shards
 from hydra_ray.tracking import Stage
 from hydra_ray.view_diversity import merged, view_diversity
 
 _TASK_CPUS, _ACTOR_CPUS = 0.25, 0.5  # beside GPUs; the pool must never take all CPUs: reading and writing need some
+_TASKS_A_CPU, _SHARDS_A_TASK = 8, 16  # at least, so that CPUs end together; at most, so that little is done twice
 _WHOLE_BLOCK: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
 
 
@@ -56,9 +60,8 @@ def _rows(run: Run) -> int:
 
 def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shards]) -> None:
     work = _work(run, plan, splits)
-    items = ray.data.from_items([{"item": index} for index in range(len(plan))], override_num_blocks=len(plan))
+    items = [{"item": index} for index in range(len(plan))]
     written = _by_gpus(items, work) if run.config.cluster.use_gpu else _by_cpus(items, work)
-    written.context.target_max_block_size = None  # a block is a shard: never split one
     num_rows = 0
     for done, row in enumerate(written.iter_rows(), start=1):
         num_rows += row["rows"]
@@ -67,18 +70,28 @@ def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shar
         stage.say_sometimes(f"[{done}/{len(plan)}] shards, {num_rows:,} rows")
 
 
-def _by_cpus(items: ray.data.Dataset, work: Work) -> ray.data.Dataset:
-    """A task a shard, on every CPU there is."""
-    return items.map_batches(MakeShard(work), num_cpus=work.config.cluster.cpus_per_worker, **_WHOLE_BLOCK)
+def _by_cpus(items: list[dict[str, int]], work: Work) -> ray.data.Dataset:
+    """Tasks of some shards each, on every CPU: for a task Ray Data takes as long as small members for a shard."""
+    cpus = work.config.cluster.cpus_per_worker
+    at_least = ray.cluster_resources()["CPU"] / cpus * _TASKS_A_CPU
+    num_tasks = min(len(items), math.ceil(max(at_least, len(items) / _SHARDS_A_TASK)))
+    written = ray.data.from_items(items, override_num_blocks=num_tasks).map_batches(
+        MakeShards(work), num_cpus=cpus, **_WHOLE_BLOCK
+    )
+    written.context.target_max_block_size = 1  # of what is told of a shard: it must not wait for the task's end
+    return written
 
 
-def _by_gpus(items: ray.data.Dataset, work: Work) -> ray.data.Dataset:
+def _by_gpus(items: list[dict[str, int]], work: Work) -> ray.data.Dataset:
     """Three tasks a shard, of which the one in the middle is done by an actor with a GPU."""
     pool = ActorPoolStrategy(size=work.config.cluster.num_workers)
-    asked = items.map_batches(ReadRows(work), num_cpus=_TASK_CPUS, **_WHOLE_BLOCK).map_batches(
-        AskMembers, fn_constructor_args=(work,), compute=pool, num_cpus=_ACTOR_CPUS, num_gpus=1, **_WHOLE_BLOCK
-    )
-    return asked.map_batches(WriteShard(work), num_cpus=_TASK_CPUS, **_WHOLE_BLOCK)
+    place: dict[str, Any] = {"num_cpus": _ACTOR_CPUS, "num_gpus": 1 if work.config.cluster.use_gpu else 0}
+    rows = ray.data.from_items(items, override_num_blocks=len(items))
+    read = rows.map_batches(ReadRows(work), num_cpus=_TASK_CPUS, **_WHOLE_BLOCK)
+    asked = read.map_batches(AskMembers, fn_constructor_args=(work,), compute=pool, **place, **_WHOLE_BLOCK)
+    written = asked.map_batches(WriteShard(work), num_cpus=_TASK_CPUS, **_WHOLE_BLOCK)
+    written.context.target_max_block_size = None  # a block is a shard: never split one
+    return written
 
 
 def _work(run: Run, plan: list[PlanItem], splits: dict[str, Shards]) -> Work:

@@ -125,16 +125,17 @@ def _read(rows: _Range) -> Rows:
     return rows.source.read(rows.start, rows.stop)
 
 
-class MakeShard:
-    """A plan item to a file."""
+class MakeShards:
+    """Plan items to files, one after the other."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """The item as a table of one row -> what was written: item, rows."""
+    def __call__(self, items: pa.Table) -> Iterator[pa.Table]:
+        """Items -> of each what was written: item, rows."""
         torch.set_num_threads(max(1, int(self.work.config.cluster.cpus_per_worker)))
-        return WriteShard(self.work)(_asking(self.work)(ReadRows(self.work)(batch)))
+        for place in range(items.num_rows):
+            yield WriteShard(self.work)(_asking(self.work)(ReadRows(self.work)(items.slice(place, 1))))
 
 
 class ReadRows:

@@ -1,6 +1,7 @@
 """predict: the shards are the members' own answers, complete, readable without us, and extended rather than redone."""
 
 import json
+import shutil
 
 import duckdb
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from support import copied, events, leftovers, tiny
 
+from hydra_ray.cluster import predict
 from hydra_ray.cluster.chain import run_stages
 from hydra_ray.model_store import load_published
 from hydra_ray.predictions import read_metadata, shard_names
@@ -98,6 +100,18 @@ def test_shards_of_one_worker_equal_those_of_two(small_run, chain, project):
     for split in ("transfer", "test"):
         first = tables(small_run / "predictions" / split)
         second = tables(project / "runs" / "tiny" / "predictions" / split)
+        assert first.keys() == second.keys()
+        assert all(first[name].equals(second[name]) for name in first)
+
+
+def test_actors_beside_tasks_write_the_same_shards(small_run, tmp_path, monkeypatch):
+    """The way of rows with GPUs, whose number is 0 here: read by tasks, answered by an actor, written by tasks."""
+    folder = copied(small_run, tmp_path)
+    shutil.rmtree(folder / "predictions")
+    monkeypatch.setattr(predict, "_by_cpus", predict._by_gpus)
+    run_stages(Run(tiny(tmp_path, "cluster.num_workers=1")), ["predict"])
+    for split in ("transfer", "unknown-photo_patches"):
+        first, second = tables(small_run / "predictions" / split), tables(folder / "predictions" / split)
         assert first.keys() == second.keys()
         assert all(first[name].equals(second[name]) for name in first)
 
