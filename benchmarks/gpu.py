@@ -4,7 +4,7 @@
     python -m benchmarks.gpu --device cpu --tiny          # what the test does: that it runs and that its checks hold
 
 Builds what it needs from random pixels: no data set, no run folder, no Ray. Besides torch and numpy it needs what
-`hydra_ray`'s plain modules import: pydantic, pyarrow, safetensors, scipy, scikit-learn. Where pydantic is missing:
+`hydra_ray`'s plain modules import: pydantic, pyarrow, safetensors. Where pydantic is missing:
 `pip download pydantic --only-binary=:all: --python-version 3.12 -d wheels`, unpack the wheels, add them to PYTHONPATH.
 
 Shares of the peak are of rates measured on this device first: a large bfloat16 product and a large copy.
