@@ -27,6 +27,7 @@ _COLUMNS: Mapping[str, Mapping[str, tuple[str, Format]]] = {
     "classification": {"nll": ("NLL", decimal), "accuracy": ("accuracy", decimal), "ece": ("ECE", decimal)},
 }
 _IN_PERCENT = {"coverage_95"}
+_KEPT = ("knowledge_variance_ratio", "spearman_knowledge_variance")
 PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "concrete": {
         "ensemble": {"rmse": 5.619, "nll": 3.113, "crps": 2.993, "coverage_95": 0.952},
@@ -56,7 +57,9 @@ def sweep_table(sweep: Sweep) -> TextTable:
     """Every predictor's figures on test rows, mean +- standard error over splits."""
     columns = _COLUMNS[sweep["task"]]
     names = list(sweep["figures"]["test"])
-    rows = [(name, *(_cell(sweep, name, key, shown) for key, (_, shown) in columns.items())) for name in names]
+    rows = [
+        (name, *(_cell(sweep, ("test", name, key), shown) for key, (_, shown) in columns.items())) for name in names
+    ]
     title = f"Test rows, mean ± standard error over {len(sweep['splits'])} splits"
     return TextTable(title, ("predictor", *(heading for heading, _ in columns.values())), tuple(rows))
 
@@ -74,6 +77,12 @@ def sweeps_section(sweeps: Sequence[Sweep]) -> str:
     ]
     for key, (heading, shown) in _COLUMNS["regression"].items():
         parts += [f"### {heading}", to_markdown(_figure_table(sweeps, key, heading, shown))]
+    parts += [
+        "### Disagreement kept",
+        "Mean knowledge variance of the student over the ensemble's, 1 is ideal, and Spearman's rank correlation "
+        "(rho) of the rows' knowledge variance with the ensemble's.",
+        to_markdown(_disagreement_table(sweeps)),
+    ]
     return "\n\n".join(parts)
 
 
@@ -89,8 +98,24 @@ def _figure_table(sweeps: Sequence[Sweep], key: str, heading: str, shown: Format
     for sweep in sweeps:
         name = data_set_of(sweep)
         published = [PUBLISHED.get(name, {}).get(each, {}).get(key) for each in theirs]
-        rows.append((name, *(_cell(sweep, each, key, shown) for each in ours), *(shown(value) for value in published)))
+        rows.append(
+            (name, *(_cell(sweep, ("test", each, key), shown) for each in ours), *(shown(value) for value in published))
+        )
     return TextTable(heading, ("data set", *ours, *(f"published {each}" for each in theirs)), tuple(rows))
+
+
+def _disagreement_table(sweeps: Sequence[Sweep]) -> TextTable:
+    """A line for each data set and student that disagrees; test rows first, then unknown ones."""
+    splits = list(dict.fromkeys(["test", *(name for sweep in sweeps for name in sweep["figures"].get("unknown", {}))]))
+    headings = [f"{what}, {split}" for split in splits for what in ("ratio", "rho")]
+    rows = []
+    for sweep in sweeps:
+        for student in sweep["figures"].get("fidelity", {}):
+            paths = [("fidelity", student, what, split) for split in splits for what in _KEPT]
+            cells = [_cell(sweep, path, significant) for path in paths]
+            if set(cells) != {DASH}:
+                rows.append((data_set_of(sweep), student, *cells))
+    return TextTable("Disagreement kept", ("data set", "student", *headings), tuple(rows))
 
 
 def _predictors(sweeps: Sequence[Sweep]) -> list[str]:
@@ -102,10 +127,10 @@ def _predictors(sweeps: Sequence[Sweep]) -> list[str]:
     ]
 
 
-def _cell(sweep: Sweep, predictor: str, key: str, shown: Format) -> str:
-    mean, error = (figure(sweep["figures"], "test", predictor, key, part) for part in ("mean", "standard_error"))
+def _cell(sweep: Sweep, path: tuple[str, ...], shown: Format) -> str:
+    mean, error = (figure(sweep["figures"], *path, part) for part in ("mean", "standard_error"))
     if mean is None:
         return DASH
     if error is None:
         return shown(mean)
-    return f"{shown(mean)} ± {100 * error:.2g} %" if key in _IN_PERCENT else f"{shown(mean)} ± {error:.2g}"
+    return f"{shown(mean)} ± {100 * error:.2g} %" if path[-1] in _IN_PERCENT else f"{shown(mean)} ± {error:.2g}"

@@ -128,3 +128,18 @@ def test_a_data_set_nobody_published_has_dashes(config):
     sweep = concrete(config)
     sweep["config"]["data"]["source"] = "yacht.parquet"
     assert "| yacht | 6.000 ± 0.58 | 6.000 ± 0.58 | – | – | – |" in sweeps_section([sweep])
+
+
+def test_the_page_says_how_much_disagreement_students_keep(config):
+    sweep = concrete(config)
+    kept = {"mean": 0.6702, "standard_error": 0.05, "num_splits": 3}
+    lost = {"mean": None, "standard_error": None, "num_splits": 0}
+    sweep["figures"]["unknown"] = {"outside": {}}
+    sweep["figures"]["fidelity"] = {
+        "hydra": {"knowledge_variance_ratio": {"test": kept}, "spearman_knowledge_variance": {"outside": kept}},
+        "kd": {"knowledge_variance_ratio": {"test": lost, "outside": lost}},
+    }
+    section = sweeps_section([sweep])
+    assert "| data set | student | ratio, test | rho, test | ratio, outside | rho, outside |" in section
+    assert "| concrete | hydra | 0.6702 ± 0.05 | – | – | 0.6702 ± 0.05 |" in section
+    assert "| concrete | kd |" not in section
