@@ -20,7 +20,7 @@ _FIRST = {  # what tells that a stage has taken its first step
     "predict": "shard",
     "tune": "trial_epoch",
     "distill": "started",
-    "evaluate": "done",
+    "evaluate": "answers",
 }
 _NUMBERS = itertools.count()
 
@@ -49,7 +49,10 @@ def start(setting: Setting) -> list[Table]:
     rows.append(["again, nothing to do (median)", "", "", sorted(skips)[len(skips) // 2]])
     cells = [[what, first, then, seconds if what in ("whole demo", "again, nothing to do (median)") else ""]
              for what, first, then, seconds in rows]  # fmt: skip
-    title = "`pipelines.run configs/digits.yaml` in a process of its own; seconds. First step: the first row in reach."
+    title = (
+        "`pipelines.run configs/digits.yaml` in a process of its own; seconds. First step: rows in memory before the "
+        "first step of training; the first shard; the first epoch of a trial; the students' answers."
+    )
     columns = ["stage", "until its first step", "from there on", "seconds in all"]
     return [Table("start", title, columns, cells, {"skips": skips})]
 

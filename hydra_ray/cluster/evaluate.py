@@ -44,6 +44,7 @@ def evaluate(run: Run, stage: Stage, tracker: Tracker) -> dict[str, Any]:
         if split != TRANSFER:
             run.require_shards(split)
     answers = _answers(run)
+    stage.event("answers", predictors=list(answers.predictions), splits=list(answers.ensemble))
     stage.say(f"answers of {', '.join(answers.predictions)} on {', '.join(answers.ensemble)}")
     samples = run.config.evaluate.bootstrap_samples
     metrics = metrics_of(
