@@ -134,8 +134,10 @@ class MakeShards:
     def __call__(self, items: pa.Table) -> Iterator[pa.Table]:
         """Items -> of each what was written: item, rows."""
         torch.set_num_threads(max(1, int(self.work.config.cluster.cpus_per_worker)))
+        ask = _asking(self.work)
+        read, write = ReadRows(ask.work), WriteShard(ask.work)  # of this process's first task, whose files are open
         for place in range(items.num_rows):
-            yield WriteShard(self.work)(_asking(self.work)(ReadRows(self.work)(items.slice(place, 1))))
+            yield write(ask(read(items.slice(place, 1))))
 
 
 class ReadRows:
