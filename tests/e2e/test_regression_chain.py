@@ -1,50 +1,67 @@
-"""A regression by the real command: mean and log variance in the shards, one schema of metrics, pictures of its own.
+"""Regressions by the real command, as a sweep over two standard splits: shards, figures, pictures, means and errors.
 
 Its members have a mean alone and one variance each, which takes all there is to a regression; those of the recipes have
 a variance for every input.
 """
 
 import json
+import statistics
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from support import Command, leftovers
+from support import Command, events, leftovers
 
 from hydra_ray.predictions import load
 from hydra_ray.regression_metrics import regression_figures, variance_scores
 from hydra_ray.storage import Folder
 
-pytestmark = pytest.mark.timeout(700)
+pytestmark = pytest.mark.timeout(900)
 RECIPE = """
-data:
-  source: diabetes
-  unknown: {wide: {view: uniform_box}}
-ensemble: {num_members: 3, options: {hidden: [16]}, epochs: 4, batch_size: 64, learning_rate: 1e-2, likelihood: mse}
+data: {source: roots.parquet, target: y, split: all, unknown: {wide: {view: uniform_box}}}
+ensemble: {num_members: 3, options: {hidden: [16]}, epochs: 4, batch_size: 32, learning_rate: 1e-2, likelihood: mse}
 transfer: {views: [{view: identity}, {view: uniform_box}]}
+predict: {rows_per_shard: 500}
 students: [hydra, kd]
-distill: {epochs: 3, mean_epochs: 1, batch_size: 128, learning_rate: 1e-2, head_width: 4}
+distill: {epochs: 3, mean_epochs: 1, batch_size: 64, learning_rate: 1e-2, head_width: 4}
 evaluate: {latency_repeats: 2}
-cluster: {object_store_mb: 200}
+cluster: {object_store_mb: 100}
 """
+WORDS = ["pipelines.run", "roots.yaml"]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
+    """A working directory with a recipe and its table: 240 rows of two features, targets from 25 to 36."""
     folder = tmp_path_factory.mktemp("regression")
-    (folder / "plain.yaml").write_text(RECIPE)
+    rng = np.random.default_rng(0)
+    x = rng.uniform(size=(240, 2))
+    splits = {f"test_split_{k}": np.arange(240) % 6 == k for k in (0, 1)}
+    targets = 25 + 10 * x[:, 0] ** 0.5 + 0.2 * rng.normal(size=240)
+    pq.write_table(pa.table({"a": x[:, 0], "b": x[:, 1], "y": targets, **splits}), folder / "roots.parquet")
+    (folder / "roots.yaml").write_text(RECIPE)
     return folder
 
 
 @pytest.fixture(scope="module")
 def command(place):
-    return Command(["pipelines.run", "plain.yaml"], place).finish(600).require_success()
+    return Command(WORDS, place).finish(800).require_success()
 
 
 @pytest.fixture
-def run(command, place):
-    return place / "runs" / "plain"
+def sweep(command, place):
+    return place / "runs" / "roots"
+
+
+@pytest.fixture
+def run(sweep):
+    return sweep / "split-00"
+
+
+def metrics_of(run):
+    return json.loads((run / "report" / "metrics.json").read_text(), parse_constant=pytest.fail)
 
 
 def test_shards_hold_mean_and_log_variance_as_float32_and_targets_with_nulls(run):
@@ -55,15 +72,15 @@ def test_shards_hold_mean_and_log_variance_as_float32_and_targets_with_nulls(run
     assert str(label.type) == "float"
     np.testing.assert_array_equal(label.is_null().to_numpy(), view != 0)  # a row from the box has no target
     rows = load(Folder.open(str(folder)))
-    assert 25 <= rows.labels[view == 0].min() < rows.labels[view == 0].max() <= 346  # of the data set, not standardised
-    assert 100 < rows.logits_NMC[view == 0][..., 0].mean() < 200
+    assert 24 < rows.labels[view == 0].min() < rows.labels[view == 0].max() < 36  # of the table, not standardised
+    assert 28 < rows.logits_NMC[view == 0][..., 0].mean() < 35
     variances = rows.logits_NMC[..., 1]
     assert (variances == variances[:1]).all()
     assert len(np.unique(variances[0])) == 3
 
 
 def test_figures_of_the_ensemble_are_those_of_the_shards(run):
-    metrics = json.loads((run / "report" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    metrics = metrics_of(run)
     assert metrics["task"] == "regression"
     assert set(metrics["test"]) == set(metrics["cost"]) == {"member", "ensemble", "hydra", "hydra_spread", "kd"}
     rows = load(Folder.open(str(run / "predictions" / "test")))
@@ -77,17 +94,35 @@ def test_figures_of_the_ensemble_are_those_of_the_shards(run):
 
 def test_the_terminal_and_the_report_speak_of_a_regression(command, run):
     assert command.err == ""
-    assert "[3/3] member" in command.out
-    assert "knowledge variance" in command.out
-    assert "accuracy" not in command.out
-    for word in ("RMSE", "CRPS", "knowledge / total"):
+    for word in ("split-00 [1/2]", "split-01 [2/2]", "[3/3] member", "knowledge variance", "RMSE", "CRPS"):
         assert word in command.out
+    assert "accuracy" not in command.out
     pictures = {path.name for path in (run / "report").glob("*.png")}
     assert pictures == {
-        "knowledge_uncertainty.png", "fidelity.png", "intervals.png", "sparsification.png", "training.png"
+        "knowledge_uncertainty.png", "fidelity.png", "intervals.png", "sparsification.png", "training.png", "plane.png"
     }  # fmt: skip
     assert "accuracy" not in (run / "report" / "report.md").read_text()
     assert leftovers(run) == []
+
+
+def test_a_sweep_gives_means_and_errors_over_its_splits(sweep):
+    summary = json.loads((sweep / "sweep.json").read_text())
+    each = [metrics_of(sweep / f"split-0{k}")["test"] for k in (0, 1)]
+    for name in ("member", "ensemble", "hydra"):
+        values = [found[name]["rmse"] for found in each]
+        rmse = summary["figures"]["test"][name]["rmse"]
+        assert rmse["mean"] == pytest.approx(statistics.fmean(values))
+        assert rmse["standard_error"] == pytest.approx(statistics.stdev(values) / 2**0.5)
+    assert each[0]["ensemble"]["rmse"] != each[1]["ensemble"]["rmse"]
+
+
+def test_a_sweep_that_is_done_is_skipped_and_has_a_page(sweep, place):
+    again = Command(WORDS, place).finish().require_success()
+    assert [event["event"] for event in events(sweep / "split-01")[-4:]] == ["skipped"] * 4
+    assert "ensemble" in again.out
+    page = Command(["pipelines.results", str(sweep)], place).finish().require_success().out
+    assert "first 2 standard splits" in page
+    assert "| roots |" in page
 
 
 @pytest.mark.parametrize(
@@ -98,7 +133,7 @@ def test_the_terminal_and_the_report_speak_of_a_regression(command, run):
     ],
 )
 def test_what_it_has_no_use_for_ends_with_2_before_anything_starts(place, word, line):
-    refused = Command(["pipelines.run", "plain.yaml", "name=refused", word], place).finish(60)
+    refused = Command([*WORDS, "data.split=0", "name=refused", word], place).finish(60)
     assert refused.code == 2
     assert refused.err.startswith(f"error: {line}")
     assert refused.err.count("\n") == 1
