@@ -1,6 +1,8 @@
 """Rows in Parquet files: layouts, columns, bit-exact decoding, and the one-line errors."""
 
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -244,4 +246,16 @@ def test_sources_and_splits_are_cheap_to_ship(tmp_path):
         shipped = pickle.dumps(split)
         assert len(shipped) < 3000
         np.testing.assert_array_equal(pickle.loads(shipped).read_all().inputs, split.read_all().inputs)
-    assert len(pickle.dumps(opened("digits", unknown={"photos": "photo_patches"}))) < 3000
+
+
+def test_embedded_sets_travel_with_their_source_and_a_worker_needs_no_scikit_learn():
+    data = opened("digits", unknown={"photos": "photo_patches"})
+    shipped = pickle.dumps(data)
+    assert len(shipped) < 400_000
+    script = (
+        "import pickle, sys; data = pickle.load(sys.stdin.buffer); "
+        "print([int(split.read_all().inputs.sum()) for split in data.splits.values()], 'sklearn' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], input=shipped, capture_output=True, check=True)
+    sums = [int(split.read_all().inputs.sum()) for split in data.splits.values()]
+    assert found.stdout.decode().strip() == f"{sums} False"
