@@ -1,7 +1,7 @@
 """All benchmarks, or one: `python -m benchmarks.run [--only NAME] [--quick] [--out benchmarks/results.json]`.
 
-Writes the JSON file, with every single measurement, and beside it the tables as Markdown. A benchmark that is not run
-keeps the tables it had. Each is paired in one process tree and one run; see `pairs.py`.
+Writes the JSON file, with the measurements behind each pair, and beside it the tables as Markdown. A benchmark that is
+not run keeps the tables it had. Each is paired in one process tree and one run; see `pairs.py`.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def _facts() -> dict[str, str]:
 def _page(results: dict[str, Any]) -> str:
     """The tables of all benchmarks, each with its commit and machine."""
     parts = [
-        "# Benchmarks\n\n`python -m benchmarks.run`; every single measurement is in the JSON file of the same name.\n"
+        "# Benchmarks\n\n`python -m benchmarks.run`; the measurements behind each pair are in the JSON file of the same "
+        "name.\n"
     ]
     for name in BENCHMARKS:
         if name in results:

@@ -34,7 +34,7 @@ def train(setting: Setting) -> list[Table]:
     """Members a minute, of an MLP on MNIST (one by one, and stacked) and of ResNet-20 on CIFAR-10."""
     members, epochs, rows = setting.pick((12, 3, 60_000), (2, 1, 2000))
     mlp = [f"ensemble.num_members={members}", f"ensemble.epochs={epochs}", f"data.max_train_rows={rows}"]
-    small = [f"data.max_train_rows={setting.pick(3200, 160)}", "ensemble.num_members=2", "ensemble.epochs=1"]
+    small = [f"data.max_train_rows={setting.pick(1600, 160)}", "ensemble.num_members=2", "ensemble.epochs=1"]
     small += ["ensemble.architecture=resnet20", "ensemble.options={}", "ensemble.augment=null"]
     cases = [
         (f"MNIST MLP 784-200-200-10, {members} members, {epochs} epochs of {rows:,} rows", "mnist", mlp),

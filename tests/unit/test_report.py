@@ -8,11 +8,11 @@ import json
 import re
 import warnings
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from helpers.evidence import SPREADS, synthetic
+from helpers.pages import Page
 from PIL import Image
 from rich.console import Console
 
@@ -42,36 +42,6 @@ PICTURES = {
     "training.png",
     "trials.png",
 }
-
-
-class Page(HTMLParser):
-    """Cells, references and tags of a page; fails on tags that do not match."""
-
-    EMPTY = ("meta", "link", "img", "br", "hr", "input")
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.references, self.cells, self.ids, self.tags = [], [], [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.ids += [value for name, value in attrs if name == "id"]
-        self.references += [
-            value for name, value in attrs if name in ("src", "href", "srcset", "poster", "action", "data")
-        ]
-        if tag not in self.EMPTY:
-            self.open.append(tag)
-        if tag == "td":
-            self.cells.append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] == "td":
-            self.cells[-1] += data
 
 
 @pytest.fixture(scope="module")
