@@ -84,8 +84,8 @@ def _facts() -> dict[str, str]:
 def _page(results: dict[str, Any]) -> str:
     """The tables of all benchmarks, each with its commit and machine."""
     parts = [
-        "# Benchmarks\n\n`python -m benchmarks.run`; the measurements behind each pair are in the JSON file of the same "
-        "name.\n"
+        "# Benchmarks\n\n`python -m benchmarks.run`; the measurements behind each pair are in the JSON file of the "
+        "same name.\n"
     ]
     for name in BENCHMARKS:
         if name in results:
