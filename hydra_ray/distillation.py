@@ -41,9 +41,9 @@ class Ends(NamedTuple):
     output: nn.Module
 
     @classmethod
-    def of(cls, task: Task, rows: Predictions) -> Ends:
-        """From some rows of the transfer set."""
-        return cls(Normalise.fit(rows.inputs), task.fit_student_output(rows.logits_NMC))
+    def of(cls, task: Task, rows: Predictions, num_members: int) -> Ends:
+        """From some rows of the transfer set and the student's own members, the first `num_members` of theirs."""
+        return cls(Normalise.fit(rows.inputs), task.fit_student_output(rows.of_first(num_members).logits_NMC))
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,8 @@ def distil(
     Args:
         plan: which student and how.
         batches: the transfer set's shards, this rank's part of every batch.
-        validation: validation rows with the members' logits; the same on all ranks.
+        validation: validation rows with the members' logits; the same on all ranks. Members beyond the student's own
+            are not looked at.
         ends: of the network.
         device: of this rank.
         ranks: this process among its peers.
@@ -255,7 +256,11 @@ def predict(student: HydraStudent, inputs: Any) -> Tensor:
 
 
 def facts_of(plan: Distillation, student: HydraStudent, validation: Predictions) -> dict[str, Any]:
-    """What `model.json` says of a finished student beside its architecture: figures and the fitted spread."""
+    """What `model.json` says of a finished student beside its architecture: figures and the fitted spread.
+
+    Of the members in `validation` the student's own are looked at, as its fingerprint holds no others: a student of 4
+    heads is the same beside 4 members and beside 8. How it compares with all of them, the report says.
+    """
     facts = {
         "kind": plan.objective.kind,
         "seed": plan.seed,
@@ -264,14 +269,19 @@ def facts_of(plan: Distillation, student: HydraStudent, validation: Predictions)
     }
     heads_NMC = plan.prediction(predict(student, validation.inputs)).outputs_NMC
     if heads_NMC is not None and heads_NMC.shape[1] > 1:
-        facts["spread"] = fit_spread(plan.task, heads_NMC, torch.tensor(validation.logits_NMC))
+        members_NMC = torch.tensor(validation.of_first(plan.num_members).logits_NMC)
+        facts["spread"] = fit_spread(plan.task, heads_NMC, members_NMC)
     return facts
 
 
 def validation_figures(plan: Distillation, student: HydraStudent, rows: Predictions) -> dict[str, float]:
-    """What a fit is judged by while it runs: quality of the prediction, and the disagreement kept."""
+    """What a fit is judged by while it runs: quality of the prediction, and how much of the disagreement is kept.
+
+    The disagreement is that of the student's own members, the first `plan.num_members`: a perfect copy of 4 of 8
+    members has a ratio of 1.
+    """
     task, found = plan.task, plan.prediction(predict(student, rows.inputs))
-    teacher_NMC = torch.tensor(rows.logits_NMC).double()
+    teacher_NMC = torch.tensor(rows.of_first(plan.num_members).logits_NMC).double()
     figures = task.validation_figures(found, torch.tensor(rows.labels))
     if task.knowledge in found.scores:
         ensemble = task.knowledge_of(teacher_NMC).mean()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -77,6 +77,11 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.row_id)
+
+    def of_first(self, num_members: int) -> Predictions:
+        """The same rows with the first `num_members` of their members."""
+        mask_NM = None if self.mask_NM is None else self.mask_NM[:, :num_members]
+        return replace(self, logits_NMC=self.logits_NMC[:, :num_members], mask_NM=mask_NM)
 
     def take(self, index: np.ndarray, num_members: int | None = None) -> Predictions:
         """The rows at `index` (int64 [n]), of their members the first `num_members`."""

@@ -264,7 +264,7 @@ class Run:
     def student(self, kind: StudentKind) -> Artifact:
         """One student, its manifest `model.json`."""
         config = self.tuned()
-        leave_out = _HOW_NOT_WHAT | _OF_OTHERS[kind]
+        leave_out = _HOW_NOT_WHAT | _OF_OTHERS[kind] | {"num_heads"}  # which `num_members` says, however it came about
         heads = config.num_heads if kind == "hydra" else config.ensemble.num_members
         key = {
             "kind": kind,
@@ -272,6 +272,7 @@ class Run:
             "body": [config.ensemble.architecture, config.ensemble.options],
             "seed": config.seed,
             TRANSFER: self.shards(TRANSFER).digest_of(heads),
+            "validation": self.shards("validation").digest_of(heads),
             "num_members": heads,
         }
         return Artifact(self.folder / "students" / kind, key, "model.json")

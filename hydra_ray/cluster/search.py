@@ -35,7 +35,7 @@ from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.session import available
 from hydra_ray.cluster.students import Source, source_of
 from hydra_ray.config import Config, TuneConfig, with_overlay
-from hydra_ray.distillation import Ends, Report, distil
+from hydra_ray.distillation import Report, distil
 from hydra_ray.errors import StageError
 from hydra_ray.predictions import Predictions, load
 from hydra_ray.stages import Run
@@ -56,14 +56,12 @@ class _Job:
     Attributes:
         config: the run's.
         source: the shards.
-        ends: of the networks.
         validation: rows to compare trials on.
         transfer: rows to learn from, None where a trial reads them itself.
     """
 
     config: Config
     source: Source
-    ends: Ends
     validation: Predictions
     transfer: Predictions | None
 
@@ -72,7 +70,7 @@ def search(run: Run, stage: Stage, tracker: Tracker) -> None:
     """Run the trials that are left, write `trials.parquet` and `best.yaml`, publish."""
     config, artifact = run.config, run.search()
     source = source_of(run)
-    job = _Job(config, source, source.ends(), load(source.validation), _rows_that_fit(source))
+    job = _Job(config, source, load(source.validation), _rows_that_fit(source))
     record = _Record(stage, tracker, config.tune)
     with relay(record.handle, name=_MAILBOX), interrupts_kept():
         results = _tuner(config, job, artifact.attempt).fit()
@@ -224,7 +222,7 @@ def _fit(parameters: dict[str, Any], job: _Job, ranks: Ranks, device: torch.devi
         plan,
         batches,
         job.validation,
-        job.ends,
+        job.source.ends(plan.num_members),
         device=device,
         ranks=ranks,
         checkpoints=None,

@@ -46,9 +46,9 @@ class Source:
     num_members: int
     num_outputs: int
 
-    def ends(self) -> Ends:
-        """From the first shard's rows, the same on every rank and for every student."""
-        return Ends.of(self.task, load(self.transfer, names=shard_names(self.transfer)[:1]))
+    def ends(self, num_members: int) -> Ends:
+        """Of a student of the first `num_members`, from the first shard's rows: the same on every rank."""
+        return Ends.of(self.task, load(self.transfer, names=shard_names(self.transfer)[:1]), num_members)
 
     def plan(self, config: Config, kind: StudentKind, input_shape: tuple[int, ...]) -> Distillation:
         """The student of this kind that `config` describes."""
@@ -101,13 +101,12 @@ def _num_epochs(config: Config) -> int:
 def _fit_students(job: _Job, ranks: Ranks, device: torch.device) -> None:
     """One worker: its part of every batch of every student."""
     job.mailbox.put.remote({"event": "started", "rank": ranks.rank})
-    ends = job.source.ends()
     for kind, artifact in job.students:
         if not artifact.is_done:
-            _fit_one(job, kind, artifact, ends, ranks, device)
+            _fit_one(job, kind, artifact, ranks, device)
 
 
-def _fit_one(job: _Job, kind: StudentKind, artifact: Artifact, ends: Ends, ranks: Ranks, device: torch.device) -> None:
+def _fit_one(job: _Job, kind: StudentKind, artifact: Artifact, ranks: Ranks, device: torch.device) -> None:
     validation = load(job.source.validation)
     plan = job.source.plan(job.config, kind, validation.inputs.shape[1:])
     batches = job.source.batches(job.config, ranks, plan.num_members)
@@ -116,6 +115,7 @@ def _fit_one(job: _Job, kind: StudentKind, artifact: Artifact, ends: Ends, ranks
         if ranks.is_first:
             job.mailbox.put.remote({"event": "epoch", "student": kind, **figures})
 
+    ends = job.source.ends(plan.num_members)
     student = distil(
         plan, batches, validation, ends, device=device, ranks=ranks, checkpoints=artifact.attempt, report=report
     )

@@ -1,14 +1,20 @@
-"""Results of stages without running them: members whose weights are as they were drawn, and shards of what they say."""
+"""Results of stages without Ray: members whose weights are as they were drawn, shards of what they say, students."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from hydra_ray.config import Config, load_config
+from hydra_ray.batches import BatchReader
+from hydra_ray.config import StudentKind, load_config
+from hydra_ray.distillation import Ends, distil, facts_of, plan_of
+from hydra_ray.ensemble import Blueprint
 from hydra_ray.model_store import load_published, publish_model
-from hydra_ray.models.members import Ensemble, Member, ModelSpec, Normalise, build_member
-from hydra_ray.predictions import no_labels, rows_table, with_logits, write_shard
+from hydra_ray.models.members import Ensemble, Member
+from hydra_ray.predictions import load, no_labels, rows_table, with_logits, write_shard
+from hydra_ray.runs import Artifact
 from hydra_ray.stages import TRANSFER, Run
+from hydra_ray.training import Ranks
 
 RECIPE = """
 data: {source: digits, max_train_rows: 200}
@@ -33,12 +39,13 @@ def loaded(path: Path, *overrides: str) -> Run:
 
 def publish_members(run: Run) -> None:
     """All members that are not there yet, untrained."""
-    normalise = Normalise.fit(run.data.splits["train"].read_all().inputs)
+    rows = run.data.splits["train"].read_all()
+    assert rows.labels is not None
+    blueprint = Blueprint.of(run.task, run.member_spec(), rows.inputs, rows.labels)
     for number, artifact in enumerate(run.members()):
         if not artifact.is_done:
-            spec = _member_spec(run.config, run)
-            model = build_member(spec, (run.config.seed, number), normalise)
-            publish_model(artifact, model, spec, {"member": number, "seed": run.config.seed, "figures": {}})
+            model = blueprint.build(run.config.seed, number)
+            publish_model(artifact, model, model.spec, {"member": number, "seed": run.config.seed, "figures": {}})
 
 
 def publish_shards(run: Run) -> None:
@@ -57,9 +64,27 @@ def publish_shards(run: Run) -> None:
         shards.publish({"rows": len(rows.row_id), "members": entries, "views": {}})
 
 
-def _member_spec(config: Config, run: Run) -> ModelSpec:
-    ensemble = config.ensemble
-    return ModelSpec("member", ensemble.architecture, run.data.input_shape, run.data.num_outputs, ensemble.options)
+def publish_student(run: Run, kind: StudentKind) -> Artifact:
+    """A student from the shards, fitted as `distill` does it but in this process."""
+    config, artifact = run.config, run.student(kind)
+    transfer, validation = (run.shards(split).folder for split in (TRANSFER, "validation"))
+    rows, device = load(validation), torch.device("cpu")
+    facts: dict[str, Any] = {"input_shape": rows.inputs.shape[1:], "num_outputs": run.data.num_outputs}
+    plan = plan_of(config, run.task, kind, num_members=config.ensemble.num_members, **facts)
+    batches = BatchReader(
+        transfer,
+        batch_size=config.distill.batch_size,
+        seed=config.seed,
+        num_members=plan.num_members,
+        rank=0,
+        num_ranks=1,
+        max_bytes=1 << 30,
+    )
+    ends = Ends.of(run.task, load(transfer), plan.num_members)
+    options: dict[str, Any] = {"device": device, "ranks": Ranks(), "checkpoints": None, "report": lambda figures: None}
+    student = distil(plan, batches, rows, ends, **options)
+    publish_model(artifact, student, plan.spec, facts_of(plan, student, rows))
+    return artifact
 
 
 def published(folder: Path) -> list[str]:

@@ -48,7 +48,7 @@ def student_of(
         num_ranks=ranks.num_ranks,
         max_bytes=1 << 30,
     )
-    ends = Ends.of(CLASSIFICATION, held)
+    ends = Ends.of(CLASSIFICATION, held, plan.num_members)
     student = distil(
         plan, batches, held, ends, device=torch.device("cpu"), ranks=ranks, checkpoints=checkpoints, report=report
     )
