@@ -124,14 +124,19 @@ class Run:
         return replace(found, splits={**found.splits, **views})
 
     def _data_key(self, split: str) -> dict[str, Any]:
-        """What decides which rows a split has, and what is in them."""
-        data = self.config.data
+        """What decides which rows a split has, and what is in them.
+
+        Shares are those that were taken: a source with a validation or test split of its own has none, so that a key
+        that is not used makes nothing stale, and a validation file that turns up makes the members anew.
+        """
+        data, found = self.config.data, self.data.splits[split]
+        shares = found.shares
         set_later = {"target": data.target, "split": data.split}  # none, they leave the keys of older runs as they are
         return {
-            "source": self.data.splits[split].source.fingerprint(),
-            "validation_share": data.validation_share,
-            "test_share": data.test_share,
-            "max_train_rows": data.max_train_rows,
+            "source": found.source.fingerprint(),
+            "validation_share": shares.validation if shares else None,
+            "test_share": shares.test if shares else None,
+            "max_train_rows": shares.max_train_rows if shares else None,
             **{key: value for key, value in set_later.items() if value is not None},
         }
 

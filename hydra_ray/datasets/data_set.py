@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hydra_ray.datasets.catalog import SplitName, open_source, split_names
+from hydra_ray.datasets.catalog import open_source, split_names
 from hydra_ray.datasets.rows import Source, Task
+from hydra_ray.datasets.split_files import SPLIT_NAMES, SplitName
 from hydra_ray.datasets.splits import Part, Shares, Split
 from hydra_ray.datasets.standard_splits import standard_test_rows
 from hydra_ray.errors import UserError
@@ -88,7 +89,8 @@ def open_data(
         source: Name or path; see `open_source`.
         root: Folder of torchvision's sets.
         download: Whether torchvision may fetch missing ones.
-        validation_share: Fraction of the training source's rows held out.
+        validation_share: Fraction of the training source's rows held out, where the source has no validation split of
+            its own; else unused.
         test_share: The same for test rows, where the source has no test split of its own; else unused.
         seed: Of the choice of rows.
         max_train_rows: Keep at most so many training rows, a seeded choice; the other splits stay.
@@ -104,14 +106,16 @@ def open_data(
     """
     names = split_names(source)
     if "train" not in names:
-        raise UserError(f"data.source={source}: has a test split only; add train-00000-of-00001.parquet")
-    train = open_source(source, "train", root=root, download=download, target=target)
-    own_test = open_source(source, "test", root=root, download=download, target=target) if "test" in names else None
-    standard = None if split is None else standard_test_rows(train, split, has_own_test=own_test is not None)
-    share = 0.0 if own_test or standard else test_share
-    splits = _known_splits(
-        train, own_test, Shares(train.num_rows, seed, validation_share, share, max_train_rows, standard)
-    )
+        raise UserError(f"data.source={source}: has a {names[-1]} split only; add train-00000-of-00001.parquet")
+    own: dict[SplitName, Source] = {
+        name: open_source(source, name, root=root, download=download, target=target) for name in names
+    }
+    train = own.pop("train")
+    standard = None if split is None else standard_test_rows(train, split, has_own_test="test" in own)
+    validation_share = 0.0 if "validation" in own else validation_share
+    test_share = 0.0 if "test" in own or standard else test_share
+    shares = Shares(train.num_rows, seed, validation_share, test_share, max_train_rows, standard)
+    splits = _known_splits(train, own, shares)
     further = partial(_further, train=train, root=root, download=download, target=target)
     for name, place in unknown.items():
         splits[f"unknown-{name}"] = _unknown_split(name, place, further)
@@ -123,16 +127,18 @@ def open_data(
     return DataSet(splits, train.input_shape, _checked_classes(splits))
 
 
-def _known_splits(train: Source, own_test: Source | None, shares: Shares) -> dict[str, Split]:
+def _known_splits(train: Source, own: Mapping[SplitName, Source], shares: Shares) -> dict[str, Split]:
+    """Train, validation and test: the publisher's `own` as they are, the others out of the training source."""
     _check_shares(shares)
-    parts: list[Part] = ["train", "validation"] if own_test else ["train", "validation", "test"]
-    splits: dict[str, Split] = {part: Split(part, train, shares, part) for part in parts}
-    for part in parts:
-        if splits[part].num_rows == 0:
-            raise UserError(_empty(part, shares))
-    if own_test:
-        _check_same_inputs(own_test, train, f"data.source={own_test.name}: test")
-        splits["test"] = Split("test", own_test)
+    splits: dict[str, Split] = {}
+    for part in SPLIT_NAMES:
+        if part in own:
+            _check_same_inputs(own[part], train, f"data.source={own[part].name}: {part}")
+            splits[part] = Split(part, own[part])
+        else:
+            splits[part] = Split(part, train, shares, part)
+            if splits[part].num_rows == 0:
+                raise UserError(_empty(part, shares))
     return splits
 
 
