@@ -22,6 +22,7 @@ from hydra_ray.predictions import verify
 from hydra_ray.runs import Artifact, Status, fingerprint
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import Task, task_named
+from hydra_ray.transfer import VIEWS
 from hydra_ray.transfer_set import IDENTITY, NumberedView, number_views, source_split
 
 TRANSFER = "transfer"
@@ -42,18 +43,22 @@ _OF_OTHERS: dict[StudentKind, set[str]] = {  # keys that matter to other kinds a
 class Shards(Artifact):
     """A split's shards; those of more members than asked for serve as well, those of fewer are extended.
 
+    Not so where members move the rows (views `ods` and `conf_ods`): another ensemble makes other rows.
+
     Attributes:
         members: digests of the members asked for, in order; the last entry of the key.
+        rows_follow_members: whether a view takes the members' gradients.
     """
 
     members: tuple[str, ...] = ()
+    rows_follow_members: bool = False
 
     def status(self) -> Status:
         """`done` where the first so many published members are those asked for."""
         manifest = self.manifest()
         if manifest is None:
             return "missing"
-        if not self._same_rows(manifest) or manifest["key"]["members"][: len(self.members)] != list(self.members):
+        if not self._same_rows(manifest) or not self._serves(manifest["key"]["members"]):
             return "stale"
         self._check_sizes(manifest)
         return "done"
@@ -61,7 +66,7 @@ class Shards(Artifact):
     def num_reusable(self) -> int:
         """Published members at the head of the list that need not be asked again."""
         manifest = self.manifest()
-        if manifest is None or not self._same_rows(manifest):
+        if manifest is None or self.rows_follow_members or not self._same_rows(manifest):
             return 0
         published = manifest["key"]["members"]
         same = published == list(self.members[: len(published)])
@@ -69,7 +74,13 @@ class Shards(Artifact):
 
     def digest_of(self, num_members: int) -> str:
         """What a student of the first `num_members` depends on."""
-        return fingerprint({**self.key, "members": self.members[:num_members]})
+        of_first = self.members if self.rows_follow_members else self.members[:num_members]
+        return fingerprint({**self.key, "members": of_first})
+
+    def _serves(self, published: list[str]) -> bool:
+        """Whether shards of these members hold what is asked for."""
+        held = published if self.rows_follow_members else published[: len(self.members)]
+        return held == list(self.members)
 
     def _same_rows(self, manifest: dict[str, Any]) -> bool:
         def without_members(key: dict[str, Any]) -> str:
@@ -199,9 +210,12 @@ class Run:
             "seed": self.config.seed,
             "predict": {**_what_is_set(self.config.predict, {"batch_size"}), "dtype": self.shard_dtype},
             "views": {str(number): view.describe() for number, view in self.views(split).items()},
-            "members": list(self._member_digests),
         }
-        return Shards(self.folder / "predictions" / split, key, members=self._member_digests)
+        moved = any(VIEWS[view.view.view].needs_members for view in self.views(split).values())
+        if moved:  # older versions extended such shards and left the rows where the first members had moved them
+            key["rows_moved_by"] = "all members"
+        key["members"] = list(self._member_digests)
+        return Shards(self.folder / "predictions" / split, key, members=self._member_digests, rows_follow_members=moved)
 
     def views(self, split: str) -> dict[int, NumberedView]:
         """View number -> view of a split; 0 is the untouched row."""

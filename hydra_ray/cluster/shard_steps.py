@@ -184,7 +184,7 @@ class AskMembers:
         """The same rows with `logits`; moved first where their view takes the members' gradients."""
         item = self.work.item(rows)
         first = self.work.reuse[item.split]
-        if VIEWS[self.work.view(item).view.view].needs_members and not first:
+        if VIEWS[self.work.view(item).view.view].needs_members:  # `first` is 0: such shards are never extended
             rows = self._moved(rows, item)
         return with_logits(rows, self._ask(inputs_of(rows), first))
 

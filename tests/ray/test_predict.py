@@ -162,3 +162,18 @@ def test_students_of_the_first_members_outlive_further_ones(small_run):
     assert first == small.shards("transfer").digest_of(3)
     assert second == large.shards("transfer").digest_of(3)
     assert first == second
+
+
+def test_shards_moved_by_members_are_those_of_a_fresh_run_whatever_was_there_before(extended_run, tmp_path):
+    """4 members and then 6, 6 and then 4: rows of `ods` are moved by a random one of those there are."""
+    found = {}
+    for history in ((4,), (6,), (4, 6), (6, 4)):
+        storage = tmp_path / "-".join(map(str, history))
+        folder = copied(extended_run, storage)
+        for members in history:
+            words = [f"ensemble.num_members={members}", "transfer.views=[{view: identity}, {view: ods}]"]
+            run_stages(Run(tiny(storage, *words)), ["predict"])
+        found[history] = tables(folder / "predictions" / "transfer")
+    assert found[4, 6] == found[6,]
+    assert found[6, 4] == found[4,]
+    assert not found[6,]["part-001-00000.parquet"]["input"].equals(found[4,]["part-001-00000.parquet"]["input"])

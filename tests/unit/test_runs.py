@@ -221,9 +221,9 @@ def test_killed_once_the_next_attempt_succeeds(folder, kill_after):
 # shards
 
 
-def shards(folder, members, **key):
+def shards(folder, members, *, moved=False, **key):
     full = {"data": "d", "split": "test", **key, "members": list(members)}
-    return Shards(folder / "predictions" / "test", full, members=tuple(members))
+    return Shards(folder / "predictions" / "test", full, members=tuple(members), rows_follow_members=moved)
 
 
 @pytest.fixture
@@ -251,6 +251,14 @@ def test_shards_serve_their_first_members_and_are_extended(five, members, status
     assert result.status() == status
     if status == "stale":
         assert result.num_reusable() == reusable
+
+
+@pytest.mark.parametrize("members", ["abc", "abcdefg", "axcde"])
+def test_shards_whose_rows_members_have_moved_serve_no_other_ensemble(five, members):
+    assert shards(five, "abcde", moved=True).status() == "done"
+    result = shards(five, members, moved=True)
+    assert (result.status(), result.num_reusable()) == ("stale", 0)
+    assert result.digest_of(3) != shards(five, "abcde", moved=True).digest_of(3), "rows are of all members"
 
 
 def test_shards_of_other_rows_are_stale_whatever_their_members(five):
