@@ -85,7 +85,7 @@ class Optimisation(Section):
     clip_norm: Positive | None = None
     """Largest gradient norm, none to leave gradients alone."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto`: bfloat16 autocast on GPUs that have it, float32 elsewhere."""
+    """`auto`: bfloat16 autocast on GPUs that have it, float32 elsewhere; heads and outputs are float32 in any case."""
     compile: bool = False
     """Compile the network with `torch.compile`, which takes a minute and pays for long fits on GPUs."""
 
@@ -178,7 +178,8 @@ class DistillConfig(Optimisation):
     final_temperature: Positive | None = None
     """Cool to this: T is kept for a third of each phase, then goes there in a straight line. None: constant."""
     label_weight: NotNegative = 0.0
-    """Weight of the mixture's negative log likelihood of labels, for rows that have one."""
+    """Weight of the prediction's negative log likelihood of labels, for rows that have one: that of the heads' mixture, or
+    with `mean_head` of the mean head, which then predicts."""
     spread_weight: NotNegative = 0.0
     """Weight of the squared difference of ln MI (regression: ln knowledge variance) of heads and members, by rows."""
     mean_head: bool = False

@@ -100,8 +100,12 @@ class Objective:
         else:
             loss = self._heads(student_BHC, teacher_BMC, temperature, heads, mask_BM)
         if self.settings.label_weight:
-            loss = loss + self.settings.label_weight * self.task.label_loss(student_BHC, labels_B)
+            loss = loss + self.settings.label_weight * self.task.label_loss(self._predicting(student_BHC), labels_B)
         return loss
+
+    def _predicting(self, student_BHC: Tensor) -> Tensor:
+        """The outputs whose mixture is the student's prediction: the mean head alone where there is one."""
+        return student_BHC[:, -1:] if self.settings.mean_head else student_BHC
 
     def _heads(
         self, student_BHC: Tensor, teacher_BMC: Tensor, temperature: float, heads: Tensor | None, mask_BM: Tensor | None

@@ -23,6 +23,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from hydra_ray.config import EnsembleConfig
 from hydra_ray.ensemble import CHECKPOINT, Blueprint, LabelledRows, augmented, figures_of, order_of
 from hydra_ray.models.members import Member
+from hydra_ray.models.precision import at_full_precision
 from hydra_ray.storage import Folder
 from hydra_ray.tasks.base import MemberLoss
 from hydra_ray.training import Fitting, to_safetensors
@@ -61,7 +62,7 @@ class StackedMembers(nn.Module):
         def one(state: dict[str, Tensor], rows: Tensor) -> Tensor:
             return functional_call(self.network, state, (rows,))
 
-        return self.output(vmap(one, in_dims=(0, member_dim))(state, normalised))
+        return at_full_precision(self.output, vmap(one, in_dims=(0, member_dim))(state, normalised))
 
     def _place(self, name: str) -> tuple[nn.Module, str]:
         path, _, attribute = name.rpartition(".")

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hydra_ray.errors import UserError
+from hydra_ray.models.precision import at_full_precision
 
 NORMS = ("batch", "group", "none")
 
@@ -33,7 +34,7 @@ class Network(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Logits [B, C]; `body` alone gives the features [B, num_features]."""
-        return self.head(self.body(inputs))
+        return at_full_precision(self.head, self.body(inputs))
 
 
 def mlp(input_shape: tuple[int, ...], num_outputs: int, *, hidden: Sequence[int] = (200, 200)) -> Network:

@@ -19,6 +19,7 @@ from hydra_ray.models.heads import BatchedHeads
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.networks import build_network
 from hydra_ray.models.outputs import build_output
+from hydra_ray.models.precision import at_full_precision
 from hydra_ray.models.seeding import seeded
 
 
@@ -37,7 +38,8 @@ class HydraStudent(nn.Module):
 
     def forward(self, inputs: Tensor, heads: Tensor | None = None) -> Tensor:
         """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BMC, of all heads or of those numbered `heads`."""
-        return self.output(self.heads(self.features(inputs), heads))
+        outputs_BMC = at_full_precision(self.heads, self.features(inputs), heads)
+        return at_full_precision(self.output, outputs_BMC)
 
     def features(self, inputs: Tensor) -> Tensor:
         """uint8 [B, H, W, ch] or float32 [B, D] -> features_BF, what all heads share."""

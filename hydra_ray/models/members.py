@@ -23,6 +23,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from hydra_ray.models.networks import Network, build_network
 from hydra_ray.models.outputs import OutputKind, build_output
+from hydra_ray.models.precision import at_full_precision
 from hydra_ray.models.seeding import seeded
 
 ROWS_AT_ONCE = 4096
@@ -121,7 +122,7 @@ class Member(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BC."""
-        return self.output(self.network(self.normalise(inputs)))
+        return at_full_precision(self.output, self.network(self.normalise(inputs)))
 
     def after_normalise(self) -> nn.Module:
         """The member without its normalisation: normalised inputs -> logits_BC."""

@@ -97,6 +97,19 @@ def test_label_weight_adds_the_cross_entropy_of_the_mixture_of_labelled_rows():
     assert torch.allclose(nobody, plain)
 
 
+@pytest.mark.parametrize("heads", [None, torch.tensor([0, 2])], ids=["all heads", "two heads a step"])
+def test_labels_are_learnt_by_the_mean_head_where_it_predicts(heads):
+    teacher = _logits(4, 3, 5, seed=1)
+    student = _logits(4, 4 if heads is None else 3, 5)
+    labels = torch.tensor([2, NO_LABEL, 0, NO_LABEL])
+    plain = _loss(_objective("hydra", _settings(mean_head=True), 3), student, teacher, labels, heads=heads)
+    found = _loss(
+        _objective("hydra", _settings(mean_head=True, label_weight=0.5), 3), student, teacher, labels, heads=heads
+    )
+    expected = torch.nn.functional.cross_entropy(student[[0, 2], -1], labels[[0, 2]])
+    assert torch.allclose(found - plain, 0.5 * expected)
+
+
 def test_spread_loss_is_zero_for_equal_disagreement_and_is_what_it_says():
     teacher, student = _logits(7, 4, 3, seed=1), _logits(7, 4, 3)
     assert losses.spread_loss(teacher, teacher) == 0

@@ -169,6 +169,14 @@ def test_label_weight_adds_the_nll_of_the_mixture_of_labelled_rows():
     torch.testing.assert_close(nobody, plain)
 
 
+def test_labels_are_learnt_by_the_mean_head_where_it_predicts():
+    teacher, student = outputs(4, 3, 1), outputs(4, 4)
+    labels = torch.tensor([1.0, math.nan, -2.0, math.nan])
+    plain = loss(objective("hydra", mean_head=True), student, teacher, labels)
+    found = loss(objective("hydra", mean_head=True, label_weight=0.5), student, teacher, labels)
+    torch.testing.assert_close(found - plain, 0.5 * gaussian.gaussian_nll(student[::2, -1], labels[::2]))
+
+
 @pytest.mark.parametrize("shrunk", [0.4, 1.7])
 def test_fitted_spread_gives_the_ensembles_mean_knowledge_variance(shrunk):
     ensemble = outputs(300, 5, scale=3.0)

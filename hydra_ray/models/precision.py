@@ -1,0 +1,28 @@
+"""Heads and outputs at full precision where the rest of a network runs under autocast.
+
+bfloat16 keeps two to three digits. That is enough for a body's features, and for a sum of many products; but what
+members and heads are told apart by are differences of outputs, which it rounds away: their mutual information is often
+a thousandth of a nat. It is not: the choice of a precision (`training.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def at_full_precision(module: nn.Module, values: Tensor, *arguments: Any) -> Tensor:
+    """`module(values, *arguments)`; under autocast in float32, so that the result does not depend on autocast.
+
+    Args:
+        module: heads or an output.
+        values: its input, of whatever floating type the layers before it gave.
+        arguments: passed on as they are.
+    """
+    device = values.device.type
+    if not torch.is_autocast_enabled(device):
+        return module(values, *arguments)
+    with torch.autocast(device, enabled=False):
+        return module(values.float(), *arguments)

@@ -1,0 +1,71 @@
+"""Under autocast bodies run in bfloat16, heads and outputs in float32: members are told apart by small differences."""
+
+import pytest
+import torch
+from torch import nn
+
+from hydra_ray.config import DistillConfig, EnsembleConfig
+from hydra_ray.ensemble import Blueprint
+from hydra_ray.models.hydra import build_student
+from hydra_ray.models.members import ModelSpec, Normalise
+from hydra_ray.models.outputs import GaussianOutput
+from hydra_ray.stacked import StackedMembers
+from hydra_ray.tasks import CLASSIFICATION, REGRESSION
+from hydra_ray.training import Fitting
+
+INPUTS = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+
+
+def networks(kind, task):
+    """A network that takes INPUTS, the modules whose outputs must be float32, and one of its body's."""
+    is_student = kind == "student"
+    heads = {"num_heads": 3, "head_width": 4, "head_depth": 1} if is_student else {}
+    output = GaussianOutput(100.0, 3.0) if task is REGRESSION else nn.Identity()
+    spec = ModelSpec("student" if is_student else "member", "mlp", (5,), 2, {"hidden": [6]}, output=task.student_output,
+                     **heads)  # fmt: skip
+    normalise = Normalise.identity((5,))
+    if is_student:
+        model = build_student(spec, (0,), normalise, output)
+        return model, [model.heads, model.output], model.body
+    blueprint = Blueprint(task, spec, normalise, output)
+    model = blueprint.build(0, 0)
+    if kind == "stack":
+        model = StackedMembers([model, blueprint.build(0, 1)])
+        return model, [model.network.head, model.output], model.network.body
+    return model, [model.network.head, model.output], model.network.body
+
+
+@pytest.mark.parametrize("task", [CLASSIFICATION, REGRESSION], ids=lambda task: task.name)
+@pytest.mark.parametrize("kind", ["student", "member", "stack"])
+def test_only_the_body_is_bfloat16(kind, task):
+    model, exact, body = networks(kind, task)
+    types = {"body": [], "exact": []}
+    body.register_forward_hook(lambda module, inputs, output: types["body"].append(output.dtype))
+    for module in exact:
+        module.register_forward_hook(
+            lambda module, inputs, output: types["exact"].extend([inputs[0].dtype, output.dtype])
+        )
+    settings = (DistillConfig if kind == "student" else EnsembleConfig)(precision="bfloat16")
+    inputs = INPUTS.expand(2, -1, -1) if kind == "stack" else INPUTS
+    seen = []
+    Fitting(model, settings, num_steps=1, seed=0).step(lambda outputs: keep(seen, outputs).square().mean(), inputs)
+    assert types["exact"] == [torch.float32] * 4
+    if kind != "stack":  # torch's vmap knows no autocast on CPUs: there a whole stack is float32
+        assert types["body"] == [torch.bfloat16]
+    assert seen[0].dtype == torch.float32
+
+
+def keep(seen, outputs):
+    seen.append(outputs.detach())
+    return outputs
+
+
+@pytest.mark.parametrize("task", [CLASSIFICATION, REGRESSION], ids=lambda task: task.name)
+def test_what_heads_say_is_rounded_nowhere_but_in_the_body(task):
+    """Heads on the body's rounded features, in float32: bit for bit."""
+    model, _, _ = networks("student", task)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, features = model(INPUTS), model.features(INPUTS)
+    assert features.dtype == torch.bfloat16
+    assert torch.equal(found, model.output(model.heads(features.float())))
+    assert not torch.equal(found, found.bfloat16().float())
