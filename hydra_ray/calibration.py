@@ -11,6 +11,7 @@ N rows, M heads or members, C outputs.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -21,7 +22,14 @@ _ROUNDS = 40
 _NO_DISAGREEMENT = 1e-12  # of the ensemble's: what rounding leaves of equal heads
 
 
-def fit_spread(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> float:
+class SpreadFit(NamedTuple):
+    """What was fitted, and in words why it does not do what it is for, where it does not."""
+
+    scale: float
+    caveat: str | None = None
+
+
+def fit_spread(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> SpreadFit:
     """The s for which the student's mean knowledge uncertainty is the ensemble's, within `SPREAD_RANGE`.
 
     It grows with s, so bisection on ln s finds it.
@@ -29,20 +37,34 @@ def fit_spread(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> float:
     Args:
         task: whose outputs these are.
         student_NMC: heads' outputs on validation rows, M >= 2.
-        ensemble_NMC: members' outputs on the same rows.
+        ensemble_NMC: outputs of the members that the heads imitate, on the same rows.
 
     Returns:
-        s; 1 where the heads do not differ at all, so that no number could help.
+        s, with a caveat where no s within the range makes up for the difference: then it is the nearer end of the
+        range, or 1 where the heads do not differ at all.
     """
-    target = task.knowledge_of(ensemble_NMC).mean()
+    target = float(task.knowledge_of(ensemble_NMC).mean())
     student_NMC = student_NMC.double()
-    if task.knowledge_of(student_NMC).mean() <= _NO_DISAGREEMENT * target:
-        return 1.0
-    low, high = (math.log(bound) for bound in SPREAD_RANGE)
+
+    def kept(scale: float) -> float:
+        return float(task.knowledge_of(task.stretch(student_NMC, scale)).mean())
+
+    if kept(1.0) <= _NO_DISAGREEMENT * target:
+        return SpreadFit(1.0, "the heads do not differ, so no calibration can give their disagreement its size")
+    lowest, highest = SPREAD_RANGE
+    if not kept(lowest) <= target <= kept(highest):
+        bound = highest if kept(highest) < target else lowest
+        return SpreadFit(bound, _at_bound(task, bound, kept(bound), target))
+    low, high = math.log(lowest), math.log(highest)
     for _ in range(_ROUNDS):
         middle = (low + high) / 2
-        if task.knowledge_of(task.stretch(student_NMC, math.exp(middle))).mean() < target:
+        if kept(math.exp(middle)) < target:
             low = middle
         else:
             high = middle
-    return math.exp((low + high) / 2)
+    return SpreadFit(math.exp((low + high) / 2))
+
+
+def _at_bound(task: Task, bound: float, kept: float, target: float) -> str:
+    share = f"{kept / target:.3g} times the members'" if target else "above the members', which is 0"
+    return f"calibration ends at its bound {bound:g}, where the heads' {task.knowledge.replace('_', ' ')} is {share}"

@@ -178,8 +178,8 @@ class DistillConfig(Optimisation):
     final_temperature: Positive | None = None
     """Cool to this: T is kept for a third of each phase, then goes there in a straight line. None: constant."""
     label_weight: NotNegative = 0.0
-    """Weight of the prediction's negative log likelihood of labels, for rows that have one: that of the heads' mixture, or
-    with `mean_head` of the mean head, which then predicts."""
+    """Weight of the negative log likelihood of labels, for rows that have one, under what predicts: the heads' mixture,
+    or with `mean_head` that head."""
     spread_weight: NotNegative = 0.0
     """Weight of the squared difference of ln MI (regression: ln knowledge variance) of heads and members, by rows."""
     mean_head: bool = False

@@ -270,7 +270,10 @@ def facts_of(plan: Distillation, student: HydraStudent, validation: Predictions)
     heads_NMC = plan.prediction(predict(student, validation.inputs)).outputs_NMC
     if heads_NMC is not None and heads_NMC.shape[1] > 1:
         members_NMC = torch.tensor(validation.of_first(plan.num_members).logits_NMC)
-        facts["spread"] = fit_spread(plan.task, heads_NMC, members_NMC)
+        found = fit_spread(plan.task, heads_NMC, members_NMC)
+        facts["spread"] = found.scale
+        if found.caveat is not None:
+            facts["spread_caveat"] = found.caveat
     return facts
 
 

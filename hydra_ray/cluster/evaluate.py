@@ -156,8 +156,15 @@ def _evidence(run: Run, tracker: Tracker, metrics: dict[str, Any], answers: Answ
         objective=config.tune.objective,
         direction=config.tune.direction,
         facts={**software_facts(), "ray": ray.__version__, "seed": str(config.seed)},
+        notes=_notes(run),
         plane=_plane(run, config) if has_plane(run) else None,
     )
+
+
+def _notes(run: Run) -> list[str]:
+    """What is known against the students' figures."""
+    manifests = {kind: run.student(kind).manifest() or {} for kind in run.config.student_kinds}
+    return [f"{kind}: {facts['spread_caveat']}." for kind, facts in manifests.items() if "spread_caveat" in facts]
 
 
 def _plane(run: Run, config: Config) -> Plane:

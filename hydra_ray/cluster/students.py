@@ -123,7 +123,8 @@ def _fit_one(job: _Job, kind: StudentKind, artifact: Artifact, ranks: Ranks, dev
     if ranks.is_first:
         facts = facts_of(plan, student, validation)
         publish_model(artifact, student, plan.spec, facts)
-        ray.get(job.mailbox.put.remote({"event": "student", "student": kind, **facts["figures"]}))
+        spread = {key: facts[key] for key in ("spread", "spread_caveat") if key in facts}
+        ray.get(job.mailbox.put.remote({"event": "student", "student": kind, **facts["figures"], **spread}))
     ranks.wait()
 
 
@@ -139,6 +140,8 @@ def _record(stage: Stage, event: Event, num_epochs: int, task: Task) -> None:
     if event["event"] == "student":
         stage.event("student", **facts)
         stage.say(f"{text}; published")
+        if "spread_caveat" in event:
+            stage.say(f"{event['student']}: {event['spread_caveat']}")
     else:
         stage.figures("epoch", series=event["student"], **facts)
         stage.say_sometimes(f"{text} after epoch {event['epoch']}/{num_epochs} ({event['phase']})")

@@ -39,6 +39,7 @@ class Evidence:
         objective: name of the figure that trials are compared by.
         direction: whether less or more of it is better.
         facts: versions, hardware, commit, date: name -> text.
+        notes: what not to trust in the figures, a sentence each.
         plane: answers over the whole input space; None where inputs have more than two features.
     """
 
@@ -51,6 +52,7 @@ class Evidence:
     objective: str
     direction: Literal["min", "max"]
     facts: Mapping[str, str]
+    notes: Sequence[str] = ()
     plane: Plane | None = None
 
     def __post_init__(self) -> None:

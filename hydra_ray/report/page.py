@@ -44,7 +44,7 @@ def write_markdown(evidence: Evidence) -> str:
     metrics, words = evidence.metrics, words_of(evidence.metrics)
     parts = [f"# {markdown_text(evidence.run_name)}", markdown_text(headline(metrics)), _subtitle(evidence)]
     parts += _section(comparison_table(metrics), words.comparison_note)
-    parts += _section(fidelity_table(metrics), words.fidelity_note)
+    parts += _section(fidelity_table(metrics), words.fidelity_note, *map(markdown_text, evidence.notes))
     for kind in pictures_of(evidence):
         parts += [f"## {kind.heading}", f"![{kind.heading}]({kind.file})", kind.reading]
     for table in [*_search(evidence), *_all_figures(metrics), cost_table(metrics), seconds_table(metrics)]:
@@ -71,6 +71,7 @@ def write_html(evidence: Evidence, pictures: Mapping[str, bytes]) -> str:
         comparison_note=words.comparison_note,
         fidelity=fidelity_table(metrics),
         fidelity_note=words.fidelity_note,
+        notes=evidence.notes,
         pictures=[_inline(kind, pictures[kind.file]) for kind in pictures_of(evidence) if kind.file in pictures],
         search=_search(evidence),
         all_figures=_all_figures(metrics),

@@ -80,3 +80,14 @@ def eight_members(task):
         {"name": "x", "data": {"source": "x"}, "ensemble": {"num_members": 8}, "distill": {"num_heads": 4}}, "here"
     )
     return rows, plan_of(config, task, "hydra", num_members=8, input_shape=(4, 4, 1), num_outputs=classes)
+
+
+def test_a_spread_at_its_bound_stands_in_model_json(monkeypatch):
+    rows, plan = eight_members(CLASSIFICATION)
+    alike = rows.logits_NMC[:, :4].mean(1, keepdims=True) + 1e-3 * rows.logits_NMC[:, :4]
+    monkeypatch.setattr(distillation, "predict", lambda student, inputs: torch.tensor(alike))
+    facts = facts_of(plan, None, rows)
+    assert facts["spread"] == 10
+    assert facts["spread_caveat"].startswith("calibration ends at its bound 10, where")
+    monkeypatch.setattr(distillation, "predict", lambda student, inputs: torch.tensor(rows.logits_NMC[:, :4]))
+    assert "spread_caveat" not in facts_of(plan, None, rows)

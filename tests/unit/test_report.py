@@ -28,6 +28,7 @@ from hydra_ray.report.formats import (
     rough_percent,
 )
 from hydra_ray.report.headline import headline
+from hydra_ray.report.page import write_html, write_markdown
 from hydra_ray.report.prediction_pictures import error_by_coverage, reliability, sparsification_picture
 from hydra_ray.report.style import DPI, WIDTH, colours
 from hydra_ray.report.tables import comparison_table, fidelity_table, to_markdown
@@ -320,3 +321,10 @@ def test_formats(text, expected):
 def test_figure_is_none_for_what_is_no_number():
     tree = {"a": {"b": float("inf"), "c": np.float32(0.5), "d": "x"}}
     assert [figure(tree, "a", key) for key in "bcde"] == [None, 0.5, None, None]
+
+
+def test_what_is_known_against_a_student_stands_below_what_it_kept():
+    note = "hydra: calibration ends at its bound 10, where the heads' mutual information is 0.2 times the members'."
+    evidence = replace(synthetic(num_rows=60, trials=False, epochs=False), notes=[note])
+    for page in (write_markdown(evidence), write_html(evidence, {})):
+        assert page.count("calibration ends at its bound 10") == 1

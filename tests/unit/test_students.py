@@ -5,7 +5,7 @@ import torch
 
 from hydra_ray.calibration import SPREAD_RANGE, fit_spread
 from hydra_ray.models.hydra import spread
-from hydra_ray.tasks import CLASSIFICATION
+from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 from hydra_ray.uncertainty import dirichlet_log_probs, mixture_log_probs, uncertainty
 
 
@@ -42,16 +42,27 @@ def test_dirichlet_students_have_closed_forms_and_no_heads():
 def test_fitted_spread_gives_the_ensembles_mean_disagreement(shrunk):
     ensemble = _logits(500, 6, 4, scale=2.0)
     student = spread(ensemble.double(), shrunk)
-    scale = fit_spread(CLASSIFICATION, student, ensemble)
+    scale, caveat = fit_spread(CLASSIFICATION, student, ensemble)
+    assert caveat is None
     assert scale == pytest.approx(1 / shrunk, rel=1e-6)
     calibrated = CLASSIFICATION.of_student("hydra", student, scale=scale).scores["mutual_information"].mean()
     assert float(calibrated) == pytest.approx(float(uncertainty(ensemble).knowledge.mean()), rel=1e-9)
 
 
-def test_heads_that_do_not_differ_are_left_alone_and_the_range_is_kept():
+@pytest.mark.parametrize("task", [CLASSIFICATION, REGRESSION], ids=lambda task: task.name)
+@pytest.mark.parametrize(("stretched", "bound"), [(1e-4, 1), (1e3, 0)])
+def test_a_spread_that_ends_at_its_bound_says_so(task, stretched, bound):
+    ensemble = _logits(20, 4, 2)
+    student = task.stretch(ensemble.double(), stretched)
+    scale, caveat = fit_spread(task, student, task.stretch(ensemble.double(), 1.5))
+    assert scale == SPREAD_RANGE[bound]
+    kept = task.knowledge_of(task.stretch(student, scale)).mean() / task.knowledge_of(ensemble).mean()
+    assert f"bound {scale:g}, where the heads' {task.knowledge.replace('_', ' ')} is " in caveat
+    assert (kept < 1) == bool(bound)
+
+
+def test_heads_that_do_not_differ_are_left_alone_and_say_so():
     same = _logits(20, 1, 3).expand(20, 4, 3)
-    assert fit_spread(CLASSIFICATION, same, _logits(20, 4, 3, seed=1)) == 1.0
-    nearly = same + _logits(20, 4, 3, seed=2, scale=1e-4)
-    assert fit_spread(CLASSIFICATION, nearly, _logits(20, 4, 3, seed=1, scale=3.0)) == pytest.approx(
-        SPREAD_RANGE[1], rel=1e-6
-    )
+    scale, caveat = fit_spread(CLASSIFICATION, same, _logits(20, 4, 3, seed=1))
+    assert scale == 1.0
+    assert "the heads do not differ" in caveat
