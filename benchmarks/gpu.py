@@ -33,11 +33,12 @@ from benchmarks.pairs import Table
 from hydra_ray.batches import Batch
 from hydra_ray.config import DistillConfig, EnsembleConfig
 from hydra_ray.facts import software_facts
+from hydra_ray.loss_terms import Summed
 from hydra_ray.losses import hydra_loss
 from hydra_ray.models.cost import count_macs, latency_ms
 from hydra_ray.models.members import Ensemble, Member, ModelSpec, build_member
 from hydra_ray.predictions import Predictions
-from hydra_ray.stacked import StackedMembers, losses_of_each
+from hydra_ray.stacked import StackedMembers, losses_of_each, sum_of_means
 from hydra_ray.training import Fitting
 
 RESNET = ModelSpec("member", "resnet20", (32, 32, 3), 10)
@@ -137,7 +138,7 @@ def _difference(place: Place, spec: ModelSpec) -> float:
         labels = torch.randint(0, 10, (3, 32), device=place.device)
         together.step(_sum_of_losses, inputs, labels)
         for fitting, rows, wanted in zip(fittings, inputs, labels, strict=True):
-            fitting.step(F.cross_entropy, rows, wanted)
+            fitting.step(_loss_alone, rows, wanted)
     moved = _distance([each.network for each in first], [each.network for each in alone])
     found = [dict(stack.network.named_parameters())[name] for name, _ in alone[0].network.named_parameters()]
     apart = sum(
@@ -155,8 +156,16 @@ def _distance(one: list[nn.Module], other: list[nn.Module]) -> Tensor:
     return torch.stack([(a - b).double().square().sum() for a, b in pairs]).sum()
 
 
-def _sum_of_losses(logits_KBC: Tensor, labels_KB: Tensor) -> Tensor:
-    return losses_of_each(F.cross_entropy, logits_KBC, labels_KB).sum()
+def _sum_of_losses(logits_KBC: Tensor, labels_KB: Tensor) -> list[Summed]:
+    return [sum_of_means(losses_of_each(_cross_entropy, logits_KBC, labels_KB))]
+
+
+def _loss_alone(logits_BC: Tensor, labels_B: Tensor) -> list[Summed]:
+    return [_cross_entropy(logits_BC, labels_B)]
+
+
+def _cross_entropy(logits_BC: Tensor, labels_B: Tensor) -> Summed:
+    return Summed(F.cross_entropy(logits_BC, labels_B, reduction="sum"), len(labels_B))
 
 
 # --- measurements
@@ -184,7 +193,7 @@ def _train_seconds(place: Place, spec: ModelSpec, number: int, *, compiled: bool
     labels = torch.randint(0, 10, (len(inputs),), device=place.device)
     members, steps = place.members(spec, number), 2 if place.tiny else 20
     model = members[0] if number == 1 else StackedMembers(members).to(place.device)
-    loss = F.cross_entropy if number == 1 else _sum_of_losses
+    loss = _loss_alone if number == 1 else _sum_of_losses
     fitting = Fitting(model.train(), EnsembleConfig(compile=compiled), num_steps=10_000, seed=0)
     places = torch.randint(0, len(inputs), (steps, number, BATCH), device=place.device)
 
@@ -244,8 +253,11 @@ def _distill_seconds(place: Place, number: int) -> tuple[float, float]:
     on_host = np.random.default_rng(0).integers(0, len(stored), (steps, 256))
     on_device = torch.from_numpy(on_host).to(place.device)
 
+    def loss(heads_BMC: Tensor, members_BMC: Tensor) -> list[Summed]:
+        return [hydra_loss(heads_BMC, members_BMC, temperature=1.0)]
+
     def step(batch: Batch) -> None:
-        fitting.step(partial(hydra_loss, temperature=1.0), batch.inputs, batch.logits_BMC.float())
+        fitting.step(loss, batch.inputs, batch.logits_BMC.float())
 
     stays = place.seconds(lambda: [step(resident.at(places)) for places in on_device])
     copied = place.seconds(lambda: [step(Batch.of(stored.take(places), place.device)) for places in on_host])

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from hydra_ray.distillation import plan_of
+from hydra_ray.loss_terms import Summed
 from hydra_ray.losses import hydra_loss, spread_loss
 from hydra_ray.models.hydra import build_student
 from hydra_ray.models.members import Normalise, build_member
@@ -219,7 +220,8 @@ def _distil(config: Any, rank: int, num_ranks: int, ready: Callable[[], None]) -
         for batch in order[: steps * settings.batch_size].split(settings.batch_size):
             mine = batch[rank::num_ranks]
             students, teachers = wrapped(inputs[mine]), logits[mine].float()
-            loss = student_loss(settings, students, teachers)
+            imitation, spread = student_loss(settings, students, teachers)
+            loss = imitation.mean() + spread.mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -230,10 +232,10 @@ def _distil(config: Any, rank: int, num_ranks: int, ready: Callable[[], None]) -
     return moments if rank == 0 else []
 
 
-def student_loss(settings: Any, students_BMC: Tensor, teachers_BMC: Tensor) -> Tensor:
+def student_loss(settings: Any, students_BMC: Tensor, teachers_BMC: Tensor) -> tuple[Summed, Summed]:
     """What every head imitates, and how far their disagreement is from the members'."""
-    loss = hydra_loss(students_BMC, teachers_BMC, settings.temperature)
-    return loss + settings.spread_weight * spread_loss(students_BMC, teachers_BMC)
+    spread = spread_loss(students_BMC, teachers_BMC)
+    return hydra_loss(students_BMC, teachers_BMC, settings.temperature), spread.scaled(settings.spread_weight)
 
 
 @torch.no_grad()

@@ -30,7 +30,8 @@ class BatchReader:
 
     An epoch's order is one permutation from (seed, epoch) where all shards fit into `max_bytes`; beyond that shards are
     taken in a seeded order, as many at a time as fit, and permuted within. Global batch b is split over the ranks, so
-    every rank takes the same number of steps whatever the shards' sizes; the last, incomplete batch is left out.
+    every rank takes the same number of steps whatever the shards' sizes; where the batch does not divide, the first
+    ranks have a row more, or one and the others none. The last, incomplete batch is left out.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class BatchReader:
 
         Args:
             folder: a published folder of shards.
-            batch_size: rows of one step over all ranks, a multiple of `num_ranks`.
+            batch_size: rows of one step over all ranks.
             seed: of the order.
             num_members: of the members, the first so many.
             rank: this process.
@@ -59,17 +60,14 @@ class BatchReader:
 
         Raises:
             UserError: no shards there, fewer members in them than asked for, or fewer rows than ranks.
-            ValueError: `batch_size` does not divide by `num_ranks`.
         """
-        if batch_size % num_ranks:
-            raise ValueError(f"batch_size={batch_size} does not divide by num_ranks={num_ranks}")
         self._folder, self.num_members, self._seed = folder, num_members, seed
         self._names = required_names(folder)
         _require_members(folder, count_members(folder, self._names[0]), num_members)
         self.num_rows = sum(count_rows(folder, name) for name in self._names)
         if self.num_rows < num_ranks:
             raise UserError(f"{folder}: {self.num_rows} rows for {num_ranks} workers; lower cluster.num_workers")
-        self._batch = min(batch_size, self.num_rows - self.num_rows % num_ranks)
+        self._batch = min(batch_size, self.num_rows)
         self._rank, self._num_ranks = rank, num_ranks
         size = self.num_rows * bytes_per_row(folder, self._names[0], num_members)
         self._num_windows = 1 if rows is not None else max(1, -(-2 * size // max_bytes))
@@ -79,6 +77,11 @@ class BatchReader:
     def steps_per_epoch(self) -> int:
         """Batches of one epoch."""
         return self.num_rows // self._batch
+
+    @property
+    def is_even(self) -> bool:
+        """Whether every rank has as many rows of each batch."""
+        return self._batch % self._num_ranks == 0
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Predictions]:
         """This rank's rows of each step of an epoch, from step `start` on."""

@@ -193,6 +193,7 @@ class _PhaseFit:
             num_steps=self.phase.num_epochs * self.steps,
             seed=seed_to_int((plan.seed, number)),
             ranks=ranks,
+            is_even=batches.is_even,
         )
         self.device = next(student.parameters()).device
         if checkpoints is not None and _checkpoint_name(number) in checkpoints.files():

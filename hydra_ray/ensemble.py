@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from hydra_ray.config import EnsembleConfig
 from hydra_ray.datasets import Rows
 from hydra_ray.features import Features
+from hydra_ray.loss_terms import Summed
 from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
 from hydra_ray.models.seeding import seed_to_int
 from hydra_ray.storage import Folder
@@ -142,9 +143,13 @@ def _fit_epoch(
     """One pass in this member's own order, by (seed, member, epoch); the mean loss."""
     order = order_of(len(train), *seed).to(train.inputs.device)
     total = torch.zeros((), device=train.inputs.device)
+
+    def loss(outputs_BC: Tensor, labels_B: Tensor) -> list[Summed]:
+        return [member_loss(outputs_BC, labels_B)]
+
     for rows in order[: len(order) // batch * batch].split(batch):
         inputs = augmented(settings, train, rows, *seed)
-        total += fitting.step(member_loss, inputs, train.labels.index_select(0, rows))
+        total += fitting.step(loss, inputs, train.labels.index_select(0, rows))
     return float(total) / (len(order) // batch)
 
 

@@ -6,7 +6,9 @@ Pure functions of tensors. Nothing here knows models, data, optimisers or Ray; h
 Shapes: N or B rows, M members or heads. An output is a pair (mean, LOG variance) in target units: `outputs_NM2` of M
 members or heads, `output_N2` of one. Members are equally likely components of a mixture. Variances are in squared
 target units, knowledge variance is the population variance of the means (divided by M, not M - 1), so that it and the
-data variance add up to the mixture's own. Losses keep the type of their inputs, float32 at least.
+data variance add up to the mixture's own. Losses keep the type of their inputs, float32 at least; each is a sum over
+the batch's rows and their number (`loss_terms.py`), rows of equal weight however many members they are learnt from
+(`member_masks.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hydra_ray.member_masks import ALL_MEMBERS, Members, mean_of
+from hydra_ray.loss_terms import Summed
+from hydra_ray.member_masks import ALL_MEMBERS, Members, sum_rows
 
 _LOG_2PI = math.log(2 * math.pi)
 _SMALL_SHARE = 1e-6
@@ -79,19 +82,19 @@ def row_mixture_nll(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
     return math.log(outputs_NM2.shape[1]) - torch.logsumexp(row_log_density(outputs_NM2, targets_N), dim=1)
 
 
-def gaussian_nll(output_B2: Tensor, targets_B: Tensor) -> Tensor:
-    """Mean negative log likelihood of one Gaussian a row: what heteroscedastic members minimise (Nix & Weigend 1994).
+def gaussian_nll(output_B2: Tensor, targets_B: Tensor) -> Summed:
+    """Negative log likelihood of one Gaussian a row: what heteroscedastic members minimise (Nix & Weigend 1994).
 
     Returns:
-        Scalar, nats of density.
+        Sum over rows and their number, nats of density.
     """
-    return row_mixture_nll(_at_least_float32(output_B2).unsqueeze(1), targets_B).mean()
+    return sum_rows(row_mixture_nll(_at_least_float32(output_B2).unsqueeze(1), targets_B))
 
 
-def mixture_nll(outputs_BM2: Tensor, targets_B: Tensor) -> Tensor:
-    """Mean of `row_mixture_nll` over the rows that have a target (NaN: none), scalar, nats; 0 where none has one."""
+def mixture_nll(outputs_BM2: Tensor, targets_B: Tensor) -> Summed:
+    """Sum of `row_mixture_nll` over the rows that have a target (NaN: none) and their number, nats."""
     has_target_B = ~targets_B.isnan()
-    return mean_of(row_mixture_nll(_at_least_float32(outputs_BM2), targets_B.nan_to_num()), has_target_B)
+    return sum_rows(row_mixture_nll(_at_least_float32(outputs_BM2), targets_B.nan_to_num()), has_target_B)
 
 
 def gaussian_kl(p: Tensor, q: Tensor) -> Tensor:
@@ -104,7 +107,7 @@ def gaussian_kl(p: Tensor, q: Tensor) -> Tensor:
     return 0.5 * (torch.expm1(apart) - apart + _squared_distance(p[..., 0] - q[..., 0], q[..., 1]))
 
 
-def heads_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None = None) -> Tensor:
+def heads_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None = None) -> Summed:
     """Hydra's loss for regression (Tran et al. 2020): every head imitates its own member.
 
     Mean over batch and heads of KL(N_member || N_head).
@@ -112,10 +115,10 @@ def heads_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None 
     Args:
         student_BM2: outputs of M heads.
         teacher_BM2: outputs of M members; member m teaches head m.
-        mask_BM: pairs of row and member that count; the mean is over them.
+        mask_BM: members whose heads a row is learnt by.
 
     Returns:
-        Scalar, nats.
+        Sum over rows and their number, nats.
 
     Raises:
         ValueError: the shapes differ.
@@ -126,10 +129,11 @@ def heads_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None 
             f"{list(student_BM2.shape)} and the teacher {list(teacher_BM2.shape)}"
         )
     kl_BM = gaussian_kl(_at_least_float32(teacher_BM2), _at_least_float32(student_BM2))
-    return kl_BM.mean() if mask_BM is None else mean_of(kl_BM, mask_BM)
+    members = Members.of(mask_BM)
+    return members.sum_rows(members.mean(kl_BM))
 
 
-def moments_loss(student_B2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None = None) -> Tensor:
+def moments_loss(student_B2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None = None) -> Summed:
     """Plain distillation (and Hydra's first phase): one Gaussian imitates the mixture's mean and variance.
 
     Mean over the batch of KL(N(mixture's moments) || N_student), which is least where the student has exactly these
@@ -141,15 +145,15 @@ def moments_loss(student_B2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None
         mask_BM: members whose mixture is taken.
 
     Returns:
-        Scalar, nats.
+        Sum over rows and their number, nats.
     """
     members = Members.of(mask_BM)
     moments = mixture_moments(_at_least_float32(teacher_BM2), members)
     target_B2 = torch.stack([moments.mean, moments.total_variance.log()], dim=-1)
-    return members.mean_rows(gaussian_kl(target_B2, _at_least_float32(student_B2)))
+    return members.sum_rows(gaussian_kl(target_B2, _at_least_float32(student_B2)))
 
 
-def spread_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None = None) -> Tensor:
+def spread_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None = None) -> Summed:
     """How far the size of the heads' disagreement is from the members', row by row (ours).
 
     Mean over the batch of (ln(k_student + e) - ln(k_teacher + e))^2, with k the knowledge variance and e a millionth
@@ -162,13 +166,13 @@ def spread_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None
         mask_BM: members whose disagreement, and heads whose, is compared; a row needs two to count.
 
     Returns:
-        Scalar, squared nats of log.
+        Sum over rows and their number, squared nats of log.
     """
     members = Members.of(mask_BM, least=2)
     teacher = mixture_moments(_at_least_float32(teacher_BM2), members)
     student_B = mixture_moments(_at_least_float32(student_BM2), members).knowledge_variance
     small_B = _SMALL_SHARE * teacher.data_variance
-    return members.mean_rows(((student_B + small_B).log() - (teacher.knowledge_variance + small_B).log()).square())
+    return members.sum_rows(((student_B + small_B).log() - (teacher.knowledge_variance + small_B).log()).square())
 
 
 def _parts(outputs_NM2: Tensor) -> tuple[Tensor, Tensor]:

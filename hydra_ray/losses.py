@@ -1,16 +1,19 @@
-"""Distillation losses: logits in, one scalar out, in nats.
+"""Distillation losses: logits in, a sum over rows and their number out, in nats.
 
 Pure functions of tensors. Nothing here knows models, data, optimisers or Ray; those of regression are in
 `gaussian.py`.
 
 Shapes: B batch, M members or heads, C classes. `student_BMC` are the heads' logits, `student_BC` those of a
-student with one output, `teacher_BMC` the members' logits. Every loss is a mean over the batch, softens
-student and teacher with the same temperature T and multiplies by T^2, which keeps the size of the gradient
-independent of T (Hinton et al. 2015; the public implementations of Hydra and EnD2 do the same). Inputs may
-have any floating type: the work is done in float32 at least, or in float64 where gamma functions cancel.
+student with one output, `teacher_BMC` the members' logits. Every loss softens student and teacher with the same
+temperature T and multiplies by T^2, which keeps the size of the gradient independent of T (Hinton et al. 2015; the
+public implementations of Hydra and EnD2 do the same). Inputs may have any floating type: the work is done in
+float32 at least, or in float64 where gamma functions cancel.
 
-`mask_BM` (bool) says which members a row is learnt from; without it, from all. A row that is learnt from none
-counts as little as if it were not there. For an all-true mask every loss is what it is without one.
+Every loss is of rows, and is given as a sum over the batch's rows and their number (`loss_terms.py`): the mean is
+taken over all ranks. `mask_BM` (bool) says which members a row is learnt from; without it, from all. A row's loss is
+the mean over its own members, and rows have equal weight however many they have; a row that is learnt from none, or
+from fewer than a loss needs, counts as little as if it were not there. For an all-true mask every loss is what it is
+without one.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hydra_ray.member_masks import Members, mean_of
+from hydra_ray.loss_terms import Summed
+from hydra_ray.member_masks import Members
 
 LOG_CONCENTRATION_RANGE = (-700.0, 30.0)
 """A log-concentration outside is treated as if it lay on the border, and gets no gradient.
@@ -32,7 +36,7 @@ exp(-700) is still a normal float64; at exp(30) = 1e13 the log-gamma terms, 3e14
 _SMALL_MI = 1e-6
 
 
-def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None = None) -> Tensor:
+def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None = None) -> Summed:
     """Hydra's loss: every head imitates its own member (Tran et al. 2020, "Hydra", classification loss).
 
     T^2 * mean over batch and heads of KL(softmax(teacher_m / T) || softmax(student_m / T)).
@@ -41,10 +45,10 @@ def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mas
         student_BMC: logits of M heads.
         teacher_BMC: logits of M members; member m teaches head m.
         temperature: T > 0.
-        mask_BM: pairs of row and member that count; the mean is over them.
+        mask_BM: members whose heads a row is learnt by.
 
     Returns:
-        Scalar, nats.
+        Sum over rows and their number, nats.
 
     Raises:
         ValueError: the shapes differ, or the temperature is not positive.
@@ -58,10 +62,11 @@ def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mas
     student_log_probs_BMC = _soft_log_probs(student_BMC, temperature)
     teacher_log_probs_BMC = _soft_log_probs(teacher_BMC, temperature)
     kl_BM = _kl(teacher_log_probs_BMC, student_log_probs_BMC)
-    return temperature**2 * (kl_BM.mean() if mask_BM is None else mean_of(kl_BM, mask_BM))
+    members = Members.of(mask_BM)
+    return members.sum_rows(members.mean(kl_BM)).scaled(temperature**2)
 
 
-def spread_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None = None) -> Tensor:
+def spread_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None = None) -> Summed:
     """How far the size of the heads' disagreement is from the members', row by row (ours).
 
     Mean over the batch of (ln(MI_student + e) - ln(MI_teacher + e))^2, with MI the mutual information of label and
@@ -73,11 +78,11 @@ def spread_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None
         mask_BM: members whose disagreement, and heads whose, is compared; a row needs two to count.
 
     Returns:
-        Scalar, squared nats of log.
+        Sum over rows and their number, squared nats of log.
     """
     members = Members.of(mask_BM, least=2)
     student_B, teacher_B = (_mutual_information(logits, members) for logits in (student_BMC, teacher_BMC))
-    return members.mean_rows(((student_B + _SMALL_MI).log() - (teacher_B + _SMALL_MI).log()).square())
+    return members.sum_rows(((student_B + _SMALL_MI).log() - (teacher_B + _SMALL_MI).log()).square())
 
 
 def _mutual_information(logits_BMC: Tensor, members: Members) -> Tensor:
@@ -86,7 +91,7 @@ def _mutual_information(logits_BMC: Tensor, members: Members) -> Tensor:
     return members.mean(_kl(log_probs_BMC, members.log_mean(log_probs_BMC).unsqueeze(1))).clamp(min=0)
 
 
-def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None = None) -> Tensor:
+def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None = None) -> Summed:
     """Plain distillation (EnD, and Hydra's first phase): one output imitates the members' mean.
 
     T^2 * mean over the batch of KL(mean_m softmax(teacher_m / T) || softmax(student / T)). The mean is taken
@@ -100,7 +105,7 @@ def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_
         mask_BM: members whose mean is taken.
 
     Returns:
-        Scalar, nats.
+        Sum over rows and their number, nats.
 
     Raises:
         ValueError: the shapes do not fit, or the temperature is not positive.
@@ -109,7 +114,7 @@ def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_
     members = Members.of(mask_BM)
     student_log_probs_BC = _soft_log_probs(student_BC, temperature)
     teacher_log_probs_BC = members.log_mean(_soft_log_probs(teacher_BMC, temperature))
-    return temperature**2 * members.mean_rows(_kl(teacher_log_probs_BC, student_log_probs_BC))
+    return members.sum_rows(_kl(teacher_log_probs_BC, student_log_probs_BC)).scaled(temperature**2)
 
 
 def dirichlet_nll(
@@ -118,7 +123,7 @@ def dirichlet_nll(
     temperature: float,
     smoothing: float = 1e-3,
     mask_BM: Tensor | None = None,
-) -> Tensor:
+) -> Summed:
     """Negative log-likelihood of the members under the student's Dirichlet (EnD2, Malinin et al. 2020).
 
     With alpha = exp(student / T), alpha_0 its sum and pi_m = softmax(teacher_m / T) drawn towards uniform,
@@ -134,7 +139,7 @@ def dirichlet_nll(
         mask_BM: members whose likelihood is taken.
 
     Returns:
-        Float64 scalar, nats of density: it may be negative.
+        Float64 sum over rows and their number, nats of density: it may be negative.
 
     Raises:
         ValueError: the shapes do not fit, or temperature or smoothing lies outside its range.
@@ -146,7 +151,7 @@ def dirichlet_nll(
     concentration_BC = _concentration(student_BC, temperature)
     log_probs_BMC = _smooth(_soft_log_probs(teacher_BMC.double(), temperature), smoothing)
     fit_B = ((concentration_BC - 1) * members.mean(log_probs_BMC)).sum(dim=-1)
-    return temperature**2 * members.mean_rows(_log_normaliser(concentration_BC) - fit_B)
+    return members.sum_rows(_log_normaliser(concentration_BC) - fit_B).scaled(temperature**2)
 
 
 def proxy_dirichlet_rkl(
@@ -155,7 +160,7 @@ def proxy_dirichlet_rkl(
     temperature: float = 1.0,
     max_precision: float = 1e4,
     mask_BM: Tensor | None = None,
-) -> Tensor:
+) -> Summed:
     """Normalised reverse KL from the student's Dirichlet to a proxy of the ensemble (Ryabinin et al. 2021).
 
     The members are summarised by their mean p and a precision beta_0 = (C - 1) / (2 mean_m KL(p || pi_m)), at
@@ -174,7 +179,7 @@ def proxy_dirichlet_rkl(
         mask_BM: members that are summarised; a row needs two to count.
 
     Returns:
-        Float64 scalar, nats of density.
+        Float64 sum over rows and their number, nats of density.
 
     Raises:
         ValueError: the shapes do not fit, or temperature or max_precision is not positive.
@@ -189,7 +194,7 @@ def proxy_dirichlet_rkl(
     concentration_BC = _concentration(student_BC, temperature) + 1
     reconstruction_B = -(mean_BC * _expected_log_probs(concentration_BC)).sum(dim=-1)
     loss_B = reconstruction_B - _differential_entropy(concentration_BC) / precision_B
-    return temperature**2 * members.mean_rows(loss_B)
+    return members.sum_rows(loss_B).scaled(temperature**2)
 
 
 def _check_temperature(temperature: float) -> None:

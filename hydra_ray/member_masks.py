@@ -1,7 +1,8 @@
 """Which members a row is learnt from, as weights that every loss can use (`transfer.views`: `held_out`).
 
-`mask_BM` (bool) says it; without one, a row is learnt from all members. A row that is learnt from none counts as little
-as if it were not there.
+`mask_BM` (bool) says it; without one, a row is learnt from all members. One rule for all losses: **rows have equal
+weight**. A row's loss is the mean over its own members, so that a row learnt from one member counts as much as one
+learnt from all; a row that is learnt from none counts as little as if it were not there.
 
 B batch, M members.
 """
@@ -13,6 +14,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from hydra_ray.loss_terms import Summed
 
 
 class Members(NamedTuple):
@@ -45,15 +48,18 @@ class Members(NamedTuple):
         weights = self.weights_BM.to(values.dtype).reshape(*self.weights_BM.shape, *(1 for _ in values.shape[2:]))
         return (values * weights).sum(dim=1)
 
-    def mean_rows(self, values_B: Tensor) -> Tensor:
-        """Mean over the rows that count; 0 where none does."""
-        return values_B.mean() if self.counts_B is None else mean_of(values_B, self.counts_B)
+    def sum_rows(self, values_B: Tensor) -> Summed:
+        """Sum over the rows that count, and their number."""
+        return sum_rows(values_B, self.counts_B)
 
 
 ALL_MEMBERS = Members(None, None)
 """Every row is learnt from all members."""
 
 
-def mean_of(values: Tensor, which: Tensor) -> Tensor:
-    """Mean of the values where `which` (bool) is true; 0 where it nowhere is."""
-    return (values * which).sum() / which.sum().clamp(min=1)
+def sum_rows(values_B: Tensor, counts_B: Tensor | None = None) -> Summed:
+    """Sum over the rows where `counts_B` (bool) is true, or all, and their number; the other values must be finite."""
+    if counts_B is None:
+        return Summed(values_B.sum(), len(values_B))
+    # choosing the rows would have a GPU waited for at every step
+    return Summed((values_B * counts_B).sum(), counts_B.sum())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hydra_ray.config import DistillConfig, StudentKind
+from hydra_ray.loss_terms import Summed
 from hydra_ray.losses import dirichlet_nll, proxy_dirichlet_rkl
 from hydra_ray.tasks import Task
 
@@ -80,8 +81,8 @@ class Objective:
         labels_B: Tensor,
         heads: Tensor | None = None,
         mask_BM: Tensor | None = None,
-    ) -> Tensor:
-        """The scalar to be minimised at a step.
+    ) -> list[Summed]:
+        """The terms of what is minimised at a step, weighted; each is over the rows that it can be computed for.
 
         Args:
             phase: where the fit is.
@@ -94,14 +95,15 @@ class Objective:
         """
         temperature = self.temperature(phase, progress)
         if phase.name == DIRICHLET_PHASE:
-            return self._dirichlet(student_BHC[:, 0], teacher_BMC, temperature, mask_BM)
+            return [self._dirichlet(student_BHC[:, 0], teacher_BMC, temperature, mask_BM)]
         if phase.name == MEAN_PHASE:
-            loss = self.task.mean_loss(student_BHC[:, 0], teacher_BMC, temperature, mask_BM)
+            terms = [self.task.mean_loss(student_BHC[:, 0], teacher_BMC, temperature, mask_BM)]
         else:
-            loss = self._heads(student_BHC, teacher_BMC, temperature, heads, mask_BM)
+            terms = self._heads(student_BHC, teacher_BMC, temperature, heads, mask_BM)
         if self.settings.label_weight:
-            loss = loss + self.settings.label_weight * self.task.label_loss(self._predicting(student_BHC), labels_B)
-        return loss
+            labels = self.task.label_loss(self._predicting(student_BHC), labels_B)
+            terms.append(labels.scaled(self.settings.label_weight))
+        return terms
 
     def _predicting(self, student_BHC: Tensor) -> Tensor:
         """The outputs whose mixture is the student's prediction: the mean head alone where there is one."""
@@ -109,18 +111,19 @@ class Objective:
 
     def _heads(
         self, student_BHC: Tensor, teacher_BMC: Tensor, temperature: float, heads: Tensor | None, mask_BM: Tensor | None
-    ) -> Tensor:
+    ) -> list[Summed]:
         of_heads = slice(self.num_members) if heads is None else heads
         members_BMC, paired_BM = teacher_BMC[:, of_heads], None if mask_BM is None else mask_BM[:, of_heads]
         heads_BMC = student_BHC[:, : members_BMC.shape[1]]
-        loss = self.task.heads_loss(heads_BMC, members_BMC, temperature, paired_BM)
+        terms = [self.task.heads_loss(heads_BMC, members_BMC, temperature, paired_BM)]
         if self.settings.mean_head:
-            loss = loss + self.task.mean_loss(student_BHC[:, -1], teacher_BMC, temperature, mask_BM)
+            terms.append(self.task.mean_loss(student_BHC[:, -1], teacher_BMC, temperature, mask_BM))
         if self.settings.spread_weight:
-            loss = loss + self.settings.spread_weight * self.task.spread_loss(heads_BMC, members_BMC, paired_BM)
-        return loss
+            spread = self.task.spread_loss(heads_BMC, members_BMC, paired_BM)
+            terms.append(spread.scaled(self.settings.spread_weight))
+        return terms
 
-    def _dirichlet(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Tensor:
+    def _dirichlet(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Summed:
         settings = self.settings.dirichlet
         if self.kind == "end2":
             return dirichlet_nll(student_BC, teacher_BMC, temperature, settings.smoothing, mask_BM)

@@ -22,6 +22,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from hydra_ray.config import EnsembleConfig
 from hydra_ray.ensemble import CHECKPOINT, Blueprint, LabelledRows, augmented, figures_of, order_of
+from hydra_ray.loss_terms import Summed
 from hydra_ray.models.members import Member
 from hydra_ray.models.precision import at_full_precision
 from hydra_ray.storage import Folder
@@ -163,10 +164,10 @@ class _StackFit:
 
         member_loss = self._task.member_loss(self._alone[0])
 
-        def loss(outputs_KBC: Tensor, labels_KB: Tensor) -> Tensor:
+        def loss(outputs_KBC: Tensor, labels_KB: Tensor) -> list[Summed]:
             loss_K = losses_of_each(member_loss, outputs_KBC, labels_KB)
             total_K.add_(loss_K.detach())
-            return loss_K.sum()  # no member's weights are in another's loss: the gradients are those of each alone
+            return [sum_of_means(loss_K)]
 
         for rows_KB in whole_KN.split(self._batch, dim=1):
             labels_KB = self._train.labels.index_select(0, rows_KB.flatten()).unflatten(0, rows_KB.shape)
@@ -204,7 +205,16 @@ class _StackFit:
 
 def losses_of_each(member_loss: MemberLoss, outputs_KBC: Tensor, labels_KB: Tensor) -> Tensor:
     """Each member's mean loss over its own batch: [K]."""
-    return vmap(member_loss)(outputs_KBC, labels_KB)
+
+    def mean_loss(outputs_BC: Tensor, labels_B: Tensor) -> Tensor:
+        return member_loss(outputs_BC, labels_B).mean()
+
+    return vmap(mean_loss)(outputs_KBC, labels_KB)
+
+
+def sum_of_means(loss_K: Tensor) -> Summed:
+    """What a stack minimises: no member's weights are in another's loss, so each has the gradients it has alone."""
+    return Summed(loss_K.sum(), 1)
 
 
 def clip_each_norm(parameters: Iterable[Tensor], max_norm: float) -> None:

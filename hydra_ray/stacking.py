@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from hydra_ray.config import EnsembleConfig
 from hydra_ray.ensemble import Blueprint, LabelledRows
 from hydra_ray.errors import UserError
+from hydra_ray.loss_terms import Summed
 from hydra_ray.models.members import Member
-from hydra_ray.stacked import Seat, StackedMembers, losses_of_each
+from hydra_ray.stacked import Seat, StackedMembers, losses_of_each, sum_of_means
 from hydra_ray.tasks import Task
 from hydra_ray.training import Fitting
 
@@ -109,10 +110,10 @@ def _step_seconds(members: Sequence[Member], settings: EnsembleConfig, train: La
 
     member_loss = task.member_loss(members[0])
 
-    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+    def loss(outputs: Tensor, labels: Tensor) -> list[Summed]:
         if len(members) == 1:
-            return member_loss(outputs, labels)
-        return losses_of_each(member_loss, outputs, labels).sum()
+            return [member_loss(outputs, labels)]
+        return [sum_of_means(losses_of_each(member_loss, outputs, labels))]
 
     def step() -> float:
         begin = time.perf_counter()

@@ -1,7 +1,8 @@
 """The training loop, plain PyTorch: one optimiser, one schedule, checkpoints, any number of ranks.
 
 Members and students are fitted by the same `Fitting`. It knows nothing of Ray, of members or of heads: the caller gives
-batches and a loss. Two ranks and one rank with the same global batch take the same steps, up to the order of sums.
+batches and a loss. W ranks and one rank with the same global batch take the same steps, up to the order of sums,
+however the rows that count are spread over the ranks; what is drawn within a step (dropout) is each rank's own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hydra_ray.config import Optimisation
+from hydra_ray.loss_terms import Loss, share_of_mean
+from hydra_ray.models.seeding import seed_to_int
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ class Fitting:
         num_steps: int,
         seed: int,
         ranks: Ranks = Ranks(),
+        is_even: bool = True,
         clip: Callable[[Iterable[Tensor], float], object] = nn.utils.clip_grad_norm_,
     ) -> None:
         """Nothing runs before the first `step`.
@@ -83,25 +87,31 @@ class Fitting:
             num_steps: steps of the whole fit; the schedule ends there.
             seed: of dropout and the like, drawn anew each step so that a resumed fit draws the same.
             ranks: this process among its peers.
+            is_even: whether each rank has as many rows of every batch.
             clip: shortens the gradients of parameters that are longer than `clip_norm`.
         """
         self.model, self.settings, self.num_steps = model, settings, num_steps
         self.num_done = 0
         self._seed, self._clip = seed, clip
+        self._ranks, self._is_even = ranks, is_even
         wrapped = ranks.wrap(model)
         self._wrapped = torch.compile(wrapped) if settings.compile else wrapped
         self._optimizer = _optimizer(model, settings)
         self._device = next(model.parameters()).device
         self._autocast = _autocast(settings, self._device)
 
-    def step(self, loss: Callable[..., Tensor], inputs: Tensor | tuple[Any, ...], *targets: Tensor) -> Tensor:
-        """One optimiser step on `loss(model(inputs), *targets)`; the loss, detached."""
-        seed_generators(self._seed + self.num_done, self._device)
+    def step(self, loss: Loss, inputs: Tensor | tuple[Any, ...], *targets: Tensor) -> Tensor:
+        """One optimiser step on `loss(model(inputs), *targets)`; this rank's share of the loss, detached.
+
+        The mean of the ranks' shares is the loss over all rows of the batch.
+        """
+        seed_generators(seed_to_int((self._seed, self.num_done, self._ranks.rank)), self._device)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, self.num_done, self.num_steps)
         with self._autocast():
             outputs = self._wrapped(*inputs) if isinstance(inputs, tuple) else self._wrapped(inputs)
-        value = loss(outputs.float(), *targets)
+        terms = loss(outputs.float(), *targets)
+        value = share_of_mean(terms, self._ranks.num_ranks, dist.all_reduce, is_even=self._is_even)
         self._optimizer.zero_grad(set_to_none=True)
         value.backward()
         if self.settings.clip_norm is not None:

@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from hydra_ray.config import Config
 from hydra_ray.datasets.rows import Task as TaskName
+from hydra_ray.loss_terms import Summed
 from hydra_ray.metrics import Figures
 from hydra_ray.models.members import Member
 from hydra_ray.models.outputs import OutputKind
 from hydra_ray.row_scores import RowScores
 from hydra_ray.uncertainty import Scores
 
-MemberLoss = Callable[[Tensor, Tensor], Tensor]
+MemberLoss = Callable[[Tensor, Tensor], Summed]
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Task(ABC):
 
     @abstractmethod
     def member_loss(self, member: Member) -> MemberLoss:
-        """What a member minimises: its outputs_BC, labels_B -> scalar, nats."""
+        """What a member minimises: its outputs_BC, labels_B -> a sum over rows, nats."""
 
     @abstractmethod
     def settle(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
@@ -96,25 +97,25 @@ class Task(ABC):
     def describe_quality(self, figures: Mapping[str, Any]) -> str:
         """Those two figures in words."""
 
-    # losses of students
+    # losses of students: sums over the rows that count, and their number
 
     @abstractmethod
     def heads_loss(
         self, student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None
-    ) -> Tensor:
-        """Every head imitates its member; scalar, nats."""
+    ) -> Summed:
+        """Every head imitates its member; nats."""
 
     @abstractmethod
-    def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Tensor:
-        """One output imitates the members' mixture; scalar, nats."""
+    def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Summed:
+        """One output imitates the members' mixture; nats."""
 
     @abstractmethod
-    def spread_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Tensor:
-        """Squared difference of ln knowledge uncertainty, row by row; scalar."""
+    def spread_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Summed:
+        """Squared difference of ln knowledge uncertainty, row by row."""
 
     @abstractmethod
-    def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Tensor:
-        """Negative log likelihood of the mixture on the rows that have a label, nats; 0 where none has one."""
+    def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Summed:
+        """Negative log likelihood of the mixture on the rows that have a label, nats."""
 
     # predictions
 

@@ -22,6 +22,7 @@ from hydra_ray.fidelity import (
     member_kl,
     ratio_of_means,
 )
+from hydra_ray.loss_terms import Summed
 from hydra_ray.losses import hydra_loss, mean_loss, spread_loss
 from hydra_ray.metrics import (
     Figures,
@@ -88,7 +89,7 @@ class Classification(Task):
 
     def member_loss(self, member: Member) -> MemberLoss:
         """Cross-entropy."""
-        return F.cross_entropy
+        return _cross_entropy
 
     def settle(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
         """See `Task.settle`: all of a member is weights."""
@@ -104,24 +105,24 @@ class Classification(Task):
 
     def heads_loss(
         self, student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None
-    ) -> Tensor:
+    ) -> Summed:
         """See `losses.hydra_loss`."""
         return hydra_loss(student_BMC, teacher_BMC, temperature, mask_BM)
 
-    def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Tensor:
+    def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Summed:
         """See `losses.mean_loss`."""
         return mean_loss(student_BC, teacher_BMC, temperature, mask_BM)
 
-    def spread_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Tensor:
+    def spread_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Summed:
         """See `losses.spread_loss`."""
         return spread_loss(student_BMC, teacher_BMC, mask_BM)
 
-    def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Tensor:
+    def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Summed:
         """Cross-entropy of the mean of probabilities; see `Task.label_loss`."""
         log_probs_BC = torch.logsumexp(F.log_softmax(student_BHC, dim=-1), dim=1) - math.log(student_BHC.shape[1])
         # choosing the labelled rows would have a GPU waited for at every step
         total = F.nll_loss(log_probs_BC, labels_B, ignore_index=NO_LABEL, reduction="sum")
-        return total / (labels_B != NO_LABEL).sum().clamp(min=1)
+        return Summed(total, (labels_B != NO_LABEL).sum())
 
     def distribution(self, outputs_NMC: Tensor) -> Tensor:
         """Log of the mean of probabilities, float64 [N, C]."""
@@ -217,3 +218,7 @@ class Classification(Task):
             "validation_nll": nll(log_probs_NC, labels_N),
             "validation_accuracy": accuracy(log_probs_NC, labels_N),
         }
+
+
+def _cross_entropy(logits_BC: Tensor, labels_B: Tensor) -> Summed:
+    return Summed(F.cross_entropy(logits_BC, labels_B, reduction="sum"), len(labels_B))

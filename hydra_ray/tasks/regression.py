@@ -27,6 +27,8 @@ from hydra_ray.gaussian import (
     spread_loss,
     stretch_means,
 )
+from hydra_ray.loss_terms import Summed
+from hydra_ray.member_masks import sum_rows
 from hydra_ray.metrics import Figures
 from hydra_ray.models.members import Member
 from hydra_ray.models.outputs import GaussianOutput, MeanOutput, OutputKind
@@ -114,8 +116,8 @@ class Regression(Task):
         if not isinstance(output, MeanOutput):
             return gaussian_nll
 
-        def squared_error(outputs_B2: Tensor, targets_B: Tensor) -> Tensor:
-            return ((targets_B - outputs_B2[..., 0]) / output.std).square().mean()
+        def squared_error(outputs_B2: Tensor, targets_B: Tensor) -> Summed:
+            return sum_rows(((targets_B - outputs_B2[..., 0]) / output.std).square())
 
         return squared_error
 
@@ -133,19 +135,19 @@ class Regression(Task):
 
     def heads_loss(
         self, student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None
-    ) -> Tensor:
+    ) -> Summed:
         """See `gaussian.heads_loss`; there is no temperature."""
         return heads_loss(student_BMC, teacher_BMC, mask_BM)
 
-    def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Tensor:
+    def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Summed:
         """See `gaussian.moments_loss`; there is no temperature."""
         return moments_loss(student_BC, teacher_BMC, mask_BM)
 
-    def spread_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Tensor:
+    def spread_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Summed:
         """See `gaussian.spread_loss`."""
         return spread_loss(student_BMC, teacher_BMC, mask_BM)
 
-    def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Tensor:
+    def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Summed:
         """NLL of the mixture; see `Task.label_loss`."""
         return mixture_nll(student_BHC, labels_B)
 

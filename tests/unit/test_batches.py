@@ -52,7 +52,7 @@ SMALL = 600  # bytes: several windows
 
 
 @pytest.mark.parametrize("max_bytes", [1 << 30, SMALL])
-@pytest.mark.parametrize("num_ranks", [2, 3])
+@pytest.mark.parametrize("num_ranks", [2, 3, 5, 24])
 def test_ranks_together_take_the_global_batches_of_one(numbered, num_ranks, max_bytes):
     alone = steps(reader(numbered, max_bytes=max_bytes))
     ranks = [reader(numbered, rank=rank, num_ranks=num_ranks, max_bytes=max_bytes) for rank in range(num_ranks)]
@@ -60,7 +60,8 @@ def test_ranks_together_take_the_global_batches_of_one(numbered, num_ranks, max_
     together = [steps(each) for each in ranks]
     for step, rows in enumerate(alone):
         parts = [each[step] for each in together]
-        assert {len(part) for part in parts} == {12 // num_ranks}
+        assert {len(part) for part in parts} <= {12 // num_ranks, -(-12 // num_ranks)}
+        assert (len({len(part) for part in parts}) == 1) == ranks[0].is_even
         assert sorted(rows) == sorted(row for part in parts for row in part)
 
 
@@ -161,7 +162,8 @@ def test_a_mask_travels_with_its_rows_and_no_mask_means_all_members(folder, max_
 def test_fewer_rows_than_a_batch_are_one_batch(numbered):
     assert [len(step) for step in steps(reader(numbered, batch_size=200))] == [80]
     for rank in range(3):
-        assert [len(step) for step in steps(reader(numbered, batch_size=201, rank=rank, num_ranks=3))] == [26]
+        found = steps(reader(numbered, batch_size=201, rank=rank, num_ranks=3))
+        assert [len(step) for step in found] == [[27, 27, 26][rank]]
 
 
 def test_more_members_than_the_shards_hold(numbered):
@@ -171,8 +173,6 @@ def test_more_members_than_the_shards_hold(numbered):
 
 
 def test_readers_that_cannot_work(numbered, folder):
-    with pytest.raises(ValueError, match="batch_size=12 does not divide by num_ranks=5"):
-        reader(numbered, num_ranks=5)
     assert "80 rows for 100 workers" in refusal(lambda: reader(numbered, batch_size=100, num_ranks=100))
     assert "no shards there" in refusal(lambda: reader(folder / "empty"))
 

@@ -87,7 +87,7 @@ def test_kl_is_the_integral_of_the_log_ratio(case):
             of, to = a[None], b[None]
             expected = integral(lambda x, of=of, to=to: density(of, x) * (log_density(of, x) - log_density(to, x)), of)
             assert gaussian.gaussian_kl(a, b).item() == pytest.approx(expected, **CLOSE)
-    assert gaussian.heads_loss(q, p).item() == pytest.approx(gaussian.gaussian_kl(p, q).mean().item())
+    assert gaussian.heads_loss(q, p).mean().item() == pytest.approx(gaussian.gaussian_kl(p, q).mean().item())
 
 
 @quick
@@ -104,8 +104,8 @@ def test_losses_of_distillation_do_not_change_with_the_units_of_the_target(case,
         (gaussian.spread_loss, student),
     ]
     for loss, outputs in pairs:
-        expected = loss(outputs, teacher).item()
-        assert loss(moved(outputs), moved(teacher)).item() == pytest.approx(expected, rel=1e-6, abs=1e-7)
+        expected = loss(outputs, teacher).mean().item()
+        assert loss(moved(outputs), moved(teacher)).mean().item() == pytest.approx(expected, rel=1e-6, abs=1e-7)
 
 
 @quick
@@ -119,7 +119,7 @@ def test_moments_loss_differs_from_the_kl_of_the_mixture_by_what_no_student_can_
         full = integral(
             lambda x, head=head: density(row[0], x) * (log_density(row[0], x) - log_density(head, x)), row[0]
         )
-        gaps.append(full - gaussian.moments_loss(output[None], row).item())
+        gaps.append(full - gaussian.moments_loss(output[None], row).mean().item())
     assert gaps == pytest.approx([gaps[0]] * len(gaps), rel=1e-6, abs=1e-5)
 
 
@@ -127,7 +127,7 @@ def test_moments_loss_is_least_at_the_mixtures_moments():
     teacher = torch.tensor([[[0.0, 0.0], [3.0, 1.0], [-1.0, -2.0]]], dtype=torch.float64)
     moments = gaussian.mixture_moments(teacher)
     found = optimize.minimize(
-        lambda x: gaussian.moments_loss(torch.tensor(x)[None], teacher).item(), [1.0, 1.0], tol=1e-12
+        lambda x: gaussian.moments_loss(torch.tensor(x)[None], teacher).mean().item(), [1.0, 1.0], tol=1e-12
     )
     assert found.x == pytest.approx([moments.mean.item(), math.log(moments.total_variance.item())], abs=1e-5)
     assert found.fun == pytest.approx(0, abs=1e-10)
@@ -137,10 +137,10 @@ def test_spread_loss_is_zero_for_equal_disagreement_and_is_what_it_says():
     teacher = torch.tensor([[[0.0, 0.0], [2.0, 0.0]]], dtype=torch.float64)
     student = torch.tensor([[[5.0, 3.0], [6.0, -3.0]]], dtype=torch.float64)
     expected = (math.log(0.25 + 1e-6) - math.log(1 + 1e-6)) ** 2
-    assert gaussian.spread_loss(student, teacher).item() == pytest.approx(expected)
-    assert gaussian.spread_loss(teacher + torch.tensor([7.0, 2.0]), teacher).item() == pytest.approx(0)
+    assert gaussian.spread_loss(student, teacher).mean().item() == pytest.approx(expected)
+    assert gaussian.spread_loss(teacher + torch.tensor([7.0, 2.0]), teacher).mean().item() == pytest.approx(0)
     collapsed = torch.zeros(1, 2, 2, requires_grad=True)
-    gaussian.spread_loss(collapsed, teacher.float()).backward()
+    gaussian.spread_loss(collapsed, teacher.float()).mean().backward()
     assert collapsed.grad is not None
     assert collapsed.grad.isfinite().all()
 
@@ -150,15 +150,16 @@ def test_masked_losses_are_those_of_the_members_left():
     student, teacher = torch.randn(4, 3, 2).double(), torch.randn(4, 3, 2).double()
     mask = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 0, 1], [0, 0, 0]]).bool()
     parts = [(student[row][mask[row]][None], teacher[row][mask[row]][None]) for row in range(3)]
-    pairs = [gaussian.gaussian_kl(members, heads).flatten() for heads, members in parts]
-    assert gaussian.heads_loss(student, teacher, mask).item() == pytest.approx(torch.cat(pairs).mean().item())
-    means = [gaussian.moments_loss(student[row, :1], parts[row][1]).item() for row in range(3)]
-    assert gaussian.moments_loss(student[:, 0], teacher, mask).item() == pytest.approx(np.mean(means))
-    gaps = [gaussian.spread_loss(*parts[row]).item() for row in range(2)]  # one member has no spread
-    assert gaussian.spread_loss(student, teacher, mask).item() == pytest.approx(np.mean(gaps))
+    rows = [gaussian.gaussian_kl(members, heads).mean().item() for heads, members in parts]
+    assert gaussian.heads_loss(student, teacher, mask).mean().item() == pytest.approx(np.mean(rows))
+    means = [gaussian.moments_loss(student[row, :1], parts[row][1]).mean().item() for row in range(3)]
+    assert gaussian.moments_loss(student[:, 0], teacher, mask).mean().item() == pytest.approx(np.mean(means))
+    gaps = [gaussian.spread_loss(*parts[row]).mean().item() for row in range(2)]  # one member has no spread
+    assert gaussian.spread_loss(student, teacher, mask).mean().item() == pytest.approx(np.mean(gaps))
     for loss in (gaussian.heads_loss, gaussian.spread_loss):
-        assert loss(student, teacher, torch.ones(4, 3).bool()).item() == pytest.approx(loss(student, teacher).item())
-        assert loss(student, teacher, torch.zeros(4, 3).bool()).item() == 0
+        everyone, nobody = (loss(student, teacher, which(4, 3).bool()) for which in (torch.ones, torch.zeros))
+        assert everyone.mean().item() == pytest.approx(loss(student, teacher).mean().item())
+        assert nobody.mean().item() == nobody.num_rows == 0
 
 
 @quick
@@ -234,17 +235,17 @@ def test_a_target_ten_thousand_deviations_away_costs_what_it_should():
     outputs = torch.tensor([[[0.0, 0.0], [2.0, 0.0]]])
     nll = regression_metrics.row_nll(outputs, torch.tensor([1e4])).item()
     assert nll == pytest.approx(0.5 * (1e4 - 2) ** 2 + 0.5 * math.log(2 * math.pi) + math.log(2), rel=1e-12)
-    low_precision = gaussian.mixture_nll(outputs.half(), torch.tensor([1e4]))
+    low_precision = gaussian.mixture_nll(outputs.half(), torch.tensor([1e4])).mean()
     assert low_precision.item() == pytest.approx(nll, rel=1e-5)
 
 
 def test_losses_are_finite_with_finite_gradients_at_the_extremes_in_float32():
     student, teacher = EXTREME.float().requires_grad_(), EXTREME.flip(1).float()
     for loss in (
-        gaussian.heads_loss(student, teacher),
-        gaussian.moments_loss(student[:, 0], teacher),
-        gaussian.spread_loss(student, teacher),
-        gaussian.mixture_nll(student, torch.full((3,), 1e4)),
+        gaussian.heads_loss(student, teacher).mean(),
+        gaussian.moments_loss(student[:, 0], teacher).mean(),
+        gaussian.spread_loss(student, teacher).mean(),
+        gaussian.mixture_nll(student, torch.full((3,), 1e4)).mean(),
     ):
         (gradient,) = torch.autograd.grad(loss, student)
         assert loss.isfinite()

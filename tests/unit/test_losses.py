@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import digamma, gammaln
 
-from hydra_ray import losses
+from hydra_ray import gaussian, losses
 
 quick = settings(deadline=None, max_examples=30)
 EXACT = {"rel": 1e-10, "abs": 1e-10}
@@ -46,7 +46,7 @@ def test_hydra_loss_is_the_mean_kl_from_each_member_to_its_head_times_t_squared(
         for head, member in zip(heads, members, strict=True)
     ]
     expected = t * t * sum(pairs) / len(pairs)
-    assert losses.hydra_loss(student, teacher, t).item() == pytest.approx(expected, **EXACT)
+    assert losses.hydra_loss(student, teacher, t).mean().item() == pytest.approx(expected, **EXACT)
 
 
 @quick
@@ -60,7 +60,7 @@ def test_mean_loss_is_the_kl_from_the_mean_of_probabilities(batch):
         mean = [sum(column) / len(softened) for column in zip(*softened, strict=True)]
         rows.append(kl(mean, softmax(output, t)))
     expected = t * t * sum(rows) / len(rows)
-    assert losses.mean_loss(student, teacher, t).item() == pytest.approx(expected, **EXACT)
+    assert losses.mean_loss(student, teacher, t).mean().item() == pytest.approx(expected, **EXACT)
 
 
 @quick
@@ -81,7 +81,7 @@ def test_dirichlet_nll_is_minus_the_mean_log_density(batch, smoothing):
             )
         rows.append(-sum(densities) / len(densities))
     expected = t * t * sum(rows) / len(rows)
-    actual = losses.dirichlet_nll(student, teacher, t, smoothing).item()
+    actual = losses.dirichlet_nll(student, teacher, t, smoothing).mean().item()
     assert actual == pytest.approx(expected, **EXACT)
 
 
@@ -113,7 +113,7 @@ def test_proxy_dirichlet_rkl_follows_its_definition(batch, max_precision):
         for output, members in zip(student.tolist(), teacher.tolist(), strict=True)
     ]
     expected = t * t * sum(rows) / len(rows)
-    actual = losses.proxy_dirichlet_rkl(student, teacher, t, max_precision).item()
+    actual = losses.proxy_dirichlet_rkl(student, teacher, t, max_precision).mean().item()
     assert actual == pytest.approx(expected, **EXACT)
 
 
@@ -121,16 +121,16 @@ def test_dirichlet_nll_is_least_near_the_concentration_the_members_came_from():
     alpha = torch.tensor([4.0, 2.0, 1.0], dtype=torch.float64)
     torch.manual_seed(0)
     members = torch.distributions.Dirichlet(alpha).sample(torch.Size([2000])).log().unsqueeze(0)
-    at_truth = losses.dirichlet_nll(alpha.log().unsqueeze(0), members, 1.0, 0.0)
+    at_truth = losses.dirichlet_nll(alpha.log().unsqueeze(0), members, 1.0, 0.0).mean()
     for factor in (0.5, 2.0):
-        assert losses.dirichlet_nll((factor * alpha).log().unsqueeze(0), members, 1.0, 0.0) > at_truth
+        assert losses.dirichlet_nll((factor * alpha).log().unsqueeze(0), members, 1.0, 0.0).mean() > at_truth
 
 
 def test_student_equal_to_teacher_costs_nothing_and_gets_no_gradient():
     torch.manual_seed(0)
     teacher = torch.randn(3, 4, 5, dtype=torch.float64)
     student = teacher.clone().requires_grad_()
-    loss = losses.hydra_loss(student, teacher, 2.0)
+    loss = losses.hydra_loss(student, teacher, 2.0).mean()
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-15)
     assert student.grad is not None
@@ -140,20 +140,22 @@ def test_student_equal_to_teacher_costs_nothing_and_gets_no_gradient():
 def test_heads_are_paired_with_their_own_members():
     torch.manual_seed(0)
     teacher = torch.randn(3, 4, 5)
-    assert losses.hydra_loss(teacher.flip(1), teacher, 1.0) > 0.1
+    assert losses.hydra_loss(teacher.flip(1), teacher, 1.0).mean() > 0.1
 
 
 def test_one_head_makes_hydra_plain_distillation():
     torch.manual_seed(0)
     student, teacher = torch.randn(3, 1, 5), torch.randn(3, 1, 5)
-    torch.testing.assert_close(losses.hydra_loss(student, teacher, 3.0), losses.mean_loss(student[:, 0], teacher, 3.0))
+    torch.testing.assert_close(
+        losses.hydra_loss(student, teacher, 3.0).mean(), losses.mean_loss(student[:, 0], teacher, 3.0).mean()
+    )
 
 
 def test_mean_loss_uses_the_mean_of_probabilities_not_of_logits():
     teacher = torch.tensor([[[6.0, 0.0, 0.0], [0.0, 2.0, 0.0]]], dtype=torch.float64)
     mean_probs = teacher.softmax(-1).mean(1)
-    assert losses.mean_loss(mean_probs.log(), teacher, 1.0).item() == pytest.approx(0, abs=1e-14)
-    assert losses.mean_loss(teacher.mean(1), teacher, 1.0) > 0.01
+    assert losses.mean_loss(mean_probs.log(), teacher, 1.0).mean().item() == pytest.approx(0, abs=1e-14)
+    assert losses.mean_loss(teacher.mean(1), teacher, 1.0).mean() > 0.01
 
 
 def test_t_squared_keeps_the_gradient_at_high_temperature():
@@ -162,7 +164,7 @@ def test_t_squared_keeps_the_gradient_at_high_temperature():
     norms = []
     for t in (50.0, 100.0):
         student = torch.zeros(2, 3, 4, dtype=torch.float64, requires_grad=True)
-        losses.hydra_loss(student, teacher, t).backward()
+        losses.hydra_loss(student, teacher, t).mean().backward()
         assert student.grad is not None
         norms.append(student.grad.norm().item())
     assert norms[0] == pytest.approx(norms[1], rel=0.02)
@@ -170,10 +172,10 @@ def test_t_squared_keeps_the_gradient_at_high_temperature():
 
 def all_losses(student_BMC, teacher_BMC, temperature):
     return [
-        losses.hydra_loss(student_BMC, teacher_BMC, temperature),
-        losses.mean_loss(student_BMC[:, 0], teacher_BMC, temperature),
-        losses.dirichlet_nll(student_BMC[:, 0], teacher_BMC, temperature),
-        losses.proxy_dirichlet_rkl(student_BMC[:, 0], teacher_BMC, temperature),
+        losses.hydra_loss(student_BMC, teacher_BMC, temperature).mean(),
+        losses.mean_loss(student_BMC[:, 0], teacher_BMC, temperature).mean(),
+        losses.dirichlet_nll(student_BMC[:, 0], teacher_BMC, temperature).mean(),
+        losses.proxy_dirichlet_rkl(student_BMC[:, 0], teacher_BMC, temperature).mean(),
     ]
 
 
@@ -235,6 +237,7 @@ def masked(seed, shape=(6, 5, 4)):
 
 
 ROW_LOSSES = {
+    "hydra": (lambda s, t, m: losses.hydra_loss(s, t, 2.0, m), 1),
     "mean": (lambda s, t, m: losses.mean_loss(s[:, 0], t, 2.0, m), 1),
     "dirichlet": (lambda s, t, m: losses.dirichlet_nll(s[:, 0], t, 2.0, 1e-3, m), 1),
     "proxy": (lambda s, t, m: losses.proxy_dirichlet_rkl(s[:, 0], t, mask_BM=m), 2),
@@ -251,31 +254,53 @@ def test_a_masked_loss_is_the_mean_over_rows_of_the_loss_on_their_members(name, 
     for row in range(len(mask)):
         which = mask[row]
         if which.sum() >= least:
-            heads = student[row : row + 1, which] if name == "spread" else student[row : row + 1]
-            rows.append(loss(heads, teacher[row : row + 1, which], None).item())
-    assert loss(student, teacher, mask).item() == pytest.approx(sum(rows) / len(rows), **EXACT)
+            heads = student[row : row + 1, which] if name in ("spread", "hydra") else student[row : row + 1]
+            rows.append(loss(heads, teacher[row : row + 1, which], None).mean().item())
+    found = loss(student, teacher, mask)
+    assert found.num_rows == len(rows)
+    assert found.mean().item() == pytest.approx(sum(rows) / len(rows), **EXACT)
 
 
-def test_the_masked_hydra_loss_is_the_mean_over_the_pairs_that_count():
-    student, teacher, mask = masked(0)
-    pairs = [
-        losses.hydra_loss(student[row : row + 1, m : m + 1], teacher[row : row + 1, m : m + 1], 2.0).item()
-        for row, m in mask.nonzero().tolist()
-    ]
-    assert losses.hydra_loss(student, teacher, 2.0, mask).item() == pytest.approx(sum(pairs) / len(pairs), **EXACT)
+@pytest.mark.parametrize("loss", [losses.hydra_loss, gaussian.heads_loss], ids=["classification", "regression"])
+def test_a_row_learnt_from_one_member_counts_as_much_as_one_learnt_from_all(loss):
+    """Every pair of head and member is equally far apart, so every row must pull at its heads with the same force."""
+    options = {"temperature": 2.0} if loss is losses.hydra_loss else {}
+    student = torch.tensor([0.3, -0.2], dtype=torch.float64).expand(2, 5, 2).clone().requires_grad_()
+    teacher, mask = torch.zeros_like(student), torch.ones(2, 5, dtype=torch.bool)
+    mask[1, 1:] = False
+    loss(student, teacher, mask_BM=mask, **options).mean().backward()
+    assert student.grad is not None
+    of_all, of_one = student.grad.sum(dim=1)
+    torch.testing.assert_close(of_one, of_all)
+    assert of_one.abs().min() > 1e-3
 
 
-@pytest.mark.parametrize("name", [*ROW_LOSSES, "hydra"])
+@pytest.mark.parametrize("name", ROW_LOSSES)
 def test_masks_of_all_and_of_none(name):
     """All: as without a mask. None: no loss, and gradients of 0 rather than none or not a number."""
-    loss = losses.hydra_loss if name == "hydra" else ROW_LOSSES[name][0]
-    call = (lambda s, t, m: loss(s, t, 2.0, m)) if name == "hydra" else loss
+    loss, _ = ROW_LOSSES[name]
     student, teacher, mask = masked(1)
-    everyone = torch.ones_like(mask)
-    assert call(student, teacher, everyone).item() == pytest.approx(call(student, teacher, None).item(), **EXACT)
+    everyone, unmasked = loss(student, teacher, torch.ones_like(mask)), loss(student, teacher, None)
+    assert everyone.num_rows == unmasked.num_rows == len(mask)
+    assert everyone.mean().item() == pytest.approx(unmasked.mean().item(), **EXACT)
     student.requires_grad_()
-    nobody = call(student, teacher, torch.zeros_like(mask))
+    nobody = loss(student, teacher, torch.zeros_like(mask)).mean()
     nobody.backward()
     assert nobody.item() == 0
     assert student.grad is not None
     assert (student.grad == 0).all()
+
+
+@pytest.mark.parametrize("name", ROW_LOSSES)
+@pytest.mark.parametrize("is_masked", [True, False])
+def test_sums_and_counts_of_parts_add_up_to_those_of_the_whole(name, is_masked):
+    """What any number of ranks rests on; the last part has no rows."""
+    loss, _ = ROW_LOSSES[name]
+    student, teacher, mask = masked(2)
+    parts = [
+        loss(student[part], teacher[part], mask[part] if is_masked else None)
+        for part in (slice(1), slice(1, 4), slice(4, 6), slice(6, 6))
+    ]
+    whole = loss(student, teacher, mask if is_masked else None)
+    assert sum(part.num_rows for part in parts) == whole.num_rows
+    assert sum(part.total.item() for part in parts) == pytest.approx(whole.total.item(), **EXACT)

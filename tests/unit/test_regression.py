@@ -80,7 +80,7 @@ def test_a_gaussian_member_learns_the_mean_and_which_rows_are_noisy(tmp_path):
     assert figures["validation_rmse"] < 8  # the target's deviation is 20 * 1.05, that of the noise 7 at most
     noisy = rows.inputs[:, 1] > 0
     assert said[noisy, 1].mean() > said[~noisy, 1].mean() + 0.8
-    assert figures["validation_nll"] == pytest.approx(gaussian.gaussian_nll(said, rows.labels).item(), rel=1e-5)
+    assert figures["validation_nll"] == pytest.approx(gaussian.gaussian_nll(said, rows.labels).mean().item(), rel=1e-5)
 
 
 def test_a_mean_only_member_has_the_residuals_variance_everywhere_also_after_loading(tmp_path):
@@ -139,23 +139,23 @@ def objective(kind, **changed):
 
 
 def loss(of, student, teacher, labels, phase=-1):
-    return of.loss(of.phases[phase], 0.5, student, teacher, labels)
+    return sum(term.mean() for term in of.loss(of.phases[phase], 0.5, student, teacher, labels))
 
 
 def test_each_phase_and_kind_minimises_its_own_loss():
     teacher, student, labels = outputs(6, 3, 1), outputs(6, 3), torch.full((6,), math.nan)
     hydra = objective("hydra")
     first = loss(hydra, student[:, :1], teacher, labels, phase=0)
-    torch.testing.assert_close(first, gaussian.moments_loss(student[:, 0], teacher))
-    torch.testing.assert_close(loss(hydra, student, teacher, labels), gaussian.heads_loss(student, teacher))
+    torch.testing.assert_close(first, gaussian.moments_loss(student[:, 0], teacher).mean())
+    torch.testing.assert_close(loss(hydra, student, teacher, labels), gaussian.heads_loss(student, teacher).mean())
     kd = loss(objective("kd"), student[:, :1], teacher, labels)
-    torch.testing.assert_close(kd, gaussian.moments_loss(student[:, 0], teacher))
+    torch.testing.assert_close(kd, gaussian.moments_loss(student[:, 0], teacher).mean())
     spread = loss(objective("hydra", spread_weight=0.3), student, teacher, labels)
-    expected = gaussian.heads_loss(student, teacher) + 0.3 * gaussian.spread_loss(student, teacher)
+    expected = gaussian.heads_loss(student, teacher).mean() + 0.3 * gaussian.spread_loss(student, teacher).mean()
     torch.testing.assert_close(spread, expected)
     with_mean = torch.cat([student, outputs(6, 1, 9)], dim=1)
     found = loss(objective("hydra", mean_head=True), with_mean, teacher, labels)
-    expected = gaussian.heads_loss(student, teacher) + gaussian.moments_loss(with_mean[:, -1], teacher)
+    expected = gaussian.heads_loss(student, teacher).mean() + gaussian.moments_loss(with_mean[:, -1], teacher).mean()
     torch.testing.assert_close(found, expected)
 
 
@@ -164,7 +164,7 @@ def test_label_weight_adds_the_nll_of_the_mixture_of_labelled_rows():
     labels = torch.tensor([1.0, math.nan, -2.0, math.nan])
     plain = loss(objective("hydra"), student, teacher, labels)
     found = loss(objective("hydra", label_weight=0.5), student, teacher, labels)
-    torch.testing.assert_close(found - plain, 0.5 * gaussian.mixture_nll(student[::2], labels[::2]))
+    torch.testing.assert_close(found - plain, 0.5 * gaussian.mixture_nll(student[::2], labels[::2]).mean())
     nobody = loss(objective("hydra", label_weight=0.5), student, teacher, torch.full((4,), math.nan))
     torch.testing.assert_close(nobody, plain)
 

@@ -10,6 +10,7 @@ from helpers.bits import assert_same_bits
 from torch import nn
 
 from hydra_ray.config import Optimisation
+from hydra_ray.loss_terms import Summed
 from hydra_ray.training import Fitting, learning_rate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -25,6 +26,10 @@ def data(step):
     return torch.randn(16, 6, generator=generator), torch.randint(0, 3, (16,), generator=generator)
 
 
+def cross_entropy(outputs, labels):
+    return [Summed(F.cross_entropy(outputs, labels, reduction="sum"), len(labels))]
+
+
 def settings(**changed):
     return Optimisation(**{"learning_rate": 0.05, "weight_decay": 0.01, "warmup_share": 0.2, **changed})
 
@@ -32,7 +37,7 @@ def settings(**changed):
 def fitted(fitting, until):
     for step in range(fitting.num_done, until):
         inputs, labels = data(step)
-        fitting.step(F.cross_entropy, inputs, labels)
+        fitting.step(cross_entropy, inputs, labels)
     return fitting
 
 
@@ -77,7 +82,7 @@ def test_the_rate_of_a_step_is_the_schedule_s():
     fitting = Fitting(small_model(dropout=0.0), settings(optimizer="sgd", weight_decay=0.0), num_steps=10, seed=0)
     before = fitting.model[4].bias.detach().clone()
     inputs, labels = data(0)
-    fitting.step(F.cross_entropy, inputs, labels)
+    fitting.step(cross_entropy, inputs, labels)
     moved = before - fitting.model[4].bias.detach()
     torch.testing.assert_close(moved, learning_rate(fitting.settings, 0, 10) * 1.9 * fitting.model[4].bias.grad)
 
@@ -86,7 +91,7 @@ def test_gradients_are_clipped():
     def norm(clip_norm):
         fitting = Fitting(small_model(), settings(clip_norm=clip_norm), num_steps=4, seed=0)
         inputs, labels = data(0)
-        fitting.step(lambda outputs, labels: 1000 * F.cross_entropy(outputs, labels), inputs, labels)
+        fitting.step(lambda *pair: [cross_entropy(*pair)[0].scaled(1000)], inputs, labels)
         return float(sum(each.grad.square().sum() for each in fitting.model.parameters()) ** 0.5)
 
     assert norm(None) > 10
@@ -99,7 +104,7 @@ def test_precision(precision):
     model = nn.Sequential(nn.Linear(6, 3))
     model[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     inputs, labels = data(0)
-    loss = Fitting(model, settings(precision=precision), num_steps=1, seed=0).step(F.cross_entropy, inputs, labels)
+    loss = Fitting(model, settings(precision=precision), num_steps=1, seed=0).step(cross_entropy, inputs, labels)
     assert seen == [torch.bfloat16 if precision == "bfloat16" else torch.float32]
     assert loss.dtype == torch.float32
     assert not loss.requires_grad
