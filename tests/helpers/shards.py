@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hydra_ray.predictions import Predictions, rows_table, with_logits, write_shard
+from hydra_ray.predictions import Predictions, rows_table, with_logits, with_mask, write_shard
 from hydra_ray.storage import Folder
 
 NAMES = tuple(f"{number:02d}fingerprint" for number in range(16))
@@ -33,8 +33,10 @@ def metadata(members=3, split="transfer", names=NAMES, **more):
 
 def write(folder: Folder, name: str, rows: Predictions, facts=None) -> None:
     """One shard."""
-    table = rows_table(rows.row_id, int(rows.view[0]), rows.inputs, rows.labels)
-    write_shard(folder, name, with_logits(table, rows.logits_NMC), facts or metadata(rows.logits_NMC.shape[1]))
+    table = with_logits(rows_table(rows.row_id, int(rows.view[0]), rows.inputs, rows.labels), rows.logits_NMC)
+    if rows.mask_NM is not None:
+        table = with_mask(table, rows.mask_NM)
+    write_shard(folder, name, table, facts or metadata(rows.logits_NMC.shape[1]))
 
 
 def write_views(folder: Folder, num_views=2, rows_per_shard=15, **options) -> list[Predictions]:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -15,12 +15,31 @@ from hydra_ray.config import Config, StudentKind
 from hydra_ray.distillation import Ends, distil, plan_of
 from hydra_ray.predictions import load
 from hydra_ray.storage import Folder
-from hydra_ray.tasks import CLASSIFICATION
+from hydra_ray.tasks import task_named
 from hydra_ray.training import Ranks
 
 State = dict[str, Tensor]
-Jobs = dict[str, tuple[Config, StudentKind]]
 _SECONDS = 180
+
+
+class Job(NamedTuple):
+    """One student: its shards of the transfer set and of the validation rows, and what it learns from them."""
+
+    config: Config
+    kind: StudentKind
+    transfer: Folder
+    validation: Folder
+    task: str = "classification"
+
+
+class Outcome(NamedTuple):
+    """Weights of a student, and the loss it reported of each epoch."""
+
+    state: State
+    losses: list[float]
+
+
+Jobs = dict[str, Job]
 
 
 def student_of(
@@ -28,6 +47,7 @@ def student_of(
     kind: StudentKind,
     transfer: Folder,
     validation: Folder,
+    task: str = "classification",
     *,
     ranks: Ranks = Ranks(),  # noqa: B008
     checkpoints: Folder | None = None,
@@ -38,7 +58,8 @@ def student_of(
     held = load(validation)
     _, num_members, num_classes = held.logits_NMC.shape
     shape = held.inputs.shape[1:]
-    plan = plan_of(config, CLASSIFICATION, kind, num_members=num_members, input_shape=shape, num_outputs=num_classes)
+    learnt = task_named(task)
+    plan = plan_of(config, learnt, kind, num_members=num_members, input_shape=shape, num_outputs=num_classes)
     batches = reader(
         transfer,
         batch_size=config.distill.batch_size,
@@ -48,36 +69,43 @@ def student_of(
         num_ranks=ranks.num_ranks,
         max_bytes=1 << 30,
     )
-    ends = Ends.of(CLASSIFICATION, held, plan.num_members)
+    ends = Ends.of(learnt, held, plan.num_members)
     student = distil(
         plan, batches, held, ends, device=torch.device("cpu"), ranks=ranks, checkpoints=checkpoints, report=report
     )
     return student.state_dict()
 
 
-def on_two_ranks(jobs: Jobs, transfer: Folder, validation: Folder) -> list[dict[str, State]]:
-    """Weights of every job's student on rank 0, which is this process, and on rank 1, which is one of its own."""
+def outcome_of(job: Job, ranks: Ranks = Ranks()) -> Outcome:  # noqa: B008
+    """Fit a job's student."""
+    losses: list[float] = []
+    state = student_of(*job, ranks=ranks, report=lambda figures: losses.append(figures["loss"]))
+    return Outcome(state, losses)
+
+
+def on_two_ranks(jobs: Jobs) -> list[dict[str, Outcome]]:
+    """Every job's student on rank 0, which is this process, and on rank 1, which is one of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = (folder, jobs, transfer, validation)
-        other = torch.multiprocessing.spawn(_second_rank, arguments, nprocs=1, join=False)
+        other = torch.multiprocessing.spawn(_second_rank, (folder, jobs), nprocs=1, join=False)
         try:
-            mine = _on_rank(0, *arguments)
+            mine = _on_rank(0, folder, jobs)
             assert other.join(timeout=_SECONDS)
         finally:
             for process in other.processes:
                 process.kill()
-        return [mine, torch.load(f"{folder}/1.pt", weights_only=True)]
+        theirs = torch.load(f"{folder}/1.pt", weights_only=True)
+        return [mine, {name: Outcome(*found) for name, found in theirs.items()}]
 
 
-def _second_rank(_: int, folder: str, *arguments: Any) -> None:
+def _second_rank(_: int, folder: str, jobs: Jobs) -> None:
     torch.set_num_threads(1)
-    torch.save(_on_rank(1, folder, *arguments), f"{folder}/1.pt")
+    torch.save({name: tuple(found) for name, found in _on_rank(1, folder, jobs).items()}, f"{folder}/1.pt")
 
 
-def _on_rank(rank: int, folder: str, jobs: Jobs, *shards: Folder) -> dict[str, State]:
+def _on_rank(rank: int, folder: str, jobs: Jobs) -> dict[str, Outcome]:
     meet = f"file://{folder}/meet"
     dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=2, timeout=timedelta(seconds=_SECONDS))
     try:
-        return {name: student_of(*job, *shards, ranks=Ranks(rank, 2)) for name, job in jobs.items()}
+        return {name: outcome_of(job, Ranks(rank, 2)) for name, job in jobs.items()}
     finally:
         dist.destroy_process_group()
