@@ -145,6 +145,8 @@ class Run:
         set_later = {"target": data.target, "split": data.split}  # none, they leave the keys of older runs as they are
         return {
             "source": found.source.fingerprint(),
+            "class_names": list(self.data.class_names),
+            "num_outputs": self.data.num_outputs,
             "validation_share": shares.validation if shares else None,
             "test_share": shares.test if shares else None,
             "max_train_rows": shares.max_train_rows if shares else None,

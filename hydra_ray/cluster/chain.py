@@ -96,6 +96,7 @@ class _Chain:
 
     def bring_up_to_date(self, name: str) -> None:
         """Run a stage, unless its results are there and valid."""
+        self._run.data.require_unchanged()
         state = stage_state(self._run, name)
         if state.state == "off":
             return

@@ -5,17 +5,16 @@ A source holds paths; a worker reads the files itself. For more rows than memory
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 
+from hydra_ray.datasets.content import FileContent, contents_of, require_unchanged, unchanged
 from hydra_ray.datasets.tables import TableSource, Wanted
 from hydra_ray.errors import UserError
 
@@ -26,9 +25,7 @@ _DELIMITERS = ",;\t"
 class TextFiles:
     """CSV files of one split, as they were when it was opened."""
 
-    paths: tuple[str, ...]
-    checksums: tuple[int, ...]
-    """CRC-32 of each file's bytes."""
+    contents: tuple[FileContent, ...]
     filesystem: pafs.FileSystem = field(compare=False)
 
 
@@ -44,10 +41,14 @@ class CsvSource(TableSource):
         """Rows of all files."""
         return self.count
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Name, rows, checksums of the files' bytes and the column that is the label; not the folder."""
-        files = list(self.files.checksums)
-        return {"name": self.name, "num_rows": self.num_rows, "files": files, "label": self.columns.label}
+    @property
+    def contents(self) -> tuple[FileContent, ...]:
+        """See `TableSource.contents`."""
+        return self.files.contents
+
+    def require_unchanged(self) -> None:
+        """See `Source.require_unchanged`."""
+        require_unchanged(self.files.filesystem, self.contents, self.place)
 
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """See `TableSource.batches`."""
@@ -70,8 +71,7 @@ def open_csv(filesystem: pafs.FileSystem, paths: Sequence[str], wanted: Wanted) 
         UserError: text that is no table, files with other columns than the first, columns that cannot be told apart,
             or no rows.
     """
-    checksums = [zlib.crc32(_content(filesystem, path)) for path in paths]
-    files = TextFiles(tuple(paths), tuple(checksums), filesystem)
+    files = TextFiles(contents_of(filesystem, paths, wanted.place), filesystem)
     table = _load(files, wanted.place)
     if not table.num_rows:
         raise UserError(f"{wanted.place}: holds no rows; use one that does")
@@ -84,15 +84,13 @@ def open_csv(filesystem: pafs.FileSystem, paths: Sequence[str], wanted: Wanted) 
 @lru_cache(maxsize=4)
 def _load(files: TextFiles, place: str) -> pa.Table:
     """All rows; refused where the files are no longer those that were opened."""
-    tables = []
-    for path, checksum in zip(files.paths, files.checksums, strict=True):
-        content = _content(files.filesystem, path)
-        if zlib.crc32(content) != checksum:
-            raise UserError(f"{place}: {path} has changed since the run began, or is another on this machine")
-        tables.append(_parsed(content, f"{place}: {path.rsplit('/', 1)[-1]}"))
-    for path, table in zip(files.paths, tables, strict=True):
+    paths = [each.path for each in files.contents]
+    with unchanged(files.filesystem, files.contents, place):
+        texts = [_content(files.filesystem, path) for path in paths]
+    tables = [_parsed(text, f"{place}: {path.rsplit('/', 1)[-1]}") for text, path in zip(texts, paths, strict=True)]
+    for path, table in zip(paths, tables, strict=True):
         if table.column_names != tables[0].column_names:
-            raise UserError(f"{place}: {path} has other columns than {files.paths[0]}; keep one export")
+            raise UserError(f"{place}: {path} has other columns than {paths[0]}; keep one export")
     return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
 
 

@@ -68,6 +68,11 @@ class DataSet:
         """Changes when a source's data change; seeds and shares are configuration and not part of it."""
         return {name: split.source.fingerprint() for name, split in self.splits.items()}
 
+    def require_unchanged(self) -> None:
+        """See `Source.require_unchanged`; of all sources."""
+        for source in {id(split.source): split.source for split in self.splits.values()}.values():
+            source.require_unchanged()
+
 
 def open_data(
     source: str,

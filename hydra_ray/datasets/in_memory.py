@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,12 @@ class Arrays:
         """Targets are of a floating-point type."""
         return "regression" if self.labels is not None and self.labels.dtype == np.float32 else "classification"
 
+    @cached_property
+    def checksum(self) -> int:
+        """CRC-32 of inputs and labels."""
+        labels = zlib.crc32(b"" if self.labels is None else self.labels.tobytes())
+        return zlib.crc32(np.ascontiguousarray(self.inputs).data, labels)
+
 
 @dataclass(frozen=True)
 class InMemorySource:
@@ -85,14 +91,21 @@ class InMemorySource:
         """Name, split, rows and a checksum of inputs and labels."""
         return {"name": self.name, "split": self.split, "num_rows": self.num_rows, "checksum": self.checksum}
 
+    def require_unchanged(self) -> None:
+        """See `Source.require_unchanged`; each process compares the checksum when it loads the set, once."""
+
     def _arrays(self) -> Arrays:
         if self.embedded is not None:
             return self.embedded
         try:
-            return _load(self.name, self.split, self.root)
+            arrays = _load(self.name, self.split, self.root)
         except _DAMAGED as error:
             place = f"data.root={self.root}: {self.name} cannot be read on this machine"
             raise UserError(f"{place} ({_reason(error)}); put the folder where every machine sees it") from error
+        if arrays.checksum != self.checksum:
+            place = f"data.root={self.root}: {self.name} has changed since the run began, or is another on this machine"
+            raise UserError(f"{place}; run the command again when nobody writes to it")
+        return arrays
 
 
 def open_in_memory(name: str, split: str, root: str, *, download: bool, key: str) -> InMemorySource:
@@ -115,8 +128,6 @@ def open_in_memory(name: str, split: str, root: str, *, download: bool, key: str
         arrays = _load_or_fetch(name, split, root) if download else _load(name, split, root)
     except _DAMAGED as error:
         raise UserError(_missing(name, root, download, key, _reason(error))) from error
-    checksum = zlib.crc32(b"" if arrays.labels is None else arrays.labels.tobytes())
-    checksum = zlib.crc32(np.ascontiguousarray(arrays.inputs).data, checksum)
     num_rows, *shape = arrays.inputs.shape
     return InMemorySource(
         name,
@@ -128,7 +139,7 @@ def open_in_memory(name: str, split: str, root: str, *, download: bool, key: str
         arrays.task,
         arrays.class_names,
         arrays.feature_names,
-        checksum,
+        arrays.checksum,
         arrays if name in EMBEDDED else None,
     )
 

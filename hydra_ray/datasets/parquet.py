@@ -1,17 +1,14 @@
 """Rows in Parquet files: opened from their footers, read a slice at a time.
 
-A source holds paths and row counts. A read opens the files that overlap the slice, decodes the rows asked
-for, and holds no more than a few hundred encoded rows beside them. Which columns are meant is decided in
-`columns.py`, how they become inputs and labels in `tables.py`.
+A source holds paths, row counts and what was in the files (`content.py`). A read opens the files that overlap the
+slice, decodes the rows asked for, and holds no more than a few hundred encoded rows beside them. Which columns are
+meant is decided in `columns.py`, how they become inputs and labels in `tables.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +16,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from hydra_ray.datasets.columns import Columns, split_column
+from hydra_ray.datasets.content import FileContent, contents_of, require_unchanged, unchanged
 from hydra_ray.datasets.tables import TableSource, Wanted
 from hydra_ray.errors import UserError
 
@@ -30,7 +28,7 @@ _BUFFER_BYTES = 1 << 20
 class DataFile:
     """One file of a source."""
 
-    path: str
+    content: FileContent
     first_row: int
     """Position of its first row in the source."""
     group_rows: tuple[int, ...]
@@ -48,27 +46,20 @@ class ParquetSource(TableSource):
 
     filesystem: pafs.FileSystem
     files: tuple[DataFile, ...]
-    num_bytes: int
-    digest: str
 
     @property
     def num_rows(self) -> int:
         """Rows of all files."""
         return self.files[-1].first_row + self.files[-1].num_rows
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Name, size, rows, a digest of schema and row groups, and a checksum of the labels.
+    @property
+    def contents(self) -> tuple[FileContent, ...]:
+        """See `TableSource.contents`."""
+        return tuple(file.content for file in self.files)
 
-        Neither folder nor modification time, so that a copy is the same data.
-        """
-        labels = self.read_labels()
-        return {
-            "name": self.name,
-            "bytes": self.num_bytes,
-            "num_rows": self.num_rows,
-            "digest": self.digest,
-            "labels": None if labels is None else zlib.crc32(labels.tobytes()),
-        }
+    def require_unchanged(self) -> None:
+        """See `Source.require_unchanged`."""
+        require_unchanged(self.filesystem, self.contents, self.place)
 
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """See `TableSource.batches`; only the row groups needed are read."""
@@ -76,13 +67,23 @@ class ParquetSource(TableSource):
             first, groups = _overlapping(file, start, stop)
             if not groups:
                 continue
-            with pq.ParquetFile(file.path, filesystem=self.filesystem, buffer_size=_BUFFER_BYTES) as opened:
-                for batch in opened.iter_batches(_ROWS_AT_ONCE, groups, list(columns), use_threads=False):
+            with unchanged(self.filesystem, [file.content], self.place):
+                for batch in self._batches_of(file, groups, columns):
                     if first + batch.num_rows > start and first < stop:
                         yield first, batch
                     first += batch.num_rows
                     if first >= stop:
-                        return
+                        break
+
+    def _batches_of(self, file: DataFile, groups: list[int], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        path = file.content.path
+        try:
+            with pq.ParquetFile(path, filesystem=self.filesystem, buffer_size=_BUFFER_BYTES) as opened:
+                yield from opened.iter_batches(_ROWS_AT_ONCE, groups, list(columns), use_threads=False)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            require_unchanged(self.filesystem, [file.content], self.place)
+            reason = " ".join(str(error).split())
+            raise UserError(f"{self.place}: {_name(path)} is damaged ({reason}); fetch it again") from error
 
 
 def open_parquet(filesystem: pafs.FileSystem, paths: Sequence[str], wanted: Wanted) -> ParquetSource:
@@ -98,14 +99,14 @@ def open_parquet(filesystem: pafs.FileSystem, paths: Sequence[str], wanted: Want
             apart, or no rows.
     """
     place = wanted.place
+    contents = contents_of(filesystem, paths, place)
     schemas, metadata = zip(*(_footer(filesystem, path, place) for path in paths), strict=True)
     columns = wanted.columns_of(schemas[0])
     for path, schema in zip(paths, schemas, strict=True):
         _check_same(columns, schemas[0], schema, f"{place}: {_name(path)}")
-    files = _files(paths, metadata)
+    files = _files(contents, metadata)
     if not files:
         raise UserError(f"{place}: holds no rows; use one that does")
-    sizes = filesystem.get_file_info(list(paths))
     unshaped = ParquetSource(
         name=wanted.name,
         place=place,
@@ -114,8 +115,6 @@ def open_parquet(filesystem: pafs.FileSystem, paths: Sequence[str], wanted: Want
         columns=columns,
         input_shape=(),
         dtype=np.dtype(np.uint8),
-        num_bytes=sum(each.size for each in sizes),
-        digest=_digest(schemas, metadata),
     )
     row = unshaped.first_row()
     return replace(unshaped, input_shape=row.shape[1:], dtype=row.dtype)
@@ -142,26 +141,15 @@ def _check_same(columns: Columns, expected: pa.Schema, found: pa.Schema, place: 
             raise UserError(f"{place} lacks the column {name} ({kind}) of the first file; fetch one export again")
 
 
-def _files(paths: Sequence[str], metadata: Sequence[pq.FileMetaData]) -> tuple[DataFile, ...]:
+def _files(contents: Sequence[FileContent], metadata: Sequence[pq.FileMetaData]) -> tuple[DataFile, ...]:
     files: list[DataFile] = []
     first = 0
-    for path, each in zip(paths, metadata, strict=True):
+    for content, each in zip(contents, metadata, strict=True):
         if each.num_rows:
             rows = tuple(each.row_group(group).num_rows for group in range(each.num_row_groups))
-            files.append(DataFile(path, first, rows))
+            files.append(DataFile(content, first, rows))
             first += each.num_rows
     return tuple(files)
-
-
-def _digest(schemas: Sequence[pa.Schema], metadata: Sequence[pq.FileMetaData]) -> str:
-    """Of the schema without metadata, and of rows and bytes of each row group and column."""
-    digest = hashlib.sha256(schemas[0].remove_metadata().to_string().encode())
-    for each in metadata:
-        for index in range(each.num_row_groups):
-            group = each.row_group(index)
-            sizes = [group.column(column).total_compressed_size for column in range(group.num_columns)]
-            digest.update(repr((group.num_rows, sizes)).encode())
-    return digest.hexdigest()[:16]
 
 
 def _overlapping(file: DataFile, start: int, stop: int) -> tuple[int, list[int]]:

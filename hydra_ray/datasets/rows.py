@@ -90,6 +90,14 @@ class Source(Protocol):
         """A small JSON-ready dict that changes when the data change, and not when they are copied."""
         ...
 
+    def require_unchanged(self) -> None:
+        """Look whether the files are still those that were opened; they are not read again.
+
+        Raises:
+            UserError: a file was written to since, or is gone; the line names it.
+        """
+        ...
+
 
 def concatenate(parts: Sequence[Rows]) -> Rows:
     """Rows of one source after each other; at least one part."""

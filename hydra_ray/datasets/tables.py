@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hydra_ray.datasets.columns import Columns, find_columns
+from hydra_ray.datasets.content import FileContent
 from hydra_ray.datasets.decoding import decode_inputs, decode_labels, decode_targets
 from hydra_ray.datasets.rows import Bools, Floats, Ints, Rows, Task, positions
 
@@ -57,9 +58,23 @@ class TableSource(ABC):
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Rows that overlap [start, stop) in order, with the position of the first of each batch."""
 
+    @property
     @abstractmethod
+    def contents(self) -> tuple[FileContent, ...]:
+        """The files with rows, in order."""
+
+    @abstractmethod
+    def require_unchanged(self) -> None:
+        """See `Source.require_unchanged`."""
+
     def fingerprint(self) -> dict[str, Any]:
-        """See `Source.fingerprint`."""
+        """The content of all files, and which columns of them are read; neither paths nor times."""
+        return {
+            "num_rows": self.num_rows,
+            "files": [file.digest for file in self.contents],
+            "inputs": list(self.columns.inputs),
+            "label": self.columns.label,
+        }
 
     @property
     def task(self) -> Task:
