@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from hydra_ray.errors import UserError
-from hydra_ray.predictions import Predictions, concatenate, load
+from hydra_ray.predictions import Predictions, ShardReader, concatenate
 from hydra_ray.shard_files import bytes_per_row, count_members, count_rows, required_names
 from hydra_ray.storage import Folder
 from hydra_ray.training import to_device
@@ -61,7 +61,7 @@ class BatchReader:
         Raises:
             UserError: no shards there, fewer members in them than asked for, or fewer rows than ranks.
         """
-        self._folder, self.num_members, self._seed = folder, num_members, seed
+        self._shards, self.num_members, self._seed = ShardReader(folder), num_members, seed
         self._names = required_names(folder)
         _require_members(folder, count_members(folder, self._names[0]), num_members)
         self.num_rows = sum(count_rows(folder, name) for name in self._names)
@@ -104,12 +104,12 @@ class BatchReader:
     def _windows(self, rng: np.random.Generator) -> Iterator[Predictions]:
         if self._num_windows == 1:
             if self._kept is None:
-                self._kept = load(self._folder, num_members=self.num_members)
+                self._kept = self._shards.load(num_members=self.num_members)
             yield self._kept
             return
         names = [self._names[i] for i in rng.permutation(len(self._names))]
         for chunk in np.array_split(np.array(names), min(self._num_windows, len(names))):
-            yield load(self._folder, num_members=self.num_members, names=chunk.tolist())
+            yield self._shards.load(num_members=self.num_members, names=chunk.tolist())
 
 
 class Batch(NamedTuple):

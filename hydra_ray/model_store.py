@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hydra_ray.errors import UserError
+from hydra_ray.manifests import read_checked
 from hydra_ray.models.files import from_model_json, load_model, to_model_json, to_safetensors_bytes
 from hydra_ray.models.hydra import HydraStudent
 from hydra_ray.models.members import Member, ModelSpec
@@ -29,9 +29,8 @@ def load_published(artifact: Artifact, device: torch.device | str = "cpu") -> Me
     """The published network, evaluating, on `device`.
 
     Raises:
-        UserError: nothing is published there, or it is damaged.
+        UserError: nothing is published there, or it is another's or damaged.
     """
-    manifest = artifact.manifest()
-    if manifest is None:
-        raise UserError(f"{artifact.folder}: nothing is published there; run the stage that makes it")
-    return load_model(from_model_json(manifest), artifact.folder.read(WEIGHTS), device)
+    manifest = artifact.require()
+    weights = read_checked(artifact.folder, WEIGHTS, manifest["files"])
+    return load_model(from_model_json(manifest), weights, device)

@@ -11,7 +11,8 @@ N rows, M members, C classes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -21,9 +22,11 @@ import pyarrow.parquet as pq
 
 from hydra_ray.datasets.rows import Task
 from hydra_ray.errors import UserError
+from hydra_ray.manifests import check_bytes, read_manifest
 from hydra_ray.shard_files import (
     METADATA_KEY,
     opened,
+    read_bytes,
     read_metadata,
     required_names,
     shard_names,
@@ -35,6 +38,7 @@ __all__ = [
     "NO_LABEL",
     "SCHEMA_VERSION",
     "Predictions",
+    "ShardReader",
     "concatenate",
     "inputs_of",
     "is_labelled",
@@ -52,6 +56,7 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 NO_LABEL = -1
+SHARDS_MANIFEST = "manifest.json"
 _ROW_GROUP_ROWS = 5000
 
 
@@ -151,17 +156,73 @@ def write_shard(folder: Folder, name: str, table: pa.Table, metadata: Mapping[st
             use_dictionary=False,
             row_group_size=_ROW_GROUP_ROWS,
             store_schema=True,
+            write_page_checksum=True,  # a flipped bit is noticed by whoever reads the file, without a manifest too
         )
 
 
-def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> Predictions:
-    """One shard; of its members the first `num_members`.
+class ShardReader:
+    """Reads the shards of one folder; of a published one it compares each file's bytes with the manifest.
 
-    Raises:
-        UserError: the file is not readable Parquet, or is not a shard.
+    That is done in the pass that reads them, once for each file and reader: a file that is read again each epoch is not
+    hashed again. A folder without a manifest is one that is being written, or somebody else's.
     """
-    with opened(folder, name) as file:
-        table = file.read()
+
+    def __init__(self, folder: Folder) -> None:
+        """Reads the manifest, if there is one.
+
+        Raises:
+            UserError: the manifest is damaged.
+        """
+        self.folder = folder
+        manifest = read_manifest(folder, SHARDS_MANIFEST)
+        self._files: dict[str, Any] | None = None if manifest is None else manifest["files"]
+        self._compared: set[str] = set()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the Parquet files, in order."""
+        return shard_names(self.folder)
+
+    def read(self, name: str, *, num_members: int | None = None) -> Predictions:
+        """One shard; of its members the first `num_members`.
+
+        Raises:
+            UserError: the file is not what was published, not readable Parquet, or not a shard.
+        """
+        with self.opened(name) as file:
+            return _rows_of(file.read(), num_members)
+
+    def load(self, *, num_members: int | None = None, names: Sequence[str] | None = None) -> Predictions:
+        """All shards (or those named) as arrays, in the files' order.
+
+        Raises:
+            UserError: there are none, or see `read`.
+        """
+        names = required_names(self.folder) if names is None else names
+        return concatenate([self.read(name, num_members=num_members) for name in names])
+
+    @contextmanager
+    def opened(self, name: str) -> Iterator[pq.ParquetFile]:
+        """See `shard_files.opened`; its bytes compared."""
+        content = read_bytes(self.folder, name)
+        if self._files is not None and name not in self._compared:
+            check_bytes(self.folder, name, content, self._files)
+            self._compared.add(name)
+        with opened(self.folder, name, content) as file:
+            yield file
+
+
+def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> Predictions:
+    """One shard, see `ShardReader.read`."""
+    return ShardReader(folder).read(name, num_members=num_members)
+
+
+def load(folder: Folder, *, num_members: int | None = None, names: Sequence[str] | None = None) -> Predictions:
+    """All shards of a folder (or those named), see `ShardReader.load`."""
+    return ShardReader(folder).load(num_members=num_members, names=names)
+
+
+def _rows_of(table: pa.Table, num_members: int | None) -> Predictions:
     label = table.column("label").combine_chunks()
     label = label.fill_null(float("nan") if pa.types.is_floating(label.type) else NO_LABEL)
     return Predictions(
@@ -172,16 +233,6 @@ def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> 
         logits_NMC=_to_numpy(table.column("logits"))[:, :num_members],
         mask_NM=_to_numpy(table.column("mask"))[:, :num_members] > 0 if "mask" in table.column_names else None,
     )
-
-
-def load(folder: Folder, *, num_members: int | None = None, names: Sequence[str] | None = None) -> Predictions:
-    """All shards of a folder (or those named) as arrays, in the files' order.
-
-    Raises:
-        UserError: there are none, or one is damaged.
-    """
-    names = required_names(folder) if names is None else names
-    return concatenate([read_shard(folder, name, num_members=num_members) for name in names])
 
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
@@ -206,9 +257,10 @@ def verify(folder: Folder, *, members: Sequence[str], num_rows: int, expected: M
         UserError: another schema version, a shard of another ensemble, rows missing or twice, numbers not finite.
     """
     seen: list[np.ndarray] = []
+    reader = ShardReader(folder)
     for name in shard_names(folder):
+        shard = reader.read(name)
         _verify_metadata(folder, name, members, expected or {})
-        shard = read_shard(folder, name)
         if shard.logits_NMC.shape[1] != len(members):
             raise UserError(f"{folder}/{name}: holds {shard.logits_NMC.shape[1]} members, its footer {len(members)}")
         if shard.mask_NM is not None and shard.mask_NM.shape[1] != len(members):

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from hydra_ray.config import flatten
 from hydra_ray.errors import UserError
+from hydra_ray.manifests import check_sizes, describe, read_checked, read_manifest, sealed
 from hydra_ray.storage import Folder
 
 Status = Literal["done", "stale", "missing"]
@@ -55,23 +56,48 @@ class Artifact:
         return self.folder.parent / f".attempt-{self.folder.name}@{self.fingerprint}"
 
     def manifest(self) -> dict[str, Any] | None:
-        """The published manifest, whatever its fingerprint; None where nothing is published."""
-        found = self.folder.read_json(self.manifest_name)
-        return found if isinstance(found, dict) and {"fingerprint", "key", "files"} <= found.keys() else None
+        """The published manifest, whatever its fingerprint; None where nothing is published.
+
+        Raises:
+            UserError: there is one, but it is damaged or cannot be read.
+        """
+        return read_manifest(self.folder, self.manifest_name)
 
     def status(self) -> Status:
         """Whether it is published and made from the present key.
 
         Raises:
-            UserError: it is published, but a file of it is missing or cut short.
+            UserError: it is published, but a file of it is missing, cut short or unreadable.
         """
         manifest = self.manifest()
         if manifest is None:
             return "missing"
-        if manifest["fingerprint"] != self.fingerprint:
+        if not self._is_mine(manifest):
             return "stale"
-        self._check_sizes(manifest)
+        check_sizes(self.folder, manifest["files"])
         return "done"
+
+    def require(self) -> dict[str, Any]:
+        """The manifest of what is published and made from the present key.
+
+        Raises:
+            UserError: nothing is, or it is another's or damaged.
+        """
+        manifest = self.manifest()
+        if manifest is None:
+            raise UserError(f"{self.folder}: nothing is published there; run the stage that makes it")
+        if not self._is_mine(manifest):
+            reasons = "; ".join(self.changes()[:3])
+            raise UserError(f"{self.folder}: of another configuration ({reasons}); run the stage that makes it again")
+        return manifest
+
+    def read(self, name: str) -> bytes:
+        """A published file's bytes, compared with their checksum.
+
+        Raises:
+            UserError: see `require`; or the file is gone, unreadable, or holds other bytes.
+        """
+        return read_checked(self.folder, name, self.require()["files"])
 
     @property
     def is_done(self) -> bool:
@@ -95,15 +121,9 @@ class Artifact:
     def publish(self, content: Mapping[str, Any]) -> None:
         """Write the manifest, with `content` in it, and move the attempt to its place."""
         names = sorted(set(self.attempt.files()) - {self.manifest_name})
-        files = {name: _describe(self.attempt, name) for name in names}
-        manifest = {
-            "fingerprint": self.fingerprint,
-            "key": self.key,
-            "created": _now(),
-            "files": files,
-            **content,
-        }
-        self.attempt.write_json(self.manifest_name, manifest)
+        files = {name: describe(self.attempt, name) for name in names}
+        facts = {"fingerprint": self.fingerprint, "key": self.key, "created": _now(), "files": files}
+        self.attempt.write_json(self.manifest_name, sealed({**facts, **content}))
         self.retract()
         self.attempt.move_to(self.folder, last=self.manifest_name)
         self._remove_attempts()
@@ -113,31 +133,8 @@ class Artifact:
         self.folder.delete(self.manifest_name)
         self.folder.remove()
 
-    def check_sums(self) -> None:
-        """Compare every file with the manifest's checksum.
-
-        Raises:
-            UserError: a file has changed since it was published.
-        """
-        manifest = self.manifest() or {"files": {}}
-        self._check_sizes(manifest)
-        for name, facts in manifest["files"].items():
-            if _describe(self.folder, name)["sha256"] != facts["sha256"]:
-                raise UserError(f"{self.folder}/{name}: not the bytes that were published; {self._way_out()}")
-
-    def _check_sizes(self, manifest: dict[str, Any]) -> None:
-        present = self.folder.files()
-        for name, facts in manifest["files"].items():
-            if name not in present:
-                raise UserError(f"{self.folder}/{name}: is gone; {self._way_out()}")
-            if present[name] != facts["bytes"]:
-                raise UserError(
-                    f"{self.folder}/{name}: has {present[name]:,} bytes, was published with {facts['bytes']:,}; "
-                    f"{self._way_out()}"
-                )
-
-    def _way_out(self) -> str:
-        return f"delete {self.folder} to have it made again"
+    def _is_mine(self, manifest: dict[str, Any]) -> bool:
+        return manifest["fingerprint"] == self.fingerprint
 
     def _remove_attempts(self) -> None:
         for name in self.folder.parent.folders():
@@ -155,15 +152,6 @@ def _leaves(tree: Any) -> dict[str, Any]:
         leaves[key] = f"{len(value)} entries"
         leaves.update(_leaves({f"{key}.{place}": entry for place, entry in enumerate(value)}))
     return leaves
-
-
-def _describe(folder: Folder, name: str) -> dict[str, Any]:
-    digest, size = hashlib.sha256(), 0
-    with folder.fs.open_input_stream(f"{folder.path}/{name}", compression=None) as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-            size += len(chunk)
-    return {"bytes": size, "sha256": digest.hexdigest()}
 
 
 def _now() -> str:

@@ -20,26 +20,46 @@ from hydra_ray.storage import Folder
 METADATA_KEY = b"hydra_ray"
 COLUMNS = ("row_id", "view", "input", "label", "logits")
 _EXTRA_BYTES = 20  # of a row: row_id, view and label
-_DAMAGE = (pa.ArrowException, OSError)
+_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError)  # what readers make of wrong bytes
 
 
 @contextmanager
-def opened(folder: Folder, name: str) -> Iterator[pq.ParquetFile]:
+def opened(folder: Folder, name: str, content: bytes | None = None) -> Iterator[pq.ParquetFile]:
     """A shard's file; what goes wrong with the file inside the `with` block becomes a UserError.
+
+    Args:
+        folder: where it is.
+        name: the file's.
+        content: its bytes, where they have been read already.
 
     Raises:
         UserError: no such file, not Parquet, damaged, or its columns are not a shard's.
     """
     try:
-        with pq.ParquetFile(folder.fs.open_input_file(f"{folder.path}/{name}")) as file:
+        source = folder.fs.open_input_file(f"{folder.path}/{name}") if content is None else pa.BufferReader(content)
+        with pq.ParquetFile(source, page_checksum_verification=True) as file:
             _check_columns(f"{folder}/{name}", file.schema_arrow)
             yield file
     except FileNotFoundError:
         raise UserError(f"{folder}/{name}: no such file; run the predict stage first") from None
     except _DAMAGE as error:
         reason = " ".join(str(error).split())[:120]
-        way_out = f"delete {folder} to have it predicted again"
-        raise UserError(f"{folder}/{name}: damaged or cut short ({reason}); {way_out}") from None
+        raise UserError(f"{folder}/{name}: damaged or cut short ({reason}); {_way_out(folder)}") from None
+
+
+def read_bytes(folder: Folder, name: str) -> bytes:
+    """A shard's bytes.
+
+    Raises:
+        UserError: no such file, or it cannot be read.
+    """
+    try:
+        return folder.read(name)
+    except FileNotFoundError:
+        raise UserError(f"{folder}/{name}: no such file; run the predict stage first") from None
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{folder}/{name}: cannot be read ({reason}); {_way_out(folder)}") from None
 
 
 def shard_names(folder: Folder) -> list[str]:
@@ -112,3 +132,7 @@ def _tensor_type(file: pq.ParquetFile, column: str) -> pa.FixedShapeTensorType:
 
 def _size(tensor: pa.FixedShapeTensorType) -> int:
     return int(np.prod(tensor.shape)) * tensor.value_type.bit_width // 8
+
+
+def _way_out(folder: Folder) -> str:
+    return f"delete {folder} to have it predicted again"

@@ -19,7 +19,7 @@ from hydra_ray.errors import UserError
 from hydra_ray.features import Features
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.predictions import verify
-from hydra_ray.runs import Artifact, Status, fingerprint
+from hydra_ray.runs import Artifact, fingerprint
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import Task, task_named
 from hydra_ray.transfer import VIEWS
@@ -53,16 +53,6 @@ class Shards(Artifact):
     members: tuple[str, ...] = ()
     rows_follow_members: bool = False
 
-    def status(self) -> Status:
-        """`done` where the first so many published members are those asked for."""
-        manifest = self.manifest()
-        if manifest is None:
-            return "missing"
-        if not self._same_rows(manifest) or not self._serves(manifest["key"]["members"]):
-            return "stale"
-        self._check_sizes(manifest)
-        return "done"
-
     def num_reusable(self) -> int:
         """Published members at the head of the list that need not be asked again."""
         manifest = self.manifest()
@@ -81,6 +71,9 @@ class Shards(Artifact):
         """Whether shards of these members hold what is asked for."""
         held = published if self.rows_follow_members else published[: len(self.members)]
         return held == list(self.members)
+
+    def _is_mine(self, manifest: dict[str, Any]) -> bool:
+        return self._same_rows(manifest) and self._serves(manifest["key"].get("members", []))
 
     def _same_rows(self, manifest: dict[str, Any]) -> bool:
         def without_members(key: dict[str, Any]) -> str:
@@ -241,17 +234,16 @@ class Run:
             UserError: they are missing, stale, damaged, or another ensemble's.
         """
         shards = self.shards(split)
-        manifest = shards.manifest()
-        if manifest is None:
+        if shards.status() == "missing":
             raise UserError(f"{shards.folder}: no shards there; run pipelines.predict first")
         if shards.status() == "stale":
             reasons = "; ".join(shards.changes()[:3])
             raise UserError(
                 f"{shards.folder}: shards of another configuration ({reasons}); run pipelines.predict again"
             )
+        manifest = shards.require()
         members = manifest["key"]["members"]
         verify(shards.folder, members=members, num_rows=manifest["rows"], expected={"split": split})
-        shards.check_sums()
 
     # search and students
 
@@ -280,7 +272,7 @@ class Run:
         if not search.is_done:
             raise UserError("distill.from_tune=true, but the search has no valid result: run pipelines.tune first")
         place = f"{search.folder}/best.yaml"
-        return with_overlay(self.config, parse_yaml(search.folder.read("best.yaml").decode()), place)
+        return with_overlay(self.config, parse_yaml(search.read("best.yaml").decode()), place)
 
     def student(self, kind: StudentKind) -> Artifact:
         """One student, its manifest `model.json`."""

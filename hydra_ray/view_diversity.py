@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydra_ray.predictions import Predictions, read_shard, shard_names
+from hydra_ray.predictions import Predictions, ShardReader
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import Task
 from hydra_ray.training import to_device
@@ -51,8 +51,9 @@ def view_diversity(task: Task, folder: Folder) -> Diversity:
     Of rows that are learnt from some members only, the disagreement is that of those members.
     """
     sums: dict[str, dict[str, float]] = {}
-    for name in shard_names(folder):
-        shard = read_shard(folder, name)
+    reader = ShardReader(folder)
+    for name in reader.names:
+        shard = reader.read(name)
         for outputs_NMC in _by_teachers(shard):
             total = sums.setdefault(str(int(shard.view[0])), {"rows": 0})
             total["rows"] += len(outputs_NMC)

@@ -16,12 +16,13 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         from hydra_ray.facts import software_facts
+        from hydra_ray.manifests import unsealed
         from hydra_ray.report.results import FinishedRun, results_page
         from hydra_ray.storage import Folder
         from hydra_ray.sweep import SWEEP_FILE
 
         folders = [Folder.open(place) for place in arguments.runs]
-        sweeps = [folder.read_json(SWEEP_FILE) for folder in folders if SWEEP_FILE in folder.files()]
+        sweeps = [unsealed(folder, SWEEP_FILE) for folder in folders if SWEEP_FILE in folder.files()]
         runs = [FinishedRun.read(folder) for folder in folders if SWEEP_FILE not in folder.files()]
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

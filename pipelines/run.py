@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -33,9 +34,9 @@ def run(config: Config) -> None:
         return
     this = Run(config)
     run_stages(this, STAGES)
-    folder = this.report().folder
-    show(terminal_table(folder.read_json("metrics.json") or {}))
-    print(f"\nreport: {folder}/report.html")
+    report = this.report()
+    show(terminal_table(json.loads(report.read("metrics.json"))))
+    print(f"\nreport: {report.folder}/report.html")
 
 
 def show(table: Table) -> None:

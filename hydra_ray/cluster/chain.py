@@ -14,6 +14,7 @@ from hydra_ray.cluster.interrupts import interrupts_noticed
 from hydra_ray.cluster.session import available, check_storage, is_private, session
 from hydra_ray.config import Config
 from hydra_ray.errors import UserError
+from hydra_ray.manifests import sealed
 from hydra_ray.plan import artifacts_of, stage_state
 from hydra_ray.preflight import check_networks, check_resources, check_run
 from hydra_ray.stages import STAGES, TRANSFER, Run
@@ -65,10 +66,10 @@ def run_splits(config: Config) -> dict[str, Any]:
             print(f"\n{each.name} [{number}/{len(configs)}]", flush=True)
             run = Run(each)
             run_stages(run, STAGES, stack=stack)
-            found.append((int(each.data.split or 0), run.report().folder.read_json("metrics.json") or {}))
+            found.append((int(each.data.split or 0), json.loads(run.report().read("metrics.json"))))
     summary = summarise(config, found)
     folder = Folder.open(config.storage) / config.name
-    folder.write(SWEEP_FILE, (json.dumps(summary, indent=1) + "\n").encode())
+    folder.write_json(SWEEP_FILE, sealed(summary))
     return summary
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 import torch
@@ -25,7 +26,7 @@ from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
 from hydra_ray.models.hydra import HydraStudent
 from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.plane import Plane
-from hydra_ray.predictions import Predictions, concatenate, is_labelled, read_shard, shard_names
+from hydra_ray.predictions import Predictions, ShardReader, concatenate, is_labelled
 from hydra_ray.report import make_report
 from hydra_ray.report.evidence import Evidence
 from hydra_ray.runs import Artifact
@@ -56,6 +57,7 @@ def evaluate(run: Run, stage: Stage, tracker: Tracker) -> dict[str, Any]:
         artifact.attempt.write(name, content)
         if name.endswith(".png"):
             stage.picture(name.removesuffix(".png"), content)
+    artifact.attempt.write_json("config.json", run.config.model_dump(mode="json"))
     artifact.publish({})
     _log(stage, metrics)
     return metrics
@@ -74,13 +76,14 @@ def _answers(run: Run) -> Answers:
             labels[name] = torch.tensor(rows.labels)
     predictions = {ENSEMBLE: ensemble}
     for kind in config.student_kinds:
-        facts = run.student(kind).manifest() or {}
+        facts = run.student(kind).require()
         predictions |= _predictions_of(run.task, kind, facts, ray.get(pending[kind]))
     return Answers(run.task, predictions, labels)
 
 
 def _without_inputs(folder: Folder, num_members: int) -> Predictions:
-    parts = [read_shard(folder, name, num_members=num_members) for name in shard_names(folder)]
+    shards = ShardReader(folder)
+    parts = [shards.read(name, num_members=num_members) for name in shards.names]
     return concatenate([replace(part, inputs=part.inputs[:, :0]) for part in parts])
 
 
@@ -103,12 +106,11 @@ def _ask_student(artifact: Artifact, splits: dict[str, Folder], config: Config) 
     torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
     student = load_published(artifact, _device(config))
     assert isinstance(student, HydraStudent)
-    return {
-        name: np.concatenate(
-            [predict(student, read_shard(folder, part).inputs).numpy() for part in shard_names(folder)]
-        )
-        for name, folder in splits.items()
-    }
+    answers = {}
+    for name, folder in splits.items():
+        shards = ShardReader(folder)
+        answers[name] = np.concatenate([predict(student, shards.read(part).inputs).numpy() for part in shards.names])
+    return answers
 
 
 def _device(config: Config) -> torch.device:
@@ -172,7 +174,7 @@ def _plane(run: Run, config: Config) -> Plane:
     outputs = ask_grid(run, config)
     found = {ENSEMBLE: run.task.of_members(torch.tensor(outputs[ENSEMBLE]))}
     for kind in config.student_kinds:
-        facts = run.student(kind).manifest() or {}
+        facts = run.student(kind).require()
         found[kind] = _predictions_of(run.task, kind, facts, {_GRID: outputs[kind]})[kind][_GRID]
     return plane_of(run, found)
 
@@ -196,11 +198,11 @@ def _num_epochs(run: Run) -> int:
 def _trials(run: Run) -> list[dict[str, Any]] | None:
     if not run.config.tune.num_trials:
         return None
-    folder = run.search().folder
-    if "trials.parquet" not in folder.files():
+    search = run.search()
+    if not search.is_done:
         return None
     columns = ["trial", *run.config.tune.space, "objective", "epochs", "stopped_early"]
-    return pq.read_table(f"{folder.path}/trials.parquet", filesystem=folder.fs, columns=columns).to_pylist()
+    return pq.read_table(pa.BufferReader(search.read("trials.parquet")), columns=columns).to_pylist()
 
 
 def _log(stage: Stage, metrics: dict[str, Any]) -> None:

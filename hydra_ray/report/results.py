@@ -14,6 +14,7 @@ from typing import Any
 
 from hydra_ray.config_files import flatten
 from hydra_ray.errors import UserError
+from hydra_ray.manifests import read_checked, read_manifest
 from hydra_ray.report.evidence import ENSEMBLE, MEMBER, figure, students, unknown_sets
 from hydra_ray.report.formats import count, decimal
 from hydra_ray.report.split_tables import Sweep, sweeps_section
@@ -40,12 +41,14 @@ class FinishedRun:
         """From a run folder.
 
         Raises:
-            UserError: there is no finished report.
+            UserError: there is no finished report, or it is damaged.
         """
-        config, metrics = folder.read_json("config.json"), (folder / "report").read_json("metrics.json")
-        if config is None or metrics is None:
+        report = folder / "report"
+        manifest = read_manifest(report, "manifest.json")
+        if manifest is None:
             raise UserError(f"{folder}: no finished report there; run python -m pipelines.run CONFIG first")
-        return cls(config, metrics)
+        config, metrics = (read_checked(report, name, manifest["files"]) for name in ("config.json", "metrics.json"))
+        return cls(json.loads(config), json.loads(metrics))
 
     @property
     def recipe(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from helpers.shards import metadata, synthetic, taken, write, write_views
 
 from hydra_ray.batches import BatchReader, Feed
 from hydra_ray.errors import UserError
-from hydra_ray.predictions import load, rows_table, with_logits, with_mask, write_shard
+from hydra_ray.predictions import ShardReader, load, rows_table, with_logits, with_mask, write_shard
 from hydra_ray.storage import Folder
 
 CPU = torch.device("cpu")
@@ -92,17 +92,15 @@ def test_an_epoch_goes_on_at_any_step(numbered, start, max_bytes):
 
 
 def test_small_memory_reads_a_part_at_a_time(numbered, monkeypatch):
-    import hydra_ray.batches
-
     sizes = []
-    real = hydra_ray.batches.load
+    real = ShardReader.load
 
     def recorded(*args, **options):
         rows = real(*args, **options)
         sizes.append(len(rows))
         return rows
 
-    monkeypatch.setattr(hydra_ray.batches, "load", recorded)
+    monkeypatch.setattr(ShardReader, "load", recorded)
     steps(reader(numbered, max_bytes=SMALL))
     assert max(sizes) <= 15
     assert sum(sizes) == 80

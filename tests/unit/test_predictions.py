@@ -11,8 +11,10 @@ from helpers.shards import NAMES, metadata, synthetic, taken, write, write_views
 
 from hydra_ray.datasets.rows import Task
 from hydra_ray.errors import UserError
+from hydra_ray.manifests import check_bytes, describe, sealed
 from hydra_ray.predictions import (
     NO_LABEL,
+    ShardReader,
     concatenate,
     inputs_of,
     is_labelled,
@@ -111,10 +113,38 @@ def test_the_first_members_are_read_alone(folder):
 
 def test_a_folder_is_read_in_the_order_of_its_names(folder):
     views = write_views(folder, 2)
-    folder.write("manifest.json", b"{}")
+    folder.write("notes.json", b"{}")
     assert shard_names(folder) == [f"part-{view:03d}-{part:05d}.parquet" for view in range(2) for part in range(3)]
     assert_same(load(folder), concatenate(views))
     assert_same(load(folder, names=shard_names(folder)[3:]), views[1])
+
+
+def test_published_files_are_hashed_once_a_reader_in_the_pass_that_reads_them(folder, monkeypatch):
+    views = write_views(folder, 1)
+    files = {name: describe(folder, name) for name in shard_names(folder)}
+    folder.write_json("manifest.json", sealed({"fingerprint": "x", "key": {}, "files": files}))
+    hashed = []
+
+    def recorded(folder, name, content, files):
+        hashed.append(name)
+        check_bytes(folder, name, content, files)
+
+    monkeypatch.setattr("hydra_ray.predictions.check_bytes", recorded)
+    reader = ShardReader(folder)
+    for _ in range(3):
+        assert_same(reader.load(), views[0])
+    assert hashed == shard_names(folder)
+    ShardReader(folder).load()
+    assert hashed == 2 * shard_names(folder)
+
+
+def test_a_flipped_bit_is_noticed_without_a_manifest_too(folder):
+    """Parquet's page checksums, which other readers know as well."""
+    write(folder, NAME, synthetic(shape=(6,)))
+    content = folder.read(NAME)
+    place = len(content) // 2
+    folder.write(NAME, content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    assert "damaged or cut short" in refusal(lambda: read_shard(folder, NAME))
 
 
 def test_an_empty_folder_is_an_error(folder):

@@ -32,6 +32,10 @@ def written(result, files=("a.bin", "b.bin"), content=None):
     return result
 
 
+def read_all(result):
+    return [result.read(name) for name in result.require()["files"]]
+
+
 def everything(folder):
     found = folder.fs.get_file_info(pafs.FileSelector(folder.path, allow_not_found=True, recursive=True))
     return sorted(info.path.removeprefix(folder.path + "/") for info in found if info.type == pafs.FileType.File)
@@ -55,7 +59,7 @@ def test_nothing_is_missing(folder):
 def test_what_is_published_is_done(folder):
     result = written(artifact(folder), content={"rows": 3})
     assert result.status() == "done"
-    result.check_sums()
+    read_all(result)
     manifest = result.manifest()
     assert (manifest["fingerprint"], manifest["key"], manifest["rows"]) == (fingerprint(KEY), KEY, 3)
     assert manifest["files"]["a.bin"]["bytes"] == len(result.folder.read("a.bin"))
@@ -156,7 +160,7 @@ def test_a_missing_file_is_an_error(folder):
     result = written(artifact(folder))
     result.folder.delete("b.bin")
     assert f"{result.folder}/b.bin: is gone; delete {result.folder}" in refusal(result.status)
-    assert "is gone" in refusal(result.check_sums)
+    assert "is gone" in refusal(lambda: read_all(result))
 
 
 def test_changed_bytes_are_found_by_their_checksum(folder):
@@ -165,15 +169,38 @@ def test_changed_bytes_are_found_by_their_checksum(folder):
     content[0] ^= 1
     result.folder.write("a.bin", bytes(content))
     assert result.status() == "done", "sizes are all that is looked at here"
-    assert f"{result.folder}/a.bin: not the bytes that were published" in refusal(result.check_sums)
+    assert f"{result.folder}/a.bin: not the bytes that were published" in refusal(lambda: read_all(result))
 
 
 @pytest.mark.parametrize("content", [b"", b'{"fingerprint": ', b"[]", b"3", b'{"fingerprint": "x"}', b"\xff"])
-def test_a_manifest_that_is_none_is_nothing_published(folder, content):
+def test_a_manifest_that_is_damaged_is_an_error_with_the_way_out(folder, content):
     result = written(artifact(folder))
     result.folder.write("manifest.json", content)
+    for call in (result.status, result.manifest, result.digest, result.require):
+        text = refusal(call)
+        assert text.startswith(f"{result.folder}/manifest.json: ")
+        assert text.endswith(f"delete {result.folder} to have it made again")
+    result.folder.remove()
     assert result.status() == "missing"
     assert written(artifact(folder)).is_done
+
+
+def test_a_manifest_that_was_edited_is_noticed_whatever_was_edited(folder):
+    result = written(artifact(folder), content={"spread": 1.5, "figures": {"nll": 0.25}})
+    manifest = result.folder.read_json("manifest.json")
+    for changed in ({"spread": 1.25}, {"key": {}}, {"files": {}}, {"figures": {"nll": 0.5}}, {"more": 1}):
+        result.folder.write_json("manifest.json", manifest | changed)
+        assert "its checksum differs" in refusal(result.status)
+    result.folder.write("manifest.json", json.dumps(manifest, sort_keys=True).encode())
+    assert result.is_done, "its layout is nobody's business"
+
+
+def test_results_of_another_key_are_not_read(folder):
+    written(artifact(folder))
+    other = artifact(folder, KEY | {"seed": 1})
+    assert "of another configuration (seed: 0 -> 1)" in refusal(lambda: other.read("a.bin"))
+    other.folder.remove()
+    assert "nothing is published there" in refusal(lambda: other.read("a.bin"))
 
 
 # killed
@@ -200,7 +227,7 @@ def assert_whole_or_not_done(folder):
     for key in (KEY, KEY | {"seed": 9}):
         result = artifact(folder, key)
         if result.status() == "done":
-            result.check_sums()
+            read_all(result)
 
 
 @pytest.mark.parametrize("kill_after", range(1, 40, 3))
@@ -213,7 +240,7 @@ def test_killed_once_the_next_attempt_succeeds(folder, kill_after):
         assert_whole_or_not_done(folder)
     again = written(artifact(folder))
     assert again.status() == "done"
-    again.check_sums()
+    read_all(again)
     assert sorted(again.folder.files()) == ["a.bin", "b.bin", "manifest.json"]
     assert [name for name in everything(folder) if "/." in name] == []
 

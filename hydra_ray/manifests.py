@@ -1,0 +1,137 @@
+"""Manifests: what a published folder says of itself, and its files read so that damage is noticed.
+
+A manifest lists the folder's files with their sizes and SHA-256 sums, and holds a sum of its own content. Whoever
+reads a published file compares its bytes with that list in the pass in which they are read. What results are, and when
+they are stale, is not known here (`runs.py`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hydra_ray.errors import UserError
+from hydra_ray.storage import Folder
+
+_FIELDS = {"fingerprint": str, "key": dict, "files": dict}
+_OWN_SUM = "checksum"
+_CHUNK = 1 << 20
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON file's content with the checksum of all else in it."""
+    return {**content, _OWN_SUM: _sum_of(content)}
+
+
+def unsealed(folder: Folder, name: str) -> dict[str, Any] | None:
+    """The content of a sealed JSON file; None where there is no such file.
+
+    Raises:
+        UserError: it is there, but unreadable, no JSON, or not what was written.
+    """
+    try:
+        text = folder.read(name)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{folder}/{name}: {_unreadable(error)}; {way_out(folder)}") from None
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise UserError(f"{folder}/{name}: damaged, not JSON; {way_out(folder)}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{folder}/{name}: damaged, {type(found).__name__} in place of an object; {way_out(folder)}")
+    content = {key: value for key, value in found.items() if key != _OWN_SUM}
+    if found.get(_OWN_SUM) != _sum_of(content):
+        raise UserError(
+            f"{folder}/{name}: not what was published, its checksum differs (damaged, edited, or of an older version); "
+            f"{way_out(folder)}"
+        )
+    return content
+
+
+def read_manifest(folder: Folder, name: str) -> dict[str, Any] | None:
+    """A folder's manifest; None where nothing is published.
+
+    Raises:
+        UserError: see `unsealed`; or it is another kind of file.
+    """
+    manifest = unsealed(folder, name)
+    if manifest is None:
+        return None
+    for field, kind in _FIELDS.items():
+        if not isinstance(manifest.get(field), kind):
+            raise UserError(f"{folder}/{name}: no manifest, it has no {field}; {way_out(folder)}")
+    return manifest
+
+
+def describe(folder: Folder, name: str) -> dict[str, Any]:
+    """What a manifest says of a file: `bytes`, `sha256`; read in pieces."""
+    digest, size = hashlib.sha256(), 0
+    with folder.fs.open_input_stream(f"{folder.path}/{name}", compression=None) as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def check_sizes(folder: Folder, files: Mapping[str, Any]) -> None:
+    """Look whether a manifest's files are there and as long as they were.
+
+    Raises:
+        UserError: one is not.
+    """
+    present = folder.files()
+    for name, facts in files.items():
+        if name not in present:
+            raise UserError(f"{folder}/{name}: is gone; {way_out(folder)}")
+        if present[name] != facts["bytes"]:
+            raise UserError(
+                f"{folder}/{name}: has {present[name]:,} bytes, was published with {facts['bytes']:,}; "
+                f"{way_out(folder)}"
+            )
+
+
+def read_checked(folder: Folder, name: str, files: Mapping[str, Any]) -> bytes:
+    """A published file's bytes, compared with what the manifest says of it.
+
+    Raises:
+        UserError: it is not there, not readable, not in the manifest, or holds other bytes.
+    """
+    try:
+        content = folder.read(name)
+    except FileNotFoundError:
+        raise UserError(f"{folder}/{name}: is gone; {way_out(folder)}") from None
+    except OSError as error:
+        raise UserError(f"{folder}/{name}: {_unreadable(error)}; {way_out(folder)}") from None
+    check_bytes(folder, name, content, files)
+    return content
+
+
+def check_bytes(folder: Folder, name: str, content: bytes, files: Mapping[str, Any]) -> None:
+    """Compare bytes that were read with what the manifest says of the file.
+
+    Raises:
+        UserError: others, or it is not in the manifest.
+    """
+    if name not in files:
+        raise UserError(f"{folder}/{name}: not one of the published files; remove it, or {way_out(folder)}")
+    if hashlib.sha256(content).hexdigest() != files[name]["sha256"]:
+        raise UserError(f"{folder}/{name}: not the bytes that were published; {way_out(folder)}")
+
+
+def way_out(folder: Folder) -> str:
+    """What a user does about damage."""
+    return f"delete {folder} to have it made again"
+
+
+def _sum_of(content: Mapping[str, Any]) -> str:
+    """Of the content as JSON has it, whatever its layout and the order of its keys."""
+    as_read = json.loads(json.dumps(content, default=str))
+    return hashlib.sha256(json.dumps(as_read, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _unreadable(error: OSError) -> str:
+    return f"cannot be read ({' '.join(str(error).split())[:120]})"
