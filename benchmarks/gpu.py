@@ -97,7 +97,7 @@ class Place:
 
     def members(self, spec: ModelSpec, number: int) -> list[Member]:
         """With their first weights."""
-        return [build_member(spec, (0, member)).to(self.device) for member in range(number)]
+        return [build_member(spec, member).to(self.device) for member in range(number)]
 
 
 # --- ceilings and checks

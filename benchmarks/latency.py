@@ -38,11 +38,11 @@ def student_spec(num_heads: int) -> ModelSpec:
 
 def predictors(num_members: int) -> dict[str, nn.Module]:
     """The ensemble, one by one and stacked, and Hydra, all of M."""
-    members = [build_member(MEMBER, (0, number)) for number in range(num_members)]
+    members = [build_member(MEMBER, number) for number in range(num_members)]
     return {
         "ensemble, one by one": Ensemble(members, stacked=False),
         "ensemble, stacked": Ensemble(members, stacked=True),
-        "hydra": build_student(student_spec(num_members), (0,)).eval(),
+        "hydra": build_student(student_spec(num_members), 0).eval(),
     }
 
 
@@ -59,7 +59,7 @@ def infer(setting: Setting) -> list[Table]:
 
 
 def _rows(num_members: int, repeats: int) -> list[list[Any]]:
-    member: Member = build_member(MEMBER, (0, 0)).eval()
+    member: Member = build_member(MEMBER, 0).eval()
     models: dict[str, nn.Module] = {"one member": member, **predictors(num_members)}
     seconds = {size: _latencies(models, size, repeats) for size in BATCHES}
     return [

@@ -30,6 +30,7 @@ from hydra_ray.losses import hydra_loss, spread_loss
 from hydra_ray.models.hydra import build_student
 from hydra_ray.models.members import Normalise, build_member
 from hydra_ray.predictions import load, rows_table, with_logits, write_shard
+from hydra_ray.randomness import seed_of
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.storage import Folder
 from hydra_ray.transfer import apply_view
@@ -112,7 +113,7 @@ def _train_members(config: Any, place: str, rank: int, num_ranks: int, ready: Ca
 def _train_member(
     settings: Any, run: Run, member: int, inputs: Tensor, labels: Tensor, held_out: Tensor, held_out_labels: Tensor
 ) -> torch.nn.Module:
-    network = build_member(run.member_spec(), (run.config.seed, member)).network
+    network = build_member(run.member_spec(), seed_of(run.config.seed, "member weights", member)).network
     optimizer = _optimizer(settings, network)
     steps = len(inputs) // settings.batch_size
     scheduler = _cosine(optimizer, settings, settings.epochs * steps)
@@ -159,7 +160,8 @@ def predict(run: Run, place: Path) -> tuple[float, Moments]:
 def _predict(config: Any, place: str, rank: int, num_ranks: int, ready: Callable[[], None]) -> Moments:
     run = Run(config)
     spec, seed = run.member_spec(), config.seed
-    members = [build_member(spec, (seed, member)).network.eval() for member in range(config.ensemble.num_members)]
+    seeds = [seed_of(seed, "member weights", member) for member in range(config.ensemble.num_members)]
+    members = [build_member(spec, each).network.eval() for each in seeds]
     normalise = Normalise.fit(run.data.splits["train"].read(0, 1000).inputs)
     ranges = _ranges(run)
     folder = Folder.open(place)
@@ -170,7 +172,8 @@ def _predict(config: Any, place: str, rank: int, num_ranks: int, ready: Callable
         assert rows.labels is not None
         for number, numbered in run.views(split).items():
             view = numbered.view
-            seen = apply_view(view.view, view.options, rows.inputs, rows.row_id, view=number, seed=seed)
+            draws = seed_of(seed, "view", split, number)
+            seen = apply_view(view.view, view.options, rows.inputs, rows.row_id, seed=draws)
             normalised = (normalise(part) for part in torch.from_numpy(seen).split(config.predict.batch_size))
             logits = torch.cat([torch.stack([member(part) for member in members], 1) for part in normalised])
             table = with_logits(rows_table(rows.row_id, number, seen, rows.labels), logits.numpy().astype("float16"))
@@ -207,7 +210,9 @@ def _distil(config: Any, rank: int, num_ranks: int, ready: Callable[[], None]) -
     run, settings = Run(config), config.distill
     rows, held_out = (load(run.shards(split).folder) for split in (TRANSFER, "validation"))
     inputs, logits = torch.from_numpy(rows.inputs.copy()), torch.from_numpy(rows.logits_NMC.copy())
-    student = build_student(student_spec(run), (config.seed,), Normalise.fit(rows.inputs[:5000]))
+    student = build_student(
+        student_spec(run), seed_of(config.seed, "student weights", "hydra"), Normalise.fit(rows.inputs[:5000])
+    )
     wrapped = DistributedDataParallel(student) if num_ranks > 1 else student
     optimizer = _optimizer(settings, student)
     steps = len(inputs) // settings.batch_size

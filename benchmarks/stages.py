@@ -176,7 +176,7 @@ def _waiting(run: Run) -> Table:
         max_bytes=config.cluster.rows_memory_mb << 20,
     )  # fmt: skip
     normalise = Normalise.fit(run.data.splits["train"].read(0, 1000).inputs)
-    student = build_student(plain.student_spec(run), (0,), normalise)
+    student = build_student(plain.student_spec(run), 0, normalise)
     fitting = Fitting(student.train(), config.distill, num_steps=1000, seed=0)
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -16,6 +16,7 @@ from typing import Any, Self
 from hydra_ray.config import load_config
 from hydra_ray.model_store import publish_model
 from hydra_ray.models.members import Normalise, build_member
+from hydra_ray.randomness import seed_of
 from hydra_ray.stages import Run
 
 REPO = Path(__file__).parents[1]
@@ -67,7 +68,9 @@ def publish_untrained(run: Run) -> None:
     normalise = Normalise.fit(run.data.splits["train"].read(0, 1000).inputs)
     spec = run.member_spec()
     for number, artifact in enumerate(run.members()):
-        publish_model(artifact, build_member(spec, (0, number), normalise), spec, {"member": number})
+        publish_model(
+            artifact, build_member(spec, seed_of(0, "member weights", number), normalise), spec, {"member": number}
+        )
 
 
 @dataclass

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hydra_ray.errors import UserError
 from hydra_ray.predictions import Predictions, ShardReader, concatenate
+from hydra_ray.randomness import numpy_generator, seed_of
 from hydra_ray.shard_files import bytes_per_row, count_members, count_rows, required_names
 from hydra_ray.storage import Folder
 from hydra_ray.training import to_device
@@ -89,7 +90,7 @@ class BatchReader:
 
     def places(self, epoch: int, start: int = 0) -> Iterator[tuple[Predictions, np.ndarray]]:
         """Of each step of an epoch the rows in memory, and which of them are this rank's: int64 [n]."""
-        rng = np.random.default_rng((self._seed, epoch))
+        rng = numpy_generator(seed_of(self._seed, "epoch of a reader", epoch))
         step, pending = 0, None
         for window in self._windows(rng):
             pending = window if pending is None else concatenate([pending, window])

@@ -23,9 +23,9 @@ from hydra_ray.config import Config, DistillConfig, StudentKind
 from hydra_ray.ensemble import CHECKPOINT
 from hydra_ray.models.hydra import HydraStudent, build_student
 from hydra_ray.models.members import ModelSpec, Normalise
-from hydra_ray.models.seeding import seed_to_int
 from hydra_ray.objectives import HEADS_PHASE, Objective, Phase
 from hydra_ray.predictions import Predictions
+from hydra_ray.randomness import permutation, seed_of
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training import Fitting, Ranks, to_device
@@ -146,7 +146,8 @@ def distil(
     done = _epochs_before(plan, checkpoints)
     for number in range(len(plan.phases)):
         if number:
-            student = student.expand(plan.phases[number].num_heads, plan.settings.init_noise, (plan.seed, number))
+            noise = seed_of(plan.seed, "head noise", plan.objective.kind)
+            student = student.expand(plan.phases[number].num_heads, plan.settings.init_noise, noise)
         if number < done:
             continue
         _PhaseFit(plan, number, student.to(device), batches, validation, ranks, checkpoints, report).run()
@@ -155,7 +156,8 @@ def distil(
 
 def _first_student(plan: Distillation, ends: Ends) -> HydraStudent:
     heads = plan.phases[0].num_heads
-    return build_student(replace(plan.spec, num_heads=heads), (plan.seed, heads), ends.normalise, ends.output)
+    seed = seed_of(plan.seed, "student weights", plan.objective.kind)
+    return build_student(replace(plan.spec, num_heads=heads), seed, ends.normalise, ends.output)
 
 
 def _epochs_before(plan: Distillation, checkpoints: Folder | None) -> int:
@@ -191,7 +193,7 @@ class _PhaseFit:
             student,
             plan.settings,
             num_steps=self.phase.num_epochs * self.steps,
-            seed=seed_to_int((plan.seed, number)),
+            seed=seed_of(plan.seed, "student dropout", plan.objective.kind, number),
             ranks=ranks,
             is_even=batches.is_even,
         )
@@ -238,8 +240,8 @@ class _PhaseFit:
         number, num_heads = self.plan.settings.heads_per_step, self.plan.num_members
         if number is None or self.phase.name != HEADS_PHASE or number >= num_heads:
             return None
-        generator = torch.Generator().manual_seed(seed_to_int((self.plan.seed, self.fitting.num_done)))
-        chosen = torch.randperm(num_heads, generator=generator)[:number]
+        seed = seed_of(self.plan.seed, "heads of a step", self.plan.objective.kind, self.fitting.num_done)
+        chosen = permutation(num_heads, seed)[:number]
         return to_device(chosen.sort().values.numpy(), self.device)
 
     def _checkpoint(self) -> None:

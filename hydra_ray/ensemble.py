@@ -22,7 +22,7 @@ from hydra_ray.datasets import Rows
 from hydra_ray.features import Features
 from hydra_ray.loss_terms import Summed
 from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
-from hydra_ray.models.seeding import seed_to_int
+from hydra_ray.randomness import permutation, seed_of
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import Task
 from hydra_ray.tasks.base import MemberLoss
@@ -82,7 +82,7 @@ class Blueprint:
         """From the training rows' inputs and labels."""
         return cls(task, spec, Normalise.fit(inputs), task.fit_output(spec.output, labels))
 
-    def build(self, *seed: int) -> Member:
+    def build(self, seed: int) -> Member:
         """A member with fresh weights that follow from `seed`."""
         return build_member(self.spec, seed, self.normalise, self.output)
 
@@ -112,10 +112,12 @@ def fit_member(
     Returns:
         The member and its figures on the validation rows.
     """
-    task, model = blueprint.task, blueprint.build(seed, member).to(train.inputs.device)
+    task = blueprint.task
+    model = blueprint.build(seed_of(seed, "member weights", member)).to(train.inputs.device)
     batch = min(settings.batch_size, len(train))
     steps = len(train) // batch
-    fitting = Fitting(model, settings, num_steps=settings.epochs * steps, seed=seed_to_int((seed, member)))
+    dropout = seed_of(seed, "member dropout", member)
+    fitting = Fitting(model, settings, num_steps=settings.epochs * steps, seed=dropout)
     _resume(fitting, checkpoints)
     figures: dict[str, float] = {}
     for epoch in range(fitting.num_done // steps, settings.epochs):
@@ -155,8 +157,7 @@ def _fit_epoch(
 
 def order_of(num_rows: int, seed: int, member: int, epoch: int) -> Tensor:
     """A member's own order of its rows in an epoch: int64 [N], on the CPU."""
-    generator = torch.Generator().manual_seed(seed_to_int((seed, member, epoch)))
-    return torch.randperm(num_rows, generator=generator)
+    return permutation(num_rows, seed_of(seed, "member order", member, epoch))
 
 
 def augmented(
@@ -166,7 +167,7 @@ def augmented(
     view, inputs = settings.augment, train.inputs.index_select(0, rows)  # several times as fast as `inputs[rows]`
     if view is None:
         return inputs
-    draw = seed_to_int((seed, member, epoch))
+    draw = seed_of(seed, "member augmentation", member, epoch)
     return augment(view.view, view.options, inputs, train.row_id[rows], draw, features=train.features)
 
 

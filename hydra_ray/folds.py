@@ -13,14 +13,12 @@ import numpy as np
 
 from hydra_ray.datasets.rows import Bools, Ints
 from hydra_ray.datasets.splits import splitmix64
-
-_STREAM = 0x666F6C64
+from hydra_ray.randomness import seed_of
 
 
 def folds_of(row_id: Ints, folds: int, seed: int) -> Ints:
     """The fold of each row, 0 to `folds - 1`: int64 [N]."""
-    state = splitmix64(np.array([(seed ^ _STREAM) & (2**64 - 1)], np.uint64), 0)
-    return (splitmix64(state, row_id) % np.uint64(folds)).astype(np.int64)
+    return (splitmix64(seed_of(seed, "fold"), row_id) % np.uint64(folds)).astype(np.int64)
 
 
 def left_out(row_id: Ints, members: Ints, folds: int, seed: int) -> Bools:

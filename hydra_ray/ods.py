@@ -2,7 +2,7 @@
 
 Nam et al. 2021 (arXiv 2110.14149) distil diversity on such rows: members that agree on a training row need not agree
 beside it. Unlike other views these need the members, so `cluster/predict.py` applies them where the members are. What
-is random about a row (its member, its direction) follows from (seed, row_id, view), as for every view.
+is random about a row (its member, its direction) follows from (the view's seed, row_id), as for every view.
 
 B rows, C classes, d elements of a row.
 """
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.draws import Draws, child
+from hydra_ray.draws import Draws
 from hydra_ray.errors import UserError
 from hydra_ray.view_options import OdsOptions, parse_options
 
@@ -29,7 +29,6 @@ def apply_ods(
     inputs: Tensor,
     row_id: Tensor,
     *,
-    view: int,
     seed: int,
 ) -> Tensor:
     """x + step * sqrt(d) * g / |g|, with g the gradient at x of w . softmax(z(x) / T), w uniform in [-1, 1]^C.
@@ -42,14 +41,13 @@ def apply_ods(
         members: differentiable modules, stored inputs -> logits [B, C], evaluating.
         inputs: uint8 [B, H, W, channels] or float32 [B, D], on the members' device.
         row_id: int64 [B].
-        view: number of the view.
-        seed: of the transfer set.
+        seed: of the view.
 
     Returns:
         Same shape and dtype; image rows are rounded to whole pixel values.
     """
     parsed = parse_options(name, OdsOptions, options)
-    draws = Draws.of(child(seed, view), row_id)
+    draws = Draws.of(seed, row_id)
     chosen_B = (draws.uniform(_MEMBER_DRAW, 1)[:, 0] * len(members)).long()
     moved = inputs.to(torch.float32, copy=True)
     for number, member in enumerate(members):  # networks of their own: each sees the rows that chose it

@@ -14,6 +14,7 @@ from hydra_ray.errors import UserError
 from hydra_ray.models.members import build_member
 from hydra_ray.models.networks import check_architecture
 from hydra_ray.ods import check_gradients
+from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.transfer import VIEWS, check_view, view_block_rows
 
@@ -67,7 +68,7 @@ def check_views(run: Run) -> None:
     _check_mixing(run.config)
     if any(VIEWS[view.view].needs_members for view in run.config.transfer.views):
         spec = run.member_spec()
-        _within("transfer.views", check_gradients, build_member(spec, (0,)), spec.input_shape)
+        _within("transfer.views", check_gradients, build_member(spec, THROWN_AWAY), spec.input_shape)
 
 
 def check_features(run: Run) -> None:

@@ -25,6 +25,7 @@ from hydra_ray.ensemble import CHECKPOINT, Blueprint, LabelledRows, augmented, f
 from hydra_ray.loss_terms import Summed
 from hydra_ray.models.members import Member
 from hydra_ray.models.precision import at_full_precision
+from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.storage import Folder
 from hydra_ray.tasks.base import MemberLoss
 from hydra_ray.training import Fitting, to_safetensors
@@ -142,13 +143,18 @@ class _StackFit:
     ) -> None:
         self._seats, self._settings, self._seed, self._train = seats, settings, seed, train
         self._task = blueprint.task
-        self._alone = [blueprint.build(seed, seat.member).to(train.inputs.device) for seat in seats]
+        weights = [seed_of(seed, "member weights", seat.member) for seat in seats]
+        self._alone = [blueprint.build(each).to(train.inputs.device) for each in weights]
         self._stack = StackedMembers(self._alone)
         self._batch = min(settings.batch_size, len(seats[0].rows))
         self.steps = len(seats[0].rows) // self._batch
         # no network in a stack draws random numbers, so the seed of the draws says nothing
         self.fitting = Fitting(
-            self._stack, settings, num_steps=settings.epochs * self.steps, seed=seed, clip=clip_each_norm
+            self._stack,
+            settings,
+            num_steps=settings.epochs * self.steps,
+            seed=THROWN_AWAY,
+            clip=clip_each_norm,
         )
         states = [state for seat in seats if (state := read_checkpoint(seat.checkpoints)) is not None]
         if states:

@@ -18,6 +18,7 @@ from hydra_ray.ensemble import Blueprint, LabelledRows
 from hydra_ray.errors import UserError
 from hydra_ray.loss_terms import Summed
 from hydra_ray.models.members import Member
+from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.stacked import Seat, StackedMembers, losses_of_each, sum_of_means
 from hydra_ray.tasks import Task
 from hydra_ray.training import Fitting
@@ -53,7 +54,7 @@ def stack_size(settings: EnsembleConfig, most: int, blueprint: Blueprint, train:
     wanted = settings.members_per_worker
     if wanted == 1 or most == 1:
         return 1
-    obstacle = _obstacle(blueprint.build(0), train)
+    obstacle = _obstacle(blueprint.build(THROWN_AWAY), train)
     if wanted != "auto" and obstacle is not None:
         raise UserError(
             f"ensemble.members_per_worker={wanted}: {blueprint.spec.architecture} cannot be stacked ({obstacle}); "
@@ -88,7 +89,8 @@ def _fastest(settings: EnsembleConfig, most: int, blueprint: Blueprint, train: L
     best, least, size = 1, float("inf"), 1
     while size <= most:
         try:
-            members = [blueprint.build(0, number).to(train.inputs.device) for number in range(size)]
+            seeds = [seed_of(0, "thrown away", number) for number in range(size)]
+            members = [blueprint.build(seed).to(train.inputs.device) for seed in seeds]
             seconds = _step_seconds(members, settings, train, blueprint.task)
         except torch.OutOfMemoryError:
             break
@@ -105,7 +107,7 @@ def _step_seconds(members: Sequence[Member], settings: EnsembleConfig, train: La
     """Seconds of one step of all members: stacked, or of one alone."""
     model: nn.Module = members[0] if len(members) == 1 else StackedMembers(members)
     device = train.inputs.device
-    fitting = Fitting(model.train(), settings, num_steps=_WARM_UP + _STEPS, seed=0)
+    fitting = Fitting(model.train(), settings, num_steps=_WARM_UP + _STEPS, seed=THROWN_AWAY)
     rows = torch.arange(min(settings.batch_size, len(train)), device=device).expand(len(members), -1).squeeze(0)
 
     member_loss = task.member_loss(members[0])

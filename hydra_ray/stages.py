@@ -19,6 +19,7 @@ from hydra_ray.errors import UserError
 from hydra_ray.features import Features
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.predictions import verify
+from hydra_ray.randomness import STREAMS_VERSION, seed_of
 from hydra_ray.runs import Artifact, fingerprint
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import Task, task_named
@@ -166,7 +167,13 @@ class Run:
     def member(self, number: int) -> Artifact:
         """One member of the ensemble."""
         ensemble = _what_is_set(self.config.ensemble, _HOW_MEMBERS_ARE_MADE)
-        key = {"data": self._data_key("train"), "ensemble": ensemble, "seed": self.config.seed, "member": number}
+        key = {
+            "data": self._data_key("train"),
+            "ensemble": ensemble,
+            "streams": STREAMS_VERSION,
+            "seed": self.config.seed,
+            "member": number,
+        }
         return Artifact(self.folder / "ensemble" / f"member-{number:03d}", key, "model.json")
 
     def member_spec(self) -> ModelSpec:
@@ -202,6 +209,7 @@ class Run:
                 name: self._data_key(name) for name in sorted({view.rows_of for view in self.views(split).values()})
             },
             "split": split,
+            "streams": STREAMS_VERSION,
             "seed": self.config.seed,
             "predict": {**_what_is_set(self.config.predict, {"batch_size"}), "dtype": self.shard_dtype},
             "views": {str(number): view.describe() for number, view in self.views(split).items()},
@@ -225,7 +233,7 @@ class Run:
         """row_id of every row that a predicted split shows under a view, in order."""
         view = self.views(split)[number]
         rows = self.data.splits[view.rows_of].row_ids()
-        return rows[view.kept(rows, number, self.config.seed)]
+        return rows[view.kept(rows, seed_of(self.config.seed, "share of a view", split, number))]
 
     def require_shards(self, split: str) -> None:
         """Check every byte of a split's shards before anything is learnt from them.
@@ -254,6 +262,7 @@ class Run:
         key = {
             "tune": _what_is_set(self.config.tune, how),
             "distill": _what_is_set(self.config.distill, _HOW_NOT_WHAT),
+            "streams": STREAMS_VERSION,
             "seed": self.config.seed,
             TRANSFER: self.shards(TRANSFER).digest_of(heads),
             "validation": self.shards("validation").digest_of(heads),
@@ -283,6 +292,7 @@ class Run:
             "kind": kind,
             "distill": _what_is_set(config.distill, leave_out),
             "body": [config.ensemble.architecture, config.ensemble.options],
+            "streams": STREAMS_VERSION,
             "seed": config.seed,
             TRANSFER: self.shards(TRANSFER).digest_of(heads),
             "validation": self.shards("validation").digest_of(heads),
@@ -296,6 +306,7 @@ class Run:
             "students": {kind: self.student(kind).digest() for kind in self.config.student_kinds},
             "splits": {name: self.shards(name).digest() for name in self.split_names},
             "evaluate": self.config.evaluate.model_dump(),
+            "streams": STREAMS_VERSION,
             "search": self.search().digest() if self.config.tune.num_trials else None,
         }
         return Artifact(self.folder / "report", key)

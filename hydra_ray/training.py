@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from hydra_ray.config import Optimisation
 from hydra_ray.loss_terms import Loss, share_of_mean
-from hydra_ray.models.seeding import seed_to_int
+from hydra_ray.randomness import seed_generators, seed_of
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Fitting:
             model: on its device already.
             settings: optimiser, learning rate and the like.
             num_steps: steps of the whole fit; the schedule ends there.
-            seed: of dropout and the like, drawn anew each step so that a resumed fit draws the same.
+            seed: of dropout and the like; each step and rank has its own draws, so that a resumed fit draws the same.
             ranks: this process among its peers.
             is_even: whether each rank has as many rows of every batch.
             clip: shortens the gradients of parameters that are longer than `clip_norm`.
@@ -105,7 +105,7 @@ class Fitting:
 
         The mean of the ranks' shares is the loss over all rows of the batch.
         """
-        seed_generators(seed_to_int((self._seed, self.num_done, self._ranks.rank)), self._device)
+        seed_generators(seed_of(self._seed, "step of a fit", self.num_done, self._ranks.rank), self._device)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, self.num_done, self.num_steps)
         with self._autocast():
@@ -162,17 +162,6 @@ def learning_rate(settings: Optimisation, step: int, num_steps: int) -> float:
         return settings.learning_rate * (step + 1) / warmup
     progress = (step - warmup) / max(1, num_steps - warmup)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def seed_generators(seed: int, device: torch.device) -> None:
-    """Seed the CPU's generator and that of `device`, which draw what `torch.manual_seed` would have them draw.
-
-    That function also leaves a call, with the text of the whole stack, for every kind of accelerator not yet in use: a
-    tenth of an MLP's step on a CPU, and memory that grows with the steps.
-    """
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
 
 
 def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:

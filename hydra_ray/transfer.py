@@ -1,6 +1,6 @@
 """Views: seeded, named, batched transforms of a data set's rows, which make the transfer set.
 
-A view keeps shape and dtype. A row's new pixels are a pure function of (seed, row_id, view, options), for
+A view keeps shape and dtype. A row's new pixels are a pure function of (the view's seed, row_id, options), for
 views that mix rows also of its block, for views of feature rows of the training rows' scale (`features.py`): any
 worker, batch split and order of work makes the same ones. Image rows come back as uint8, so that members and student
 see the same input. This module reads no data and keeps no labels: a mixed or a random row has none of its own
@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hydra_ray.draws import Draws, child
+from hydra_ray.draws import Draws
 from hydra_ray.errors import UserError
 from hydra_ray.feature_views import outside_box, uniform_box
 from hydra_ray.features import Features
@@ -88,11 +88,10 @@ def apply_view(
     inputs: npt.NDArray[Any],
     row_id: npt.NDArray[np.int64],
     *,
-    view: int,
     seed: int,
     features: Features | None = None,
 ) -> npt.NDArray[Any]:
-    """The rows as view number `view` shows them.
+    """The rows as a view shows them.
 
     Args:
         name: A key of `VIEWS`.
@@ -100,8 +99,7 @@ def apply_view(
         inputs: uint8 [N, H, W, channels] or float32 [N, D]; left as they are.
         row_id: int64 [N], positions in the source split. For views that mix the rows must be whole blocks
             (all rows of the split that share `row_id // block_rows`): a partner is drawn among them.
-        view: Number of the view, another draw for each.
-        seed: Of the transfer set.
+        seed: Of the view, of its split and number (`randomness`).
         features: The training rows' scale, for feature rows.
 
     Returns:
@@ -113,7 +111,7 @@ def apply_view(
     keys = torch.from_numpy(np.require(row_id, np.int64, ["C", "W"]))
     block = keys // view_block_rows(name, options)
     rows = torch.from_numpy(np.require(inputs, requirements=["C", "W"]))
-    return augment(name, options, rows, keys, child(seed, view), block=block, features=features).numpy()
+    return augment(name, options, rows, keys, seed, block=block, features=features).numpy()
 
 
 def augment(

@@ -16,13 +16,12 @@ import numpy as np
 import torch
 
 from hydra_ray.config import TransferConfig, TransferView, ViewConfig
-from hydra_ray.draws import Draws, child
+from hydra_ray.draws import Draws
 from hydra_ray.errors import UserError
 
 IDENTITY = ViewConfig(view="identity")
 _FURTHER = "transfer-"
 _SHARES_TOLERANCE = 1e-6
-_KEEP_STREAM = 0x6B656570
 
 
 @dataclass(frozen=True)
@@ -56,12 +55,12 @@ class NumberedView:
         said = {"view": self.view.view, "options": self.view.options, "rows_of": self.rows_of, "keep": self.keep}
         return {**said, "held_out": True} if self.held_out else said
 
-    def kept(self, row_id: np.ndarray, number: int, seed: int) -> np.ndarray:
-        """Which rows appear under view `number`: bool [N]."""
+    def kept(self, row_id: np.ndarray, seed: int) -> np.ndarray:
+        """Which rows appear, by the seed of this view's share: bool [N]."""
         if self.keep >= 1:
             return np.ones(len(row_id), np.bool_)
         keys = torch.from_numpy(np.require(row_id, np.int64, ["C", "W"]))
-        return (Draws.of(child(seed ^ _KEEP_STREAM, number), keys).uniform(0, 1)[:, 0] < self.keep).numpy()
+        return (Draws.of(seed, keys).uniform(0, 1)[:, 0] < self.keep).numpy()
 
 
 def number_views(transfer: TransferConfig, num_rows: Mapping[str, int]) -> dict[int, NumberedView]:

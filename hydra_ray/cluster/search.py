@@ -38,6 +38,7 @@ from hydra_ray.config import Config, TuneConfig, with_overlay
 from hydra_ray.distillation import Report, distil
 from hydra_ray.errors import StageError
 from hydra_ray.predictions import Predictions, load
+from hydra_ray.randomness import in_32_bits, seed_of
 from hydra_ray.stages import Run
 from hydra_ray.storage import Folder
 from hydra_ray.tracking import Stage, Tracker, WandbSink
@@ -165,9 +166,10 @@ def _scheduler(config: Config) -> TrialScheduler:
 
 
 def _searcher(config: Config) -> Searcher | SearchAlgorithm:
+    seed = in_32_bits(seed_of(config.seed, "search", "hydra"))
     if config.tune.search == "optuna":
-        return ConcurrencyLimiter(OptunaSearch(seed=config.seed), max_concurrent=concurrent_trials(config))
-    return BasicVariantGenerator(random_state=config.seed, max_concurrent=concurrent_trials(config))
+        return ConcurrencyLimiter(OptunaSearch(seed=seed), max_concurrent=concurrent_trials(config))
+    return BasicVariantGenerator(random_state=seed, max_concurrent=concurrent_trials(config))
 
 
 def _trainable(config: Config, job: _Job) -> Any:
@@ -217,7 +219,7 @@ def _fit(parameters: dict[str, Any], job: _Job, ranks: Ranks, device: torch.devi
     epochs = {"epochs": job.config.tune.epochs} if job.config.tune.epochs else {}
     config = with_overlay(job.config, {"distill": {**epochs, **parameters}}, "tune")
     plan = job.source.plan(config, "hydra", job.validation.inputs.shape[1:])
-    batches = job.source.batches(config, ranks, plan.num_members, rows=job.transfer)
+    batches = job.source.batches(config, plan, ranks, rows=job.transfer)
     distil(
         plan,
         batches,

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,7 @@ from hydra_ray.predictions import (
     with_mask,
     write_shard,
 )
+from hydra_ray.randomness import seed_of
 from hydra_ray.runs import Artifact
 from hydra_ray.stages import Shards
 from hydra_ray.storage import Folder
@@ -99,6 +100,10 @@ class Work:
         """Its view."""
         return self.views[item.split][item.view]
 
+    def seed(self, stream: Literal["view", "share of a view"], item: PlanItem) -> int:
+        """Of one of its view's streams."""
+        return seed_of(self.config.seed, stream, item.split, item.view)
+
     def name(self, item: PlanItem) -> str:
         """Its file name."""
         return item.name(self.config.predict.rows_per_shard)
@@ -157,13 +162,12 @@ class ReadRows:
         return rows_table(old.row_id, item.view, old.inputs, old.labels)
 
     def _made(self, item: PlanItem) -> pa.Table:
-        numbered, seed = self.work.view(item), self.work.config.seed
+        numbered = self.work.view(item)
         view, rows = numbered.view, self.work.read(numbered.rows_of, item)
-        features = self.work.features
-        inputs = apply_view(
-            view.view, view.options, rows.inputs, rows.row_id, view=item.view, seed=seed, features=features
-        )
-        kept = numbered.kept(rows.row_id, item.view, seed)  # after the view: mixing needs whole blocks
+        seed, features = self.work.seed("view", item), self.work.features
+        inputs = apply_view(view.view, view.options, rows.inputs, rows.row_id, seed=seed, features=features)
+        # after the view: mixing needs whole blocks
+        kept = numbered.kept(rows.row_id, self.work.seed("share of a view", item))
         has_label = numbered.has_labels and VIEWS[view.view].keeps_label
         labels = no_labels(int(kept.sum()), self.work.data.task)
         if rows.labels is not None and has_label:
@@ -191,7 +195,7 @@ class AskMembers:
     def _moved(self, rows: pa.Table, item: PlanItem) -> pa.Table:
         """Rows of a view that is made with the members' gradients."""
         inputs, row_id, view = inputs_of(rows), rows.column("row_id").to_numpy(), self.work.view(item).view
-        move = partial(apply_ods, view.view, view.options, self.members, view=item.view, seed=self.work.config.seed)
+        move = partial(apply_ods, view.view, view.options, self.members, seed=self.work.seed("view", item))
         parts = [move(*(to_device(each, self.device) for each in part)) for part in self._batches(inputs, row_id)]
         return with_inputs(rows, torch.cat(parts).cpu().numpy())
 

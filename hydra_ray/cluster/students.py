@@ -20,6 +20,7 @@ from hydra_ray.config import Config, StudentKind
 from hydra_ray.distillation import Distillation, Ends, distil, facts_of, plan_of
 from hydra_ray.model_store import publish_model
 from hydra_ray.predictions import Predictions, load, shard_names
+from hydra_ray.randomness import seed_of
 from hydra_ray.runs import Artifact
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.storage import Folder
@@ -55,13 +56,13 @@ class Source:
         shape: dict[str, Any] = {"input_shape": input_shape, "num_outputs": self.num_outputs}
         return plan_of(config, self.task, kind, num_members=self.num_members, **shape)
 
-    def batches(self, config: Config, ranks: Ranks, num_members: int, rows: Predictions | None = None) -> BatchReader:
+    def batches(self, config: Config, plan: Distillation, ranks: Ranks, rows: Predictions | None = None) -> BatchReader:
         """This rank's part of seeded batches; of `rows`, where the caller has them in memory."""
         return BatchReader(
             self.transfer,
             batch_size=config.distill.batch_size,
-            seed=config.seed,
-            num_members=num_members,
+            seed=seed_of(plan.seed, "student order", plan.objective.kind),
+            num_members=plan.num_members,
             rank=ranks.rank,
             num_ranks=ranks.num_ranks,
             max_bytes=config.cluster.rows_memory_mb << 20,
@@ -109,7 +110,7 @@ def _fit_students(job: _Job, ranks: Ranks, device: torch.device) -> None:
 def _fit_one(job: _Job, kind: StudentKind, artifact: Artifact, ranks: Ranks, device: torch.device) -> None:
     validation = load(job.source.validation)
     plan = job.source.plan(job.config, kind, validation.inputs.shape[1:])
-    batches = job.source.batches(job.config, ranks, plan.num_members)
+    batches = job.source.batches(job.config, plan, ranks)
 
     def report(figures: dict[str, Any]) -> None:
         if ranks.is_first:

@@ -1,7 +1,7 @@
 """Which rows of a source belong to train, validation and test, and reading them.
 
 Membership is a pure function of (seed, number of rows, shares): it is recomputed where it is needed and never
-sent. Rows are ranked by a hash of (seed, purpose, position), one ranking for each purpose, so that a larger
+sent. Rows are ranked by a hash of (seed, part, position), one ranking for each part, so that a larger
 share keeps the rows of a smaller one, and another validation share does not move the test rows. Standard test
 rows that a source's own column names are taken as they are. Labels are not looked at.
 """
@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hydra_ray.datasets.rows import Bools, Floats, Ints, Rows, Source
+from hydra_ray.randomness import seed_of
 
 Part = Literal["train", "validation", "test"]
 _CODES: dict[Part, int] = {"train": 1, "validation": 2, "test": 3}
-_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -110,30 +110,30 @@ def _parts(shares: Shares) -> npt.NDArray[np.uint8]:
     if shares.test_rows is not None:
         flags = np.unpackbits(np.frombuffer(shares.test_rows, np.uint8), count=shares.num_rows)
         parts[flags.astype(np.bool_)] = _CODES["test"]
-    for code, share in ((_CODES["test"], shares.test), (_CODES["validation"], shares.validation)):
-        free = _ranked(np.flatnonzero(parts == _CODES["train"]), shares.seed, code)
-        parts[free[: round(share * shares.num_rows)]] = code
+    wanted: tuple[tuple[Part, float], ...] = (("test", shares.test), ("validation", shares.validation))
+    for part, share in wanted:
+        free = _ranked(np.flatnonzero(parts == _CODES["train"]), shares.seed, part)
+        parts[free[: round(share * shares.num_rows)]] = _CODES[part]
     if shares.max_train_rows is not None:
-        free = _ranked(np.flatnonzero(parts == _CODES["train"]), shares.seed, _CODES["train"])
+        free = _ranked(np.flatnonzero(parts == _CODES["train"]), shares.seed, "train")
         parts[free[shares.max_train_rows :]] = 0
     parts.setflags(write=False)
     return parts
 
 
-def _ranked(row_id: Ints, seed: int, purpose: int) -> Ints:
-    """Positions in the random order of (seed, purpose)."""
-    state = splitmix64(np.array([seed & _MASK], np.uint64), purpose)
-    return row_id[np.argsort(splitmix64(state, row_id), kind="stable")]
+def _ranked(row_id: Ints, seed: int, part: Part) -> Ints:
+    """Positions in the random order of (seed, part)."""
+    return row_id[np.argsort(splitmix64(seed_of(seed, "split", part), row_id), kind="stable")]
 
 
-def splitmix64(state: npt.NDArray[np.uint64], index: Ints | int) -> npt.NDArray[np.uint64]:
-    """The `index`-th (from 0) output of splitmix64 started at `state`, elementwise.
+def splitmix64(seed: int, index: Ints) -> npt.NDArray[np.uint64]:
+    """The outputs number `index` (from 0) of splitmix64 started at `seed`: uint64, as many as `index` has.
 
     The same function as `hydra_ray.draws.child`, here without torch; no random stream of numpy is promised to
     stay the same between versions.
     """
-    step = np.atleast_1d(np.asarray(index, np.int64)).astype(np.uint64) + np.uint64(1)
-    x = state + step * np.uint64(0x9E3779B97F4A7C15)
+    step = index.astype(np.uint64) + np.uint64(1)
+    x = np.uint64(seed) + step * np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

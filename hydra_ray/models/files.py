@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from hydra_ray.errors import UserError
 from hydra_ray.models.hydra import HydraStudent, build_student
 from hydra_ray.models.members import Member, ModelSpec, build_member
+from hydra_ray.randomness import THROWN_AWAY
 
 
 def build_model(spec: ModelSpec) -> Member | HydraStudent:
@@ -27,7 +28,7 @@ def build_model(spec: ModelSpec) -> Member | HydraStudent:
     Raises:
         UserError: see `networks.build_network`.
     """
-    return build_student(spec, (0,)) if spec.kind == "student" else build_member(spec, (0,))
+    return build_student(spec, THROWN_AWAY) if spec.kind == "student" else build_member(spec, THROWN_AWAY)
 
 
 def to_safetensors_bytes(model: nn.Module) -> bytes:

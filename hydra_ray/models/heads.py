@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hydra_ray.models.seeding import seeded
+from hydra_ray.randomness import THROWN_AWAY, seeded
 
 
 class BatchedHeads(nn.Module):
@@ -64,7 +64,7 @@ class BatchedHeads(nn.Module):
             values_MBW = torch.baddbmm(bias_MV.unsqueeze(1), F.relu(values_MBW), weight_MWV)
         return values_MBW.transpose(0, 1)
 
-    def expand(self, num_heads: int, noise: float, seed: tuple[int, ...]) -> Self:
+    def expand(self, num_heads: int, noise: float, seed: int) -> Self:
         """`num_heads` copies of this one head, each moved a little: phase 2 of Tran et al. 2020.
 
         Equal heads get equal gradients from equal targets, so each copy adds its own normal noise of `noise`
@@ -100,6 +100,6 @@ class BatchedHeads(nn.Module):
     def _like(self, num_heads: int) -> Self:
         """Another number of such heads on the same device, drawn without touching the global generator."""
         sizes = (num_heads, self.num_features, self.head_width, self.head_depth, self.num_outputs)
-        with seeded((0,)):
+        with seeded(THROWN_AWAY):
             heads = type(self)(*sizes)
         return heads.to(self.weights[0])

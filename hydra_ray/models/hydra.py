@@ -20,7 +20,7 @@ from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.networks import build_network
 from hydra_ray.models.outputs import build_output
 from hydra_ray.models.precision import at_full_precision
-from hydra_ray.models.seeding import seeded
+from hydra_ray.randomness import seeded
 
 
 class HydraStudent(nn.Module):
@@ -45,7 +45,7 @@ class HydraStudent(nn.Module):
         """uint8 [B, H, W, ch] or float32 [B, D] -> features_BF, what all heads share."""
         return self.body(self.normalise(inputs))
 
-    def expand(self, num_heads: int, noise: float, seed: tuple[int, ...]) -> "HydraStudent":
+    def expand(self, num_heads: int, noise: float, seed: int) -> "HydraStudent":
         """Phase 2: a student whose heads all start near this one's single head (see `BatchedHeads.expand`).
 
         All but the heads are the same objects, not copies: training either student trains the other's.
@@ -69,7 +69,7 @@ class HydraStudent(nn.Module):
 
 
 def build_student(
-    spec: ModelSpec, seed: tuple[int, ...], normalise: Normalise | None = None, output: nn.Module | None = None
+    spec: ModelSpec, seed: int, normalise: Normalise | None = None, output: nn.Module | None = None
 ) -> HydraStudent:
     """A student with fresh weights that follow from `seed` and from nothing else.
 

@@ -24,7 +24,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from hydra_ray.models.networks import Network, build_network
 from hydra_ray.models.outputs import OutputKind, build_output
 from hydra_ray.models.precision import at_full_precision
-from hydra_ray.models.seeding import seeded
+from hydra_ray.randomness import seeded
 
 ROWS_AT_ONCE = 4096
 
@@ -130,9 +130,9 @@ class Member(nn.Module):
 
 
 def build_member(
-    spec: ModelSpec, seed: tuple[int, ...], normalise: Normalise | None = None, output: nn.Module | None = None
+    spec: ModelSpec, seed: int, normalise: Normalise | None = None, output: nn.Module | None = None
 ) -> Member:
-    """A member with fresh weights that follow from `seed`, e.g. (seed, member), and from nothing else.
+    """A member with fresh weights that follow from `seed` and from nothing else.
 
     `normalise` and `output` are copied; without them inputs, and the targets of a regression, are taken as they are
     (or the file to be loaded brings them).

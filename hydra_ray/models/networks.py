@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from hydra_ray.errors import UserError
 from hydra_ray.models.architectures import Network, cnn, image_channels, mlp, resnet20
-from hydra_ray.models.seeding import seeded
+from hydra_ray.randomness import THROWN_AWAY, seeded
 
 __all__ = ["Network", "build_network", "check_architecture"]
 
@@ -30,7 +30,7 @@ OWN: Mapping[str, Builder] = {"mlp": mlp, "cnn": cnn, "resnet20": resnet20}
 def build_network(
     architecture: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
 ) -> Network:
-    """The network of that name, with fresh weights from torch's global generator (see `seeding.seeded`).
+    """The network of that name, with fresh weights from torch's global generator (see `randomness.seeded`).
 
     Args:
         architecture: `mlp`, `cnn`, `resnet20`, a classification model of `torchvision.models`, or an import
@@ -65,7 +65,7 @@ def check_architecture(
         UserError: it cannot be built, cannot take such inputs, or gives outputs of the wrong shape.
     """
     try:
-        with torch.device("cpu"), seeded((0,)), torch.no_grad():
+        with torch.device("cpu"), seeded(THROWN_AWAY), torch.no_grad():
             network = build_network(architecture, input_shape, num_outputs, options).eval()
             features_BF = network.body(_two_rows(input_shape))
             _check_shape(architecture, "body", features_BF, network.num_features)

@@ -12,6 +12,7 @@ from hydra_ray.ensemble import Blueprint
 from hydra_ray.model_store import load_published, publish_model
 from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.predictions import load, no_labels, rows_table, with_logits, write_shard
+from hydra_ray.randomness import seed_of
 from hydra_ray.runs import Artifact
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.training import Ranks
@@ -44,7 +45,7 @@ def publish_members(run: Run) -> None:
     blueprint = Blueprint.of(run.task, run.member_spec(), rows.inputs, rows.labels)
     for number, artifact in enumerate(run.members()):
         if not artifact.is_done:
-            model = blueprint.build(run.config.seed, number)
+            model = blueprint.build(seed_of(run.config.seed, "member weights", number))
             publish_model(artifact, model, model.spec, {"member": number, "seed": run.config.seed, "figures": {}})
 
 
@@ -74,7 +75,7 @@ def publish_student(run: Run, kind: StudentKind) -> Artifact:
     batches = BatchReader(
         transfer,
         batch_size=config.distill.batch_size,
-        seed=config.seed,
+        seed=seed_of(config.seed, "student order", kind),
         num_members=plan.num_members,
         rank=0,
         num_ranks=1,

@@ -13,7 +13,7 @@ MLP_MACS = 784 * 200 + 200 * 200 + 200 * 10
 
 
 def test_a_member_and_an_ensemble_of_m():
-    members = [build_member(MLP, (0, member)) for member in range(3)]
+    members = [build_member(MLP, member) for member in range(3)]
     assert num_parameters(members[0]) == MLP_MACS + 410
     assert count_macs(members[0], MLP.input_shape) == MLP_MACS
     for stacked in (True, False):
@@ -25,14 +25,14 @@ def test_a_member_and_an_ensemble_of_m():
 @pytest.mark.parametrize("architecture", ["cnn", "resnet20"])
 def test_stacked_convolutions_count_the_same(architecture):
     spec = ModelSpec("member", architecture, (8, 8, 1), 10)
-    members = [build_member(spec, (0, member)) for member in range(2)]
+    members = [build_member(spec, member) for member in range(2)]
     one = count_macs(members[0], spec.input_shape)
     assert count_macs(Ensemble(members, stacked=True), spec.input_shape) == 2 * one
 
 
 def test_a_student_costs_its_body_and_its_heads():
     spec = ModelSpec("student", "mlp", (64,), 10, {"hidden": [20]}, num_heads=5, head_width=8, head_depth=1)
-    student = build_student(spec, (0,))
+    student = build_student(spec, 0)
     assert count_macs(student, (64,)) == 64 * 20 + 5 * (20 * 8 + 8 * 10)
     assert num_parameters(student) == 65 * 20 + 5 * (21 * 8 + 9 * 10)
 
@@ -55,6 +55,6 @@ def test_modes_are_put_back():
 
 
 def test_latency_is_positive_and_grows_with_the_batch():
-    member = build_member(MLP, (0,))
+    member = build_member(MLP, 0)
     one, many = (latency_ms(member, MLP.input_shape, size, repeats=5) for size in (1, 4096))
     assert 0 < one < many

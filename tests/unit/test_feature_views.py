@@ -9,7 +9,6 @@ from dataset_files import opened, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_ray.draws import child
 from hydra_ray.features import Features
 from hydra_ray.transfer import VIEWS, apply_view, augment
 
@@ -34,9 +33,9 @@ def scale_of(rows: np.ndarray) -> Features:
 SCALE = scale_of(rows_of(500))
 
 
-def view(name, inputs, row_id=None, *, number=1, seed=0, scale: Features | None = SCALE, **options) -> np.ndarray:
+def view(name, inputs, row_id=None, *, seed=0, scale: Features | None = SCALE, **options) -> np.ndarray:
     row_id = np.arange(len(inputs)) if row_id is None else np.asarray(row_id)
-    return apply_view(name, options, inputs, row_id, view=number, seed=seed, features=scale)
+    return apply_view(name, options, inputs, row_id, seed=seed, features=scale)
 
 
 # ---------------------------------------------------------------- what holds for all
@@ -59,9 +58,9 @@ def test_identity_is_exact():
 
 
 @pytest.mark.parametrize("name", RANDOM_VIEWS)
-def test_seed_view_and_row_each_change_the_numbers(name):
+def test_seed_and_row_each_change_the_numbers(name):
     base = view(name, rows_of())
-    for changed in (view(name, rows_of(), seed=1), view(name, rows_of(), number=2)):
+    for changed in (view(name, rows_of(), seed=seed) for seed in (1, 2)):
         assert (base != changed).any(1).mean() > 0.9
     assert (base != view(name, rows_of(), np.arange(24) + 24)).any(1).mean() > 0.9
     np.testing.assert_array_equal(base, view(name, rows_of()))
@@ -92,7 +91,7 @@ def test_mixing_needs_whole_blocks_only(name, data):
 @pytest.mark.parametrize("name", RANDOM_VIEWS)
 def test_work_in_pieces_and_the_other_entry_are_the_same(name, monkeypatch):
     whole = view(name, rows_of())
-    same = augment(name, {}, torch.from_numpy(rows_of()), torch.arange(24), child(0, 1), features=SCALE)
+    same = augment(name, {}, torch.from_numpy(rows_of()), torch.arange(24), 0, features=SCALE)
     np.testing.assert_array_equal(same.numpy(), whole)
     monkeypatch.setattr("hydra_ray.view_batch._ELEMENTS_AT_ONCE", 35)
     np.testing.assert_array_equal(view(name, rows_of()), whole)
@@ -176,7 +175,7 @@ def test_rows_outside_of_the_box_are_those_of_the_wider_box_without_it():
     """The same figures as by leaving rows of `uniform_box` out that are inside."""
     scale, margin = scale_of(rows_of(500, 2)), 0.2
     made = view("outside_box", rows_of(20_000, 2), scale=scale, margin=margin)
-    wide = view("uniform_box", rows_of(60_000, 2), scale=scale, margin=margin, number=5)
+    wide = view("uniform_box", rows_of(60_000, 2), scale=scale, margin=margin, seed=5)
     low, high = scale.low.numpy(), scale.high.numpy()
     expected = wide[((wide < low) | (wide > high)).any(1)]
     assert 15_000 < len(expected) < 45_000

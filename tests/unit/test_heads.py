@@ -55,7 +55,7 @@ def test_fresh_weights_are_spread_like_those_of_linear_layers():
 def test_expand_copies_one_head_with_a_small_seeded_difference():
     torch.manual_seed(0)
     one, before = BatchedHeads(1, 64, 32, 1, 10), torch.get_rng_state()
-    heads, again, other = (one.expand(M, 0.1, (seed,)) for seed in (1, 1, 2))
+    heads, again, other = (one.expand(M, 0.1, seed) for seed in (1, 1, 2))
     assert torch.equal(before, torch.get_rng_state())
     for new, same, differs, old in zip(*(x.parameters() for x in (heads, again, other, one)), strict=True):
         assert torch.equal(new, same)
@@ -70,9 +70,9 @@ def test_expand_copies_one_head_with_a_small_seeded_difference():
 def test_expand_without_noise_copies_and_needs_one_head():
     one = BatchedHeads(1, F, W, 1, C)
     features = torch.randn(B, F)
-    assert torch.allclose(one.expand(3, 0.0, (0,))(features), one(features).expand(-1, 3, -1), atol=1e-6)
+    assert torch.allclose(one.expand(3, 0.0, 0)(features), one(features).expand(-1, 3, -1), atol=1e-6)
     with pytest.raises(ValueError, match="there are 4"):
-        BatchedHeads(M, F, W, 1, C).expand(8, 0.1, (0,))
+        BatchedHeads(M, F, W, 1, C).expand(8, 0.1, 0)
 
 
 def test_select_takes_the_first_heads_and_copies_them():
@@ -88,7 +88,7 @@ def test_select_takes_the_first_heads_and_copies_them():
 
 def test_copies_keep_the_type():
     heads = BatchedHeads(1, F, W, 1, C).double()
-    assert heads.expand(2, 0.1, (0,)).weights[0].dtype == torch.float64
+    assert heads.expand(2, 0.1, 0).weights[0].dtype == torch.float64
 
 
 @pytest.mark.parametrize("sizes", [(0, F, W, 1, C), (M, F, 0, 1, C), (M, F, W, -1, C), (M, F, W, 1, 0)])

@@ -19,23 +19,23 @@ def images(num_rows=5):
 @pytest.mark.parametrize("head_depth", [0, 2])
 def test_a_student_gives_logits_for_every_head(architecture, head_depth):
     spec = replace(SPEC, architecture=architecture, options={}, head_depth=head_depth)
-    student = build_student(spec, (0,), Normalise.fit(images().numpy()))
+    student = build_student(spec, 0, Normalise.fit(images().numpy()))
     assert student(images()).shape == (5, 4, 10)
     assert student.features(images()).shape == (5, student.heads.num_features)
 
 
 def test_the_seed_decides_and_heads_do_not_move_the_body():
     torch.manual_seed(0)
-    one, before = build_student(SPEC, (3,)), torch.get_rng_state()
-    two = build_student(replace(SPEC, num_heads=9), (3,))
+    one, before = build_student(SPEC, 3), torch.get_rng_state()
+    two = build_student(replace(SPEC, num_heads=9), 3)
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(a, b) for a, b in zip(one.body.parameters(), two.body.parameters(), strict=True))
-    assert not torch.equal(one(images()), build_student(SPEC, (4,))(images()))
+    assert not torch.equal(one(images()), build_student(SPEC, 4)(images()))
 
 
 def test_phase_two_starts_near_the_mean_head_on_the_same_body():
-    mean = build_student(replace(SPEC, num_heads=1), (0,)).train()
-    student = mean.expand(4, 0.05, (0, 1))
+    mean = build_student(replace(SPEC, num_heads=1), 0).train()
+    student = mean.expand(4, 0.05, 1)
     assert student.spec == SPEC
     assert student.training
     assert student.body is mean.body
@@ -47,7 +47,7 @@ def test_phase_two_starts_near_the_mean_head_on_the_same_body():
 
 
 def test_select_keeps_the_first_heads():
-    student = build_student(SPEC, (0,))
+    student = build_student(SPEC, 0)
     assert torch.allclose(student.select(2)(images()), student(images())[:, :2], atol=1e-6)
     assert student.select(2).spec.num_heads == 2
 

@@ -25,12 +25,12 @@ def networks(kind, task):
                      **heads)  # fmt: skip
     normalise = Normalise.identity((5,))
     if is_student:
-        model = build_student(spec, (0,), normalise, output)
+        model = build_student(spec, 0, normalise, output)
         return model, [model.heads, model.output], model.body
     blueprint = Blueprint(task, spec, normalise, output)
-    model = blueprint.build(0, 0)
+    model = blueprint.build(0)
     if kind == "stack":
-        model = StackedMembers([model, blueprint.build(0, 1)])
+        model = StackedMembers([model, blueprint.build(1)])
         return model, [model.network.head, model.output], model.network.body
     return model, [model.network.head, model.output], model.network.body
 

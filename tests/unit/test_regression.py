@@ -111,7 +111,7 @@ def test_members_fitted_as_one_network_are_what_they_are_alone(tmp_path, spec):
 
 @pytest.mark.parametrize("stacked", [True, False])
 def test_an_ensemble_keeps_each_members_own_units(stacked):
-    members = [build_member(MEAN_SPEC, (0, number), NORMALISE, MeanOutput(number, 2.0 + number)) for number in range(3)]
+    members = [build_member(MEAN_SPEC, number, NORMALISE, MeanOutput(number, 2.0 + number)) for number in range(3)]
     inputs = torch.randn(5, 3)
     found = Ensemble(members, stacked=stacked)(inputs)
     expected = torch.stack([member(inputs) for member in members], dim=1)
@@ -125,7 +125,7 @@ def test_a_students_end_has_the_units_of_what_members_say():
     assert isinstance(end, GaussianOutput)
     assert (end.mean.item(), end.std.item()) == pytest.approx((11.0, 5.0))
     spec = ModelSpec("student", "mlp", (3,), 2, {"hidden": [4]}, 6, 4, 1, "gaussian")
-    student = build_student(spec, (0,), NORMALISE, end)
+    student = build_student(spec, 0, NORMALISE, end)
     assert student(torch.zeros(2, 3)).shape == (2, 6, 2)
     again = load_model(spec, to_safetensors_bytes(student))
     torch.testing.assert_close(again(torch.ones(1, 3)), student(torch.ones(1, 3)))

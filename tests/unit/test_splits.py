@@ -57,11 +57,11 @@ def test_membership_is_pinned():
     shares = Shares(1797, seed=3, validation=0.1, test=0.2, max_train_rows=None)
     split = Split("test", read("digits"), shares, "test")
     digest = hashlib.sha256(split.read_all().row_id.astype("<i8").tobytes()).hexdigest()
-    assert digest.startswith("b2c64a04b6810fc2")
+    assert digest.startswith("c3d64a8991e80934")
 
 
 def test_splitmix64_is_the_published_one():
-    outputs = [int(splitmix64(np.zeros(1, np.uint64), index)[0]) for index in range(3)]
+    outputs = splitmix64(0, np.arange(3)).tolist()
     assert outputs == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
 
 
