@@ -1,4 +1,4 @@
-"""The exceptions that commands turn into one line: what a user can mend, and what failed all the same."""
+"""The exceptions that commands turn into one line: what a user can mend, what failed all the same, an end asked for."""
 
 
 class UserError(Exception):
@@ -13,4 +13,11 @@ class StageError(Exception):
     """A stage that failed in a worker, e.g. in a network of the user's own.
 
     The message is one line that says what and where; commands print it and exit with code 1.
+    """
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, whose name is the message: the command ends in order, as with Ctrl-C.
+
+    Commands exit with code 128 + the signal's number.
     """

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 
+from hydra_ray.cluster.interrupts import command_ends_in_order
 from hydra_ray.config import Config, load_config
-from hydra_ray.errors import StageError, UserError
+from hydra_ray.errors import StageError, Terminated, UserError
 
 EXIT_STAGE_ERROR = 1
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 
 def parser_of(description: str | None) -> argparse.ArgumentParser:
@@ -26,20 +27,30 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
 def guarded(arguments: argparse.Namespace, call: Callable[[Config], None]) -> int:
     """Exit code of `call` on the configuration named; what a user can mend becomes one line."""
     try:
-        call(load_config(arguments.config, arguments.overrides))
-        sys.stdout.flush()
+        with command_ends_in_order(leave=_leave):
+            call(load_config(arguments.config, arguments.overrides))
+            sys.stdout.flush()
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lest the last flush complain too
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_USER_ERROR
-    except StageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_STAGE_ERROR
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    except (UserError, StageError, KeyboardInterrupt) as error:
+        return _told(error)
     return 0
+
+
+def _told(error: BaseException) -> int:
+    """The exit code for what ended a command, after its line."""
+    if isinstance(error, KeyboardInterrupt):
+        name = str(error) if isinstance(error, Terminated) else "SIGINT"
+        word = "terminated" if isinstance(error, Terminated) else "interrupted"
+        print(f"{word}; the same command goes on from here", file=sys.stderr, flush=True)
+        return 128 + signal.Signals[name]
+    print(f"error: {error}", file=sys.stderr, flush=True)
+    return EXIT_USER_ERROR if isinstance(error, UserError) else EXIT_STAGE_ERROR
+
+
+def _leave(error: BaseException) -> None:
+    """End the process now, without waiting for anything; Ray's daemons and workers go with it."""
+    os._exit(_told(error))
 
 
 def stage_command(name: str, description: str | None) -> int:

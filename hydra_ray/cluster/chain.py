@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from hydra_ray.cluster.interrupts import interrupts_noticed
+from hydra_ray.cluster.interrupts import interrupts_noticed, raise_if_interrupted
 from hydra_ray.cluster.session import available, check_storage, is_private, session
 from hydra_ray.config import Config
 from hydra_ray.errors import UserError
@@ -110,8 +110,8 @@ class _Chain:
             return
         _require_inputs(self._run, name)
         with (
-            interrupts_noticed(),
             self._tracker.stage(name, detail=state.detail) as stage,
+            interrupts_noticed(),
             _clear_errors(self._run, name),
         ):
             self._connect()
@@ -135,10 +135,15 @@ def _clear_errors(run: Run, name: str) -> Iterator[None]:
         yield
     except Exception as error:
         # not before the session is there: it imports ray, which session.py prepares
+        from hydra_ray.cluster.daemons import daemon_death
         from hydra_ray.cluster.failures import explained, full_text, is_from_ray
 
+        raise_if_interrupted()
         if not is_from_ray(error):
             raise
+        death = daemon_death()
+        if death is not None:
+            raise death from None
         clear = explained(error, name, f"{run.folder}/{ERROR_LOG}")
         if not isinstance(clear, UserError):
             run.folder.write(ERROR_LOG, full_text(error).encode())

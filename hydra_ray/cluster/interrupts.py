@@ -1,7 +1,10 @@
-"""Ctrl-C, made sure of: Ray puts handlers of its own in the place of Python's, and its core may lose the exception.
+"""Ctrl-C, SIGTERM and SIGHUP end a command in order: what is finished stays, Ray goes, one line says so.
 
-Tune's handler makes an interrupted search look like a finished one; Train's stays installed for good and ends the
-process with exit code 0; and a `KeyboardInterrupt` that comes while Ray's C++ core looks for signals may not come out.
+Ray gets in the way of that: `ray.init` puts its own handler of SIGTERM in the place of ours, Train's of Ctrl-C stays
+installed for good and ends the process with exit code 0, Tune's makes an interrupted search look like a finished one,
+and Ray's C++ core forgets which exception a handler raised, or that it raised one. So what is asked for is noted here
+before it is raised. The death of Ray's daemons ends a command in the same way (`daemons.py`). What the line says and
+the exit code are not here (`pipelines/command.py`).
 """
 
 from __future__ import annotations
@@ -9,41 +12,116 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_PRESSED = threading.Event()
+from hydra_ray.errors import StageError, Terminated
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SAME_SECONDS = 1.0  # `timeout` signals the process and then its group: the same request, told twice
+_PATIENCE_SECONDS = 12.0  # for an orderly end; afterwards the process just goes, and Ray's with it
+
+
+class _End:
+    """Whether, since when and why a command is to end."""
+
+    def __init__(self) -> None:
+        self._reason: BaseException | None = None
+        self._raised_at: float | None = None
+        self.leave: Callable[[BaseException], None] | None = None
+
+    def forget(self) -> None:
+        """A command, or a stage of somebody's own process, begins."""
+        self._reason, self._raised_at = None, None
+
+    @property
+    def reason(self) -> BaseException | None:
+        """The exception to be raised, anew each time; None while nobody has asked for an end."""
+        return None if self._reason is None else type(self._reason)(*self._reason.args)
+
+    def ask(self, reason: BaseException) -> None:
+        """Note why; what was asked first counts. From now on an end that takes too long is cut short."""
+        if self._reason is not None:
+            return
+        self._reason = reason
+        if self.leave is not None:
+            patience = threading.Timer(_PATIENCE_SECONDS, self.leave, [reason])
+            patience.daemon = True
+            patience.start()
+
+    def tell(self) -> None:
+        """Raise it in the main thread, from a signal's handler; a second request is not orderly any more."""
+        now = time.monotonic()
+        if self._raised_at is not None and now - self._raised_at < _SAME_SECONDS:
+            return
+        if self._raised_at is not None and self._reason is not None and self.leave is not None:
+            self.leave(self._reason)
+        self._raised_at = now
+        raise KeyboardInterrupt  # the one exception that Ray's core lets through
+
+
+_END = _End()
+
+
+@contextmanager
+def command_ends_in_order(leave: Callable[[BaseException], None]) -> Iterator[None]:
+    """For the length of a command: signals raise `KeyboardInterrupt`, or `Terminated`, which is one.
+
+    Args:
+        leave: called with the reason where the end takes too long, or is asked for a second time; ends the process.
+    """
+    _END.leave = leave if _in_main_thread() else None
+    try:
+        with interrupts_noticed():
+            yield
+    finally:
+        _END.leave = None
 
 
 @contextmanager
 def interrupts_noticed() -> Iterator[None]:
-    """Ctrl-C raises `KeyboardInterrupt` as ever, and `raise_if_interrupted` knows of it should it be lost."""
-    _PRESSED.clear()
+    """Signals raise as ever, and `raise_if_interrupted` knows of it should it be lost.
 
-    def notice_and_raise(*_: Any) -> None:
-        _PRESSED.set()
-        raise KeyboardInterrupt
-
-    with _handled_by(notice_and_raise):
-        yield
+    Whatever else is raised after a signal, when things are torn down, is told as the signal.
+    """
+    _END.forget()
+    with _handled_by(_notice_and_raise):
+        try:
+            yield
+        except BaseException:
+            raise_if_interrupted()
+            raise
         raise_if_interrupted()
 
 
 @contextmanager
 def interrupts_kept() -> Iterator[None]:
-    """Ctrl-C raises nothing; what runs in the block calls `raise_if_interrupted` where it can be left."""
-    with _handled_by(lambda *_: _PRESSED.set()):
+    """Signals raise nothing; what runs in the block calls `raise_if_interrupted` where it can be left.
+
+    Unless Ray is dead: then there may be no such place any more.
+    """
+
+    def notice(number: int, _: Any) -> None:
+        _END.ask(_reason_of(number))
+        if isinstance(_END.reason, StageError):
+            _END.tell()
+
+    with _handled_by(notice):
         yield
 
 
 @contextmanager
-def interrupts_of_train() -> Iterator[None]:
-    """For Train's `fit`, which replaces the handler: whatever it makes of Ctrl-C becomes `KeyboardInterrupt`."""
+def interrupts_past_ray() -> Iterator[None]:
+    """For `ray.init` and Train's `fit`, which replace handlers: whatever they make of a signal, it is raised.
+
+    The operating system's note of a signal goes past handlers, through a socket.
+    """
     if not _in_main_thread():
         yield
         return
-    handler = signal.getsignal(signal.SIGINT)
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     here, there = socket.socketpair()
     here.setblocking(False)
     there.setblocking(False)
@@ -52,30 +130,51 @@ def interrupts_of_train() -> Iterator[None]:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        signal.signal(signal.SIGINT, handler)
-        if signal.SIGINT in _bytes_in(here):
-            _PRESSED.set()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in _bytes_in(here):
+            if number in _SIGNALS:
+                _END.ask(_reason_of(number))
         here.close()
         there.close()
         raise_if_interrupted()
 
 
+def end_command(reason: StageError) -> None:
+    """From any thread: have `reason` raised in the main thread, as if there had been a signal."""
+    _END.ask(reason)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+
 def raise_if_interrupted() -> None:
-    """`KeyboardInterrupt`, if there was a Ctrl-C."""
-    if _PRESSED.is_set():
-        raise KeyboardInterrupt
+    """What was asked for, if anything: `KeyboardInterrupt`, `Terminated`, or what `end_command` was given."""
+    reason = _END.reason
+    if reason is not None:
+        raise reason from None
+
+
+def _notice_and_raise(number: int, _: Any) -> None:
+    _END.ask(_reason_of(number))
+    _END.tell()
+
+
+def _reason_of(number: int) -> KeyboardInterrupt:
+    return KeyboardInterrupt() if number == signal.SIGINT else Terminated(signal.Signals(number).name)
 
 
 @contextmanager
-def _handled_by(handler: Callable[..., None]) -> Iterator[None]:
+def _handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
     if not _in_main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, handler)
+    under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    numbers = [number for number in _SIGNALS if number != signal.SIGHUP or not under_nohup]
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _in_main_thread() -> bool:

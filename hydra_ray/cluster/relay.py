@@ -17,6 +17,7 @@ from ray.actor import ActorHandle
 
 Event = dict[str, Any]
 _POLL_SECONDS = 0.2
+_LAST_SECONDS = 3.0
 
 
 class _Mailbox:
@@ -61,9 +62,12 @@ def relay(handle: Callable[[Event], None], name: str | None = None) -> Iterator[
     thread.start()
     try:
         yield mailbox
-    finally:
+    except BaseException:
         stop.set()
-        thread.join()
-        ray.kill(mailbox)
+        thread.join(_LAST_SECONDS)  # what failed may be Ray itself, which then answers nothing
+        raise
+    stop.set()
+    thread.join()
+    ray.kill(mailbox)
     if failures:
         raise failures[0]

@@ -9,9 +9,11 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+from hydra_ray.cluster.daemons import daemons_watched
+from hydra_ray.cluster.interrupts import interrupts_past_ray
 from hydra_ray.config import ClusterConfig, Config
 from hydra_ray.errors import StageError, UserError
 
@@ -72,13 +74,15 @@ def session(config: Config) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if is_private():
-        start_private(config.cluster.object_store_mb, dashboard=_needs_dashboard(config))
-    else:
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    with interrupts_past_ray():
+        if is_private():
+            start_private(config.cluster.object_store_mb, dashboard=_needs_dashboard(config))
+        else:
+            ray.init(log_to_driver=False, logging_level=logging.WARNING)
     _quiet_data()
     try:
-        yield
+        with daemons_watched() if is_private() else nullcontext():
+            yield
     finally:
         ray.shutdown()
 

@@ -19,7 +19,7 @@ from ray.train import RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 
 from hydra_ray.cluster.failures import cause_of, is_death, one_line
-from hydra_ray.cluster.interrupts import interrupts_of_train
+from hydra_ray.cluster.interrupts import interrupts_past_ray
 from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.storage import Folder
@@ -47,7 +47,7 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, st
     try:
         while True:
             try:
-                with interrupts_of_train():
+                with interrupts_past_ray():
                     _trainer(loop, job, cluster, scratch, stage.name).fit()
                 return
             except TrainingFailedError as error:

@@ -1,0 +1,53 @@
+"""Ray's own daemons on this machine, watched: without its raylet or GCS a command waits for what never comes.
+
+Ray's core notices after a minute or more, and then aborts the process. Only a private session is watched: its daemons
+are this process's children; a cluster's are its own business.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hydra_ray.cluster.interrupts import end_command
+from hydra_ray.errors import StageError
+
+_NEEDED = {"raylet": "raylet", "gcs_server": "GCS"}  # Ray's name of a process -> what people call it
+_POLL_SECONDS = 0.5
+
+
+@contextmanager
+def daemons_watched() -> Iterator[None]:
+    """While the block runs, the death of a daemon ends the command with a `StageError`."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(_POLL_SECONDS):
+            death = daemon_death()
+            if death is not None:
+                end_command(death)
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def daemon_death() -> StageError | None:
+    """What to say of a private session whose raylet or GCS is gone; None where all is well."""
+    import ray._private.worker
+
+    node: Any = ray._private.worker._global_node
+    dead = [] if node is None else [name for name, _ in node.dead_processes() if name in _NEEDED]
+    if not dead:
+        return None
+    return StageError(
+        f"Ray's {_NEEDED[dead[0]]} died (killed, or out of memory); what is finished is kept, start the same command "
+        "again"
+    )
