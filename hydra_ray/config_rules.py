@@ -32,8 +32,19 @@ _OF_DISAGREEMENT = ("end2", "proxy_end2")
 
 def check_rules(config: Config) -> None:
     """Raises ValueError for the first rule that does not hold."""
-    for rule in (_check_students, _check_heads, _check_batch, _check_search, _check_folds, _check_space):
+    for rule in (_check_data, _check_students, _check_heads, _check_batch, _check_search, _check_folds, _check_space):
         rule(config)
+
+
+def _check_data(config: Config) -> None:
+    data = config.data
+    if data.target is not None and data.label is not None:
+        raise ValueError(
+            f"data.target={data.target} is for a regression, data.label={data.label} for classes: leave one of them out"
+        )
+    for key in ("target", "label"):
+        if getattr(data, key) is not None and getattr(data, key) in (data.ignore or ()):
+            raise ValueError(f"data.{key}={getattr(data, key)} stands in data.ignore too: take it out there")
 
 
 def _check_students(config: Config) -> None:

@@ -54,6 +54,16 @@ class DataConfig(Section):
     """Let torchvision fetch a missing set into `data.root`."""
     target: str | None = None
     """The column of Parquet or CSV that a regression predicts from all other columns of numbers."""
+    label: str | None = None
+    """The column of Parquet or CSV that holds the classes. None: one called `label`, `target`, `class`, `y` or the
+    like, else the only one that could."""
+    ignore: list[str] | None = None
+    """Columns to leave out. Numbers of rows (`id`, 0, 1, 2, ..., pandas' index) are left out in any case, unless the
+    list is empty: then nothing is."""
+    header: bool | None = None
+    """Whether the first line of CSV files holds the names of their columns. None: found from the line."""
+    decimal: Literal[".", ","] | None = None
+    """What stands between ones and tenths in CSV. None: found from the values."""
     split: SplitChoice | None = None
     """Test rows of standard split k, the column `test_split_k`; `all`, or a range such as `0-9`, runs one after the
     other."""

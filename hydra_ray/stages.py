@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from hydra_ray.config import Config, Section, StudentKind, ViewConfig, parse_yaml, with_overlay
+from hydra_ray.config import Config, DataConfig, Section, StudentKind, ViewConfig, parse_yaml, with_overlay
 from hydra_ray.datasets import DataSet, open_data
 from hydra_ray.datasets.rows import Ints
+from hydra_ray.datasets.table_options import TableOptions
 from hydra_ray.errors import UserError
 from hydra_ray.features import Features
 from hydra_ray.models.members import ModelSpec
@@ -88,6 +89,12 @@ def _what_is_set(section: Section, leave_out: set[str]) -> dict[str, Any]:
     return {name: value for name, value in section.model_dump(exclude=leave_out).items() if value is not None}
 
 
+def table_options(data: DataConfig) -> TableOptions:
+    """What a configuration says of tables."""
+    ignore = None if data.ignore is None else tuple(data.ignore)
+    return TableOptions(data.target, data.label, ignore, data.header, data.decimal)
+
+
 class Run:
     """The run that a configuration describes."""
 
@@ -121,7 +128,7 @@ class Run:
                 for place, view in enumerate(self.config.transfer.views)
                 if view.source is not None
             },
-            target=data.target,
+            options=table_options(data),
             split=data.split,
         )
         test = found.splits["test"]

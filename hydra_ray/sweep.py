@@ -15,6 +15,7 @@ from hydra_ray.config import Config
 from hydra_ray.datasets import open_source, standard_splits
 from hydra_ray.errors import UserError
 from hydra_ray.report.evidence import figure, figures
+from hydra_ray.stages import table_options
 
 SWEEP_FILE = "sweep.json"
 SCHEMA = 1
@@ -33,7 +34,7 @@ def split_configs(config: Config) -> list[Config]:
         UserError: the data set has no standard splits, or lacks one of those asked for.
     """
     data = config.data
-    source = open_source(data.source, "train", root=data.root, download=data.download, target=data.target)
+    source = open_source(data.source, "train", root=data.root, download=data.download, options=table_options(data))
     known = standard_splits(source)
     if not known:
         raise UserError(f"data.split={data.split}: {source.name} has no columns test_split_0, test_split_1, ...")

@@ -67,6 +67,8 @@ def show_plan(config: Config) -> None:
     check_views(this)
     cost = costs(this)
     print(f"run folder      {this.folder}")
+    for line in this.data.lines():
+        print(f"data            {line}")
     for state in stage_states(this):
         print(f"{state.name:<15} {state.state:<6} {state.detail}; whole stage: {cost[state.name]}")
     print(f"resources       {resources(this)}")

@@ -46,8 +46,11 @@ def run_stages(run: Run, names: Sequence[str], *, stack: ExitStack | None = None
     """
     check_storage(run.config.storage)
     check_run(run)
+    for line in run.data.lines():
+        print(f"{'data':<15} {line}", flush=True)
     run.folder.delete(ERROR_LOG)
     run.folder.write("config.json", (run.config.model_dump_json(indent=1) + "\n").encode())
+    run.folder.write("data.json", (json.dumps(run.data.describe(), indent=1) + "\n").encode())
     with ExitStack() as own:
         chain = _Chain(run, own if stack is None else stack)
         for name in names:

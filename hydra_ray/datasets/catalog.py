@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -16,7 +17,8 @@ from hydra_ray.datasets.in_memory import EMBEDDED, TORCHVISION, open_in_memory
 from hydra_ray.datasets.parquet import open_parquet
 from hydra_ray.datasets.rows import Source
 from hydra_ray.datasets.split_files import SPLIT_NAMES, Place, SplitName, is_parquet, is_text
-from hydra_ray.datasets.tables import Wanted
+from hydra_ray.datasets.table_options import ANY_TABLE, TableOptions
+from hydra_ray.datasets.tables import TableSource, Wanted
 from hydra_ray.errors import UserError
 from hydra_ray.storage import Folder
 
@@ -32,8 +34,9 @@ def open_source(
     root: str,
     download: bool,
     key: str = "data.source",
-    target: str | None = None,
-    needs_target: bool = True,
+    options: TableOptions = ANY_TABLE,
+    needs_label: bool = True,
+    train: Source | None = None,
 ) -> Source:
     """Open one split of a data set.
 
@@ -46,25 +49,39 @@ def open_source(
         root: Folder of torchvision's sets.
         download: Whether torchvision may fetch a missing set.
         key: The configuration key that messages name.
-        target: The column that a regression predicts, of Parquet and CSV.
-        needs_target: False for a further set, whose labels nobody uses.
+        options: What the configuration says of Parquet and CSV.
+        needs_label: False for a further set, whose labels nobody uses.
+        train: The training rows' source, whose columns and classes a further one follows.
 
     Raises:
         UserError: unknown name, missing or damaged data, or no such split; one line with the way out.
     """
     if name_or_path in NAMES:
-        if target is not None and needs_target:
-            raise UserError(f"data.target={target}: {name_or_path} has labels of its own; leave data.target out")
+        if needs_label:
+            _check_no_options(options, name_or_path)
         folder = str(Path(root).expanduser().absolute())
         return open_in_memory(name_or_path, split, folder, download=download, key=key)
     place = _locate(name_or_path, key)
     files = place.files_of(split)
     if not files:
         raise UserError(f"{key}={name_or_path}: no {split} split; name its file {split}-00000-of-00001.parquet")
-    wanted = Wanted(place.name, f"{key}={name_or_path}", target, needs_target)
+    columns = train.columns if isinstance(train, TableSource) else None
+    wanted = Wanted(place.name, f"{key}={name_or_path}", options, needs_label, columns)
+    if train is not None and needs_label:  # the publisher's other files, of the same key
+        wanted = replace(wanted, place=f"{wanted.place}: {files[0].rsplit('/', 1)[-1]}")
     if _holds_parquet(place.folder.fs, files[0]):
         return open_parquet(place.folder.fs, files, wanted)
     return open_csv(place.folder.fs, files, wanted)
+
+
+def _check_no_options(options: TableOptions, name: str) -> None:
+    """Refuse what is about the columns of tables for a set that has none."""
+    for key in fields(options):
+        value = getattr(options, key.name)
+        if value is not None:
+            raise UserError(
+                f"data.{key.name}={value}: {name} has labels of its own and no columns; leave data.{key.name} out"
+            )
 
 
 def split_names(name_or_path: str, *, key: str = "data.source") -> tuple[SplitName, ...]:

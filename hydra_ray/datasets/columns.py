@@ -1,27 +1,37 @@
-"""Which columns of a Parquet file hold inputs and labels: found from the schema, not from fixed names.
+"""Which columns of a table hold inputs and labels, and how their values are read.
 
-Knows types and names only; no row is read here.
+The training rows' file decides, by types, usual names and what its columns hold (`facts.py`); other files follow it
+(`following.py`). What is left out is listed with the reason; what cannot be decided becomes a line with the key that
+settles it. No row is decoded here.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.types as pat
 
+from hydra_ray.datasets.facts import Facts
+from hydra_ray.datasets.label_column import check_target, find_label
+from hydra_ray.datasets.labels import Classes
+from hydra_ray.datasets.numbers import Decimal, Offset, is_number, is_text, is_time, offset_for
+from hydra_ray.datasets.row_numbers import row_numbers
 from hydra_ray.datasets.rows import Task
+from hydra_ray.datasets.table_options import TableOptions, listed
+from hydra_ray.datasets.text_numbers import decimal_of, problem_of
 from hydra_ray.errors import UserError
 
 Kind = Literal["encoded", "tensor", "numbers"]
 
 INPUT_NAMES = ("image", "img", "input", "inputs", "pixels", "x", "features", "embedding")
-LABEL_NAMES = ("label", "labels", "fine_label", "target", "targets", "class", "class_id", "y", "digit")
-_NOT_LABELS = ("id", "index", "row_id", "view", "__index_level_0__")
+_SHARDS_KEY = b"hydra_ray"
+"""In the footers of our own shards, whose columns have fixed meanings."""
+_OF_SHARDS = ("input", "label")
 _SPLIT = re.compile(r"test_split_(\d+)")
 
 
@@ -36,10 +46,17 @@ class Columns:
     is_struct: bool
     """Whether the bytes of image files lie in a struct's field `bytes`."""
     label: str | None
-    class_names: tuple[str, ...] | None
+    classes: Classes | None = None
+    """Of the labels of a classification."""
     task: Task = "classification"
     test_splits: tuple[int, ...] = ()
     """Every k of the columns `test_split_k`, which say of each row whether standard split k tests on it."""
+    offsets: tuple[tuple[str, Offset], ...] = ()
+    """Columns that are centred before they become float32, and what is subtracted."""
+    decimals: tuple[tuple[str, Decimal], ...] = ()
+    """Columns of text that is numbers, and what stands between their ones and tenths."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Columns that are not read, and why."""
 
     @property
     def feature_names(self) -> tuple[str, ...] | None:
@@ -47,43 +64,111 @@ class Columns:
         return self.inputs if self.kind == "numbers" else None
 
     @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes in order."""
+        return None if self.classes is None else self.classes.names
+
+    @property
     def to_read(self) -> list[str]:
         """What to ask Parquet for."""
         inputs = [f"{name}.bytes" if self.is_struct else name for name in self.inputs]
         return [*inputs, self.label] if self.label else inputs
 
+    def key(self) -> dict[str, Any]:
+        """What decides how a file's bytes become inputs and labels; JSON-ready."""
+        return {
+            "inputs": list(self.inputs),
+            "label": self.label,
+            "classes": None if self.classes is None else [list(self.classes.names), dict(self.classes.texts)],
+            "offsets": dict(self.offsets),
+            "decimals": dict(self.decimals),
+        }
 
-def find_columns(schema: pa.Schema, place: str, target: str | None = None, *, needs_target: bool = True) -> Columns:
-    """Find inputs and labels.
 
-    Inputs are the only column of encoded images (binary, or the hub's struct{bytes, path}), else the only one
-    of tensors or lists of numbers, else all columns of floating-point numbers. Labels are the integer column
-    with a usual name, else the only one with class names in the hub's metadata, else the only integer column.
+def find_columns(facts: Facts, options: TableOptions, place: str, *, needs_label: bool = True) -> Columns:
+    """Find inputs and labels in the training rows' file.
+
+    Inputs are the only column of encoded images (binary, or the hub's struct{bytes, path}) or of tensors of pixels,
+    else the only one of lists of numbers, else all columns of numbers: integers, decimals, true and false as 1 and 0,
+    times in seconds, and text that is numbers. Beside images other columns are left out; beside numbers every column
+    is used, is a number of the row and left out, or is refused. Labels: see `find_label`.
 
     Args:
-        schema: Of the file.
+        facts: Of the file's columns.
+        options: What the configuration says.
         place: The key and path that messages name.
-        target: The column that a regression predicts; features are then all other columns of numbers, integers
-            among them.
-        needs_target: Whether the file must have it; a further set, whose labels nobody uses, need not.
+        needs_label: False for a further set, whose labels nobody uses.
 
     Raises:
-        UserError: no or several columns could be meant, or the target is not there or not of numbers.
+        UserError: no or several columns could be meant, a column that cannot be used, or two of one name.
     """
-    splits = _test_splits(schema)
-    if target is not None:
-        label = _target(schema, target, place, needs_target)
-        kind, inputs = _inputs(schema, target, place, integers=True)
-        return Columns(inputs, kind, _is_struct(schema, kind, inputs), label, None, "regression", splits)
-    features = _hub_features(schema)
-    label = _label(schema, features, place)
-    kind, inputs = _inputs(schema, label, place)
-    struct = _is_struct(schema, kind, inputs)
-    return Columns(inputs, kind, struct, label, _class_names(features, label), test_splits=splits)
+    fields, left_out = considered(facts.schema, options, place)
+    is_regression = options.target is not None
+    counters = {} if options.ignore == () else row_numbers(fields, facts)
+    counters = {name: why for name, why in counters.items() if name not in (options.target, options.label)}
+    label = None
+    if is_regression and (needs_label or options.target in facts.schema.names):
+        label = check_target(fields, facts, options, place)
+    elif needs_label and not is_regression:
+        candidates = [field for field in fields if field.name not in counters]
+        label = find_label(candidates, facts, hub_class_names(facts.schema), options, place)
+    others = [field for field in fields if field.name != label]
+    kind, inputs, beside = _inputs(others, facts, counters, options, place)
+    numbers = [*(inputs if kind == "numbers" else ()), *([label] if label and is_regression else [])]
+    return Columns(
+        inputs,
+        kind,
+        kind == "encoded" and pat.is_struct(facts.schema.field(inputs[0]).type),
+        label,
+        task="regression" if is_regression else "classification",
+        test_splits=_test_splits(facts.schema),
+        offsets=_offsets([name for name in numbers if name != label], facts, place),
+        decimals=decimals_of(numbers, facts, options),
+        left_out=(*left_out, *beside),
+    )
 
 
-def _is_struct(schema: pa.Schema, kind: Kind, inputs: tuple[str, ...]) -> bool:
-    return kind == "encoded" and pat.is_struct(schema.field(inputs[0]).type)
+def considered(schema: pa.Schema, options: TableOptions, place: str) -> tuple[list[pa.Field], list[tuple[str, str]]]:
+    """The columns that may be inputs or labels, and those that are left out by name, with the reason.
+
+    Raises:
+        UserError: two columns of one name.
+    """
+    ignored = options.ignore or ()
+    is_ours = _SHARDS_KEY in (schema.metadata or {})
+    fields: list[pa.Field] = []
+    left_out: list[tuple[str, str]] = []
+    for field in schema:
+        if field.name in ignored:
+            left_out.append((field.name, "data.ignore"))
+        elif is_ours and field.name not in _OF_SHARDS:
+            left_out.append((field.name, "of shards"))
+        elif not _SPLIT.fullmatch(field.name):
+            fields.append(field)
+    names = [field.name for field in fields]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{place}: {names.count(twice)} columns have the name {twice!r}; give each a name of its own")
+    return fields, left_out
+
+
+def check_ignored(schema: pa.Schema, options: TableOptions, place: str) -> None:
+    """Raises UserError for a name in `data.ignore` that no column has."""
+    for name in options.ignore or ():
+        if name not in schema.names:
+            raise UserError(f"data.ignore: {place} has no column {name!r}; its columns are {listed(list(schema))}")
+
+
+def decimals_of(names: Iterable[str], facts: Facts, options: TableOptions) -> tuple[tuple[str, Decimal], ...]:
+    """Of columns that are numbers, those of text and what stands between their ones and tenths."""
+    texts = [name for name in names if is_text(facts.schema.field(name).type)]
+    facts.look_at(texts)
+    found: list[tuple[str, Decimal]] = []
+    for name in texts:
+        decimal = decimal_of(facts.of(name), options.decimal)
+        if decimal is not None:
+            found.append((name, decimal))
+    return tuple(found)
 
 
 def split_column(number: int) -> str:
@@ -91,98 +176,99 @@ def split_column(number: int) -> str:
     return f"test_split_{number}"
 
 
+def hub_class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """Columns whose classes have names in the hub's metadata; none where these cannot be read."""
+    try:
+        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = metadata.get("info", {}).get("features", {})
+        named = {name: feature["names"] for name, feature in features.items() if "names" in feature}
+    except (ValueError, AttributeError, TypeError):
+        return {}
+    return {name: tuple(map(str, names)) for name, names in named.items() if isinstance(names, list) and names}
+
+
 def _test_splits(schema: pa.Schema) -> tuple[int, ...]:
     matches = [_SPLIT.fullmatch(field.name) for field in schema if pat.is_boolean(field.type)]
     return tuple(sorted(int(match[1]) for match in matches if match))
 
 
-def _target(schema: pa.Schema, target: str, place: str, needed: bool) -> str | None:
-    if target not in schema.names:
-        if not needed:
-            return None
-        raise UserError(f"data.target={target}: {place} has no such column; its columns are {_listed(schema)}")
-    if not _is_number(schema.field(target).type):
-        found = f"column {target} of {place} holds {schema.field(target).type}"
-        raise UserError(f"data.target={target}: {found}, but a target is a number; name a column of numbers")
-    return target
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pat.is_integer(kind) or pat.is_floating(kind)
+Beside = list[tuple[str, str]]
 
 
 def _inputs(
-    schema: pa.Schema, label: str | None, place: str, *, integers: bool = False
-) -> tuple[Kind, tuple[str, ...]]:
-    """Kind and names of the input columns; of numbers that are features, integers where they cannot be labels."""
-    fields = [field for field in schema if field.name != label]
-    choices: list[tuple[Kind, list[str]]] = [
-        ("encoded", [field.name for field in fields if _is_encoded(field.type)]),
-        ("tensor", [field.name for field in fields if _is_tensor(field.type)]),
-    ]
-    for kind, names in choices:
+    fields: Sequence[pa.Field], facts: Facts, counters: Mapping[str, str], options: TableOptions, place: str
+) -> tuple[Kind, tuple[str, ...], Beside]:
+    """Kind and names of the input columns, and the columns beside them that are left out."""
+    encoded = [field.name for field in fields if _is_encoded(field.type)]
+    pixels = [field.name for field in fields if _is_tensor(field.type) and not _is_list_of_features(field.type)]
+    kinds: tuple[tuple[Kind, list[str]], ...] = (("encoded", encoded), ("tensor", pixels))
+    for kind, names in kinds:
         if names:
-            return kind, (_only(names, INPUT_NAMES, schema, "input", place),)
-    fields = [field for field in fields if not _is_bookkeeping(field)]
-    numbers = tuple(field.name for field in fields if _is_feature(field.type, integers))
-    unclear = [field.name for field in fields if _is_unclear(field.type, integers)]
-    if not numbers or unclear:
-        problem = f"what is {unclear[0]}" if numbers else "no images or floating-point numbers"
-        way = "store features as numbers" if integers else "store features as floats"
-        raise UserError(f"{place}: {problem} among {_listed(schema)}; {way} or drop the column")
-    return "numbers", numbers
+            chosen = _only(names, fields, place)
+            return kind, (chosen,), [(field.name, "beside images") for field in fields if field.name != chosen]
+    used = [field for field in fields if field.name not in counters]
+    beside = [(name, f"{why}; data.ignore=[] uses it") for name, why in counters.items()]
+    lists = [field.name for field in used if _is_tensor(field.type)]
+    if lists:
+        return "tensor", (_only_list(lists, used, options, place),), beside
+    facts.look_at([field.name for field in used if is_number(field.type) or is_text(field.type)])
+    problems = {field.name: _problem(field, facts, options) for field in used}
+    problems = {name: problem for name, problem in problems.items() if problem}
+    if problems:
+        ways = f"store numbers there, or leave it out with {options.ignoring(problems)}"
+        if " may part " in next(iter(problems.values())):
+            ways = "say which with data.decimal=',' or data.decimal='.'"
+        raise UserError(f"{place}: {next(iter(problems.values()))}: {ways}")
+    if not used:
+        found = "; ".join(f"{name}: {why}" for name, why in beside)
+        raise UserError(f"{place}: no images or numbers to learn from among {listed(fields)}{found and f' ({found})'}")
+    return "numbers", tuple(field.name for field in used), beside
 
 
-def _is_bookkeeping(field: pa.Field) -> bool:
-    """A row's number, or whether a standard split tests on it."""
-    return (_is_number_of_row(field.name) and pat.is_integer(field.type)) or bool(_SPLIT.fullmatch(field.name))
+def _problem(field: pa.Field, facts: Facts, options: TableOptions) -> str | None:
+    """Why a column cannot be a feature; None where it can."""
+    if is_text(field.type):
+        column = facts.of(field.name)
+        return None if decimal_of(column, options.decimal) else problem_of(field.name, column, options.decimal)
+    if not is_number(field.type):
+        return f"column {field.name} holds {'no value at all' if pat.is_null(field.type) else field.type}"
+    return None if facts.of(field.name).has_values else f"column {field.name} holds no value at all"
 
 
-def _is_feature(kind: pa.DataType, integers: bool) -> bool:
-    return pat.is_floating(kind) or (integers and pat.is_integer(kind))
+def _only_list(names: list[str], fields: Sequence[pa.Field], options: TableOptions, place: str) -> str:
+    """The only column of lists; what stands beside it is refused, as both could be meant."""
+    others = [field.name for field in fields if field.name not in names]
+    chosen = _only(names, fields, place)
+    others += [name for name in names if name != chosen]
+    if others:
+        found = f"column {chosen} holds {next(field.type for field in fields if field.name == chosen)}"
+        one, other = options.ignoring(names), options.ignoring(others)
+        raise UserError(f"{place}: {found} beside {', '.join(others)}: use one of them, with {other} or {one}")
+    return chosen
 
 
-def _is_unclear(kind: pa.DataType, integers: bool) -> bool:
-    """Whether leaving a column out would lose what the user may mean as a feature."""
-    return not _is_number(kind) if integers else pat.is_integer(kind)
+def _offsets(names: Iterable[str], facts: Facts, place: str) -> tuple[tuple[str, Offset], ...]:
+    found: list[tuple[str, Offset]] = []
+    for name in names:
+        column, is_moment = facts.of(name), is_time(facts.schema.field(name).type)
+        if column.low is None or column.high is None:
+            continue
+        try:
+            offset = offset_for(column.low, column.high, centre=is_moment)
+        except ValueError as error:
+            raise UserError(f"{place}: column {name}: {error}; store it in larger units") from None
+        if offset:
+            found.append((name, offset))
+    return tuple(found)
 
 
-def _label(schema: pa.Schema, features: dict[str, Any], place: str) -> str | None:
-    integers = [field.name for field in schema if pat.is_integer(field.type)]
-    usual = _usual(integers, LABEL_NAMES)
-    if usual:
-        return usual
-    named = [name for name in integers if _class_names(features, name)]
-    if len(named) == 1:
-        return named[0]
-    candidates = [name for name in integers if not _is_number_of_row(name)]
-    if candidates:
-        return _only(candidates, (), schema, "label", place)
-    other = _usual(schema.names, LABEL_NAMES)
-    if other:
-        found = f"column {other} holds {schema.field(other).type}"
-        if _is_number(schema.field(other).type):
-            found += f"; for a regression set data.target={other}"
-        raise UserError(f"{place}: labels are class numbers, but {found}; store integers from 0, or rename it")
-    return None
-
-
-def _only(names: list[str], usual: Iterable[str], schema: pa.Schema, meaning: str, place: str) -> str:
-    found = names[0] if len(names) == 1 else _usual(names, usual)
-    if found is None:
-        unclear = f"{' or '.join(names)} could be the {meaning} column"
-        name = INPUT_NAMES[0] if meaning == "input" else LABEL_NAMES[0]
-        raise UserError(f"{place}: {unclear} of {_listed(schema)}; call the right one {name}")
-    return found
-
-
-def _is_number_of_row(name: str) -> bool:
-    return name.lower() in _NOT_LABELS
-
-
-def _usual(names: list[str], usual: Iterable[str]) -> str | None:
+def _only(names: Sequence[str], fields: Sequence[pa.Field], place: str) -> str:
     by_lower = {name.lower(): name for name in names}
-    return next((by_lower[name] for name in usual if name in by_lower), None)
+    usual = [by_lower[name] for name in INPUT_NAMES if name in by_lower]
+    if len(names) > 1 and not usual:
+        unclear = f"{' or '.join(names)} could be the input column"
+        raise UserError(f"{place}: {unclear} of {listed(fields)}; call the right one {INPUT_NAMES[0]}")
+    return names[0] if len(names) == 1 else usual[0]
 
 
 def _is_encoded(kind: pa.DataType) -> bool:
@@ -199,22 +285,6 @@ def _is_tensor(kind: pa.DataType) -> bool:
     return is_list and (pat.is_integer(kind.value_type) or pat.is_floating(kind.value_type))
 
 
-def _listed(schema: pa.Schema) -> str:
-    fields = [field for field in schema if not _SPLIT.fullmatch(field.name)]
-    return ", ".join(f"{field.name} ({field.type})" for field in fields)
-
-
-def _hub_features(schema: pa.Schema) -> dict[str, Any]:
-    """What the hub's metadata say of the columns; nothing where there are none or they cannot be read."""
-    try:
-        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        features = metadata.get("info", {}).get("features", {})
-    except (ValueError, AttributeError):
-        return {}
-    return features if isinstance(features, dict) else {}
-
-
-def _class_names(features: dict[str, Any], label: str | None) -> tuple[str, ...] | None:
-    feature = features.get(label) if label else None
-    names = feature.get("names") if isinstance(feature, dict) else None
-    return tuple(str(name) for name in names) if isinstance(names, list) and names else None
+def _is_list_of_features(kind: pa.DataType) -> bool:
+    """Whether rows are [D] numbers, not pixels."""
+    return len(kind.shape) < 2 if isinstance(kind, pa.FixedShapeTensorType) else True

@@ -1,24 +1,25 @@
 """Rows in CSV files: read whole, once a process, because text cannot be read from the middle.
 
-A source holds paths; a worker reads the files itself. For more rows than memory takes, store Parquet.
+A source holds paths; a worker reads the files itself. For more rows than memory takes, store Parquet. Encodings,
+delimiters and headers are found in `csv_text.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 
 from hydra_ray.datasets.content import FileContent, contents_of, require_unchanged, unchanged
-from hydra_ray.datasets.tables import TableSource, Wanted
+from hydra_ray.datasets.csv_text import CsvText, column_names, read_text
+from hydra_ray.datasets.tables import TableSource, Wanted, settled
 from hydra_ray.errors import UserError
 
-_DELIMITERS = ",;\t"
+_NULLS = ["", "NA", "N/A", "n/a", "#N/A", "#NA", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "1.#QNAN", "-1.#IND"]
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,14 @@ class TextFiles:
     """CSV files of one split, as they were when it was opened."""
 
     contents: tuple[FileContent, ...]
+    header: bool | None
+    """Whether first lines hold names; None to find out."""
     filesystem: pafs.FileSystem = field(compare=False)
 
 
 @dataclass(frozen=True)
 class CsvSource(TableSource):
-    """A split in one or more CSV files with a header line; see `Source`."""
+    """A split in one or more CSV files; see `Source`."""
 
     files: TextFiles
     count: int
@@ -46,13 +49,18 @@ class CsvSource(TableSource):
         """See `TableSource.contents`."""
         return self.files.contents
 
+    @property
+    def notes(self) -> list[str]:
+        """See `TableSource.notes`: encodings that are not Unicode, names that are ours."""
+        return _load(self.files, self.place)[1]
+
     def require_unchanged(self) -> None:
         """See `Source.require_unchanged`."""
         require_unchanged(self.files.filesystem, self.contents, self.place)
 
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """See `TableSource.batches`."""
-        table = _load(self.files, self.place).select(list(columns)).slice(start, stop - start)
+        table = _load(self.files, self.place)[0].select(list(columns)).slice(start, stop - start)
         first = start
         for batch in table.to_batches():
             yield first, batch
@@ -60,7 +68,7 @@ class CsvSource(TableSource):
 
 
 def open_csv(filesystem: pafs.FileSystem, paths: Sequence[str], wanted: Wanted) -> CsvSource:
-    """A source over the rows of CSV files, in the order given; a comma, semicolon or tab separates columns.
+    """A source over the rows of CSV files, in the order given; see `csv_text.py` for what CSV may be.
 
     Args:
         filesystem: Where the files are.
@@ -71,27 +79,53 @@ def open_csv(filesystem: pafs.FileSystem, paths: Sequence[str], wanted: Wanted) 
         UserError: text that is no table, files with other columns than the first, columns that cannot be told apart,
             or no rows.
     """
-    files = TextFiles(contents_of(filesystem, paths, wanted.place), filesystem)
-    table = _load(files, wanted.place)
+    files = TextFiles(contents_of(filesystem, paths, wanted.place), wanted.options.header, filesystem)
+    table, _ = _load(files, wanted.place)
     if not table.num_rows:
         raise UserError(f"{wanted.place}: holds no rows; use one that does")
-    columns = wanted.columns_of(table.schema)
-    unshaped = CsvSource(wanted.name, wanted.place, columns, (), np.dtype(np.float32), files, table.num_rows)
-    row = unshaped.first_row()
-    return replace(unshaped, input_shape=row.shape[1:], dtype=row.dtype)
+    return settled(CsvSource(wanted.name, wanted.place, files, table.num_rows), table.schema, wanted)
 
 
 @lru_cache(maxsize=4)
-def _load(files: TextFiles, place: str) -> pa.Table:
-    """All rows; refused where the files are no longer those that were opened."""
+def _load(files: TextFiles, place: str) -> tuple[pa.Table, list[str]]:
+    """All rows, and what is to be said of how they were read; refused where the files are no longer those opened."""
     paths = [each.path for each in files.contents]
+    places = [_place_of(path, place) for path in paths]
     with unchanged(files.filesystem, files.contents, place):
-        texts = [_content(files.filesystem, path) for path in paths]
-    tables = [_parsed(text, f"{place}: {path.rsplit('/', 1)[-1]}") for text, path in zip(texts, paths, strict=True)]
+        contents = [_content(files.filesystem, path) for path in paths]
+    texts = [read_text(content, files.header, each) for content, each in zip(contents, places, strict=True)]
+    tables = [_parsed(text, each) for text, each in zip(texts, places, strict=True)]
     for path, table in zip(paths, tables, strict=True):
         if table.column_names != tables[0].column_names:
             raise UserError(f"{place}: {path} has other columns than {paths[0]}; keep one export")
-    return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    notes = {f"read as {text.encoding}" for text in texts if not text.encoding.startswith("utf")}
+    notes |= {"no header line, columns are f0, f1, ..." for text in texts if text.names is not None}
+    return _joined(tables), sorted(notes)
+
+
+def _place_of(path: str, place: str) -> str:
+    """Key and file as messages name them, the file's name once."""
+    name = path.rsplit("/", 1)[-1]
+    return place if place.endswith(name) else f"{place}: {name}"
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """The rows of all files; where types do not go together a column is text."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    except pa.ArrowException:
+        return pa.concat_tables(_with_text(tables)).combine_chunks()
+
+
+def _with_text(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    types = [{table.schema.types[place] for table in tables} for place in range(tables[0].num_columns)]
+    found = []
+    for table in tables:
+        columns = [
+            column.cast(pa.string()) if len(types[place]) > 1 else column for place, column in enumerate(table.columns)
+        ]
+        found.append(pa.table(columns, names=table.column_names))
+    return found
 
 
 def _content(filesystem: pafs.FileSystem, path: str) -> bytes:
@@ -99,12 +133,20 @@ def _content(filesystem: pafs.FileSystem, path: str) -> bytes:
         return stream.read()
 
 
-def _parsed(content: bytes, place: str) -> pa.Table:
-    """The table in a file's bytes; types are found from all of its rows."""
-    header = content.split(b"\n", 1)[0].decode(errors="replace")
-    delimiter = max(_DELIMITERS, key=header.count)
-    reading = pacsv.ReadOptions(block_size=len(content) + 1, use_threads=False)
+def _parsed(text: CsvText, place: str) -> pa.Table:
+    """The table in a text; types are found from all of its rows."""
+    names = column_names(text)
+    content = text.lines.encode()
+    reading = pacsv.ReadOptions(
+        block_size=len(content) + 1,
+        use_threads=False,
+        column_names=[str(number) for number in range(len(names))],
+        skip_rows=0 if text.names else 1,
+    )
+    parsing = pacsv.ParseOptions(delimiter=text.delimiter, newlines_in_values=True)
+    converting = pacsv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=True, null_values=_NULLS)
     try:
-        return pacsv.read_csv(pa.BufferReader(content), reading, pacsv.ParseOptions(delimiter=delimiter))
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        table = pacsv.read_csv(pa.BufferReader(content), reading, parsing, converting)
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise UserError(f"{place} is no table ({' '.join(str(error).split())}); mend it") from error
+    return table.rename_columns(names)

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from hydra_ray.datasets.catalog import open_source, split_names
+from hydra_ray.datasets.described import lines_of
 from hydra_ray.datasets.rows import Source, Task
 from hydra_ray.datasets.split_files import SPLIT_NAMES, SplitName
 from hydra_ray.datasets.splits import Part, Shares, Split
 from hydra_ray.datasets.standard_splits import standard_test_rows
+from hydra_ray.datasets.table_options import ANY_TABLE, TableOptions
+from hydra_ray.datasets.tables import TableSource
 from hydra_ray.errors import UserError
-
-_MANY_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,14 @@ class DataSet:
             "num_classes": self.num_classes,
             "class_names": list(self.class_names),
             "splits": {
-                name: {"source": each.source.name, "num_rows": each.num_rows} for name, each in self.splits.items()
+                name: {"source": each.source.name, "num_rows": each.num_rows, **_columns(each.source)}
+                for name, each in self.splits.items()
             },
         }
+
+    def lines(self) -> list[str]:
+        """What is read, one line a source; see `described.py`."""
+        return lines_of(self.splits, self.class_names)
 
     def fingerprint(self) -> dict[str, Any]:
         """Changes when a source's data change; seeds and shares are configuration and not part of it."""
@@ -72,6 +78,13 @@ class DataSet:
         """See `Source.require_unchanged`; of all sources."""
         for source in {id(split.source): split.source for split in self.splits.values()}.values():
             source.require_unchanged()
+
+
+def _columns(source: Source) -> dict[str, Any]:
+    """Of a table, which of its columns are read and how."""
+    if not isinstance(source, TableSource):
+        return {}
+    return {"files": source.file_names, **source.columns.key(), "left_out": dict(source.columns.left_out)}
 
 
 def open_data(
@@ -85,7 +98,7 @@ def open_data(
     max_train_rows: int | None,
     unknown: Mapping[str, str],
     unlabelled: Mapping[str, tuple[str, str]] | None = None,
-    target: str | None = None,
+    options: TableOptions = ANY_TABLE,
     split: int | None = None,
 ) -> DataSet:
     """Open and check a data set.
@@ -102,7 +115,7 @@ def open_data(
         unknown: Our name -> name or path of an unknown set; its test split, or its only one.
         unlabelled: Split's name -> (configuration key, name or path) of further rows whose labels are not used; their
             training split, or their only one.
-        target: The column that a regression predicts, of Parquet and CSV; none for classification.
+        options: What the configuration says of Parquet and CSV; a target makes a regression.
         split: Take the rows of the column `test_split_<split>` for test, instead of a share.
 
     Raises:
@@ -112,16 +125,15 @@ def open_data(
     names = split_names(source)
     if "train" not in names:
         raise UserError(f"data.source={source}: has a {names[-1]} split only; add train-00000-of-00001.parquet")
-    own: dict[SplitName, Source] = {
-        name: open_source(source, name, root=root, download=download, target=target) for name in names
-    }
-    train = own.pop("train")
+    opener = partial(open_source, root=root, download=download, options=options)
+    train = opener(source, "train")
+    own: dict[SplitName, Source] = {name: opener(source, name, train=train) for name in names if name != "train"}
     standard = None if split is None else standard_test_rows(train, split, has_own_test="test" in own)
     validation_share = 0.0 if "validation" in own else validation_share
     test_share = 0.0 if "test" in own or standard else test_share
     shares = Shares(train.num_rows, seed, validation_share, test_share, max_train_rows, standard)
     splits = _known_splits(train, own, shares)
-    further = partial(_further, train=train, root=root, download=download, target=target)
+    further = partial(_further, opener=opener, train=train)
     for name, place in unknown.items():
         splits[f"unknown-{name}"] = _unknown_split(name, place, further)
     for name, (key, place) in (unlabelled or {}).items():
@@ -173,11 +185,9 @@ def _unknown_split(name: str, place: str, further: Callable[[str, SplitName, str
     return Split(f"unknown-{name}", further(place, split_names(place, key=key)[-1], key))
 
 
-def _further(
-    place: str, split: SplitName, key: str, *, train: Source, root: str, download: bool, target: str | None
-) -> Source:
+def _further(place: str, split: SplitName, key: str, *, opener: Callable[..., Source], train: Source) -> Source:
     """A source beside the training rows', of the same inputs."""
-    source = open_source(place, split, root=root, download=download, key=key, target=target, needs_target=False)
+    source = opener(place, split, key=key, needs_label=False, train=train)
     _check_same_inputs(source, train, f"{key}={place}:")
     return source
 
@@ -211,7 +221,6 @@ def _checked_classes(splits: Mapping[str, Split]) -> tuple[str, ...]:
         raise UserError(f"data.source={source.name}: {found}; add classes, or raise data.max_train_rows")
     largest = max(int(each.max()) for each in labels.values())
     if source.class_names is None:
-        _check_class_numbers(largest, np.concatenate([*labels.values()]), source.name)
         return tuple(str(number) for number in range(largest + 1))
     if largest >= len(source.class_names):
         known = f"label {largest}, but its metadata name {len(source.class_names)} classes"
@@ -227,10 +236,3 @@ def _labels(split: Split) -> npt.NDArray[Any]:
         count = int((labels < 0).sum())
         raise UserError(f"data.source={split.source.name}: {count} {split.name} rows have no label; remove them")
     return labels
-
-
-def _check_class_numbers(largest: int, labels: npt.NDArray[Any], name: str) -> None:
-    distinct = len(np.unique(labels))
-    if largest >= max(_MANY_CLASSES, 2 * distinct):
-        found = f"{distinct} different labels go up to {largest}"
-        raise UserError(f"data.source={name}: {found}; number the classes from 0")

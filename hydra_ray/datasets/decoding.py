@@ -12,6 +12,7 @@ import pyarrow.types as pat
 from PIL import Image
 
 from hydra_ray.datasets.columns import Columns
+from hydra_ray.datasets.numbers import as_float32
 from hydra_ray.datasets.rows import Floats, Inputs, Ints
 from hydra_ray.errors import UserError
 
@@ -40,24 +41,19 @@ def decode_inputs(
     if columns.kind == "tensor":
         inputs = _tensors(column, row_id, place)
     else:
-        numbers = [_numbers(batch.column(name), row_id, f"{place}: column {name}") for name in columns.inputs]
-        inputs = np.stack(numbers, axis=1)
+        inputs = np.stack([_numbers(batch, name, columns, row_id, place) for name in columns.inputs], axis=1)
     _check_shape(inputs.shape[1:], shape or inputs.shape[1:], int(row_id[0]), place)
     return inputs if inputs.dtype == np.uint8 or columns.kind == "numbers" else _finite(inputs, row_id, place)
 
 
-def decode_labels(batch: pa.RecordBatch, column: str) -> Ints:
-    """Labels of the rows of a batch: int64 [n], -1 where null."""
-    return batch.column(column).cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-
-
-def decode_targets(batch: pa.RecordBatch, column: str, row_id: Ints, place: str) -> Floats:
+def decode_targets(batch: pa.RecordBatch, columns: Columns, row_id: Ints, place: str) -> Floats:
     """Targets of a regression: float32 [n].
 
     Raises:
         UserError: a row without target, or whose target is not finite; the line names column and row.
     """
-    return _numbers(batch.column(column), row_id, f"{place}: column {column}")
+    assert columns.label is not None
+    return _numbers(batch, columns.label, columns, row_id, place)
 
 
 def _check_shape(found: tuple[int, ...], expected: tuple[int, ...], row: int, place: str) -> None:
@@ -133,11 +129,15 @@ def _lists(column: Any, row_id: Ints, place: str) -> npt.NDArray[Any]:
     return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
 
 
-def _numbers(column: pa.Array, row_id: Ints, place: str) -> Floats:
+def _numbers(batch: pa.RecordBatch, name: str, columns: Columns, row_id: Ints, place: str) -> Floats:
+    """A column of numbers, each less the column's offset."""
+    column, place = batch.column(name), f"{place}: column {name}"
     _no_nulls(column, row_id, place)
-    values = column if pat.is_floating(column.type) else column.cast(pa.float64(), safe=False)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is named
-        return _finite(values.to_numpy(zero_copy_only=False).astype(np.float32), row_id, place)
+    try:
+        values = as_float32(column, dict(columns.offsets).get(name, 0), dict(columns.decimals).get(name, "."))
+    except ValueError as error:
+        raise UserError(f"{place}: {str(error)!r} is no number; mend it") from None
+    return _finite(values, row_id, place)
 
 
 def _no_nulls(column: pa.Array, row_id: Ints, place: str) -> None:

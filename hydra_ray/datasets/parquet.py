@@ -8,18 +8,21 @@ meant is decided in `columns.py`, how they become inputs and labels in `tables.p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from hydra_ray.datasets.columns import Columns, split_column
+from hydra_ray.datasets.columns import hub_class_names
 from hydra_ray.datasets.content import FileContent, contents_of, require_unchanged, unchanged
-from hydra_ray.datasets.tables import TableSource, Wanted
+from hydra_ray.datasets.labels import shortened
+from hydra_ray.datasets.tables import TableSource, Wanted, settled
 from hydra_ray.errors import UserError
 
+DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError)
+"""What pyarrow raises for files of which a byte has changed."""
 _ROWS_AT_ONCE = 512
 _BUFFER_BYTES = 1 << 20
 
@@ -79,8 +82,10 @@ class ParquetSource(TableSource):
         path = file.content.path
         try:
             with pq.ParquetFile(path, filesystem=self.filesystem, buffer_size=_BUFFER_BYTES) as opened:
-                yield from opened.iter_batches(_ROWS_AT_ONCE, groups, list(columns), use_threads=False)
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                for batch in opened.iter_batches(_ROWS_AT_ONCE, groups, list(columns), use_threads=False):
+                    batch.validate(full=True)  # bytes that changed may point outside of a column, or be no text
+                    yield batch
+        except DAMAGED as error:
             require_unchanged(self.filesystem, [file.content], self.place)
             reason = " ".join(str(error).split())
             raise UserError(f"{self.place}: {_name(path)} is damaged ({reason}); fetch it again") from error
@@ -101,9 +106,8 @@ def open_parquet(filesystem: pafs.FileSystem, paths: Sequence[str], wanted: Want
     place = wanted.place
     contents = contents_of(filesystem, paths, place)
     schemas, metadata = zip(*(_footer(filesystem, path, place) for path in paths), strict=True)
-    columns = wanted.columns_of(schemas[0])
-    for path, schema in zip(paths, schemas, strict=True):
-        _check_same(columns, schemas[0], schema, f"{place}: {_name(path)}")
+    for path, schema in zip(paths[1:], schemas[1:], strict=True):
+        _check_same(schemas[0], schema, wanted.options.ignore or (), f"{place}: {_name(path)}")
     files = _files(contents, metadata)
     if not files:
         raise UserError(f"{place}: holds no rows; use one that does")
@@ -112,19 +116,15 @@ def open_parquet(filesystem: pafs.FileSystem, paths: Sequence[str], wanted: Want
         place=place,
         filesystem=filesystem,
         files=files,
-        columns=columns,
-        input_shape=(),
-        dtype=np.dtype(np.uint8),
     )
-    row = unshaped.first_row()
-    return replace(unshaped, input_shape=row.shape[1:], dtype=row.dtype)
+    return settled(unshaped, schemas[0], wanted)
 
 
 def _footer(filesystem: pafs.FileSystem, path: str, place: str) -> tuple[pa.Schema, pq.FileMetaData]:
     try:
         with pq.ParquetFile(path, filesystem=filesystem) as file:
             return file.schema_arrow, file.metadata
-    except (pa.ArrowInvalid, OSError) as error:
+    except DAMAGED as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{place}: {_name(path)} is no readable Parquet file ({reason}); fetch it again") from error
 
@@ -133,12 +133,22 @@ def _name(path: str) -> str:
     return path.rsplit("/", 1)[-1]
 
 
-def _check_same(columns: Columns, expected: pa.Schema, found: pa.Schema, place: str) -> None:
-    splits = [split_column(number) for number in columns.test_splits]
-    for name in [*columns.inputs, *([columns.label] if columns.label else []), *splits]:
-        kind = expected.field(name).type
-        if name not in found.names or found.field(name).type != kind:
-            raise UserError(f"{place} lacks the column {name} ({kind}) of the first file; fetch one export again")
+def _check_same(expected: pa.Schema, found: pa.Schema, ignored: Sequence[str], place: str) -> None:
+    """Refuse a part of a split that lacks a column of the first one, or has other class names for it."""
+    for field in expected:
+        if field.name in ignored:
+            continue
+        if found.get_all_field_indices(field.name) == [] or found.field(field.name).type != field.type:
+            lacking = f"{field.name} ({field.type})"
+            raise UserError(f"{place} lacks the column {lacking} of the first file; fetch one export again")
+    one, other = hub_class_names(expected), hub_class_names(found)
+    different = [name for name in one if name in other and one[name] != other[name]]
+    if different:
+        name = different[0]
+        raise UserError(
+            f"{place}: the classes of column {name} are {shortened(other[name])}, in the first file "
+            f"{shortened(one[name])}; fetch one export again"
+        )
 
 
 def _files(contents: Sequence[FileContent], metadata: Sequence[pq.FileMetaData]) -> tuple[DataFile, ...]:

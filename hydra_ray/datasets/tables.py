@@ -1,23 +1,33 @@
 """What sources of tables share, whatever file they lie in: rows, labels and flags from batches of columns.
 
-A table source says how its batches are got (`parquet.py`, `csv_files.py`); here they become inputs and labels.
+A table source says how its batches are got (`parquet.py`, `csv_files.py`); here its columns are settled when it is
+opened, and batches become inputs and labels.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hydra_ray.datasets.columns import Columns, find_columns
+from hydra_ray.datasets.columns import Columns, check_ignored, find_columns, hub_class_names
 from hydra_ray.datasets.content import FileContent
-from hydra_ray.datasets.decoding import decode_inputs, decode_labels, decode_targets
+from hydra_ray.datasets.decoding import decode_inputs, decode_targets
+from hydra_ray.datasets.facts import Facts
+from hydra_ray.datasets.following import follow_columns
+from hydra_ray.datasets.label_column import has_few_classes
+from hydra_ray.datasets.labels import classes_of
+from hydra_ray.datasets.numbers import offset_for
 from hydra_ray.datasets.rows import Bools, Floats, Ints, Rows, Task, positions
+from hydra_ray.datasets.table_options import ANY_TABLE, TableOptions
+from hydra_ray.errors import UserError
+
+_UNSETTLED = Columns((), "numbers", is_struct=False, label=None)
 
 
 @dataclass(frozen=True)
@@ -28,14 +38,13 @@ class Wanted:
     """Of the source, without folders above it."""
     place: str
     """Key and path as messages name them."""
-    target: str | None = None
-    """The column that a regression predicts."""
-    needs_target: bool = True
+    options: TableOptions = ANY_TABLE
+    """What the configuration says of tables."""
+    needs_label: bool = True
     """False for a further set, whose labels nobody uses."""
-
-    def columns_of(self, schema: pa.Schema) -> Columns:
-        """Inputs and labels in a file of this schema; see `find_columns`."""
-        return find_columns(schema, self.place, self.target, needs_target=self.needs_target)
+    train: Columns | None = None
+    """Those of the training rows, which further files follow; None for the training rows' own file, and where these
+    lie in no table."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +54,9 @@ class TableSource(ABC):
     name: str
     place: str
     """Key and path as messages name them."""
-    columns: Columns
-    input_shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    columns: Columns = field(default=_UNSETTLED, kw_only=True)
+    input_shape: tuple[int, ...] = field(default=(), kw_only=True)
+    dtype: np.dtype[Any] = field(default=np.dtype(np.float32), kw_only=True)
 
     @property
     @abstractmethod
@@ -59,6 +68,16 @@ class TableSource(ABC):
         """Rows that overlap [start, stop) in order, with the position of the first of each batch."""
 
     @property
+    def notes(self) -> list[str]:
+        """What else is to be said of how the files were read."""
+        return []
+
+    @property
+    def file_names(self) -> list[str]:
+        """Of the files with rows, without the folders above."""
+        return [file.path.rsplit("/", 1)[-1] for file in self.contents]
+
+    @property
     @abstractmethod
     def contents(self) -> tuple[FileContent, ...]:
         """The files with rows, in order."""
@@ -68,13 +87,9 @@ class TableSource(ABC):
         """See `Source.require_unchanged`."""
 
     def fingerprint(self) -> dict[str, Any]:
-        """The content of all files, and which columns of them are read; neither paths nor times."""
-        return {
-            "num_rows": self.num_rows,
-            "files": [file.digest for file in self.contents],
-            "inputs": list(self.columns.inputs),
-            "label": self.columns.label,
-        }
+        """The content of all files, and which columns of them are read and how; neither paths nor times."""
+        files = [file.digest for file in self.contents]
+        return {"num_rows": self.num_rows, "files": files, **self.columns.key()}
 
     @property
     def task(self) -> Task:
@@ -83,7 +98,7 @@ class TableSource(ABC):
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """From the hub's metadata."""
+        """Names of the classes that are there, or the hub's metadata name."""
         return self.columns.class_names
 
     @property
@@ -129,11 +144,76 @@ class TableSource(ABC):
 
     def _labels(self, batch: pa.RecordBatch, label: str, row_id: Ints) -> Ints | Floats:
         if self.task == "classification":
-            return decode_labels(batch, label)
-        return decode_targets(batch, label, row_id, self.place)
+            assert self.columns.classes is not None
+            return self.columns.classes.numbers(batch.column(label), row_id, f"{self.place}: column {label}")
+        return decode_targets(batch, self.columns, row_id, self.place)
 
     def _fill(self, rows: Rows, where: slice, batch: pa.RecordBatch) -> None:
         row_id = rows.row_id[where]
         rows.inputs[where] = decode_inputs(batch, self.columns, row_id, self.input_shape, self.place)
         if rows.labels is not None and self.columns.label is not None:
             rows.labels[where] = self._labels(batch, self.columns.label, row_id)
+
+
+SourceT = TypeVar("SourceT", bound=TableSource)
+
+
+def settled(source: SourceT, schema: pa.Schema, wanted: Wanted) -> SourceT:
+    """An opened table with its columns, classes, input shape and type.
+
+    Reads the columns that decisions need, and one row of inputs.
+
+    Args:
+        source: Whose `batches` can be read.
+        schema: Of its first file.
+        wanted: What is asked for.
+
+    Raises:
+        UserError: see `find_columns` and `follow_columns`.
+    """
+    facts = Facts(schema, lambda names: source.batches(0, source.num_rows, names))
+    if wanted.train is not None:
+        columns = follow_columns(wanted.train, facts, wanted.options, wanted.place, needs_label=wanted.needs_label)
+    else:
+        if wanted.needs_label:
+            check_ignored(schema, wanted.options, wanted.place)
+        columns = find_columns(facts, wanted.options, wanted.place, needs_label=wanted.needs_label)
+        columns = _with_classes(columns, facts, schema, wanted.place)
+        _check_target(columns, facts, wanted.place)
+    source = replace(source, columns=columns)
+    row = source.first_row()
+    return replace(source, input_shape=row.shape[1:], dtype=row.dtype)
+
+
+def _with_classes(columns: Columns, facts: Facts, schema: pa.Schema, place: str) -> Columns:
+    """With the classes that occur in the column of labels."""
+    label = columns.label
+    if label is None or columns.task == "regression":
+        return columns
+    facts.look_at([label], labels=[label])
+    found, names = facts.of(label), hub_class_names(schema).get(label)
+    if names is None and not has_few_classes(found):
+        raise UserError(
+            f"{place}: column {label} has {len(found.texts)} different labels in {found.num_rows} rows; name the "
+            "column of classes in data.label, or for a regression the target in data.target"
+        )
+    return replace(columns, classes=classes_of(found.texts, names, f"{place}: column {label}"))
+
+
+def _check_target(columns: Columns, facts: Facts, place: str) -> None:
+    """Refuse a target that float32 does not hold: predictions and figures are in the target's own unit."""
+    label = columns.label
+    if label is None or columns.task == "classification":
+        return
+    low, high = facts.of(label).low, facts.of(label).high
+    if low is None or high is None or low == high:
+        return
+    try:
+        offset = offset_for(low, high, centre=False)
+    except ValueError as error:
+        raise UserError(f"data.target={label}: {place}: {error}; store it in other units") from None
+    if offset:
+        raise UserError(
+            f"data.target={label}: {place} has targets from {low:.12g} to {high:.12g}, whose differences are lost in "
+            f"float32; store the column less {offset:.12g}"
+        )

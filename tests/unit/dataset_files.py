@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 
 from hydra_ray.datasets import open_data, open_source
+from hydra_ray.datasets.table_options import TableOptions
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 NEEDS_SHARED = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED}: real Parquet data are not here")
@@ -28,11 +30,20 @@ DEFAULTS = {
 
 
 def opened(source, **changed):
-    return open_data(str(source), **{**DEFAULTS, **changed})
+    """A data set, with keys of `data` that are about tables among `changed`."""
+    options = _options(changed)
+    return open_data(str(source), options=options, **{**DEFAULTS, **changed})
 
 
 def read(path, split: Literal["train", "test"] = "train", **changed):
-    return open_source(str(path), split, root="nowhere", download=False, **changed)
+    options = _options(changed)
+    return open_source(str(path), split, root="nowhere", download=False, options=options, **changed)
+
+
+def _options(changed: dict) -> TableOptions:
+    """Taken out of `changed`."""
+    names = [field.name for field in fields(TableOptions)]
+    return TableOptions(**{name: changed.pop(name) for name in names if name in changed})
 
 
 def message(raised) -> str:

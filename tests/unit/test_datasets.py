@@ -218,9 +218,7 @@ def test_an_unknown_set_of_another_shape_is_refused(tmp_path):
     [
         (None, "train rows have no labels"),
         ([0] * 20, "of class 0 only"),
-        ([-1, 1] * 10, "rows have no label;"),
         (pa.array([None, 1] * 10), "rows have no label;"),
-        ([0, 10_000] * 10, "number the classes from 0"),
     ],
 )
 def test_unusable_labels_are_named(tmp_path, labels, expected):
@@ -271,8 +269,7 @@ def test_real_cifar_has_colour_and_other_column_names():
     assert (data.input_shape, data.num_classes) == ((32, 32, 3), 10)
     near = data.splits["unknown-near"].read_all()
     assert near.inputs.shape == (916, 32, 32, 3)
-    assert near.labels is not None
-    assert near.labels.max() > 9
+    assert near.labels is None  # they are of other classes
 
 
 @NEEDS_SHARED

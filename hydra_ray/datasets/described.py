@@ -1,0 +1,97 @@
+"""What is read of a data set, in words: one line a source, so that whatever was guessed can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from hydra_ray.datasets.columns import Columns
+from hydra_ray.datasets.labels import shortened
+from hydra_ray.datasets.rows import Source
+from hydra_ray.datasets.splits import Split
+from hydra_ray.datasets.tables import TableSource
+
+_MOST_COLUMNS = 8
+
+
+def lines_of(splits: Mapping[str, Split], class_names: Sequence[str]) -> list[str]:
+    """One line a source: its splits and files, inputs, label or target, classes, columns left out and why.
+
+    Args:
+        splits: of a data set, by name.
+        class_names: of its classes in order; none in a regression.
+    """
+    names: dict[int, list[str]] = {}
+    for name, split in splits.items():
+        names.setdefault(id(split.source), []).append(name)
+    train = splits["train"].source
+    return [_line({name: splits[name] for name in group}, train, class_names) for group in names.values()]
+
+
+def _line(splits: Mapping[str, Split], train: Source, class_names: Sequence[str]) -> str:
+    source = next(iter(splits.values())).source
+    rows = ", ".join(f"{name} {split.num_rows:,}" for name, split in splits.items())
+    parts = [f"{rows} rows of {source.name}{_files(source)}", _inputs(source)]
+    if source is train:
+        parts += [_labels(source, class_names), *_without_rows(splits["train"], class_names)]
+    elif isinstance(source, TableSource) and source.columns.label:
+        parts.append(f"{_meaning(source)} {source.columns.label}")
+    if isinstance(source, TableSource):
+        parts += [*source.notes, *_left_out(source.columns)]
+    return "; ".join(parts)
+
+
+def _files(source: Source) -> str:
+    if not isinstance(source, TableSource) or source.file_names == [source.name]:
+        return ""
+    return f" ({shortened(source.file_names, most=2)})"
+
+
+def _inputs(source: Source) -> str:
+    shape = " x ".join(str(size) for size in source.input_shape)
+    if not isinstance(source, TableSource) or source.columns.kind != "numbers":
+        column = f" in column {source.columns.inputs[0]}" if isinstance(source, TableSource) else ""
+        return f"{'pixels' if len(source.input_shape) > 1 else 'features'} {shape}{column}"
+    offsets, decimals = dict(source.columns.offsets), dict(source.columns.decimals)
+    names = [_feature(name, offsets, decimals) for name in source.columns.inputs]
+    changed = [name for name, plain in zip(names, source.columns.inputs, strict=True) if name != plain]
+    unchanged = [name for name in names if name not in changed]
+    return f"{len(names)} features {shortened([*changed, *unchanged] if changed else names, _MOST_COLUMNS)}"
+
+
+def _feature(name: str, offsets: Mapping[str, float], decimals: Mapping[str, str]) -> str:
+    text = f"{name} less {offsets[name]:.12g}" if name in offsets else name
+    return f"{text} (decimal comma)" if decimals.get(name) == "," else text
+
+
+def _meaning(source: TableSource) -> str:
+    return "target" if source.task == "regression" else "label"
+
+
+def _labels(source: Source, class_names: Sequence[str]) -> str:
+    column = source.columns.label if isinstance(source, TableSource) else None
+    if source.task == "regression":
+        return f"target {column}" if column else "targets of its own"
+    classes = f"{len(class_names)} classes {shortened(class_names)}"
+    return f"label {column}, {classes}" if column else classes
+
+
+def _without_rows(train: Split, class_names: Sequence[str]) -> Iterable[str]:
+    """Classes that the training rows happen to have none of."""
+    labels = train.read_labels()
+    if not class_names or labels is None:
+        return
+    there = set(np.unique(labels).tolist())
+    missing = [name for number, name in enumerate(class_names) if number not in there]
+    if missing:
+        yield f"no training row of class {shortened(missing)}"
+
+
+def _left_out(columns: Columns) -> Iterable[str]:
+    reasons: dict[str, list[str]] = {}
+    for name, why in columns.left_out:
+        reasons.setdefault(why, []).append(name or "''")
+    found = [f"{shortened(names, _MOST_COLUMNS)} ({why})" for why, names in reasons.items()]
+    if found:
+        yield f"left out {', '.join(found)}"

@@ -1,0 +1,40 @@
+"""What a configuration may say of tables, and how messages speak of columns and of these keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from hydra_ray.datasets.labels import shortened
+from hydra_ray.datasets.numbers import Decimal
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Keys of `data` that are about tables; None where the file shall speak for itself."""
+
+    target: str | None = None
+    """The column that a regression predicts."""
+    label: str | None = None
+    """The column of classes."""
+    ignore: tuple[str, ...] | None = None
+    """Columns left out; an empty list: none is left out unasked."""
+    header: bool | None = None
+    """Whether a CSV file's first line holds names."""
+    decimal: Decimal | None = None
+    """What stands between ones and tenths in CSV."""
+
+    def ignoring(self, names: Iterable[str]) -> str:
+        """The key that leaves these columns out too, as one writes it."""
+        return f"data.ignore=[{', '.join([*(self.ignore or ()), *names])}]"
+
+
+ANY_TABLE = TableOptions()
+"""Nothing is said."""
+
+
+def listed(fields: Sequence[pa.Field]) -> str:
+    """Columns with their types, for messages."""
+    return shortened([f"{field.name} ({field.type})" for field in fields], most=20)
