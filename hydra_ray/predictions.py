@@ -25,6 +25,8 @@ from hydra_ray.errors import UserError
 from hydra_ray.manifests import check_bytes, read_manifest
 from hydra_ray.shard_files import (
     METADATA_KEY,
+    check_nulls,
+    metadata_of,
     opened,
     read_bytes,
     read_metadata,
@@ -49,7 +51,6 @@ __all__ = [
     "read_shard",
     "rows_table",
     "shard_names",
-    "verify",
     "with_logits",
     "write_shard",
 ]
@@ -189,8 +190,18 @@ class ShardReader:
         Raises:
             UserError: the file is not what was published, not readable Parquet, or not a shard.
         """
-        with self.opened(name) as file:
-            return _rows_of(file.read(), num_members)
+        with self._opened(name) as file:
+            return _rows_of(f"{self.folder}/{name}", file.read(), num_members)
+
+    def read_all(self, name: str) -> tuple[Predictions, pa.Schema, dict[str, Any]]:
+        """One shard with its columns' types and its footer.
+
+        Raises:
+            UserError: see `read`; or the footer is no shard's.
+        """
+        subject = f"{self.folder}/{name}"
+        with self._opened(name) as file:
+            return _rows_of(subject, file.read(), None), file.schema_arrow, metadata_of(subject, file.schema_arrow)
 
     def load(self, *, num_members: int | None = None, names: Sequence[str] | None = None) -> Predictions:
         """All shards (or those named) as arrays, in the files' order.
@@ -202,8 +213,7 @@ class ShardReader:
         return concatenate([self.read(name, num_members=num_members) for name in names])
 
     @contextmanager
-    def opened(self, name: str) -> Iterator[pq.ParquetFile]:
-        """See `shard_files.opened`; its bytes compared."""
+    def _opened(self, name: str) -> Iterator[pq.ParquetFile]:
         content = read_bytes(self.folder, name)
         if self._files is not None and name not in self._compared:
             check_bytes(self.folder, name, content, self._files)
@@ -222,7 +232,8 @@ def load(folder: Folder, *, num_members: int | None = None, names: Sequence[str]
     return ShardReader(folder).load(num_members=num_members, names=names)
 
 
-def _rows_of(table: pa.Table, num_members: int | None) -> Predictions:
+def _rows_of(subject: str, table: pa.Table, num_members: int | None) -> Predictions:
+    check_nulls(subject, table)
     label = table.column("label").combine_chunks()
     label = label.fill_null(float("nan") if pa.types.is_floating(label.type) else NO_LABEL)
     return Predictions(
@@ -231,8 +242,18 @@ def _rows_of(table: pa.Table, num_members: int | None) -> Predictions:
         inputs=inputs_of(table),
         labels=label.to_numpy(zero_copy_only=False),
         logits_NMC=_to_numpy(table.column("logits"))[:, :num_members],
-        mask_NM=_to_numpy(table.column("mask"))[:, :num_members] > 0 if "mask" in table.column_names else None,
+        mask_NM=_mask_of(subject, table, num_members),
     )
+
+
+def _mask_of(subject: str, table: pa.Table, num_members: int | None) -> np.ndarray | None:
+    if "mask" not in table.column_names:
+        return None
+    mask_NM = _to_numpy(table.column("mask"))
+    if (mask_NM > 1).any():
+        way_out = "delete the file's folder to have it predicted again"
+        raise UserError(f"{subject}: mask holds {mask_NM.max()}, not 0 and 1 alone; {way_out}")
+    return mask_NM[:, :num_members] > 0
 
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
@@ -244,65 +265,9 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
     return Predictions(**columns, mask_NM=np.concatenate(masks) if is_masked else None)
 
 
-def verify(folder: Folder, *, members: Sequence[str], num_rows: int, expected: Mapping[str, Any] | None = None) -> None:
-    """Check a folder of shards before anything is learnt from it: one pass, one shard in memory at a time.
-
-    Args:
-        folder: the shards' folder.
-        members: fingerprints of the members in the order of the `logits` axis.
-        num_rows: rows over all shards.
-        expected: further footer entries that every shard must have.
-
-    Raises:
-        UserError: another schema version, a shard of another ensemble, rows missing or twice, numbers not finite.
-    """
-    seen: list[np.ndarray] = []
-    reader = ShardReader(folder)
-    for name in shard_names(folder):
-        shard = reader.read(name)
-        _verify_metadata(folder, name, members, expected or {})
-        if shard.logits_NMC.shape[1] != len(members):
-            raise UserError(f"{folder}/{name}: holds {shard.logits_NMC.shape[1]} members, its footer {len(members)}")
-        if shard.mask_NM is not None and shard.mask_NM.shape[1] != len(members):
-            raise UserError(f"{folder}/{name}: masks {shard.mask_NM.shape[1]} members, its footer has {len(members)}")
-        if not np.isfinite(shard.logits_NMC).all():
-            raise UserError(
-                f"{folder}/{name}: logits are not finite; with float16 they may overflow: predict.dtype=float32"
-            )
-        if not np.isfinite(shard.inputs).all():
-            raise UserError(f"{folder}/{name}: inputs are not finite; mend the data set or the view that made them")
-        seen.append((shard.row_id << 20) | shard.view)
-    keys = np.concatenate(seen) if seen else np.empty(0, np.int64)
-    if len(np.unique(keys)) != len(keys):
-        raise UserError(f"{folder}: {len(keys) - len(np.unique(keys)):,} rows stand twice (same row_id and view)")
-    if len(keys) != num_rows:
-        raise UserError(f"{folder}: has {len(keys):,} rows, must have {num_rows:,}; delete it to have it made again")
-
-
 def member_fingerprints(metadata: Mapping[str, Any]) -> list[str]:
     """Fingerprints of the members whose logits a shard holds, in order."""
     return [member["fingerprint"] for member in metadata.get("members", [])]
-
-
-def _verify_metadata(folder: Folder, name: str, members: Sequence[str], expected: Mapping[str, Any]) -> None:
-    metadata = read_metadata(folder, name)
-    if metadata["schema"] != SCHEMA_VERSION:
-        raise UserError(
-            f"{folder}/{name}: schema {metadata['schema']}, this version reads {SCHEMA_VERSION}; predict again"
-        )
-    found = member_fingerprints(metadata)
-    if found != list(members):
-        raise UserError(
-            f"{folder}/{name}: a shard from another ensemble (members {_brief(found)}, expected {_brief(members)}); "
-            f"delete {folder} to have it predicted again"
-        )
-    for key, value in expected.items():
-        if metadata.get(key) != value:
-            raise UserError(f"{folder}/{name}: {key} is {metadata.get(key)}, expected {value}; delete {folder}")
-
-
-def _brief(fingerprints: Sequence[str]) -> str:
-    return f"{len(fingerprints)}: {', '.join(fingerprints[:2])}{', ...' if len(fingerprints) > 2 else ''}"
 
 
 def _tensor(array: np.ndarray) -> pa.FixedShapeTensorArray:

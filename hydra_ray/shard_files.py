@@ -19,6 +19,14 @@ from hydra_ray.storage import Folder
 
 METADATA_KEY = b"hydra_ray"
 COLUMNS = ("row_id", "view", "input", "label", "logits")
+_TYPES = {  # column -> its types, and of a tensor the number of its axes
+    "row_id": ((pa.int64(),), ()),
+    "view": ((pa.int32(),), ()),
+    "input": ((pa.uint8(), pa.float32()), (1, 3)),
+    "label": ((pa.int64(), pa.float32()), ()),
+    "logits": ((pa.float16(), pa.float32()), (2,)),
+    "mask": ((pa.uint8(),), (1,)),
+}
 _EXTRA_BYTES = 20  # of a row: row_id, view and label
 _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError)  # what readers make of wrong bytes
 
@@ -86,13 +94,22 @@ def read_metadata(folder: Folder, name: str) -> dict[str, Any]:
         UserError: see `opened`; or the footer has none.
     """
     with opened(folder, name) as file:
-        raw = (file.schema_arrow.metadata or {}).get(METADATA_KEY, b"null")
+        return metadata_of(f"{folder}/{name}", file.schema_arrow)
+
+
+def metadata_of(subject: str, schema: pa.Schema) -> dict[str, Any]:
+    """The footer's metadata from a file's schema; `subject` names the file.
+
+    Raises:
+        UserError: it has none.
+    """
+    raw = (schema.metadata or {}).get(METADATA_KEY, b"null")
     try:
         found = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or "schema" not in found:
-        raise UserError(f"{folder}/{name}: not a shard of predictions: its footer has no {METADATA_KEY.decode()} entry")
+        raise UserError(f"{subject}: not a shard of predictions: its footer has no {METADATA_KEY.decode()} entry")
     return found
 
 
@@ -116,14 +133,43 @@ def bytes_per_row(folder: Folder, name: str, num_members: int) -> int:
         return _size(_tensor_type(file, "input")) + of_members + _EXTRA_BYTES
 
 
+def check_nulls(subject: str, table: pa.Table) -> None:
+    """Look for nulls where a shard has none: everywhere but in labels.
+
+    Raises:
+        UserError: there are some; `subject` names the file.
+    """
+    for column in ("row_id", "view", "input", "logits", "mask"):
+        if column in table.column_names and any(_has_nulls(chunk) for chunk in table.column(column).chunks):
+            raise UserError(f"{subject}: {column} has nulls; delete the file's folder to have it predicted again")
+
+
+def _has_nulls(chunk: pa.Array) -> bool:
+    if chunk.null_count:
+        return True
+    return isinstance(chunk, pa.ExtensionArray) and chunk.storage.flatten().null_count > 0
+
+
 def _check_columns(subject: str, schema: pa.Schema) -> None:
-    missing = [column for column in COLUMNS if column not in schema.names]
-    if missing:
-        raise UserError(f"{subject}: Parquet, but not a shard of predictions: it has no column {missing[0]}")
-    for column in ("input", "logits"):
-        kind = schema.field(column).type
-        if not isinstance(kind, pa.FixedShapeTensorType) or (column == "logits" and len(kind.shape) != 2):
-            raise UserError(f"{subject}: not a shard of predictions: {column} is {kind}, not a fixed-shape tensor")
+    for column in COLUMNS:
+        if column not in schema.names:
+            raise UserError(f"{subject}: Parquet, but not a shard of predictions: it has no column {column}")
+    for column, (kinds, dimensions) in _TYPES.items():
+        found = [field.type for field in schema if field.name == column]
+        if len(found) > 1:
+            raise UserError(f"{subject}: not a shard of predictions: it has {len(found)} columns {column}")
+        if found and not _is_of(found[0], kinds, dimensions):
+            what = "a fixed-shape tensor of " if dimensions else ""
+            names = " or ".join(str(kind) for kind in kinds)
+            raise UserError(f"{subject}: not a shard of predictions: {column} is {found[0]}, not {what}{names}")
+
+
+def _is_of(kind: pa.DataType, allowed: tuple[pa.DataType, ...], dimensions: tuple[int, ...]) -> bool:
+    if not dimensions:
+        return kind in allowed
+    if not isinstance(kind, pa.FixedShapeTensorType):
+        return False
+    return kind.value_type in allowed and len(kind.shape) in dimensions and min(kind.shape) > 0
 
 
 def _tensor_type(file: pq.ParquetFile, column: str) -> pa.FixedShapeTensorType:

@@ -8,6 +8,7 @@ not here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -19,9 +20,9 @@ from hydra_ray.datasets.table_options import TableOptions
 from hydra_ray.errors import UserError
 from hydra_ray.features import Features
 from hydra_ray.models.members import ModelSpec
-from hydra_ray.predictions import verify
 from hydra_ray.randomness import STREAMS_VERSION, seed_of
 from hydra_ray.runs import Artifact, fingerprint
+from hydra_ray.shard_checks import row_digest, verify
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import Task, task_named
 from hydra_ray.transfer import VIEWS
@@ -257,8 +258,24 @@ class Run:
                 f"{shards.folder}: shards of another configuration ({reasons}); run pipelines.predict again"
             )
         manifest = shards.require()
-        members = manifest["key"]["members"]
-        verify(shards.folder, members=members, num_rows=manifest["rows"], expected={"split": split})
+        self.verify_shards(split, shards.folder, manifest["key"]["members"])
+
+    def verify_shards(self, split: str, folder: Folder, members: Sequence[str]) -> None:
+        """Check what is inside a folder of shards of one split, published or not yet.
+
+        Raises:
+            UserError: see `shard_checks.verify`.
+        """
+        rows = {number: self.rows_of_view(split, number) for number in self.views(split)}
+        verify(
+            folder,
+            members=members,
+            num_rows=sum(len(row_id) for row_id in rows.values()),
+            expected={"split": split},
+            task=self.data.task,
+            num_outputs=self.data.num_outputs,
+            digest=row_digest((number, row_id) for number, row_id in rows.items() if len(row_id)),
+        )
 
     # search and students
 

@@ -18,7 +18,6 @@ import ray.data
 from ray.data import ActorPoolStrategy
 
 from hydra_ray.cluster.shard_steps import AskMembers, MakeShards, PlanItem, ReadRows, Work, WriteShard
-from hydra_ray.predictions import verify
 from hydra_ray.stages import Run, Shards
 from hydra_ray.tracking import Stage
 from hydra_ray.view_diversity import merged, view_diversity
@@ -125,7 +124,7 @@ def _metadata(run: Run, split: str) -> dict[str, Any]:
 
 def _publish(run: Run, stage: Stage, split: str, shards: Shards) -> None:
     num_rows = sum(len(run.rows_of_view(split, number)) for number in run.views(split))
-    verify(shards.attempt, members=shards.members, num_rows=num_rows, expected={"split": split})
+    run.verify_shards(split, shards.attempt, shards.members)
     diversity = view_diversity(run.task, shards.attempt)
     members = [{"id": m.folder.name, "fingerprint": m.digest()} for m in run.members()]
     shards.publish({"rows": num_rows, "members": members, "views": diversity})

@@ -25,11 +25,11 @@ from hydra_ray.predictions import (
     read_shard,
     rows_table,
     shard_names,
-    verify,
     with_logits,
     with_mask,
     write_shard,
 )
+from hydra_ray.shard_checks import verify
 from hydra_ray.storage import Folder
 
 NAME = "part-000-00000.parquet"
@@ -212,7 +212,9 @@ def rewritten(folder, change, name=NAME, facts=None):
 
 def test_a_row_that_stands_twice(good):
     rewritten(good, lambda rows: replace(rows, row_id=np.r_[rows.row_id[:-1], rows.row_id[:1]]))
-    assert refusal(lambda: verified(good)) == f"{good}: 1 rows stand twice (same row_id and view)"
+    assert refusal(lambda: verified(good)) == (
+        f"{good}: 1 rows stand twice (same row_id and view); delete it to have it made again"
+    )
 
 
 def test_a_row_that_is_missing(good):
@@ -277,7 +279,7 @@ def test_a_shard_of_another_schema(good):
 
 def test_a_shard_of_another_split(good):
     rewritten(good, lambda rows: rows, facts=metadata(3, "test"))
-    assert "split is test, expected transfer" in refusal(lambda: verified(good))
+    assert "split is 'test', expected transfer" in refusal(lambda: verified(good))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.99])

@@ -1,0 +1,180 @@
+"""Shards that are wrong inside: what is checked of a folder of them before anything is learnt from it.
+
+Types, shapes, nulls, labels, masks, rows and footers. Bytes that changed since they were published are noticed by
+whoever reads them (`predictions.ShardReader`); what a shard is, `predictions.py` says.
+
+N rows, M members, C classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hydra_ray.datasets.rows import Task
+from hydra_ray.errors import UserError
+from hydra_ray.predictions import NO_LABEL, SCHEMA_VERSION, Predictions, ShardReader
+from hydra_ray.storage import Folder
+
+_VIEW_BITS = 20
+
+
+def verify(
+    folder: Folder,
+    *,
+    members: Sequence[str],
+    num_rows: int,
+    expected: Mapping[str, Any] | None = None,
+    task: Task | None = None,
+    num_outputs: int | None = None,
+    digest: str | None = None,
+) -> None:
+    """Check a folder of shards before anything is learnt from it: one pass, one shard in memory at a time.
+
+    Args:
+        folder: the shards' folder.
+        members: fingerprints of the members in the order of the `logits` axis.
+        num_rows: rows over all shards.
+        expected: further footer entries that every shard must have.
+        task: that they are of, where it is known.
+        num_outputs: C, where it is known.
+        digest: `row_digest` of the rows that must be there, in order, where they are known.
+
+    Raises:
+        UserError: another schema version, a shard of another ensemble, rows missing, twice, or in another order,
+            columns of other types or shapes, nulls, labels that are no classes, numbers not finite.
+    """
+    reader = ShardReader(folder)
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    first: tuple[pa.Schema, dict[str, Any]] | None = None
+    for name in reader.names:
+        shard, schema, footer = reader.read_all(name)
+        subject = f"{folder}/{name}"
+        _check_footer(subject, folder, footer, members, expected or {})
+        first = first or (schema, footer)
+        _check_like_first(subject, folder, (schema, footer), first)
+        _check_shapes(subject, folder, shard, footer, task, num_outputs)
+        _check_values(subject, folder, shard, footer)
+        seen.append((shard.row_id, shard.view))
+    _check_rows(folder, seen, num_rows, digest)
+
+
+def row_digest(rows: Iterable[tuple[int, np.ndarray]]) -> str:
+    """Hash of the rows of a folder of shards: of each view its number and row_id (int64 [n]) in order."""
+    digest = hashlib.sha256()
+    for view, row_id in sorted(rows, key=lambda pair: pair[0]):
+        digest.update(np.array([view, len(row_id)], "<i8").tobytes())
+        digest.update(np.ascontiguousarray(row_id, "<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _check_footer(
+    subject: str, folder: Folder, footer: Mapping[str, Any], members: Sequence[str], expected: Mapping[str, Any]
+) -> None:
+    if footer["schema"] != SCHEMA_VERSION:
+        raise UserError(f"{subject}: schema {footer['schema']}, this version reads {SCHEMA_VERSION}; predict again")
+    kinds = {"members": list, "views": dict, "class_names": list}
+    for key, kind in kinds.items():
+        if not isinstance(footer.get(key, kind()), kind):
+            raise _wrong(subject, folder, f"its footer's {key} is {footer[key]!r:.60}, not a {kind.__name__}")
+    entries = footer.get("members", [])
+    if not all(isinstance(entry, dict) and isinstance(entry.get("fingerprint"), str) for entry in entries):
+        raise _wrong(subject, folder, "its footer's members are no list of {id, fingerprint}")
+    found = [entry["fingerprint"] for entry in entries]
+    if found != list(members):
+        raise UserError(
+            f"{subject}: a shard from another ensemble (members {_brief(found)}, expected {_brief(members)}); "
+            f"delete {folder} to have it predicted again"
+        )
+    for key, value in expected.items():
+        if footer.get(key) != value:
+            raise _wrong(subject, folder, f"{key} is {footer.get(key)!r:.60}, expected {value}")
+
+
+def _check_like_first(
+    subject: str, folder: Folder, shard: tuple[pa.Schema, Mapping[str, Any]], first: tuple[pa.Schema, Mapping[str, Any]]
+) -> None:
+    """Every file of a folder has the first one's columns and footer."""
+    (schema, footer), (first_schema, first_footer) = shard, first
+    for field in first_schema:
+        if field.name not in schema.names:
+            raise _wrong(subject, folder, f"it has no column {field.name}, other shards have")
+        if schema.field(field.name).type != field.type:
+            raise _wrong(subject, folder, f"{field.name} is {schema.field(field.name).type}, in others {field.type}")
+    if len(schema.names) != len(first_schema.names):
+        raise _wrong(subject, folder, f"it has columns {', '.join(schema.names)}, others have not")
+    for key in first_footer.keys() | footer.keys():
+        if footer.get(key) != first_footer.get(key):
+            raise _wrong(subject, folder, f"its footer's {key} differs from other shards'")
+
+
+def _check_shapes(
+    subject: str, folder: Folder, shard: Predictions, footer: Mapping[str, Any], task: Task | None, wanted: int | None
+) -> None:
+    _, num_members, num_outputs = shard.logits_NMC.shape
+    known = len(footer.get("members", []))
+    if num_members != known:
+        raise _wrong(subject, folder, f"holds {num_members} members, its footer {known}")
+    if shard.mask_NM is not None and shard.mask_NM.shape[1] != known:
+        raise _wrong(subject, folder, f"masks {shard.mask_NM.shape[1]} members, its footer has {known}")
+    if wanted is not None and num_outputs != wanted:
+        raise _wrong(subject, folder, f"holds {num_outputs} outputs a member, the task has {wanted}")
+    is_regression = shard.labels.dtype.kind == "f"
+    if task is not None and is_regression != (task == "regression"):
+        raise _wrong(subject, folder, f"labels are {shard.labels.dtype}, which are not those of a {task}")
+    if is_regression and num_outputs != 2:
+        raise _wrong(subject, folder, f"holds {num_outputs} outputs a member, a regression has mean and log variance")
+    names = footer.get("class_names", [])
+    if names and not is_regression and len(names) != num_outputs:
+        raise _wrong(subject, folder, f"holds {num_outputs} outputs a member, its footer names {len(names)} classes")
+
+
+def _check_values(subject: str, folder: Folder, shard: Predictions, footer: Mapping[str, Any]) -> None:
+    if not np.isfinite(shard.logits_NMC).all():
+        raise UserError(f"{subject}: logits are not finite; with float16 they may overflow: predict.dtype=float32")
+    if not np.isfinite(shard.inputs).all():
+        raise UserError(f"{subject}: inputs are not finite; mend the data set or the view that made them")
+    labels, num_outputs = shard.labels, shard.logits_NMC.shape[2]
+    if labels.dtype.kind == "f":
+        if np.isinf(labels).any():
+            raise _wrong(subject, folder, "targets are not finite")
+    elif ((labels != NO_LABEL) & ((labels < 0) | (labels >= num_outputs))).any():
+        other = labels[(labels < NO_LABEL) | (labels >= num_outputs)][0]
+        raise _wrong(subject, folder, f"label {other} is none of the classes 0 to {num_outputs - 1}")
+    if (shard.row_id < 0).any() or (shard.view < 0).any() or (shard.view >= 1 << _VIEW_BITS).any():
+        raise _wrong(subject, folder, "a row_id or view is out of range")
+    views = footer.get("views", {})
+    strange = [view for view in np.unique(shard.view) if views and str(view) not in views]
+    if strange:
+        raise _wrong(subject, folder, f"view {strange[0]} is none of its footer's")
+
+
+def _check_rows(
+    folder: Folder, seen: Sequence[tuple[np.ndarray, np.ndarray]], num_rows: int, digest: str | None
+) -> None:
+    row_id = np.concatenate([row_id for row_id, _ in seen] or [np.empty(0, np.int64)])
+    view = np.concatenate([view for _, view in seen] or [np.empty(0, np.int32)])
+    keys = (row_id << _VIEW_BITS) | view
+    num_twice = len(keys) - len(np.unique(keys))
+    if num_twice:
+        twice = f"{num_twice:,} rows stand twice (same row_id and view)"
+        raise UserError(f"{folder}: {twice}; delete it to have it made again")
+    if len(keys) != num_rows:
+        raise UserError(f"{folder}: has {len(keys):,} rows, must have {num_rows:,}; delete it to have it made again")
+    if digest is not None and row_digest((int(n), row_id[view == n]) for n in np.unique(view)) != digest:
+        raise UserError(
+            f"{folder}: has other rows than the run's, or in another order (row_id and view); "
+            "delete it to have it made again"
+        )
+
+
+def _wrong(subject: str, folder: Folder, what: str) -> UserError:
+    return UserError(f"{subject}: {what}; delete {folder} to have it predicted again")
+
+
+def _brief(fingerprints: Sequence[str]) -> str:
+    return f"{len(fingerprints)}: {', '.join(fingerprints[:2])}{', ...' if len(fingerprints) > 2 else ''}"
