@@ -61,6 +61,13 @@ def read_text(content: bytes, header: bool | None, place: str) -> CsvText:
         UserError: bytes that are no text, or a first line that may be names or values.
     """
     text, encoding = _decoded(_unzipped(content, place), place)
+    try:
+        return _table(text, encoding, header, place)
+    except csv.Error as error:
+        raise UserError(f"{place} is no table ({error}); mend it") from error
+
+
+def _table(text: str, encoding: str, header: bool | None, place: str) -> CsvText:
     text = "".join(line for line in text.splitlines(keepends=True) if line.strip()) if _has_blank_line(text) else text
     sample = _first_lines(text)
     if not sample:
@@ -111,7 +118,7 @@ def _decoded(content: bytes, place: str) -> tuple[str, str]:
             continue
         if "\0" in text:
             break
-        return text, encoding
+        return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
     raise UserError(f"{place} is no text in {encodings[0]}; save it as UTF-8")
 
 
