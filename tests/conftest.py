@@ -23,6 +23,17 @@ def own_cache_folder(tmp_path_factory):
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
+def pytest_addoption(parser):
+    parser.addoption("--faults", metavar="RESULTS.json", help="run the whole fault matrix and keep its results there")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--faults") is None:
+        left_out = [item for item in items if item.get_closest_marker("faults")]
+        items[:] = [item for item in items if not item.get_closest_marker("faults")]
+        config.hook.pytest_deselected(items=left_out)
+
+
 @pytest.fixture(scope="session")
 def ray_session():
     """A quiet private session with two logical CPUs, whose workers find modules of the tests."""
@@ -62,7 +73,8 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="session")
 def chain(project):
     """The tiny recipe with 1 worker from start to end by one command: the finished command."""
-    return Command(["pipelines.run", "tiny.yaml", "cluster.num_workers=1"], project).finish()
+    words = ["pipelines.run", "tiny.yaml", "cluster.num_workers=1", "tune.max_concurrent=1"]
+    return Command(words, project).finish()
 
 
 @pytest.fixture
