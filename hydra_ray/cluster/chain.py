@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from hydra_ray.cluster.interrupts import interrupts_noticed, raise_if_interrupted
@@ -149,7 +149,8 @@ def _clear_errors(run: Run, name: str) -> Iterator[None]:
             raise death from None
         clear = explained(error, name, f"{run.folder}/{ERROR_LOG}")
         if not isinstance(clear, UserError):
-            run.folder.write(ERROR_LOG, full_text(error).encode())
+            with suppress(OSError, UserError):  # on a disk that is full; what failed is what counts
+                run.folder.write(ERROR_LOG, full_text(error).encode())
         raise clear from None
 
 

@@ -10,12 +10,12 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
 
 from hydra_ray.cluster.daemons import daemons_watched
 from hydra_ray.cluster.interrupts import interrupts_past_ray
+from hydra_ray.cluster.patience import start_patiently
 from hydra_ray.config import ClusterConfig, Config
-from hydra_ray.errors import StageError, UserError
+from hydra_ray.errors import UserError
 
 _ALWAYS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers would start through `uv run` with a copy of the project
@@ -96,27 +96,22 @@ def start_private(object_store_mb: int, *, dashboard: bool = False, num_cpus: in
         num_cpus: logical CPUs, none for those of the machine.
 
     Raises:
-        StageError: Ray does not start; on a busy machine not even the second time.
+        StageError: Ray does not start, not even with patience (`patience.py`).
     """
     import ray
 
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    for attempt in (1, 2):  # Ray gives a node 30 seconds to come up
-        try:
-            with _quiet_stderr():
-                ray.init(
-                    address="local",
-                    num_cpus=num_cpus,
-                    object_store_memory=object_store_mb << 20,
-                    include_dashboard=dashboard,
-                    **options,
-                )
-            return
-        except Exception as error:
-            ray.shutdown()
-            if attempt == 2:
-                reason = " ".join(str(error).split())
-                raise StageError(f"Ray does not start ({reason}); see /tmp/ray/session_latest/logs") from None
+    def start() -> None:
+        with _quiet_stderr():
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                object_store_memory=object_store_mb << 20,
+                include_dashboard=dashboard,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+
+    start_patiently(start, ray.shutdown)
 
 
 @contextmanager
