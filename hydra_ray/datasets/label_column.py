@@ -109,6 +109,10 @@ def _is_float(kind: pa.DataType) -> bool:
 def _require_classes(field: pa.Field, facts: Facts, place: str) -> None:
     if _may_be_classes(field, facts):
         return
+    if pat.is_null(field.type) or (_is_float(field.type) and not facts.of(field.name).has_values):
+        raise UserError(
+            f"{place}: column {field.name} holds no value at all, so rows have no label; data.label=NAME names it"
+        )
     found = f"labels are classes, but column {field.name} holds {field.type}"
     if is_number(field.type):
         found += f"; for a regression set data.target={field.name}"

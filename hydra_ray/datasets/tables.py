@@ -6,6 +6,7 @@ opened, and batches become inputs and labels.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.types as pat
 
 from hydra_ray.datasets.columns import Columns, check_ignored, find_columns, hub_class_names
 from hydra_ray.datasets.content import FileContent
@@ -67,6 +69,20 @@ class TableSource(ABC):
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Rows that overlap [start, stop) in order, with the position of the first of each batch."""
 
+    def whole_batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """As `batches`.
+
+        Raises:
+            UserError: the files end before `stop`, whatever their footers say.
+        """
+        reached = start
+        for first, batch in self.batches(start, stop, columns):
+            reached = first + batch.num_rows
+            if batch.num_rows:
+                yield first, batch
+        if reached < stop:
+            raise UserError(f"{self.place}: is damaged: rows {reached} to {stop - 1} are missing; fetch it again")
+
     @property
     def notes(self) -> list[str]:
         """What else is to be said of how the files were read."""
@@ -112,7 +128,7 @@ class TableSource(ABC):
         labels = self._empty_labels(len(row_id)) if self.columns.label else None
         rows = Rows(row_id, np.empty((len(row_id), *self.input_shape), self.dtype), labels)
         if len(rows):
-            for first, batch in self.batches(int(row_id[0]), int(row_id[-1]) + 1, self.columns.to_read):
+            for first, batch in self.whole_batches(int(row_id[0]), int(row_id[-1]) + 1, self.columns.to_read):
                 low, high = np.searchsorted(row_id, [first, first + batch.num_rows])
                 if low < high:
                     self._fill(rows, slice(low, high), batch.take(pa.array(row_id[low:high] - first)))
@@ -124,19 +140,19 @@ class TableSource(ABC):
         if label is None:
             return None
         labels = self._empty_labels(self.num_rows)
-        for first, batch in self.batches(0, self.num_rows, [label]):
+        for first, batch in self.whole_batches(0, self.num_rows, [label]):
             row_id = np.arange(first, first + batch.num_rows)
             labels[row_id] = self._labels(batch, label, row_id)
         return labels
 
     def read_flags(self, column: str) -> Bools:
         """A column of booleans, null as false: bool [num_rows]."""
-        parts = [batch.column(column) for _, batch in self.batches(0, self.num_rows, [column])]
+        parts = [batch.column(column) for _, batch in self.whole_batches(0, self.num_rows, [column])]
         return np.concatenate([part.fill_null(False).to_numpy(zero_copy_only=False) for part in parts])
 
     def first_row(self) -> npt.NDArray[Any]:
         """Inputs of the row at position 0, [1, ...], which shape and type are taken from."""
-        _, batch = next(self.batches(0, 1, self.columns.to_read))
+        _, batch = next(self.whole_batches(0, 1, self.columns.to_read))
         return decode_inputs(batch.slice(0, 1), self.columns, np.zeros(1, np.int64), None, self.place)
 
     def _empty_labels(self, num_rows: int) -> Any:
@@ -171,7 +187,7 @@ def settled(source: SourceT, schema: pa.Schema, wanted: Wanted) -> SourceT:
     Raises:
         UserError: see `find_columns` and `follow_columns`.
     """
-    facts = Facts(schema, lambda names: source.batches(0, source.num_rows, names))
+    facts = Facts(schema, lambda names: source.whole_batches(0, source.num_rows, names))
     if wanted.train is not None:
         columns = follow_columns(wanted.train, facts, wanted.options, wanted.place, needs_label=wanted.needs_label)
     else:
@@ -181,8 +197,18 @@ def settled(source: SourceT, schema: pa.Schema, wanted: Wanted) -> SourceT:
         columns = _with_classes(columns, facts, schema, wanted.place)
         _check_target(columns, facts, wanted.place)
     source = replace(source, columns=columns)
+    _check_width(schema.field(columns.inputs[0]).type, columns, wanted.place)
     row = source.first_row()
+    if not row.size:
+        raise UserError(f"{wanted.place}: column {columns.inputs[0]}: rows have no numbers; store at least one in each")
     return replace(source, input_shape=row.shape[1:], dtype=row.dtype)
+
+
+def _check_width(kind: pa.DataType, columns: Columns, place: str) -> None:
+    """Refuse arrays without numbers by their type, as pyarrow reads no such column."""
+    size = kind.list_size if pat.is_fixed_size_list(kind) else 1
+    if columns.kind == "tensor" and not (size and math.prod(getattr(kind, "shape", [1]))):
+        raise UserError(f"{place}: column {columns.inputs[0]}: rows have no numbers; store at least one in each")
 
 
 def _with_classes(columns: Columns, facts: Facts, schema: pa.Schema, place: str) -> Columns:
