@@ -11,6 +11,7 @@ from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from helpers.listeners import listeners_watched
 from support import MARK, REPO, TESTS, TINY, Command, tiny
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
@@ -51,14 +52,21 @@ def ray_session():
 
 
 @pytest.fixture(scope="session")
-def small_run(ray_session, tmp_path_factory):
-    """The tiny recipe with 2 workers up to its students: its run folder. To be copied, not to be changed."""
+def watched_run(ray_session, tmp_path_factory):
+    """The tiny recipe with 2 workers up to its students: its run folder, and every socket it listened on."""
     from hydra_ray.cluster.chain import run_stages
     from hydra_ray.stages import Run
 
     storage = tmp_path_factory.mktemp("small")
-    run_stages(Run(tiny(storage)), ["train_ensemble", "predict", "distill"])
-    return storage / "tiny"
+    with listeners_watched() as listeners:
+        run_stages(Run(tiny(storage)), ["train_ensemble", "predict", "distill"])
+    return storage / "tiny", listeners
+
+
+@pytest.fixture(scope="session")
+def small_run(watched_run):
+    """The run folder of the tiny recipe with 2 workers up to its students. To be copied, not to be changed."""
+    return watched_run[0]
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from hydra_ray.cluster.failures import full_text, one_line
 from hydra_ray.cluster.interrupts import interrupts_kept, raise_if_interrupted
+from hydra_ray.cluster.process_group import torch_config
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.session import available
 from hydra_ray.cluster.students import Source, source_of
@@ -194,6 +195,7 @@ def _distributed_trial(parameters: dict[str, Any], job: _Job) -> None:
     TorchTrainer(
         _trial_worker,
         train_loop_config={"parameters": parameters, "job": job},
+        torch_config=torch_config(),
         scaling_config=ScalingConfig(
             num_workers=job.config.tune.workers_per_trial,
             use_gpu=cluster.use_gpu,

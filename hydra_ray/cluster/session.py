@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 
 from hydra_ray.cluster.daemons import daemons_watched
 from hydra_ray.cluster.interrupts import interrupts_past_ray
+from hydra_ray.cluster.loopback import close_to_others
 from hydra_ray.cluster.patience import start_patiently
 from hydra_ray.config import ClusterConfig, Config
 from hydra_ray.errors import UserError
@@ -30,7 +31,6 @@ _PRIVATE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # a harmless line for every actor pool otherwise
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # raylet's messages, which reach the terminal whatever log_to_driver says
-    "RAY_AUTH_MODE": "disabled",  # one user, on loopback
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
 }
@@ -88,7 +88,7 @@ def session(config: Config) -> Iterator[None]:
 
 
 def start_private(object_store_mb: int, *, dashboard: bool = False, num_cpus: int | None = None) -> None:
-    """Start Ray on this machine, for this process alone.
+    """Start Ray on this machine, for this process alone, where nobody else can reach it (`loopback.py`).
 
     Args:
         object_store_mb: size of the object store, which takes memory as it fills.
@@ -99,6 +99,8 @@ def start_private(object_store_mb: int, *, dashboard: bool = False, num_cpus: in
         StageError: Ray does not start, not even with patience (`patience.py`).
     """
     import ray
+
+    close_to_others()
 
     def start() -> None:
         with _quiet_stderr():

@@ -20,6 +20,7 @@ from ray.train.torch import TorchTrainer
 
 from hydra_ray.cluster.failures import cause_of, is_death, one_line
 from hydra_ray.cluster.interrupts import interrupts_past_ray
+from hydra_ray.cluster.process_group import torch_config
 from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.storage import Folder
@@ -72,6 +73,7 @@ def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name
     return TorchTrainer(
         _worker,
         train_loop_config={"loop": loop, "job": job, "threads": max(1, int(cluster.cpus_per_worker))},
+        torch_config=torch_config(),
         scaling_config=ScalingConfig(
             num_workers=cluster.num_workers,
             use_gpu=cluster.use_gpu,

@@ -1,0 +1,37 @@
+"""What keeps a private Ray session to its own user: every socket on loopback, and a token that only its processes know.
+
+Whoever reaches one of Ray's ports can run code, and Ray listens on all interfaces of a machine unless the machine's
+address is that of loopback. Clusters that RAY_ADDRESS names are their owner's: nothing of this is for them.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+
+_INTERFACE = "lo0" if sys.platform == "darwin" else "lo"
+_CLOSED = {
+    # Ray takes 127.0.0.1 for this machine's address, as it always does on Windows and macOS; `ray.init` has no option
+    # for it, as `_node_ip_address="127.0.0.1"` is looked up again
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_AUTH_MODE": "token",
+    "GLOO_SOCKET_IFNAME": _INTERFACE,
+    "NCCL_SOCKET_IFNAME": _INTERFACE,
+}
+
+
+def close_to_others() -> None:
+    """Before `ray.init`: loopback and a new token, for this process and those that it starts.
+
+    Other variables can be set by the user, these not: RAY_AUTH_MODE=disabled may be meant for another cluster. The
+    token stands in the environment, as Ray would write one into the home directory.
+    """
+    from ray._private import ray_constants
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    os.environ.update(_CLOSED, RAY_AUTH_TOKEN=secrets.token_hex(32))
+    # what Ray has read when it was imported
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
