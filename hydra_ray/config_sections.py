@@ -14,9 +14,13 @@ from hydra_ray.config_types import (
     CountOrNone,
     NotNegative,
     Positive,
+    Samples,
+    Several,
+    SeveralOrNone,
     Share,
     SplitChoice,
     StoreSize,
+    Width,
     real_ranges,
 )
 
@@ -36,7 +40,7 @@ class ViewConfig(Section):
 
     view: str
     """The view's name, e.g. `identity`, `affine`, `elastic`, `smooth_noise`."""
-    count: Count = 1
+    count: Several = 1
     """How many times every row appears under this view, each time with other random numbers."""
     options: dict[str, Any] = {}
     """The view's own options, e.g. `{degrees: 15}`."""
@@ -103,13 +107,13 @@ class Optimisation(Section):
 class EnsembleConfig(Optimisation):
     """The members: M networks that differ by their seeds alone."""
 
-    num_members: Count = 8
+    num_members: Several = 8
     """M."""
     architecture: str = "mlp"
     """`mlp`, `cnn`, `resnet20`, a `torchvision.models` name, or an import path `package.module:function`."""
     options: dict[str, Any] = {}
     """The architecture's options, e.g. `{hidden: [200, 200]}`."""
-    members_per_worker: Count | Literal["auto"] = 1
+    members_per_worker: Several | Literal["auto"] = 1
     """Members that a worker fits as one network; `auto`: as many as a measurement at the start finds fastest. A member
     is the same up to rounding, whatever it is."""
     likelihood: Literal["gaussian", "mse"] | None = None
@@ -117,7 +121,7 @@ class EnsembleConfig(Optimisation):
     all inputs (`mse`), so that disagreement is the only uncertainty that varies."""
     augment: ViewConfig | None = None
     """A view drawn anew for every row and epoch while members train."""
-    folds: Annotated[int, Field(ge=2)] | None = None
+    folds: Annotated[int, Field(ge=2, le=10_000)] | None = None
     """Every member leaves out one of so many folds of the training rows, for views with `held_out`."""
 
 
@@ -177,11 +181,11 @@ class DistillConfig(Optimisation):
     """Architecture of the student's body, none for the members' own."""
     body_options: dict[str, Any] | None = None
     """Its options, none for the members' own."""
-    num_heads: Count | None = None
+    num_heads: Several | None = None
     """Heads of the Hydra student: head m imitates member m. None: one for each member."""
-    head_width: Count = 32
+    head_width: Width = 32
     """Units of each hidden layer of a head."""
-    head_depth: CountOrNone = 1
+    head_depth: SeveralOrNone = 1
     """Hidden layers of a head; 0 is one linear map."""
     temperature: Positive = 2.0
     """T: logits are divided by it in the loss, the loss multiplied by its square. A regression has none."""
@@ -194,7 +198,7 @@ class DistillConfig(Optimisation):
     """Weight of the squared difference of ln MI (regression: ln knowledge variance) of heads and members, by rows."""
     mean_head: bool = False
     """One head more, taught the mean: it predicts, the others measure uncertainty."""
-    heads_per_step: Count | None = None
+    heads_per_step: Several | None = None
     """Heads that learn at a step, a seeded choice, to bound memory with large M. None: all."""
     dirichlet: DirichletConfig = DirichletConfig()
     """Of `end2` and `proxy_end2`."""
@@ -211,7 +215,7 @@ class DistillConfig(Optimisation):
 class TuneConfig(Section):
     """The search over the student, on the same shards: no member runs again."""
 
-    num_trials: CountOrNone = 0
+    num_trials: SeveralOrNone = 0
     """Trials; 0 leaves the search out."""
     space: dict[str, Any] = {}
     """distill key -> list of choices, or `{low:, high:, log: true}`."""
@@ -234,9 +238,9 @@ class TuneConfig(Section):
     """Epochs of one trial, none for the student's own."""
     grace_epochs: Count = 1
     """Epochs no trial is stopped before."""
-    workers_per_trial: Count = 1
+    workers_per_trial: Several = 1
     """1: a trial is a plain function; more: each trial is a Ray Train run of that many workers."""
-    max_concurrent: Count | None = None
+    max_concurrent: Several | None = None
     """Trials at a time, none to compute it from the cluster's resources."""
 
     @field_validator("space")
@@ -248,7 +252,7 @@ class TuneConfig(Section):
 class EvaluateConfig(Section):
     """What the report measures."""
 
-    bootstrap_samples: CountOrNone = 200
+    bootstrap_samples: Samples = 200
     """Bootstrap samples behind the intervals of fidelity; 0 leaves them out."""
     latency_repeats: Count = 20
     """Forward passes behind each latency (their median)."""
@@ -257,7 +261,7 @@ class EvaluateConfig(Section):
 class ClusterConfig(Section):
     """What of the machine or cluster a stage may use."""
 
-    num_workers: Count = 1
+    num_workers: Several = 1
     """Processes that train members or one student; with GPUs also those that ask the members."""
     use_gpu: bool = False
     """One GPU for each worker."""

@@ -26,12 +26,17 @@ FolderName = Annotated[str, AfterValidator(_folder_name)]
 NotEmpty = Annotated[str, Field(min_length=1)]
 SplitChoice = Annotated[int | str, AfterValidator(_splits)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
+# Limits far above what is used: a digit too many is refused before it takes memory.
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]  # of rows, steps, epochs
+CountOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Several = Annotated[int, Field(ge=1, le=10_000)]  # of what is made one by one: networks, views, processes
+SeveralOrNone = Annotated[int, Field(ge=0, le=10_000)]
+Samples = Annotated[int, Field(ge=0, le=100_000)]
+Width = Annotated[int, Field(ge=1, le=100_000)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
-StoreSize = Annotated[int, Field(ge=75)]
+StoreSize = Annotated[int, Field(ge=75, le=100_000_000)]
 
 
 def real_ranges(space: Mapping[str, Any], section: type[BaseModel]) -> dict[str, Any]:

@@ -9,6 +9,10 @@ class UserError(Exception):
     """
 
 
+class StorageError(UserError):
+    """A place that cannot be read or written: no room, no right, no answer."""
+
+
 class StageError(Exception):
     """A stage that failed in a worker, e.g. in a network of the user's own.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ray.storage import Folder
+from hydra_ray.storage_errors import in_one_line
 
 EVENTS = "events.jsonl"
 _BOUNDARIES = ("start", "done", "failed", "skipped")
@@ -54,12 +55,14 @@ class EventFile:
 
     def _append_locally(self, line: bytes) -> None:
         path = Path(self._folder.path) / EVENTS
-        if not self._is_whole:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            line = _missing_end(self._stored()) + line
+        with in_one_line(f"{self._folder}/{EVENTS}"):
+            if not self._is_whole:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                line = _missing_end(self._stored()) + line
+            self._is_whole = False  # unless all of it gets there: a disk may take half a line
+            with path.open("ab") as file:
+                file.write(line)
             self._is_whole = True
-        with path.open("ab") as file:
-            file.write(line)
 
     def _known(self) -> bytes:
         if self._content is None:

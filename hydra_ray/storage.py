@@ -11,20 +11,19 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from hydra_ray.errors import UserError
+from hydra_ray.errors import StorageError, UserError
+from hydra_ray.storage_errors import FAILURES, NOT_THERE, in_one_line, reason_of, way_out_of
+from hydra_ray.storage_opening import open_place, probe
 
 _OBJECT_STORES = {"s3": "s3", "gcs": "gs", "abfs": "abfs"}  # pyarrow's name -> scheme of its URIs
-_STORAGE_ERRORS = (OSError, pa.ArrowException, NotImplementedError)
-_NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
 
 @dataclass(frozen=True)
@@ -35,27 +34,14 @@ class Folder:
     path: str
 
     @classmethod
-    def open(cls, place: str) -> Folder:
-        """The folder at a local path or URI.
+    def open(cls, place: str, key: str = "storage") -> Folder:
+        """The folder at a local path or URI, which the configuration gives under `key`.
 
         Raises:
-            UserError: no file system for the URI's scheme, or it cannot be reached; or the URI holds a password, which
-                would be written to every run's config.json.
+            UserError: no file system for the URI's scheme, or it cannot be reached; no such path can be; or the URI
+                holds a password, which would be written to every run's config.json.
         """
-        if "://" not in place:
-            return cls(pafs.LocalFileSystem(), str(Path(place).expanduser().absolute()))
-        if urlsplit(place).password is not None:
-            shown = place.split("://")[0] + "://..." + place[place.index("@") :]
-            raise UserError(f"{shown}: holds credentials; leave them to the environment of all machines")
-        try:
-            fs, path = pafs.FileSystem.from_uri(place)
-        except pa.ArrowInvalid as error:
-            if place.startswith("file:"):
-                raise _not_opened(place, error) from None
-            fs, path = _fsspec_filesystem(place)
-        except OSError as error:
-            raise _not_opened(place, error) from None
-        return cls(fs, path.rstrip("/"))
+        return cls(*open_place(place, key))
 
     @property
     def is_local(self) -> bool:
@@ -78,7 +64,9 @@ class Folder:
     def __str__(self) -> str:
         """The place as a person would type it: a URI, or a path, relative where that is shorter."""
         if self.is_local:
-            return min(self.path, os.path.relpath(self.path), key=len)
+            with suppress(FileNotFoundError):  # no working directory any more
+                return min(self.path, os.path.relpath(self.path), key=len)
+            return self.path
         if isinstance(self.fs, pafs.PyFileSystem) and isinstance(self.fs.handler, pafs.FSSpecHandler):
             return self.fs.handler.fs.unstrip_protocol(self.path)
         return f"{_OBJECT_STORES.get(self.fs.type_name, self.fs.type_name)}://{self.path}"
@@ -116,27 +104,29 @@ class Folder:
     @contextmanager
     def writing(self, name: str) -> Iterator[pa.NativeFile]:
         """A stream to a file that appears under its name when the `with` block ends without an error."""
-        self.fs.create_dir(self.path, recursive=True)
-        if self.fs.type_name in _OBJECT_STORES:
-            buffer = pa.BufferOutputStream()
-            yield buffer
-            with self.fs.open_output_stream(f"{self.path}/{name}", compression=None) as stream:
-                stream.write(buffer.getvalue())
-            return
-        hidden = f"{self.path}/.{name}.{uuid.uuid4().hex}"
-        try:
-            with self.fs.open_output_stream(hidden, compression=None) as stream:
-                yield stream
-            self.fs.move(hidden, f"{self.path}/{name}")
-        except BaseException:
-            self._delete(hidden)
-            raise
+        with self._in_one_line(name):
+            self.fs.create_dir(self.path, recursive=True)
+            if self.fs.type_name in _OBJECT_STORES:
+                buffer = pa.BufferOutputStream()
+                yield buffer
+                with self.fs.open_output_stream(f"{self.path}/{name}", compression=None) as stream:
+                    stream.write(buffer.getvalue())
+                return
+            hidden = f"{self.path}/.{name}.{uuid.uuid4().hex}"
+            try:
+                with self.fs.open_output_stream(hidden, compression=None) as stream:
+                    yield stream
+                self.fs.move(hidden, f"{self.path}/{name}")
+            except BaseException:
+                with suppress(*FAILURES):  # a disk that is full or gone may not let go of it either
+                    self.fs.delete_file(hidden)
+                raise
 
     def read_json(self, name: str) -> Any | None:
         """A JSON file's content; None where there is no such file or it is not JSON."""
         try:
             return json.loads(self.read(name))
-        except (*_NOT_THERE, ValueError):
+        except (*NOT_THERE, ValueError):
             return None
 
     def write_json(self, name: str, content: Any) -> None:
@@ -149,8 +139,9 @@ class Folder:
 
     def remove(self) -> None:
         """Remove the folder and all in it, if it is there."""
-        if self.exists():
-            self.fs.delete_dir(self.path)
+        with self._in_one_line():
+            if self.exists():
+                self.fs.delete_dir(self.path)
 
     def move_to(self, target: Folder, *, last: str) -> None:
         """Move this folder's files into a new folder `target` of the same file system.
@@ -158,23 +149,25 @@ class Folder:
         Locally that is one rename, elsewhere file by file, the file `last` after all others. Hidden files, which
         killed writers have left behind, do not go along.
         """
-        if self.is_local:
-            self._delete_hidden_files()
-            self.fs.create_dir(target.parent.path)
-            self.fs.move(self.path, target.path)
-            return
-        self.fs.create_dir(target.path)
-        for name in sorted(self.files(), key=lambda name: name == last):
-            self.fs.move(f"{self.path}/{name}", f"{target.path}/{name}")
-        self.remove()
+        with self._in_one_line():
+            if self.is_local:
+                self._delete_hidden_files()
+                self.fs.create_dir(target.parent.path)
+                self.fs.move(self.path, target.path)
+                return
+            self.fs.create_dir(target.path)
+            for name in sorted(self.files(), key=lambda name: name == last):
+                self.fs.move(f"{self.path}/{name}", f"{target.path}/{name}")
+            self.remove()
 
     def check_place(self, key: str) -> None:
-        """Look whether this folder could be made here, making nothing; object stores are not asked.
+        """Look whether this folder could be made here, making nothing; an object store is asked whether it answers.
 
         Raises:
             UserError: it could not; the line names `key`.
         """
         if not self.is_local:
+            self.check_answers(key)
             return
         nearest = next(place for place in (Path(self.path), *Path(self.path).parents) if place.exists())
         if not nearest.is_dir():
@@ -182,46 +175,44 @@ class Folder:
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise self._not_writable(key, f"no permission to write in {nearest}")
 
+    def check_answers(self, key: str) -> None:
+        """Whether the store is there and lets us in, found out within seconds.
+
+        Raises:
+            UserError: wrong credentials, no such bucket or no answer; the line names `key`.
+        """
+        try:
+            probe(self.fs, self.path)
+        except Exception as error:  # fsspec's file systems raise their own
+            way_out = way_out_of(error, is_local=False) or f"choose another place with {key}=..."
+            raise UserError(f"{key}={self}: {reason_of(error)}; {way_out}") from None
+
     def check_writable(self, key: str) -> None:
         """Write and remove a file here.
 
         Raises:
             UserError: it cannot be written; the line names `key`.
         """
+        if not self.is_local:
+            self.check_answers(key)
         try:
             self.write(".writable", b"")
             self.delete(".writable")
-        except _STORAGE_ERRORS as error:
-            raise self._not_writable(key, " ".join(str(error).split())) from None
+        except (*FAILURES, StorageError) as error:
+            raise self._not_writable(key, reason_of(error.__cause__ or error)) from None
 
     def _not_writable(self, key: str, reason: str) -> UserError:
         return UserError(f"{key}={self}: cannot be written ({reason}); choose another place with {key}=...")
 
+    def _in_one_line(self, name: str = "") -> AbstractContextManager[None]:
+        """Around work on this folder, or a file of it: what the storage says against it becomes a `StorageError`."""
+        return in_one_line(f"{self}/{name}" if name else self, is_local=self.is_local)
+
     def _delete(self, path: str) -> None:
-        try:
+        with in_one_line(path, is_local=self.is_local), suppress(*NOT_THERE):
             self.fs.delete_file(path)
-        except _NOT_THERE:
-            return
 
     def _delete_hidden_files(self) -> None:
         for info in self.fs.get_file_info(pafs.FileSelector(self.path)):
             if info.type == pafs.FileType.File and info.base_name.startswith("."):
                 self._delete(info.path)
-
-
-def _fsspec_filesystem(place: str) -> tuple[pafs.FileSystem, str]:
-    from fsspec.core import url_to_fs
-
-    try:
-        fs, path = url_to_fs(place)
-    except (ValueError, ImportError, OSError) as error:
-        raise _not_opened(place, error) from None
-    return pafs.PyFileSystem(pafs.FSSpecHandler(fs)), path
-
-
-def _not_opened(place: str, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:160]
-    return UserError(
-        f"storage={place}: {reason}; use a folder, s3://bucket/folder, gs://bucket/folder, "
-        "or install the fsspec package of that file system"
-    )

@@ -12,15 +12,16 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from hydra_ray.config import Config, TrackingConfig, flatten
-from hydra_ray.errors import UserError
+from hydra_ray.errors import StorageError, UserError
 from hydra_ray.events import EventFile
 from hydra_ray.storage import Folder
+from hydra_ray.storage_errors import in_one_line
 
 _QUIET_SECONDS = 5.0
 _WANDB_SETTINGS: dict[str, Any] = {"silent": True, "console": "off"}
@@ -49,7 +50,8 @@ class Tracker:
         try:
             yield stage
         except BaseException as error:
-            stage.event("failed", error=f"{type(error).__name__}: {error}"[:500])
+            with suppress(StorageError):  # a disk that is full takes no event either; why it failed is what counts
+                stage.event("failed", error=f"{type(error).__name__}: {error}"[:500])
             stage.close(failed=True)
             raise
         stage.event("done", seconds=round(time.monotonic() - began, 3))
@@ -134,7 +136,8 @@ class WandbSink:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        with in_one_line(folder):
+            Path(folder).mkdir(parents=True, exist_ok=True)
         wanted = _WANDB_SETTINGS | (_WANDB_ONLINE if tracking.wandb == "online" else {})
         settings = {key: value for key, value in wanted.items() if key in wandb.Settings.model_fields}
         try:

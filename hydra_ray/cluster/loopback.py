@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from typing import Any
 
 _INTERFACE = "lo0" if sys.platform == "darwin" else "lo"
 _CLOSED = {
@@ -27,11 +28,12 @@ def close_to_others() -> None:
     Other variables can be set by the user, these not: RAY_AUTH_MODE=disabled may be meant for another cluster. The
     token stands in the environment, as Ray would write one into the home directory.
     """
+    from ray import _raylet
     from ray._private import ray_constants
-    from ray._raylet import AuthenticationTokenLoader, Config
 
     os.environ.update(_CLOSED, RAY_AUTH_TOKEN=secrets.token_hex(32))
     # what Ray has read when it was imported
     ray_constants.ENABLE_RAY_CLUSTER = False
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    rays: Any = _raylet  # its types do not say what is in it
+    rays.Config.initialize("")
+    rays.AuthenticationTokenLoader.instance().reset_cache()

@@ -37,7 +37,7 @@ class _MeetingInAFile(rays._TorchBackend):
 
     _folder: Path | None = None
 
-    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
         """Set up the process group on all workers."""
         self._folder = Path(tempfile.mkdtemp(prefix="hydra-ray-"))
         worker_group.execute(rays._set_torch_distributed_env_vars)
@@ -55,7 +55,7 @@ class _MeetingInAFile(rays._TorchBackend):
         ]
         ray.get(setups)
 
-    def on_shutdown(self, worker_group: Any, backend_config: TorchConfig) -> None:
+    def on_shutdown(self, worker_group: Any, backend_config: Any) -> None:
         """Take the process group down."""
         try:
             super().on_shutdown(worker_group, backend_config)

@@ -106,8 +106,9 @@ def split_names(name_or_path: str, *, key: str = "data.source") -> tuple[SplitNa
 
 
 def _locate(name_or_path: str, key: str) -> Place:
-    expanded = name_or_path if "://" in name_or_path else str(Path(name_or_path).expanduser())
-    place = Folder.open(expanded.rstrip("/") or "/")
+    place = Folder.open(name_or_path.rstrip("/") or "/", key)
+    if not place.is_local:
+        place.check_answers(key)
     if not place.exists():
         raise UserError(_not_there(name_or_path, key))
     if place.fs.get_file_info(place.path).type == pafs.FileType.File:

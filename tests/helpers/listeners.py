@@ -36,8 +36,14 @@ def listeners() -> set[Listener]:
     return {Listener(address, port, _title(owners[inode])) for inode, address, port in _listening() if inode in owners}
 
 
+def ports_of_others() -> set[int]:
+    """Ports on which somebody else on this machine listens, perhaps at another address: another session, say."""
+    own = {inode for pid in _family() for inode in _sockets(pid)}
+    return {port for inode, _, port in _listening() if inode not in own}
+
+
 @contextmanager
-def listeners_watched(seconds: float = 0.1) -> Iterator[set[Listener]]:
+def listeners_watched(seconds: float = 0.5) -> Iterator[set[Listener]]:
     """All that these processes listen on while a `with` block runs; looked at every so many seconds."""
     found: set[Listener] = set()
     stop = threading.Event()

@@ -1,0 +1,88 @@
+"""What a file system says against reading or writing, as one line: the place, the reason, and the way out.
+
+Local disks by their error numbers, which pyarrow passes on or puts into its text; object stores by the words of
+pyarrow and their own. A file that is not there is nobody's fault and stays what it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from hydra_ray.errors import StorageError
+
+FAILURES = (OSError, pa.ArrowException, NotImplementedError)
+NOT_THERE = (FileNotFoundError, NotADirectoryError)
+
+_GOES_ON = "what is there is kept, and the same command goes on from it"
+_NO_ROOM = f"make room there; {_GOES_ON}"
+_NO_RIGHT = "give this user the right to write there, or choose another place"
+_BROKEN = f"look after that disk or mount; {_GOES_ON}"
+_WAYS_OUT = {
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EFBIG: f"raise the limit of a file's size (ulimit -f); {_GOES_ON}",
+    errno.EROFS: _NO_RIGHT,
+    errno.EACCES: _NO_RIGHT,
+    errno.EPERM: _NO_RIGHT,
+    errno.ENAMETOOLONG: "choose a shorter path or name",
+    errno.EIO: _BROKEN,
+    errno.ESTALE: _BROKEN,
+    errno.ENOTCONN: _BROKEN,
+}
+_OF_STORES = (
+    (r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|EXPIRED|TOKEN|Forbidden|Unauthorized|PERMISSION|credential",
+     "check the credentials in the environment, and their right to list and write there"),
+    (r"NO_SUCH_BUCKET|Bucket '.*' not found|bucket does not exist", "make the bucket, or mend its name"),
+    (r"NETWORK_CONNECTION|curlCode|resolv|connect|imed out|imeout|HTTP status 5..|UNAVAILABLE|no answer",
+     "nothing answers: check the network, the region and the endpoint (AWS_ENDPOINT_URL, or ?endpoint_override=...)"),
+    (r"AWS Error|google::cloud|Azure", f"ask its owner; {_GOES_ON}"),
+)  # fmt: skip
+_NUMBER = re.compile(r"\[errno (\d+)\]", re.IGNORECASE)
+_LONGEST = 240
+
+
+def reason_of(error: BaseException) -> str:
+    """Its own words, on one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def way_out_of(error: BaseException, *, is_local: bool = True) -> str | None:
+    """What the user can do about it; None where it is not about the storage, or only says that there is no file."""
+    if isinstance(error, NOT_THERE) or not isinstance(error, FAILURES):
+        return None
+    if isinstance(error, OSError) and error.errno in _WAYS_OUT:
+        return _WAYS_OUT[error.errno]
+    found = _NUMBER.search(str(error))
+    if found and int(found[1]) in _WAYS_OUT:
+        return _WAYS_OUT[int(found[1])]
+    if is_local and "AWS Error" not in str(error):
+        return None
+    return next((way for words, way in _OF_STORES if re.search(words, str(error))), None)
+
+
+def as_storage_error(error: BaseException, place: object, *, is_local: bool = True) -> StorageError | None:
+    """The line about `place`; None where it is not about the storage."""
+    way_out = way_out_of(error, is_local=is_local)
+    return StorageError(f"{place}: {reason_of(error)}: {way_out}") if way_out else None
+
+
+@contextmanager
+def in_one_line(place: object, *, is_local: bool = True) -> Iterator[None]:
+    """What the storage says against the work in the block.
+
+    Raises:
+        StorageError: in place of the storage's own; everything else goes through as it is.
+    """
+    try:
+        yield
+    except FAILURES as error:
+        clear = as_storage_error(error, place, is_local=is_local)
+        if clear is None:
+            raise
+        raise clear from error

@@ -1,0 +1,144 @@
+"""From a local path or URI to a file system and a path in it, and whether anybody answers there.
+
+No folder is made and nothing written here (`storage.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from hydra_ray.errors import UserError
+from hydra_ray.storage_errors import FAILURES, as_storage_error, reason_of
+
+_PYARROWS = ("file", "s3", "gs", "gcs", "hdfs", "viewfs")  # schemes that it knows; others are fsspec's
+_LONGEST_PATH = 3500  # of 4096 that Linux takes, with room for what is inside a run folder
+_LONGEST_NAME = 255
+_SECONDS = 20.0
+
+
+def open_place(place: str, key: str) -> tuple[pafs.FileSystem, str]:
+    """The file system and the path of a local path or URI, which the configuration gives under `key`.
+
+    Raises:
+        UserError: there is none, it cannot be reached, or the URI holds a password.
+    """
+    _check_text(place, key)
+    if "://" not in place:
+        return pafs.LocalFileSystem(), _local_path(place, key)
+    if urlsplit(place).password is not None:
+        shown = place.split("://")[0] + "://..." + place[place.index("@") :]
+        raise UserError(f"{shown}: holds credentials; leave them to the environment of all machines")
+    scheme = place.split("://")[0]
+    try:
+        fs, path = pafs.FileSystem.from_uri(place)
+    except pa.ArrowInvalid as error:
+        if scheme in _PYARROWS:
+            raise _not_opened(place, key, error) from None
+        fs, path = _fsspec_filesystem(place, key)
+    except (*FAILURES, ImportError) as error:
+        raise as_storage_error(error, f"{key}={place}", is_local=False) or _not_opened(place, key, error) from None
+    if scheme in ("s3", "gs", "gcs") and not path.strip("/"):
+        raise UserError(f"{key}={place}: names no bucket; use {scheme}://bucket/folder")
+    return fs, path.rstrip("/")
+
+
+def probe(fs: pafs.FileSystem, path: str) -> None:
+    """Ask for the bucket and what is in the folder, with little patience: nothing there is no error, no bucket is.
+
+    Raises:
+        OSError: whatever the store says against it, or that it says nothing.
+    """
+    _within(_SECONDS, lambda: _ask(_impatient(fs), path))
+
+
+def _ask(fs: pafs.FileSystem, path: str) -> None:
+    if isinstance(fs, pafs.PyFileSystem) and isinstance(fs.handler, pafs.FSSpecHandler):
+        with suppress(FileNotFoundError):
+            fs.handler.fs.ls(path)  # without pyarrow: a thread that is left in Python code does not disturb the end
+        return
+    bucket = path.split("/")[0]
+    if fs.type_name in ("s3", "gcs") and fs.get_file_info(bucket).type == pafs.FileType.NotFound:
+        raise OSError(f"Bucket '{bucket}' not found")
+    fs.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+
+
+def _impatient(fs: pafs.FileSystem) -> pafs.FileSystem:
+    """The same store; S3 and Google's try for minutes before they say that nobody answers, which suits the work."""
+    if isinstance(fs, pafs.S3FileSystem):
+        options = _options_of(fs) | {"connect_timeout": 3, "request_timeout": 3}
+        return pafs.S3FileSystem(**options, retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=2))
+    if fs.type_name == "gcs":
+        return pafs.GcsFileSystem(**_options_of(fs) | {"retry_time_limit": timedelta(seconds=10)})
+    return fs
+
+
+def _options_of(fs: pafs.FileSystem) -> dict[str, object]:
+    """What it was opened with, as it is pickled for workers; what was not given is left out."""
+    _, (options,) = fs.__reduce__()
+    return {key: value for key, value in options.items() if value not in (None, "", -1.0)}
+
+
+def _within(seconds: float, call: Callable[[], None]) -> None:
+    """`call()` in a thread of its own, which is left behind where it does not come back."""
+    failures: list[BaseException] = []
+
+    def attempt() -> None:
+        try:
+            call()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer within {seconds:g} s")
+    if failures:
+        raise failures[0]
+
+
+def _check_text(place: str, key: str) -> None:
+    if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in place):
+        raise UserError(f"{key}={place!a}: holds a character that no path can have; leave it out")
+
+
+def _local_path(place: str, key: str) -> str:
+    try:
+        path = str(Path(place).expanduser().absolute())
+    except RuntimeError:
+        user = place.split("/")[0]
+        raise UserError(f"{key}={place}: no home folder is known for {user}; give the whole path") from None
+    except FileNotFoundError:
+        raise UserError(f"{key}={place}: the working directory is gone; give the whole path, or cd") from None
+    longest = max(path.split("/"), key=lambda name: len(name.encode()))
+    if len(path.encode()) > _LONGEST_PATH or len(longest.encode()) > _LONGEST_NAME:
+        raise UserError(
+            f"{key}={place[:60]}...: a path of {len(path.encode()):,} bytes with a name of {len(longest.encode()):,}; "
+            f"at most {_LONGEST_PATH:,} and {_LONGEST_NAME}: choose a shorter one"
+        )
+    return path
+
+
+def _fsspec_filesystem(place: str, key: str) -> tuple[pafs.FileSystem, str]:
+    from fsspec.core import url_to_fs
+
+    try:
+        fs, path = url_to_fs(place)
+    except Exception as error:  # each of fsspec's file systems raises its own
+        raise _not_opened(place, key, error) from None
+    return pafs.PyFileSystem(pafs.FSSpecHandler(fs)), path
+
+
+def _not_opened(place: str, key: str, error: Exception) -> UserError:
+    return UserError(
+        f"{key}={place}: {reason_of(error)[:160]}; use a folder, s3://bucket/folder, gs://bucket/folder, "
+        "or install the fsspec package of that file system"
+    )
