@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -142,7 +142,16 @@ def _branches(annotation: Any) -> set[str]:
     """Names of the types in `str | Section`; of `Section | None` none, which pydantic does not treat as a union."""
     inner = [each for each in get_args(annotation) if each is not type(None)]
     is_union = get_origin(annotation) in (Union, UnionType) and len(inner) > 1
-    return {getattr(each, "__name__", "") for each in inner} if is_union else set()
+    return {_tag_of(each) for each in inner} if is_union else set()
+
+
+def _tag_of(annotation: Any) -> str:
+    """Pydantic's name for a branch of a union: `int`, `constrained-int`, `literal['auto']`."""
+    if get_origin(annotation) is Annotated:
+        return f"constrained-{get_args(annotation)[0].__name__}"
+    if get_origin(annotation) is Literal:
+        return f"literal[{','.join(map(repr, get_args(annotation)))}]"
+    return getattr(annotation, "__name__", "")
 
 
 def _entry_of(annotation: Any) -> Any:

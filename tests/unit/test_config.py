@@ -179,6 +179,37 @@ def test_one_line_names_place_key_value_and_way_out(digits, override, expected):
     assert text.startswith("command line: ")
 
 
+@pytest.mark.parametrize(
+    ("key", "most"),
+    [
+        ("ensemble.num_members", 10_000),
+        ("ensemble.members_per_worker", 10_000),
+        ("distill.num_heads", 10_000),
+        ("distill.head_width", 100_000),
+        ("distill.head_depth", 10_000),
+        ("tune.num_trials", 10_000),
+        ("cluster.num_workers", 10_000),
+        ("evaluate.bootstrap_samples", 100_000),
+        ("cluster.object_store_mb", 100_000_000),
+        *[
+            (f"{section}.{key}", 1_000_000_000)
+            for section in ("ensemble", "distill")
+            for key in ("epochs", "batch_size")
+        ],
+        ("predict.rows_per_shard", 1_000_000_000),
+        ("evaluate.latency_repeats", 1_000_000_000),
+    ],
+)
+def test_a_number_too_many_digits_long_is_refused_with_the_limit(digits, key, most):
+    for value in (most + 1, 10**12, 10**30):
+        assert f"{key}={value}: must be " in refusal(digits, f"{key}={value}")
+        assert str(most) in refusal(digits, f"{key}={value}")
+
+
+def test_a_name_too_long_is_refused_with_the_limit(digits):
+    assert "at most 100" in refusal(digits, f"name={'n' * 300}")
+
+
 def test_an_error_in_the_file_names_the_file_though_something_else_is_overridden(digits):
     path = recipe(digits.parent, "data: {source: digits}\nensemble: {epochs: no}\n", "bad.yaml")
     assert refusal(path, "seed=3").startswith(f'{path}: ensemble.epochs="no": must be a valid integer')
