@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from hydra_ray.fidelity import bootstrap_interval, bootstrap_ratio_interval, score_fidelity, spearman
+from hydra_ray.fidelity import score_fidelity
+from hydra_ray.intervals import Interval, auroc_ratio_interval, ratio_interval, spearman_interval
 from hydra_ray.metrics import Figures, detection_figures
+from hydra_ray.randomness import seed_of
 from hydra_ray.row_scores import RowScores
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.uncertainty import Scores
@@ -35,11 +36,13 @@ class Answers:
         predictions: predictor -> split -> prediction; `ensemble` and students; splits `validation`, `test` and
             `unknown-<name>`.
         labels: split -> labels [N], for validation and test.
+        views_of_test: unknown splits whose row i is a view of test row i.
     """
 
     task: Task
     predictions: Mapping[str, Mapping[str, Prediction]]
     labels: Mapping[str, Tensor]
+    views_of_test: frozenset[str] = frozenset()
 
     @property
     def ensemble(self) -> Mapping[str, Prediction]:
@@ -67,7 +70,7 @@ def metrics_of(
         cost: predictor -> its cost.
         seconds: stage -> how long it took.
         num_samples: bootstrap samples behind the intervals of fidelity; 0 leaves them out.
-        seed: of the samples.
+        seed: the run's, which the samples follow from.
     """
     return _finite(
         {
@@ -153,7 +156,7 @@ def fidelity_figures(answers: Answers, name: str, num_samples: int = 0, seed: in
         answers: of the ensemble and the student.
         name: of the student.
         num_samples: bootstrap samples behind the intervals; 0 leaves them out.
-        seed: of the samples.
+        seed: the run's, which the samples follow from.
     """
     task, student, ensemble = answers.task, answers.predictions[name], answers.ensemble
     labels, unknown = answers.labels["test"], [short(split) for split in answers.unknown]
@@ -164,9 +167,10 @@ def fidelity_figures(answers: Answers, name: str, num_samples: int = 0, seed: in
         **score_fidelity(_scores_by_set(student), _scores_by_set(ensemble), unknown, task.knowledge),
     }
     if num_samples:
+        draws = seed_of(seed, "bootstrap", "test")  # of all figures and students alike, so that they can be compared
         figures["interval_95"] = {
-            **task.fidelity_intervals(student["test"], ensemble["test"], labels, num_samples, seed),
-            **_score_intervals(task.knowledge, student, ensemble, num_samples, seed),
+            **task.fidelity_intervals(student["test"], ensemble["test"], labels, num_samples, draws),
+            **_score_intervals(answers, name, num_samples, seed),
         }
     return figures
 
@@ -175,63 +179,29 @@ def _scores_by_set(predictions: Mapping[str, Prediction]) -> dict[str, Scores]:
     return {short(split): found.scores for split, found in predictions.items()}
 
 
-def _score_intervals(
-    knowledge: str, student: Mapping[str, Prediction], ensemble: Mapping[str, Prediction], num_samples: int, seed: int
-) -> dict[str, dict[str, tuple[float, float]]]:
+def _score_intervals(answers: Answers, name: str, num_samples: int, seed: int) -> dict[str, dict[str, Interval]]:
     """95 % bootstrap intervals over rows, student and ensemble resampled together: [low, high] for each figure."""
+    knowledge, student, ensemble = answers.task.knowledge, answers.predictions[name], answers.ensemble
     if knowledge not in student["test"].scores or knowledge not in ensemble["test"].scores:
         return {}
     sets = [split for split in ensemble if split != "validation"]
     pairs = {split: (student[split].scores[knowledge], ensemble[split].scores[knowledge]) for split in sets}
+    seeds = {split: seed_of(seed, "bootstrap", split) for split in sets}
+
+    def auroc_interval(split: str) -> Interval:
+        both, is_view = seed_of(seed, "bootstrap", f"test and {split}"), split in answers.views_of_test
+        own, others = zip(pairs["test"], pairs[split], strict=True)
+        return auroc_ratio_interval(own, others, both, num_samples, is_view=is_view)
+
     return {
         f"{knowledge}_ratio": {
-            short(split): bootstrap_ratio_interval(*pair, seed, num_samples) for split, pair in pairs.items()
+            short(split): ratio_interval(*pair, seeds[split], num_samples) for split, pair in pairs.items()
         },
         f"spearman_{knowledge}": {
-            short(split): _spearman_interval(*pair, seed, num_samples) for split, pair in pairs.items()
+            short(split): spearman_interval(*pair, seeds[split], num_samples) for split, pair in pairs.items()
         },
-        "auroc_ratio": {
-            short(split): _auroc_interval(pairs["test"], pair, seed, num_samples)
-            for split, pair in pairs.items()
-            if split != "test"
-        },
+        "auroc_ratio": {short(split): auroc_interval(split) for split in answers.unknown},
     }
-
-
-def _spearman_interval(student_N: Tensor, ensemble_N: Tensor, seed: int, num_samples: int) -> tuple[float, float]:
-    def statistic(rows: Tensor) -> float:
-        found = spearman(student_N[rows], ensemble_N[rows])
-        return math.nan if found is None else found
-
-    return bootstrap_interval(statistic, len(student_N), seed, num_samples)
-
-
-def _auroc_interval(
-    test: tuple[Tensor, Tensor], unknown: tuple[Tensor, Tensor], seed: int, num_samples: int
-) -> tuple[float, float]:
-    """Rows of test and unknown are resampled together; scores are ranked once, not for every sample.
-
-    Not a number where a sample has rows of one kind only, or an ensemble whose AUROC is 0: of a handful of rows.
-    """
-    ranks = [torch.unique(torch.cat(scores), return_inverse=True)[1] for scores in zip(test, unknown, strict=True)]
-    num_rows = len(ranks[0])
-    is_unknown_N = torch.arange(num_rows) >= len(test[0])
-
-    def statistic(rows: Tensor) -> float:
-        student, ensemble = (auroc_of_ranks(each[rows], is_unknown_N[rows]) for each in ranks)
-        return student / ensemble if ensemble else math.nan
-
-    return bootstrap_interval(statistic, num_rows, seed, num_samples)
-
-
-def auroc_of_ranks(ranks_N: Tensor, is_unknown_N: Tensor) -> float:
-    """`metrics.auroc` of scores given as whole-number ranks, by counting: P(unknown > known) + P(equal) / 2."""
-    size = int(ranks_N.max()) + 1
-    known, unknown = (
-        torch.bincount(ranks_N[which], minlength=size).double() for which in (~is_unknown_N, is_unknown_N)
-    )
-    below = known.cumsum(0) - known
-    return float((unknown * (below + known / 2)).sum() / (known.sum() * unknown.sum()))
 
 
 def _outputs(found: Prediction) -> Tensor:

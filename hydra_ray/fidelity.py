@@ -1,20 +1,20 @@
 """How much of an ensemble a student kept: its predictions, its members, its disagreement.
 
-Pure functions. Not here: the measures of a row (`uncertainty.py`, `regression_metrics.py`) and the quality of one
-predictor (`metrics.py`). What is about scores of rows alone serves every task; what is about logits, classification.
+Pure functions. Not here: intervals (`intervals.py`), the measures of a row (`uncertainty.py`,
+`regression_metrics.py`) and the quality of one predictor (`metrics.py`). What is about scores of rows alone serves
+every task; what is about logits, classification.
 
-Shapes: N rows, H heads, M members, C classes, S bootstrap samples; `student_NHC` and `ensemble_NMC` are
-logits of the same rows. Head m is paired with member m and H <= M; measures of the whole predictor compare H
-heads with all M members. Logarithms are natural and all work is in float64. A student with one head has no
-disagreement and no member of its own: what needs either is None.
+Shapes: N rows, H heads, M members, C classes; `student_NHC` and `ensemble_NMC` are logits of the same rows. Head m is
+paired with member m and H <= M; measures of the whole predictor compare H heads with all M members. Logarithms are
+natural and all work is in float64. A student with one head has no disagreement and no member of its own: what needs
+either is None.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -24,9 +24,6 @@ from hydra_ray.uncertainty import Scores, map_rows
 TEST = "test"
 MUTUAL_INFORMATION = "mutual_information"
 PAIRWISE_KL = "expected_pairwise_kl"
-
-CHUNK_INDICES = 2**22
-"""Row numbers drawn at a time by the bootstrap (32 MiB)."""
 
 
 def row_member_kl(student_NHC: Tensor, ensemble_NMC: Tensor) -> Tensor:
@@ -120,51 +117,6 @@ def score_fidelity(
     }
 
 
-def bootstrap_interval(
-    statistic: Callable[[Tensor], float], num_rows: int, seed: int, num_samples: int = 1000
-) -> tuple[float, float]:
-    """95 % percentile bootstrap interval over rows (Efron & Tibshirani 1993, ch. 13).
-
-    Student and ensemble are indexed by the same rows, so a statistic of both keeps the pairing.
-
-    Args:
-        statistic: row numbers, int64 [num_rows] with repetition, -> the figure on those rows.
-        num_rows: rows of the set.
-        seed: of the row numbers; equal seeds resample equally.
-        num_samples: bootstrap samples.
-
-    Returns:
-        The 2.5 % and 97.5 % quantiles of the statistic; not a number where it is one for any sample.
-
-    Raises:
-        ValueError: no rows or no samples.
-    """
-    resamples = _resamples(num_rows, seed, num_samples)
-    values = [statistic(rows_N) for rows_SN in resamples for rows_N in rows_SN]
-    return _percentile_interval(torch.tensor(values, dtype=torch.float64))
-
-
-def bootstrap_ratio_interval(
-    student_N: Tensor, ensemble_N: Tensor, seed: int, num_samples: int = 1000
-) -> tuple[float, float]:
-    """`bootstrap_interval` of a ratio of means over paired rows (of NLL, MI, ...), many samples at a time.
-
-    Gives what `bootstrap_interval` gives for that statistic with the same seed. For the mean of one measure,
-    let the other be ones.
-
-    Raises:
-        ValueError: no rows, no samples, or the two differ in rows.
-    """
-    if student_N.shape != ensemble_N.shape or student_N.ndim != 1:
-        raise ValueError(f"needs paired rows [N], got {list(student_N.shape)} and {list(ensemble_N.shape)}")
-    student_N, ensemble_N = student_N.detach().double().cpu(), ensemble_N.detach().double().cpu()
-    ratios = [
-        student_N[rows_SN].mean(dim=1) / ensemble_N[rows_SN].mean(dim=1)
-        for rows_SN in _resamples(len(student_N), seed, num_samples)
-    ]
-    return _percentile_interval(torch.cat(ratios))
-
-
 def _check_pairing(student_NHC: Tensor, ensemble_NMC: Tensor) -> None:
     if student_NHC.ndim != 3 or ensemble_NMC.ndim != 3 or student_NHC.shape[::2] != ensemble_NMC.shape[::2]:
         raise ValueError(
@@ -198,19 +150,3 @@ def _auroc_ratio(
     if any(knowledge not in each for each in per_set):
         return None
     return auroc_ratio(*(each[knowledge] for each in per_set))
-
-
-def _resamples(num_rows: int, seed: int, num_samples: int) -> Iterator[Tensor]:
-    """Row numbers of `num_samples` bootstrap samples, [S, N] a chunk."""
-    if num_rows < 1 or num_samples < 1:
-        raise ValueError(f"needs rows and samples, got {num_rows} and {num_samples}")
-    generator = torch.Generator().manual_seed(seed)
-    chunk = max(1, CHUNK_INDICES // num_rows)
-    for start in range(0, num_samples, chunk):
-        shape = (min(chunk, num_samples - start), num_rows)
-        yield torch.randint(num_rows, shape, generator=generator)
-
-
-def _percentile_interval(values_S: Tensor) -> tuple[float, float]:
-    low, high = torch.quantile(values_S, torch.tensor([0.025, 0.975], dtype=torch.float64))
-    return low.item(), high.item()

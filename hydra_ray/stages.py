@@ -210,6 +210,12 @@ class Run:
         """Splits of unknown sets, `unknown-<name>`."""
         return [f"unknown-{name}" for name in self.config.data.unknown]
 
+    @property
+    def views_of_test(self) -> list[str]:
+        """Unknown splits that show the test rows, each under a view."""
+        unknown = self.config.data.unknown
+        return [f"unknown-{name}" for name, place in unknown.items() if isinstance(place, ViewConfig)]
+
     def shards(self, split: str) -> Shards:
         """The members' predictions on one split; the members must be published."""
         key: dict[str, Any] = {

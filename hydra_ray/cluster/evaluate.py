@@ -68,17 +68,19 @@ def _answers(run: Run) -> Answers:
     config = run.tuned()
     splits = {name: run.shards(name).folder for name in run.split_names if name != TRANSFER}
     pending = {kind: _ask_student.remote(run.student(kind), splits, config) for kind in config.student_kinds}
-    ensemble, labels = {}, {}
+    ensemble, labels, row_id = {}, {}, {}
     for name, folder in splits.items():
         rows = _without_inputs(folder, config.ensemble.num_members)
         ensemble[name] = run.task.of_members(torch.tensor(rows.logits_NMC).float())
+        row_id[name] = rows.row_id
         if is_labelled(rows.labels).all():
             labels[name] = torch.tensor(rows.labels)
     predictions = {ENSEMBLE: ensemble}
     for kind in config.student_kinds:
         facts = run.student(kind).require()
         predictions |= _predictions_of(run.task, kind, facts, ray.get(pending[kind]))
-    return Answers(run.task, predictions, labels)
+    views = {name for name in run.views_of_test if np.array_equal(row_id[name], row_id["test"])}
+    return Answers(run.task, predictions, labels, frozenset(views))
 
 
 def _without_inputs(folder: Folder, num_members: int) -> Predictions:

@@ -199,7 +199,7 @@ class Task(ABC):
     def fidelity_intervals(
         self, student: Prediction, ensemble: Prediction, labels_N: Tensor, num_samples: int, seed: int
     ) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap intervals of the figures of `fidelity` that are means over rows."""
+        """95 % bootstrap intervals of the figures of `fidelity` that are means over rows; the seed is the samples'."""
 
     @abstractmethod
     def row_scores(self, found: Prediction, labels_N: Tensor | None) -> RowScores:

@@ -16,12 +16,12 @@ from hydra_ray.diversity import diversity_figures
 from hydra_ray.errors import UserError
 from hydra_ray.fidelity import (
     PAIRWISE_KL,
-    bootstrap_ratio_interval,
     compare_scores,
     member_agreement,
     member_kl,
     ratio_of_means,
 )
+from hydra_ray.intervals import ratio_interval
 from hydra_ray.loss_terms import Summed
 from hydra_ray.losses import hydra_loss, mean_loss, spread_loss
 from hydra_ray.metrics import (
@@ -191,7 +191,7 @@ class Classification(Task):
     ) -> dict[str, tuple[float, float]]:
         """See `Task.fidelity_intervals`."""
         pair = (self.row_nll(student, labels_N), self.row_nll(ensemble, labels_N))
-        return {"nll_ratio": bootstrap_ratio_interval(*pair, seed, num_samples)}
+        return {"nll_ratio": ratio_interval(*pair, seed, num_samples)}
 
     def row_scores(self, found: Prediction, labels_N: Tensor | None) -> RowScores:
         """See `Task.row_scores`."""

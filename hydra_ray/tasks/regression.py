@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hydra_ray.config import Config, DistillConfig
 from hydra_ray.errors import UserError
-from hydra_ray.fidelity import bootstrap_ratio_interval, ratio_of_means
+from hydra_ray.fidelity import ratio_of_means
 from hydra_ray.gaussian import (
     gaussian_kl,
     gaussian_nll,
@@ -27,6 +27,7 @@ from hydra_ray.gaussian import (
     spread_loss,
     stretch_means,
 )
+from hydra_ray.intervals import ratio_interval
 from hydra_ray.loss_terms import Summed
 from hydra_ray.member_masks import sum_rows
 from hydra_ray.metrics import Figures
@@ -212,11 +213,11 @@ class Regression(Task):
     ) -> dict[str, tuple[float, float]]:
         """See `Task.fidelity_intervals`."""
         own_N, others_N = self.row_nll(student, labels_N), self.row_nll(ensemble, labels_N)
-        errors = bootstrap_ratio_interval(*self._squared_errors(student, ensemble, labels_N), seed, num_samples)
-        difference = bootstrap_ratio_interval(own_N - others_N, torch.ones_like(own_N), seed, num_samples)
+        errors = ratio_interval(*self._squared_errors(student, ensemble, labels_N), seed, num_samples)
+        difference = ratio_interval(own_N - others_N, torch.ones_like(own_N), seed, num_samples)
         found = {"nll_difference": difference, "rmse_ratio": (math.sqrt(errors[0]), math.sqrt(errors[1]))}
         if float(own_N.mean()) > 0 and float(others_N.mean()) > 0:
-            found["nll_ratio"] = bootstrap_ratio_interval(own_N, others_N, seed, num_samples)
+            found["nll_ratio"] = ratio_interval(own_N, others_N, seed, num_samples)
         return found
 
     def row_scores(self, found: Prediction, labels_N: Tensor | None) -> RowScores:

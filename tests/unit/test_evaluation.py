@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from hydra_ray.evaluation import Answers, auroc_of_ranks, metrics_of
-from hydra_ray.metrics import auroc, classification_figures, nll
+from hydra_ray.evaluation import Answers, metrics_of
+from hydra_ray.metrics import classification_figures, nll
 from hydra_ray.tasks import CLASSIFICATION
 
 
@@ -55,14 +55,6 @@ def test_figures_stand_inside_their_intervals(metrics):
     )
     assert fidelity["nll_ratio"] == pytest.approx(expected)
     assert set(found["fidelity"]["kd"]["interval_95"]) == {"nll_ratio"}
-
-
-@pytest.mark.parametrize("levels", [3, 1000])
-def test_auroc_by_counting_is_auroc_with_ties(levels):
-    generator = torch.Generator().manual_seed(levels)
-    ranks = torch.randint(levels, (300,), generator=generator)
-    is_unknown = torch.rand(300, generator=generator) < 0.4
-    assert auroc_of_ranks(ranks, is_unknown) == pytest.approx(auroc(ranks[~is_unknown], ranks[is_unknown]), abs=1e-12)
 
 
 def test_a_member_is_the_mean_over_members_that_have_a_figure():
