@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from hydra_ray.config_types import (
     Count,
     CountOrNone,
+    NotEmpty,
     NotNegative,
     Positive,
     Samples,
@@ -280,5 +281,5 @@ class TrackingConfig(Section):
 
     wandb: Literal["off", "offline", "online"] = "off"
     """Weights & Biases: `offline` needs no account."""
-    project: str = "hydra-ray"
-    """W&B project."""
+    project: NotEmpty | None = None
+    """W&B project; none for that of WANDB_PROJECT, else `hydra-ray`."""

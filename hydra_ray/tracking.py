@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra_ray.config import Config, TrackingConfig, flatten
 from hydra_ray.errors import StorageError, UserError
@@ -24,6 +24,18 @@ from hydra_ray.storage import Folder
 from hydra_ray.storage_errors import in_one_line
 
 _QUIET_SECONDS = 5.0
+# a run folder is a group, its stages are names and job types; WANDB_ENTITY, _TAGS, _NOTES and others stay W&B's
+_OF_ONE_RUN = (
+    "WANDB_RUN_ID",
+    "WANDB_RESUME",
+    "WANDB_RESUME_FROM",
+    "WANDB_FORK_FROM",
+    "WANDB_NAME",
+    "WANDB_JOB_TYPE",
+    "WANDB_RUN_GROUP",
+    "WANDB_SWEEP_ID",
+    "WANDB_SWEEP_PARAM_PATH",
+)
 _WANDB_SETTINGS: dict[str, Any] = {"silent": True, "console": "off"}
 _WANDB_ONLINE: dict[str, Any] = {
     "init_timeout": 15,  # seconds; no network is found out soon
@@ -138,17 +150,18 @@ class WandbSink:
 
         with in_one_line(folder):
             Path(folder).mkdir(parents=True, exist_ok=True)
-        wanted = _WANDB_SETTINGS | (_WANDB_ONLINE if tracking.wandb == "online" else {})
+        mode = _mode(tracking)
+        wanted = _WANDB_SETTINGS | (_WANDB_ONLINE if mode == "online" else {})
         settings = {key: value for key, value in wanted.items() if key in wandb.Settings.model_fields}
         try:
-            with _no_questions():
+            with _no_questions(), _variables_of_one_run_hidden():
                 self._run = wandb.init(
-                    project=tracking.project,
+                    project=tracking.project or os.environ.get("WANDB_PROJECT") or "hydra-ray",
                     group=group,
                     name=name,
                     job_type=name.split("/")[0],
                     dir=folder,
-                    mode="online" if tracking.wandb == "online" else "offline",
+                    mode=mode,
                     config=dict(config),
                     reinit="create_new",
                     settings=wandb.Settings(**settings),
@@ -184,6 +197,24 @@ class WandbSink:
 
 def _note(error: Exception) -> None:
     print(f"  W&B failed, the run goes on without it: {' '.join(str(error).split())}", file=sys.stderr)
+
+
+def _mode(tracking: TrackingConfig) -> Literal["online", "offline", "disabled"]:
+    """The configuration's; WANDB_MODE may take it back, but sends nothing that the configuration keeps here."""
+    asked = os.environ.get("WANDB_MODE", "").lower()
+    if asked in ("disabled", "offline", "dryrun"):
+        return "disabled" if asked == "disabled" else "offline"
+    return "online" if tracking.wandb == "online" else "offline"
+
+
+@contextmanager
+def _variables_of_one_run_hidden() -> Iterator[None]:
+    """Variables that name one run, which all stages and trials of a command would become otherwise."""
+    hidden = {name: os.environ.pop(name) for name in _OF_ONE_RUN if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 @contextmanager
