@@ -1,13 +1,17 @@
-# make demo | test | check: each makes .venv first where it is missing.
+# make demo | test | test-faults | check: each makes .venv first where it is missing.
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test check setup clean
+.PHONY: demo test test-faults check setup clean
 demo: setup
 	$(RUN) -m pipelines.run configs/digits.yaml tracking.wandb=offline
 
 test: setup
 	$(RUN) -m pytest
+
+test-faults: setup
+	rm -f .faults.json
+	$(RUN) -m pytest tests/faults --faults .faults.json; status=$$?; $(RUN) tests/faults/table.py .faults.json docs/reliability.md; exit $$status
 
 check: setup
 	.venv/bin/ruff check .
