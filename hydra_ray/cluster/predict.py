@@ -18,7 +18,10 @@ import ray.data
 from ray.data import ActorPoolStrategy
 
 from hydra_ray.cluster.shard_steps import AskMembers, MakeShards, PlanItem, ReadRows, Work, WriteShard
+from hydra_ray.errors import UserError
+from hydra_ray.shard_files import count_rows, shard_names
 from hydra_ray.stages import Run, Shards
+from hydra_ray.storage import Folder
 from hydra_ray.tracking import Stage
 from hydra_ray.view_diversity import merged, view_diversity
 
@@ -35,11 +38,25 @@ def predict(run: Run, stage: Stage) -> None:
     plan = sorted(
         (item for name in splits for item in plan_split(run, name)), key=lambda item: (item.split, item.start)
     )
-    todo = [item for item in plan if item.name(_rows(run)) not in splits[item.split].attempt.files()]
+    finished = {name: _finished(shards.attempt, stage) for name, shards in splits.items()}
+    todo = [item for item in plan if item.name(_rows(run)) not in finished[item.split]]
     if todo:
         _stream(run, stage, todo, splits)
     for name, shards in splits.items():
         _publish(run, stage, name, shards)
+
+
+def _finished(attempt: Folder, stage: Stage) -> set[str]:
+    """Shards of an earlier start; one without its end, as a machine leaves it that lost its power, is made again."""
+    finished = set()
+    for name in shard_names(attempt):
+        try:
+            count_rows(attempt, name)
+            finished.add(name)
+        except UserError:
+            attempt.delete(name)
+            stage.say(f"{attempt}/{name}: cut short; it is made again")
+    return finished
 
 
 def plan_split(run: Run, split: str) -> list[PlanItem]:

@@ -50,8 +50,9 @@ def _name(stage, fault) -> str:
 def _counts(results: dict) -> str:
     clean = sum(found["result"] == "clean" for found in results.values())
     commits = ", ".join(sorted({found["commit"] for found in results.values()}))
-    machine = f"{len(os.sched_getaffinity(0))} CPUs, {platform.system()} {platform.machine()}"
-    return f"{clean} of {len(results)} cells that were run are clean; commit {commits}; {machine}, Python {platform.python_version()}."
+    cpus, system = len(os.sched_getaffinity(0)), f"{platform.system()} {platform.machine()}"
+    machine = f"{cpus} CPUs, {system}, Python {platform.python_version()}"
+    return f"{clean} of the {len(results)} cells that were run are clean; commit {commits}; {machine}."
 
 
 def _lines_said(results: dict) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import duckdb
 import numpy as np
@@ -16,6 +17,7 @@ from hydra_ray.cluster.chain import run_stages
 from hydra_ray.model_store import load_published
 from hydra_ray.predictions import read_metadata, shard_names
 from hydra_ray.stages import Run
+from hydra_ray.storage import Folder
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -54,6 +56,17 @@ def test_every_split_is_published_with_complete_and_unique_rows(run, small_run):
             assert sorted(chosen["row_id"].to_pylist()) == run.rows_of_view(name, view).tolist(), (name, view)
         assert set(table["view"].to_pylist()) == set(run.views(name))
         assert table.num_rows == json.loads((small_run / "predictions" / name / "manifest.json").read_text())["rows"]
+
+
+def test_an_unfinished_shard_without_its_end_is_made_again(small_run, tmp_path):
+    attempt = Folder.open(str(shutil.copytree(small_run / "predictions" / "validation", tmp_path / "attempt")))
+    shutil.copy(tmp_path / "attempt" / "part-000-00000.parquet", tmp_path / "attempt" / "part-000-00001.parquet")
+    (tmp_path / "attempt" / "part-000-00000.parquet").write_bytes(b"PAR1 and little more")
+    said = []
+    assert predict._finished(attempt, SimpleNamespace(say=said.append)) == {"part-000-00001.parquet"}
+    assert shard_names(attempt) == ["part-000-00001.parquet"]
+    assert len(said) == 1
+    assert "part-000-00000.parquet: cut short" in said[0]
 
 
 @pytest.mark.parametrize("split", ["transfer", "unknown-photo_patches"])
