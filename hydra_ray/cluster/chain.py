@@ -19,6 +19,7 @@ from hydra_ray.plan import artifacts_of, stage_state
 from hydra_ray.preflight import check_networks, check_resources, check_run
 from hydra_ray.stages import STAGES, TRANSFER, Run
 from hydra_ray.storage import Folder
+from hydra_ray.storage_errors import as_storage_error
 from hydra_ray.sweep import SWEEP_FILE, split_configs, summarise
 from hydra_ray.tracking import Stage, Tracker
 
@@ -139,9 +140,12 @@ def _clear_errors(run: Run, name: str) -> Iterator[None]:
     except Exception as error:
         # not before the session is there: it imports ray, which session.py prepares
         from hydra_ray.cluster.daemons import daemon_death
-        from hydra_ray.cluster.failures import explained, full_text, is_from_ray
+        from hydra_ray.cluster.failures import cause_of, explained, full_text, is_from_ray
 
         raise_if_interrupted()
+        of_storage = as_storage_error(cause_of(error), run.folder, is_local=run.folder.is_local)
+        if of_storage is not None:
+            raise of_storage from None
         if not is_from_ray(error):
             raise
         death = daemon_death()
