@@ -132,7 +132,7 @@ def _check_folds(config: Config) -> None:
     folds = config.ensemble.folds
     trials = _trial_heads(config) if config.tune.num_trials else []
     heads: int = min([config.num_heads, *trials])
-    for place, view in enumerate(config.transfer.views):
+    for place, view in enumerate(config.transfer.views or ()):
         key = f"transfer.views.{place}: held_out=true"
         if view.held_out and view.source is not None:
             raise ValueError(f"{key}, but no member was trained on the rows of source={view.source}: leave it out")

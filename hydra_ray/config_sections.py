@@ -140,15 +140,22 @@ class TransferView(ViewConfig):
 class TransferConfig(Section):
     """The transfer set: the inputs on which members are asked and students learn."""
 
-    views: Annotated[list[TransferView], Field(min_length=1)] = [
-        TransferView(view="identity"),
-        TransferView(view="affine"),
-        TransferView(view="elastic"),
-        TransferView(view="smooth_noise"),
-    ]
-    """Members agree on the rows they were trained on; views are where their disagreement shows."""
+    views: list[TransferView] | None = Field(default=None, min_length=1)
+    """Members agree on the rows they were trained on; views are where their disagreement shows. None: untouched rows,
+    beside them of images `affine`, `elastic` and `smooth_noise`, of feature rows `gaussian_noise` and `resample`."""
     num_rows: Count | None = None
     """Rows of the whole set where views have shares; none for as many as there are training rows."""
+
+    def with_views(self, input_shape: tuple[int, ...]) -> TransferConfig:
+        """With the views that suit the kind of rows, where none are named."""
+        if self.views is not None:
+            return self
+        names = IMAGE_VIEWS if len(input_shape) == 3 else FEATURE_VIEWS
+        return self.model_copy(update={"views": [TransferView(view=name) for name in names]})
+
+
+IMAGE_VIEWS = ("identity", "affine", "elastic", "smooth_noise")
+FEATURE_VIEWS = ("identity", "gaussian_noise", "resample")
 
 
 class PredictConfig(Section):

@@ -58,7 +58,7 @@ def check_views(run: Run) -> None:
     """Views exist and take the data set's inputs."""
     run.views(TRANSFER)
     named: list[tuple[str, ViewConfig]] = [
-        (f"transfer.views.{place}", view) for place, view in enumerate(run.config.transfer.views)
+        (f"transfer.views.{place}", view) for place, view in enumerate(run.config.transfer.views or ())
     ]
     named += _viewed_unknown(run.config)
     if run.config.ensemble.augment is not None:
@@ -66,7 +66,7 @@ def check_views(run: Run) -> None:
     for key, view in named:
         _within(key, check_view, view.view, view.options, run.data.input_shape)
     _check_mixing(run.config)
-    if any(VIEWS[view.view].needs_members for view in run.config.transfer.views):
+    if any(VIEWS[view.view].needs_members for view in run.config.transfer.views or ()):
         spec = run.member_spec()
         _within("transfer.views", check_gradients, build_member(spec, THROWN_AWAY), spec.input_shape)
 
@@ -100,7 +100,7 @@ def _viewed_unknown(config: Config) -> list[tuple[str, ViewConfig]]:
 def _check_mixing(config: Config) -> None:
     """Views that mix rows: their blocks are whole in a shard; they have no label, so no member is trained on them."""
     rows = config.predict.rows_per_shard
-    for place, view in enumerate(config.transfer.views):
+    for place, view in enumerate(config.transfer.views or ()):
         block = view_block_rows(view.view, view.options)
         if rows % block:
             raise UserError(

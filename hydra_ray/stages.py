@@ -105,13 +105,21 @@ class Run:
         Raises:
             UserError: the data are not there or do not fit the configuration.
         """
-        self.config = config
+        self._given = config
         self.folder = Folder.open(config.storage) / config.name
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration; where it names no views, with those that suit the kind of rows."""
+        given = self._given
+        if given.transfer.views is not None:
+            return given
+        return given.model_copy(update={"transfer": given.transfer.with_views(self.data.input_shape)})
 
     @cached_property
     def data(self) -> DataSet:
         """The data set's splits; unknown sets that are views of the test rows among them."""
-        data, seed = self.config.data, self.config.seed
+        data, seed = self._given.data, self._given.seed
         if isinstance(data.split, str):
             several = "stands for several splits, each a run of its own, which pipelines.run makes one after the other"
             raise UserError(f"data.split={data.split}: {several}; name one of them, e.g. data.split=0")
@@ -126,7 +134,7 @@ class Run:
             unknown={name: place for name, place in data.unknown.items() if isinstance(place, str)},
             unlabelled={
                 source_split(place): (f"transfer.views.{place}.source", view.source)
-                for place, view in enumerate(self.config.transfer.views)
+                for place, view in enumerate(self._given.transfer.views or ())
                 if view.source is not None
             },
             options=table_options(data),

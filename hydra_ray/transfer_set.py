@@ -67,16 +67,17 @@ def number_views(transfer: TransferConfig, num_rows: Mapping[str, int]) -> dict[
     """The transfer set's views by number.
 
     Args:
-        transfer: the recipe's.
+        transfer: the recipe's, with views.
         num_rows: rows of each split that views may draw from.
 
     Raises:
         UserError: shares that do not add up to 1, shares and counts mixed, or untouched rows more than once.
     """
-    _check_shares(transfer.views)
+    views = transfer.views or []
+    _check_shares(views)
     untouched: list[NumberedView] = []
     others: list[NumberedView] = []
-    for place, view in enumerate(transfer.views):
+    for place, view in enumerate(views):
         rows_of = source_split(place) if view.source is not None else "train"
         copies = _copies(transfer, view, num_rows["train"], num_rows[rows_of])
         plain = ViewConfig(view=view.view, options=view.options)

@@ -73,7 +73,7 @@ class Regression(Task):
                 f"predict.dtype=float16: keeps three digits of a mean, and {is_one}; leave it out (it is float32)"
             )
         self._check_temperature(config, is_one)
-        for place, view in enumerate(config.transfer.views):
+        for place, view in enumerate(config.transfer.views or ()):
             if view.view in _GRADIENT_VIEWS:
                 raise UserError(
                     f"transfer.views.{place}: {view.view} moves rows by class probabilities, and {is_one}; use "

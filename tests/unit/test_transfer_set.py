@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
-from hydra_ray.config import TransferConfig, TransferView
+from hydra_ray.config import TransferConfig, TransferView, validate
+from hydra_ray.config_sections import FEATURE_VIEWS, IMAGE_VIEWS
 from hydra_ray.errors import UserError
+from hydra_ray.preflight import check_views
+from hydra_ray.stages import Run
 from hydra_ray.transfer_set import number_views
 
 ROWS = {"train": 1000, "transfer-1": 250}
@@ -64,3 +67,15 @@ def test_what_does_not_add_up_is_refused(views, message):
     with pytest.raises(UserError, match=message) as error:
         number_views(_transfer(*views), ROWS)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["images", "features"])
+def test_a_recipe_without_views_has_those_of_its_kind_of_rows(tmp_path, kind):
+    rows = "a,b,label\n" + "".join(f"{row / 7:.3f},{row % 5},{row % 2}\n" for row in range(40))
+    (tmp_path / "rows.csv").write_text(rows)
+    source = "digits" if kind == "images" else str(tmp_path / "rows.csv")
+    run = Run(validate({"name": "one", "storage": str(tmp_path), "data": {"source": source}}, "here"))
+    check_views(run)
+    found = [view.view for view in run.config.transfer.views or ()]
+    assert found == list(IMAGE_VIEWS if kind == "images" else FEATURE_VIEWS)
+    assert len(run.views("transfer")) == len(found)
