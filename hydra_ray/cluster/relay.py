@@ -15,6 +15,8 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from hydra_ray.cluster.daemons import daemon_death
+
 Event = dict[str, Any]
 _POLL_SECONDS = 0.2
 _LAST_SECONDS = 3.0
@@ -65,6 +67,8 @@ def relay(handle: Callable[[Event], None], name: str | None = None) -> Iterator[
     except BaseException:
         stop.set()
         thread.join(_LAST_SECONDS)  # what failed may be Ray itself, which then answers nothing
+        if daemon_death() is None:
+            ray.kill(mailbox)
         raise
     stop.set()
     thread.join()
