@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+from hydra_ray.cluster.address import check_address, refused
 from hydra_ray.cluster.daemons import daemons_watched
 from hydra_ray.cluster.interrupts import interrupts_past_ray
 from hydra_ray.cluster.loopback import close_to_others
@@ -40,7 +41,7 @@ _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # what `ray job submit` sets for the comma
 
 def is_private() -> bool:
     """Whether a session would be this command's own, on this machine."""
-    return not os.environ.get("RAY_ADDRESS")
+    return os.environ.get("RAY_ADDRESS", "") in ("", "local")
 
 
 def check_storage(storage: str) -> None:
@@ -78,13 +79,30 @@ def session(config: Config) -> Iterator[None]:
         if is_private():
             start_private(config.cluster.object_store_mb, dashboard=_needs_dashboard(config))
         else:
-            ray.init(log_to_driver=False, logging_level=logging.WARNING)
+            _connect()
     _quiet_data()
     try:
         with daemons_watched() if is_private() else nullcontext():
             yield
     finally:
         ray.shutdown()
+
+
+def _connect() -> None:
+    """To the cluster that RAY_ADDRESS names; nothing is forced on it.
+
+    Raises:
+        UserError: it does not answer, or does not let us in.
+    """
+    import ray
+
+    address = os.environ["RAY_ADDRESS"]
+    check_address(address)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    except Exception as error:
+        ray.shutdown()
+        raise refused(address, error) from None
 
 
 def start_private(object_store_mb: int, *, dashboard: bool = False, num_cpus: int | None = None) -> None:
