@@ -86,9 +86,10 @@ def check_features(run: Run) -> None:
     if run.data.task == "regression" and constant:
         source, place = splits["train"].source, constant[0]
         name = source.feature_names[place] if source.feature_names else f"number {place}"
+        key = f" with data.ignore=[{name}]" if source.feature_names else ""
         raise UserError(
             f"data.source={run.config.data.source}: feature {name} is {features.low[place]:g} in all "
-            f"{splits['train'].num_rows} training rows, it says nothing: drop it, or use other training rows"
+            f"{splits['train'].num_rows} training rows, it says nothing: drop it{key}, or use others"
         )
 
 

@@ -90,7 +90,11 @@ def houses(folder: Path, **changed) -> Path:
     [
         ({}, ["data.target=prize"], "data.target=prize: "),
         ({"price": [1.0] * 40}, [], "the target is 1 in all 28 training rows, so there is nothing to learn"),
-        ({"rooms": [3] * 40}, [], "feature rooms is 3 in all 28 training rows, it says nothing: drop it"),
+        (
+            {"rooms": [3] * 40},
+            [],
+            "feature rooms is 3 in all 28 training rows, it says nothing: drop it with data.ignore=[rooms]",
+        ),
         ({"size": [*range(39), np.nan]}, [], "column size: row 39 has a value that is not finite"),
         ({"price": [*range(39), np.nan]}, [], "column price: row 39 has a value that is not finite"),
         (
