@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from hydra_ray.batches import Batch, BatchReader, Feed
 from hydra_ray.calibration import fit_spread
+from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.config import Config, DistillConfig, StudentKind
-from hydra_ray.ensemble import CHECKPOINT
+from hydra_ray.divergence import Subject, Watch
 from hydra_ray.models.hydra import HydraStudent, build_student
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.objectives import HEADS_PHASE, Objective, Phase
 from hydra_ray.predictions import Predictions
 from hydra_ray.randomness import permutation, seed_of
-from hydra_ray.storage import Folder
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training import Fitting, Ranks, to_device
 
@@ -123,7 +123,7 @@ def distil(
     *,
     device: torch.device,
     ranks: Ranks,
-    checkpoints: Folder | None,
+    checkpoints: Checkpoints | None,
     report: Report,
 ) -> HydraStudent:
     """Fit the student, from its checkpoint where there is one.
@@ -136,21 +136,25 @@ def distil(
         ends: of the network.
         device: of this rank.
         ranks: this process among its peers.
-        checkpoints: a folder that all ranks see; None to keep none.
+        checkpoints: where all ranks see them; None to keep none.
         report: called on every rank after each epoch, with the same figures.
 
     Returns:
         The student, on `device`.
+
+    Raises:
+        DivergedError: its loss, weights or figures are not finite; on all ranks alike.
     """
     student = _first_student(plan, ends)
-    done = _epochs_before(plan, checkpoints)
+    first, state = _beginning(plan, checkpoints)
     for number in range(len(plan.phases)):
         if number:
             noise = seed_of(plan.seed, "head noise", plan.objective.kind)
             student = student.expand(plan.phases[number].num_heads, plan.settings.init_noise, noise)
-        if number < done:
+        if number < first:
             continue
-        _PhaseFit(plan, number, student.to(device), batches, validation, ranks, checkpoints, report).run()
+        fit = _PhaseFit(plan, number, student.to(device), batches, validation, ranks, checkpoints, report)
+        fit.run(state if number == first else None)
     return student
 
 
@@ -160,14 +164,15 @@ def _first_student(plan: Distillation, ends: Ends) -> HydraStudent:
     return build_student(replace(plan.spec, num_heads=heads), seed, ends.normalise, ends.output)
 
 
-def _epochs_before(plan: Distillation, checkpoints: Folder | None) -> int:
-    """Phases that a checkpoint of a later one makes superfluous."""
-    present = checkpoints.files() if checkpoints is not None else {}
-    return max((n for n in range(len(plan.phases)) if _checkpoint_name(n) in present), default=0)
-
-
-def _checkpoint_name(phase: int) -> str:
-    return f"phase-{phase}-{CHECKPOINT}"
+def _beginning(plan: Distillation, checkpoints: Checkpoints | None) -> tuple[int, dict[str, Tensor] | None]:
+    """The last phase that has a checkpoint, and what is in it; those before are done."""
+    if checkpoints is None:
+        return 0, None
+    for number in reversed(range(len(plan.phases))):
+        state = checkpoints.of_part(f"phase-{number}").newest()
+        if state is not None:
+            return number, state
+    return 0, None
 
 
 class _PhaseFit:
@@ -181,12 +186,14 @@ class _PhaseFit:
         batches: BatchReader,
         validation: Predictions,
         ranks: Ranks,
-        checkpoints: Folder | None,
+        checkpoints: Checkpoints | None,
         report: Report,
     ) -> None:
         self.plan, self.number, self.phase = plan, number, plan.phases[number]
         self.student, self.batches, self.validation = student, batches, validation
-        self.ranks, self.checkpoints, self.report = ranks, checkpoints, report
+        self.ranks, self.report = ranks, report
+        self.checkpoints = checkpoints.of_part(f"phase-{number}") if checkpoints is not None else None
+        self.subject = Subject(f"student {plan.objective.kind}", "distill", plan.settings.learning_rate)
         self.steps = batches.steps_per_epoch
         self.feed = Feed(batches, next(student.parameters()).device)
         self.fitting = Fitting(
@@ -198,16 +205,17 @@ class _PhaseFit:
             is_even=batches.is_even,
         )
         self.device = next(student.parameters()).device
-        if checkpoints is not None and _checkpoint_name(number) in checkpoints.files():
-            self.fitting.load_bytes(checkpoints.read(_checkpoint_name(number)))
 
-    def run(self) -> None:
-        """Every epoch that is left."""
+    def run(self, state: dict[str, Tensor] | None) -> None:
+        """Every epoch that is left after a checkpoint, or all."""
+        if state is not None:
+            self.fitting.load(state)
         started_at = self.fitting.num_done
         before = sum(phase.num_epochs for phase in self.plan.phases[: self.number])
         for epoch in range(started_at // self.steps, self.phase.num_epochs):
             loss = self._epoch(before + epoch, self.fitting.num_done - epoch * self.steps)
             figures = validation_figures(self.plan, self.student, self.validation)
+            self.subject.check_figures(figures, before + epoch + 1)
             facts = {
                 "phase": self.phase.name,
                 "epoch": before + epoch + 1,
@@ -217,13 +225,13 @@ class _PhaseFit:
 
     def _epoch(self, epoch: int, start: int) -> float:
         self.student.train()
-        total = torch.zeros((), device=self.device)
+        watch = Watch([self.subject], epoch + 1, first_step=start, ranks=self.ranks)
         for batch in self.feed.batches(epoch, start):
-            total += self._step(batch)
+            watch.add(self._step(batch))
             if self.fitting.num_done % self.plan.settings.checkpoint_every == 0:
-                self._checkpoint()
-        self._checkpoint()
-        return float(self.ranks.mean(total)) / max(1, self.steps - start)
+                self._checkpoint(watch)
+        self._checkpoint(watch)
+        return watch.means()[0]
 
     def _step(self, batch: Batch) -> Tensor:
         objective, heads, teacher_BMC = self.plan.objective, self._chosen_heads(), batch.logits_BMC.float()
@@ -244,9 +252,11 @@ class _PhaseFit:
         chosen = permutation(num_heads, seed)[:number]
         return to_device(chosen.sort().values.numpy(), self.device)
 
-    def _checkpoint(self) -> None:
-        if self.checkpoints is not None and self.ranks.is_first:
-            self.checkpoints.write(_checkpoint_name(self.number), self.fitting.to_bytes())
+    def _checkpoint(self, watch: Watch) -> None:
+        state = self.fitting.state()
+        watch.check([state])
+        if self.checkpoints is not None:
+            self.checkpoints.write(state)
 
 
 @torch.no_grad()

@@ -17,19 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.config import EnsembleConfig
 from hydra_ray.datasets import Rows
+from hydra_ray.divergence import Subject, Watch
 from hydra_ray.features import Features
 from hydra_ray.loss_terms import Summed
 from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
 from hydra_ray.randomness import permutation, seed_of
-from hydra_ray.storage import Folder
 from hydra_ray.tasks import Task
 from hydra_ray.tasks.base import MemberLoss
 from hydra_ray.training import Fitting
 from hydra_ray.transfer import augment
 
-CHECKPOINT = "checkpoint.safetensors"
 _BATCH_WITHOUT_GRADIENT = 2048
 
 
@@ -94,7 +94,7 @@ def fit_member(
     blueprint: Blueprint,
     train: LabelledRows,
     validation: LabelledRows,
-    checkpoints: Folder,
+    checkpoints: Checkpoints,
     report: Callable[[dict[str, Any]], None],
 ) -> tuple[Member, dict[str, float]]:
     """Fit member number `member`, from its checkpoint where there is one.
@@ -106,11 +106,14 @@ def fit_member(
         blueprint: what it is made from.
         train: rows to learn from.
         validation: rows to report on; nothing is chosen by them here.
-        checkpoints: a folder of this member's own; a killed worker costs at most the epoch it was in.
+        checkpoints: this member's own; a killed worker costs at most the epoch it was in.
         report: called after each epoch with epoch, loss and validation figures.
 
     Returns:
         The member and its figures on the validation rows.
+
+    Raises:
+        DivergedError: its loss, weights or figures are not finite.
     """
     task = blueprint.task
     model = blueprint.build(seed_of(seed, "member weights", member)).to(train.inputs.device)
@@ -118,41 +121,45 @@ def fit_member(
     steps = len(train) // batch
     dropout = seed_of(seed, "member dropout", member)
     fitting = Fitting(model, settings, num_steps=settings.epochs * steps, seed=dropout)
-    _resume(fitting, checkpoints)
+    state, subject = checkpoints.newest(), subject_of(member, settings)
+    if state is not None:
+        fitting.load(state)
     figures: dict[str, float] = {}
     for epoch in range(fitting.num_done // steps, settings.epochs):
         model.train()
-        loss = _fit_epoch(fitting, task.member_loss(model), settings, train, (seed, member, epoch), batch)
+        watch = Watch([subject], epoch + 1)
+        _fit_epoch(watch, fitting, task.member_loss(model), settings, train, (seed, member, epoch), batch)
         figures = evaluate_member(task, model, validation)
-        report({"member": member, "epoch": epoch + 1, "loss": loss, **figures})
-        checkpoints.write(CHECKPOINT, fitting.to_bytes())
+        subject.check_figures(figures, epoch + 1)
+        report({"member": member, "epoch": epoch + 1, "loss": watch.means()[0], **figures})
+        checkpoints.write(fitting.state())
     return model, figures or evaluate_member(task, model, validation)
 
 
-def _resume(fitting: Fitting, checkpoints: Folder) -> None:
-    if CHECKPOINT in checkpoints.files():
-        fitting.load_bytes(checkpoints.read(CHECKPOINT))
+def subject_of(member: int, settings: EnsembleConfig) -> Subject:
+    """What a member is called when it diverges."""
+    return Subject(f"member {member}", "ensemble", settings.learning_rate)
 
 
 def _fit_epoch(
+    watch: Watch,
     fitting: Fitting,
     member_loss: MemberLoss,
     settings: EnsembleConfig,
     train: LabelledRows,
     seed: tuple[int, int, int],
     batch: int,
-) -> float:
-    """One pass in this member's own order, by (seed, member, epoch); the mean loss."""
+) -> None:
+    """One pass in this member's own order, by (seed, member, epoch)."""
     order = order_of(len(train), *seed).to(train.inputs.device)
-    total = torch.zeros((), device=train.inputs.device)
 
     def loss(outputs_BC: Tensor, labels_B: Tensor) -> list[Summed]:
         return [member_loss(outputs_BC, labels_B)]
 
     for rows in order[: len(order) // batch * batch].split(batch):
         inputs = augmented(settings, train, rows, *seed)
-        total += fitting.step(loss, inputs, train.labels.index_select(0, rows))
-    return float(total) / (len(order) // batch)
+        watch.add(fitting.step(loss, inputs, train.labels.index_select(0, rows)))
+    watch.check([fitting.state()])
 
 
 def order_of(num_rows: int, seed: int, member: int, epoch: int) -> Tensor:

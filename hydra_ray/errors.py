@@ -13,6 +13,10 @@ class StorageError(UserError):
     """A place that cannot be read or written: no room, no right, no answer."""
 
 
+class DivergedError(UserError):
+    """A fit whose losses, weights or figures are no finite numbers any more; in a search, a failed trial."""
+
+
 class StageError(Exception):
     """A stage that failed in a worker, e.g. in a network of the user's own.
 

@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.config import EnsembleConfig
-from hydra_ray.ensemble import CHECKPOINT, Blueprint, LabelledRows, augmented, figures_of, order_of
+from hydra_ray.divergence import Watch
+from hydra_ray.ensemble import Blueprint, LabelledRows, augmented, figures_of, order_of, subject_of
 from hydra_ray.loss_terms import Summed
 from hydra_ray.models.members import Member
 from hydra_ray.models.precision import at_full_precision
 from hydra_ray.randomness import THROWN_AWAY, seed_of
-from hydra_ray.storage import Folder
 from hydra_ray.tasks.base import MemberLoss
-from hydra_ray.training import Fitting, to_safetensors
+from hydra_ray.training import Fitting
 
 _ROWS_WITHOUT_GRADIENT = 8192  # over all members of a stack
 
@@ -78,22 +78,17 @@ class Seat:
     Attributes:
         member: its number.
         rows: positions of the training rows it learns from, int64 [N]; as many for each member of a stack.
-        checkpoints: a folder of its own.
+        checkpoints: its own.
     """
 
     member: int
     rows: Tensor
-    checkpoints: Folder
+    checkpoints: Checkpoints
 
     def num_done(self) -> int:
         """Steps in its checkpoint; members of a stack must have done as many."""
-        state = read_checkpoint(self.checkpoints)
+        state = self.checkpoints.newest()
         return 0 if state is None else int(state["num_done"])
-
-
-def read_checkpoint(folder: Folder) -> dict[str, Tensor] | None:
-    """A member's tensors by name (`Fitting.state`), None where it has not begun."""
-    return load_tensors(folder.read(CHECKPOINT)) if CHECKPOINT in folder.files() else None
 
 
 def fit_stacked(
@@ -118,12 +113,17 @@ def fit_stacked(
 
     Returns:
         Each member and its figures on the validation rows.
+
+    Raises:
+        DivergedError: the loss, weights or figures of a member are not finite.
     """
     fit = _StackFit(seats, settings, seed, blueprint, train)
     figures = fit.evaluated(validation)
     for epoch in range(fit.fitting.num_done // fit.steps, settings.epochs):
         losses = fit.epoch(epoch)
         figures = fit.evaluated(validation)
+        for seat, found in zip(seats, figures, strict=True):
+            subject_of(seat.member, settings).check_figures(found, epoch + 1)
         for seat, loss, found in zip(seats, losses, figures, strict=True):
             report({"member": seat.member, "epoch": epoch + 1, "loss": loss, **found})
         fit.write_checkpoints()
@@ -156,7 +156,7 @@ class _StackFit:
             seed=THROWN_AWAY,
             clip=clip_each_norm,
         )
-        states = [state for seat in seats if (state := read_checkpoint(seat.checkpoints)) is not None]
+        states = [state for seat in seats if (state := seat.checkpoints.newest()) is not None]
         if states:
             self.fitting.load(joined(states))
 
@@ -164,7 +164,7 @@ class _StackFit:
         """One pass, each member in its own order; its mean loss."""
         self._stack.train()
         device = self._train.inputs.device
-        total_K = torch.zeros(len(self._seats), device=device)
+        watch = Watch([subject_of(seat.member, self._settings) for seat in self._seats], epoch + 1)
         orders = [seat.rows[order_of(len(seat.rows), self._seed, seat.member, epoch)] for seat in self._seats]
         whole_KN = torch.stack(orders)[:, : self.steps * self._batch].to(device)
 
@@ -172,13 +172,14 @@ class _StackFit:
 
         def loss(outputs_KBC: Tensor, labels_KB: Tensor) -> list[Summed]:
             loss_K = losses_of_each(member_loss, outputs_KBC, labels_KB)
-            total_K.add_(loss_K.detach())
+            watch.add(loss_K.detach())
             return [sum_of_means(loss_K)]
 
         for rows_KB in whole_KN.split(self._batch, dim=1):
             labels_KB = self._train.labels.index_select(0, rows_KB.flatten()).unflatten(0, rows_KB.shape)
             self.fitting.step(loss, self._inputs(rows_KB, epoch), labels_KB)
-        return (total_K / self.steps).tolist()
+        watch.check(self._states())
+        return watch.means()
 
     def _inputs(self, rows_KB: Tensor, epoch: int) -> Tensor:
         if self._settings.augment is None:
@@ -198,8 +199,12 @@ class _StackFit:
 
     def write_checkpoints(self) -> None:
         """One file a member, as it would write it alone."""
-        for seat, state in zip(self._seats, taken_apart(self.fitting.state(), len(self._seats)), strict=True):
-            seat.checkpoints.write(CHECKPOINT, to_safetensors(state))
+        for seat, state in zip(self._seats, self._states(), strict=True):
+            seat.checkpoints.write(state)
+
+    def _states(self) -> list[dict[str, Tensor]]:
+        """What each member's `Fitting.state` would be alone."""
+        return taken_apart(self.fitting.state(), len(self._seats))
 
     def members(self) -> list[Member]:
         """The members one by one, with what they have learnt."""

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -125,16 +124,8 @@ class Fitting:
         """Share of the steps that is done."""
         return self.num_done / self.num_steps
 
-    def to_bytes(self) -> bytes:
-        """Model, optimiser and step as safetensors: all that `load_bytes` needs to go on."""
-        return to_safetensors(self.state())
-
-    def load_bytes(self, data: bytes) -> None:
-        """Go on where `to_bytes` was called."""
-        self.load(load_tensors(data))
-
     def state(self) -> dict[str, Tensor]:
-        """`num_done`, and by the model's own names `model.<name>` and `optimizer.<parameter's place>.<field>`."""
+        """All that `load` needs to go on: `num_done`, `model.<name>` and `optimizer.<parameter's place>.<field>`."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for index, state in self._optimizer.state_dict()["state"].items():
             tensors |= {

@@ -15,6 +15,7 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
+from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config
@@ -66,6 +67,10 @@ def _record(stage: Stage, event: Event, progress: str, task: Task) -> None:
     if event["event"] == "started":
         stage.event("started", **facts)
         return
+    if event["event"] == "checkpoint_removed":
+        stage.event("checkpoint_removed", **facts)
+        stage.say(event["text"])
+        return
     text = f"member {event['member']}: {task.describe_quality(event)}"
     if event["event"] == "member":
         stage.event("member", **facts)
@@ -91,7 +96,7 @@ def _fit_members(job: _Job, ranks: Ranks, device: torch.device) -> None:
         for number, artifact in mine:
             _fit_one(job, number, artifact, blueprint, train, validation)
         return
-    seats = [Seat(number, _rows_of(job, number, rows.row_id), artifact.attempt) for number, artifact in mine]
+    seats = [Seat(number, _rows_of(job, number, rows.row_id), _checkpoints(job, artifact)) for number, artifact in mine]
     for stack in stacks(seats, size):
         _fit_stack(job, stack, dict(mine), blueprint, train, validation)
 
@@ -103,7 +108,7 @@ def _fit_one(
     if settings.folds is not None:
         train = train.at(_rows_of(job, number, train.row_id.cpu().numpy()))
     model, figures = fit_member(
-        number, settings, seed, blueprint, train, validation, artifact.attempt, partial(_report, job)
+        number, settings, seed, blueprint, train, validation, _checkpoints(job, artifact), partial(_report, job)
     )
     _publish(job, number, artifact, model, figures)
 
@@ -120,6 +125,13 @@ def _fit_stack(
     fitted = fit_stacked(seats, settings, seed, blueprint, train, validation, partial(_report, job))
     for seat, (model, figures) in zip(seats, fitted, strict=True):
         _publish(job, seat.member, artifacts[seat.member], model, figures)
+
+
+def _checkpoints(job: _Job, artifact: Artifact) -> Checkpoints:
+    def say(text: str) -> None:
+        job.mailbox.put.remote({"event": "checkpoint_removed", "text": text})
+
+    return Checkpoints(artifact.attempt, artifact.fingerprint, say)
 
 
 def _rows_of(job: _Job, number: int, row_id: Ints) -> torch.Tensor:

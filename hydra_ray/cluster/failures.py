@@ -18,7 +18,7 @@ from hydra_ray.errors import StageError, UserError
 
 _LONGEST = 300
 _CHAINED = re.compile(r"^(The above exception was|During handling of the above)", re.MULTILINE)
-_USER_ERROR = re.compile(rf"^{UserError.__module__}\.(?:User|Storage)Error: (.+)$", re.MULTILINE)
+_USER_ERROR = re.compile(rf"^{UserError.__module__}\.(?:User|Storage|Diverged)Error: (.+)$", re.MULTILINE)
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception)\b", re.MULTILINE)
 _LOST_PEER = re.compile(r"gloo|nccl|DistBackend|connection (closed|reset|refused)|broken pipe", re.IGNORECASE)
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')

@@ -14,6 +14,7 @@ import torch
 from ray.actor import ActorHandle
 
 from hydra_ray.batches import BatchReader
+from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config, StudentKind
@@ -116,9 +117,13 @@ def _fit_one(job: _Job, kind: StudentKind, artifact: Artifact, ranks: Ranks, dev
         if ranks.is_first:
             job.mailbox.put.remote({"event": "epoch", "student": kind, **figures})
 
+    def say(text: str) -> None:
+        job.mailbox.put.remote({"event": "checkpoint_removed", "text": text})
+
     ends = job.source.ends(plan.num_members)
+    checkpoints = Checkpoints(artifact.attempt, artifact.fingerprint, say, is_writer=ranks.is_first)
     student = distil(
-        plan, batches, validation, ends, device=device, ranks=ranks, checkpoints=artifact.attempt, report=report
+        plan, batches, validation, ends, device=device, ranks=ranks, checkpoints=checkpoints, report=report
     )
     ranks.wait()
     if ranks.is_first:
@@ -133,6 +138,10 @@ def _record(stage: Stage, event: Event, num_epochs: int, task: Task) -> None:
     facts = {key: value for key, value in event.items() if key != "event"}
     if event["event"] == "started":
         stage.event("started", **facts)
+        return
+    if event["event"] == "checkpoint_removed":
+        stage.event("checkpoint_removed", **facts)
+        stage.say(event["text"])
         return
     text = f"{event['student']}: {task.describe_quality(event)}"
     kept = event.get(f"validation_{task.knowledge}_ratio")

@@ -11,6 +11,7 @@ import torch.multiprocessing
 from torch import Tensor
 
 from hydra_ray.batches import BatchReader
+from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.config import Config, StudentKind
 from hydra_ray.distillation import Ends, distil, plan_of
 from hydra_ray.predictions import load
@@ -50,7 +51,7 @@ def student_of(
     task: str = "classification",
     *,
     ranks: Ranks = Ranks(),  # noqa: B008
-    checkpoints: Folder | None = None,
+    checkpoints: Checkpoints | None = None,
     report: Callable[[dict[str, Any]], None] = lambda figures: None,
     reader: type[BatchReader] = BatchReader,
 ) -> State:

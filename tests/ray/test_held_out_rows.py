@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers.checkpoints import checkpoints_in
 from safetensors.numpy import load_file
 from support import events, tiny
 
@@ -15,7 +16,6 @@ from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.folds import folds_of
 from hydra_ray.predictions import load
 from hydra_ray.stages import TRANSFER, Run
-from hydra_ray.storage import Folder
 from hydra_ray.uncertainty import uncertainty
 
 pytestmark = pytest.mark.timeout(400)
@@ -37,7 +37,7 @@ def test_a_member_is_trained_on_the_rows_of_other_folds(run, tmp_path):
     own = LabelledRows(*(torch.from_numpy(part) for part in parts))
     validation = LabelledRows.of(run.data.splits["validation"].read_all(), torch.device("cpu"))
     blueprint = Blueprint.of(run.task, run.member_spec(), rows.inputs, rows.labels)
-    attempt = Folder.open(str(tmp_path))
+    attempt = checkpoints_in(tmp_path)
     member, _ = fit_member(3, config.ensemble, config.seed, blueprint, own, validation, attempt, lambda figures: None)
     published = load_file(f"{run.member(3).folder}/model.safetensors")
     for name, weights in member.state_dict().items():

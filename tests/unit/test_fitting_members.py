@@ -5,13 +5,13 @@ from itertools import count
 import pytest
 import torch
 from helpers.bits import assert_same_bits
+from helpers.checkpoints import checkpoints_in
 from helpers.mortal import Killed
 from helpers.shards import synthetic
 
 from hydra_ray.config import validate
 from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.models.members import ModelSpec
-from hydra_ray.storage import Folder
 from hydra_ray.tasks import CLASSIFICATION
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -38,7 +38,7 @@ def member(folder, number=0, report=lambda figures: None, **changed):
 
 
 def places(tmp_path):
-    return (Folder.open(str(tmp_path / f"attempt-{number}")) for number in count())
+    return (checkpoints_in(tmp_path / f"attempt-{number}") for number in count())
 
 
 AUGMENT = {"augment": {"view": "affine", "options": {}}}

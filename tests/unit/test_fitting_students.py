@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers.bits import assert_same_bits
+from helpers.checkpoints import checkpoints_in
 from helpers.mortal import Killed
 from helpers.shards import synthetic, write, write_views
 from helpers.two_ranks import student_of
@@ -54,7 +55,7 @@ class Dying(BatchReader):
 def test_a_killed_student_goes_on_within_its_epoch_with_the_same_bits(shards, tmp_path, kind, killed_after):
     """7 steps of phase 1, then 14 of phase 2; a checkpoint at every second of a phase and at the end of epochs."""
     whole = student_of(config(), kind, *shards)
-    attempt, seen = Folder.open(str(tmp_path)), []
+    attempt, seen = checkpoints_in(tmp_path), []
     Dying.left = killed_after
     with pytest.raises(Killed):
         student_of(config(), kind, *shards, checkpoints=attempt, reader=Dying)
@@ -68,7 +69,7 @@ def test_a_killed_student_goes_on_within_its_epoch_with_the_same_bits(shards, tm
 
 @pytest.mark.parametrize("kind", ["kd", "hydra"])
 def test_a_student_killed_twice(shards, tmp_path, kind):
-    attempt = Folder.open(str(tmp_path))
+    attempt = checkpoints_in(tmp_path)
     for life in (5, 9):
         Dying.left = life
         with pytest.raises(Killed):
@@ -78,7 +79,7 @@ def test_a_student_killed_twice(shards, tmp_path, kind):
 
 def test_checkpoints_do_not_change_a_student(shards, tmp_path):
     plain = student_of(config(), "hydra", *shards)
-    often = student_of(config(checkpoint_every=1), "hydra", *shards, checkpoints=Folder.open(str(tmp_path)))
+    often = student_of(config(checkpoint_every=1), "hydra", *shards, checkpoints=checkpoints_in(tmp_path))
     assert_same_bits(plain, often)
 
 

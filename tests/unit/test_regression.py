@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers.checkpoints import checkpoints_in
 
 from hydra_ray import gaussian
 from hydra_ray.calibration import fit_spread
@@ -20,7 +21,6 @@ from hydra_ray.models.outputs import LOG_VARIANCE_RANGE, GaussianOutput, MeanOut
 from hydra_ray.objectives import Objective
 from hydra_ray.stacked import Seat, fit_stacked
 from hydra_ray.stages import Run
-from hydra_ray.storage import Folder
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 
 SPEC = ModelSpec("member", "mlp", (3,), 2, {"hidden": [16]}, output="gaussian")
@@ -69,8 +69,8 @@ def fitted(tmp_path, spec, **changed):
     tree = {"epochs": 25, "batch_size": 50, "learning_rate": 0.02, **changed}
     settings = validate({"name": "x", "data": {"source": "diabetes"}, "ensemble": tree}, "here").ensemble
     blueprint = Blueprint.of(REGRESSION, spec, rows.inputs.numpy(), rows.labels.numpy())
-    folder = Folder.open(str(tmp_path))
-    return fit_member(0, settings, 1, blueprint, rows, rows, folder, lambda figures: None), rows, blueprint, settings
+    kept = checkpoints_in(tmp_path)
+    return fit_member(0, settings, 1, blueprint, rows, rows, kept, lambda figures: None), rows, blueprint, settings
 
 
 def test_a_gaussian_member_learns_the_mean_and_which_rows_are_noisy(tmp_path):
@@ -103,7 +103,7 @@ def test_an_exact_fit_leaves_a_variance_above_nothing():
 def test_members_fitted_as_one_network_are_what_they_are_alone(tmp_path, spec):
     (model, figures), rows, blueprint, settings = fitted(tmp_path / "alone", spec, epochs=3)
     every = torch.arange(len(rows))
-    seats = [Seat(number, every, Folder.open(str(tmp_path / f"{number}"))) for number in (0, 1)]
+    seats = [Seat(number, every, checkpoints_in(tmp_path / f"{number}")) for number in (0, 1)]
     (first, found), _ = fit_stacked(seats, settings, 1, blueprint, rows, rows, lambda figures: None)
     assert found == pytest.approx(figures, rel=1e-4)
     torch.testing.assert_close(first(rows.inputs), model(rows.inputs), rtol=1e-4, atol=1e-2)

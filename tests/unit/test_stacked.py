@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.checkpoints import checkpoints_in
 from helpers.mortal import Killed
 from helpers.shards import synthetic
 from torch import nn
@@ -14,7 +15,6 @@ from hydra_ray.models.networks import Network
 from hydra_ray.stacked import Seat, clip_each_norm, fit_stacked
 from hydra_ray.stacking import stack_size, stacks
 from hydra_ray.stages import Run
-from hydra_ray.storage import Folder
 from hydra_ray.tasks import CLASSIFICATION
 
 MEMBERS = (0, 3, 4)
@@ -39,7 +39,7 @@ class Bench:
         return LabelledRows(*(torch.from_numpy(part) for part in (rows.row_id, rows.inputs, rows.labels)))
 
     def folder(self, kind, member):
-        return Folder.open(str(self.place / f"{kind}-{member}"))
+        return checkpoints_in(self.place / f"{kind}-{member}", owner=str(member))
 
     def alone(self, member, kind="alone", left_out=None, report=lambda figures: None):
         train = self.train if left_out is None else self.train.at(self.kept(left_out))

@@ -7,11 +7,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.bits import assert_same_bits
+from safetensors.torch import load as load_tensors
 from torch import nn
 
 from hydra_ray.config import Optimisation
 from hydra_ray.loss_terms import Summed
-from hydra_ray.training import Fitting, learning_rate
+from hydra_ray.training import Fitting, learning_rate, to_safetensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -48,7 +49,7 @@ def test_a_fit_that_is_continued_has_the_bits_of_one_that_was_not_interrupted(op
     whole = fitted(Fitting(small_model(), how, num_steps=10, seed=3), 10)
     begun = fitted(Fitting(small_model(), how, num_steps=10, seed=3), stop_at)
     again = Fitting(small_model(seed=9), how, num_steps=10, seed=3)
-    again.load_bytes(begun.to_bytes())
+    again.load(load_tensors(to_safetensors(begun.state())))
     assert again.num_done == stop_at
     assert_same_bits(fitted(again, 10).model.state_dict(), whole.model.state_dict())
 

@@ -1,0 +1,101 @@
+"""Checkpoints of one fit: what a killed worker goes on from, and what it goes on from where that is damaged.
+
+A checkpoint is a safetensors file that carries the number of its steps and a hash of its bytes in its name, so that it
+appears with its checksum in one rename. The one before is kept. What is not what was written (cut short, a flipped
+bit, a folder, another fit's) is removed with a line, and the fit goes on from the one before, or begins anew: with the
+same bits in the end, as a fit follows from its seeds. What is in a checkpoint, `training.py` knows; no Ray here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from hydra_ray.storage import Folder
+from hydra_ray.training import to_safetensors
+
+_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where the checkpoints of one fit are.
+
+    Attributes:
+        folder: which may hold other files, and other fits' checkpoints.
+        owner: the fingerprint of what is fitted; a checkpoint that another has written is none of this fit's.
+        say: tells the user a line.
+        is_writer: whether this process writes and removes; others on other ranks only read.
+        name: of the fit, where the owner is fitted in several parts.
+    """
+
+    folder: Folder
+    owner: str
+    say: Callable[[str], None]
+    is_writer: bool = True
+    name: str = "checkpoint"
+
+    def of_part(self, name: str) -> Checkpoints:
+        """Those of a part of the fit."""
+        return replace(self, name=f"{name}-checkpoint")
+
+    def write(self, state: Mapping[str, Tensor]) -> None:
+        """Keep a state (`Fitting.state`) and the one before."""
+        if not self.is_writer:
+            return
+        data, step = to_safetensors(state), int(state["num_done"])
+        self.folder.write(f"{self.name}-{step:09d}-{self._checksum(data)}.safetensors", data)
+        for old in self._names()[_KEPT:]:
+            self._remove(old)
+
+    def newest(self) -> dict[str, Tensor] | None:
+        """The state with the most steps that is whole; None where there is none. What is damaged is removed."""
+        damaged: list[str] = []
+        found = None
+        for name in self._names():
+            data = self._read(name)
+            if data is not None and self._checksum(data) in name:
+                found = load_tensors(data)
+                break
+            damaged.append(name)
+        if self.is_writer:
+            self._set_aside(damaged, None if found is None else int(found["num_done"]))
+        return found
+
+    def _names(self) -> list[str]:
+        """Whatever stands where this fit's checkpoints would, folders too, the most steps first."""
+        pattern = re.compile(rf"{re.escape(self.name)}-\d{{9,}}-[0-9a-f]+\.safetensors")
+        present = [*self.folder.files(), *self.folder.folders()]
+        return sorted((name for name in present if pattern.fullmatch(name)), key=_steps, reverse=True)
+
+    def _read(self, name: str) -> bytes | None:
+        try:
+            return self.folder.read(name)
+        except OSError:  # a folder, a bad disk, or removed by the first rank, which has found it damaged
+            return None
+
+    def _set_aside(self, names: list[str], step: int | None) -> None:
+        then = "begins anew" if step is None else f"goes on from step {step}"
+        for name in names:
+            self._remove(name)
+            self.say(f"{self.folder}/{name}: damaged, or another's; it is removed and the fit {then}")
+
+    def _remove(self, name: str) -> None:
+        if name in self.folder.folders():
+            (self.folder / name).remove()
+        else:
+            self.folder.delete(name)
+
+    def _checksum(self, data: bytes) -> str:
+        digest = hashlib.sha256(f"{self.owner}/{self.name}/".encode())
+        digest.update(data)
+        return digest.hexdigest()[:32]
+
+
+def _steps(name: str) -> int:
+    return int(name.rsplit("-", 2)[1])
