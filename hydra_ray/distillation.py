@@ -301,7 +301,8 @@ def validation_figures(plan: Distillation, student: HydraStudent, rows: Predicti
     figures = task.validation_figures(found, torch.tensor(rows.labels))
     if task.knowledge in found.scores:
         ensemble = task.knowledge_of(teacher_NMC).mean()
-        figures[f"validation_{task.knowledge}_ratio"] = float(found.scores[task.knowledge].mean() / ensemble)
+        if ensemble > 0:  # members that never disagree leave no ratio
+            figures[f"validation_{task.knowledge}_ratio"] = float(found.scores[task.knowledge].mean() / ensemble)
     if found.outputs_NMC is not None and found.outputs_NMC.shape[1] > 1:
         figures["validation_member_kl"] = task.member_kl(found.outputs_NMC, teacher_NMC)
     return figures

@@ -8,17 +8,27 @@ from typing import Any
 import torch
 from torch import nn
 
-from hydra_ray.manifests import read_checked
+from hydra_ray.errors import DivergedError, UserError
+from hydra_ray.manifests import read_checked, way_out
 from hydra_ray.models.files import from_model_json, load_model, to_model_json, to_safetensors_bytes
 from hydra_ray.models.hydra import HydraStudent
 from hydra_ray.models.members import Member, ModelSpec
-from hydra_ray.runs import Artifact
+from hydra_ray.runs import Artifact, not_finite
 
 WEIGHTS = "model.safetensors"
 
 
 def publish_model(artifact: Artifact, model: nn.Module, spec: ModelSpec, facts: Mapping[str, Any]) -> None:
-    """Weights, then `model.json` with spec, fingerprint and `facts`; checkpoints of the fit go."""
+    """Weights, then `model.json` with spec, fingerprint and `facts`; checkpoints of the fit go.
+
+    Raises:
+        DivergedError: weights or figures are not finite; nothing is published.
+    """
+    broken = [*_weights_not_finite(model), *not_finite(facts)]
+    if broken:
+        raise DivergedError(
+            f"{artifact.folder}: {broken[0]} is not finite, so it is not published; lower learning_rate"
+        )
     for name in artifact.attempt.files():
         artifact.attempt.delete(name)
     artifact.attempt.write(WEIGHTS, to_safetensors_bytes(model))
@@ -29,8 +39,15 @@ def load_published(artifact: Artifact, device: torch.device | str = "cpu") -> Me
     """The published network, evaluating, on `device`.
 
     Raises:
-        UserError: nothing is published there, or it is another's or damaged.
+        UserError: nothing is published there, or it is another's or damaged, or its weights are no finite numbers.
     """
     manifest = artifact.require()
     weights = read_checked(artifact.folder, WEIGHTS, manifest["files"])
-    return load_model(from_model_json(manifest), weights, device)
+    model = load_model(from_model_json(manifest), weights, device)
+    for name in _weights_not_finite(model):
+        raise UserError(f"{artifact.folder}/{WEIGHTS}: {name} is not finite; {way_out(artifact.folder)}")
+    return model
+
+
+def _weights_not_finite(model: nn.Module) -> list[str]:
+    return [name for name, value in model.state_dict().items() if not value.isfinite().all()]

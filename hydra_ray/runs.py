@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ class Artifact:
         return read_manifest(self.folder, self.manifest_name)
 
     def status(self) -> Status:
-        """Whether it is published and made from the present key.
+        """Whether it is published and made from the present key; figures that are no numbers are stale.
 
         Raises:
             UserError: it is published, but a file of it is missing, cut short or unreadable.
@@ -110,13 +111,14 @@ class Artifact:
         return fingerprint({"fingerprint": manifest.get("fingerprint"), "files": manifest.get("files")})
 
     def changes(self) -> list[str]:
-        """Why it is stale: `key: old -> new` for each key that differs."""
+        """Why it is stale: `key: old -> new` for each key that differs, and figures that are not finite."""
         manifest = self.manifest()
         if manifest is None:
             return []
+        broken = [f"figures.{name}: {value}, not a finite number" for name, value in not_finite(manifest).items()]
         old, new = _leaves(manifest["key"]), _leaves(json.loads(json.dumps(self.key, default=str)))
         differing = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-        return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in differing]
+        return broken + [f"{name}: {old.get(name)} -> {new.get(name)}" for name in differing]
 
     def publish(self, content: Mapping[str, Any]) -> None:
         """Write the manifest, with `content` in it, and move the attempt to its place."""
@@ -134,12 +136,18 @@ class Artifact:
         self.folder.remove()
 
     def _is_mine(self, manifest: dict[str, Any]) -> bool:
-        return manifest["fingerprint"] == self.fingerprint
+        return manifest["fingerprint"] == self.fingerprint and not not_finite(manifest)
 
     def _remove_attempts(self) -> None:
         for name in self.folder.parent.folders():
             if name.startswith(f".attempt-{self.folder.name}@"):
                 (self.folder.parent / name).remove()
+
+
+def not_finite(content: Mapping[str, Any]) -> dict[str, float]:
+    """Those of a network's `figures` that are NaN or infinite: it has diverged."""
+    figures = content.get("figures", {})
+    return {name: value for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)}
 
 
 def _leaves(tree: Any) -> dict[str, Any]:

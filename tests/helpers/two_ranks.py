@@ -14,6 +14,7 @@ from hydra_ray.batches import BatchReader
 from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.config import Config, StudentKind
 from hydra_ray.distillation import Ends, distil, plan_of
+from hydra_ray.errors import DivergedError
 from hydra_ray.predictions import load
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import task_named
@@ -34,10 +35,11 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Weights of a student, and the loss it reported of each epoch."""
+    """Weights of a student, and the loss it reported of each epoch; or why it stopped."""
 
     state: State
     losses: list[float]
+    error: str = ""
 
 
 Jobs = dict[str, Job]
@@ -80,7 +82,10 @@ def student_of(
 def outcome_of(job: Job, ranks: Ranks = Ranks()) -> Outcome:  # noqa: B008
     """Fit a job's student."""
     losses: list[float] = []
-    state = student_of(*job, ranks=ranks, report=lambda figures: losses.append(figures["loss"]))
+    try:
+        state = student_of(*job, ranks=ranks, report=lambda figures: losses.append(figures["loss"]))
+    except DivergedError as error:
+        return Outcome({}, losses, str(error))
     return Outcome(state, losses)
 
 
