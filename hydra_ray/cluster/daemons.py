@@ -26,8 +26,7 @@ def daemons_watched() -> Iterator[None]:
     def watch() -> None:
         while not stop.wait(_POLL_SECONDS):
             death = daemon_death()
-            if death is not None:
-                end_command(death)
+            if death is not None and end_command(death):
                 return
 
     thread = threading.Thread(target=watch, daemon=True)

@@ -31,6 +31,7 @@ class _End:
         self._reason: BaseException | None = None
         self._raised_at: float | None = None
         self.leave: Callable[[BaseException], None] | None = None
+        self.num_listening = 0  # blocks whose handlers are installed
 
     def forget(self) -> None:
         """A command, or a stage of somebody's own process, begins."""
@@ -140,10 +141,17 @@ def interrupts_past_ray() -> Iterator[None]:
         raise_if_interrupted()
 
 
-def end_command(reason: StageError) -> None:
-    """From any thread: have `reason` raised in the main thread, as if there had been a signal."""
+def end_command(reason: Exception) -> bool:
+    """From any thread: have `reason` raised in the main thread, as if there had been a signal.
+
+    Returns:
+        False where nobody listens just now, as between the stages of somebody's own process.
+    """
+    if not _END.num_listening:
+        return False
     _END.ask(reason)
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    return True
 
 
 def raise_if_interrupted() -> None:
@@ -170,9 +178,11 @@ def _handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
     under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     numbers = [number for number in _SIGNALS if number != signal.SIGHUP or not under_nohup]
     before = {number: signal.signal(number, handler) for number in numbers}
+    _END.num_listening += 1
     try:
         yield
     finally:
+        _END.num_listening -= 1
         for number, earlier in before.items():
             signal.signal(number, earlier)
 

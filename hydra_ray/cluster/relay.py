@@ -16,6 +16,8 @@ import ray
 from ray.actor import ActorHandle
 
 from hydra_ray.cluster.daemons import daemon_death
+from hydra_ray.cluster.interrupts import end_command
+from hydra_ray.errors import UserError
 
 Event = dict[str, Any]
 _POLL_SECONDS = 0.2
@@ -41,12 +43,12 @@ def relay(handle: Callable[[Event], None], name: str | None = None) -> Iterator[
     """A mailbox whose events are given to `handle` in the driver until the `with` block ends.
 
     With a `name`, the session's other processes find it by `ray.get_actor(name)`. What `handle` raises is raised
-    when the block ends.
+    when the block ends, and what the user can mend, such as a full disk, ends it.
     """
     make: Any = ray.remote(num_cpus=0)(_Mailbox)
     mailbox: Any = make.options(name=name).remote()
     stop = threading.Event()
-    failures: list[BaseException] = []
+    failures: list[Exception] = []
 
     def empty() -> None:
         for event in ray.get(mailbox.take_all.remote()):
@@ -57,8 +59,10 @@ def relay(handle: Callable[[Event], None], name: str | None = None) -> Iterator[
             while not stop.wait(_POLL_SECONDS):
                 empty()
             empty()
-        except BaseException as error:
+        except Exception as error:
             failures.append(error)
+            if isinstance(error, UserError):  # a full disk: better now than after hours of work that nobody records
+                end_command(error)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -158,3 +158,7 @@ def test_an_end_that_takes_too_long_is_cut_short(monkeypatch):
             signal.raise_signal(signal.SIGTERM)
         finally:
             assert left.wait(10)
+
+
+def test_nobody_is_killed_where_nobody_listens():
+    assert not end_command(StageError("Ray's raylet died"))
