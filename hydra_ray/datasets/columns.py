@@ -221,7 +221,8 @@ def _inputs(
         raise UserError(f"{place}: {next(iter(problems.values()))}: {ways}")
     if not used:
         found = "; ".join(f"{name}: {why}" for name, why in beside)
-        raise UserError(f"{place}: no images or numbers to learn from among {listed(fields)}{found and f' ({found})'}")
+        among = f"among {listed(fields)}" if fields else "beside the label"
+        raise UserError(f"{place}: no images or numbers to learn from {among}{found and f' ({found})'}; add some")
     return "numbers", tuple(field.name for field in used), beside
 
 

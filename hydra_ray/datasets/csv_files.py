@@ -141,7 +141,7 @@ def _parsed(text: CsvText, place: str) -> pa.Table:
         block_size=len(content) + 1,
         use_threads=False,
         column_names=[str(number) for number in range(len(names))],
-        skip_rows=0 if text.names else 1,
+        skip_rows_after_names=0 if text.names else 1,  # not skip_rows, which counts lines, also of a name of two lines
     )
     parsing = pacsv.ParseOptions(delimiter=text.delimiter, newlines_in_values=True)
     converting = pacsv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=True, null_values=_NULLS)

@@ -10,6 +10,7 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from hydra_ray.errors import UserError
 _DELIMITERS = (",", ";", "\t", "|")
 _SPACES = " "
 _SAMPLE_LINES = 50
+_EXCELS_LINE = re.compile(r"\s*sep=.\n")
+"""A first line that is for Excel alone."""
 _GZIP = b"\x1f\x8b"
 _NO_TEXT = {
     b"PK\x03\x04": "an Excel or zip file; save the table as CSV",
@@ -61,6 +64,7 @@ def read_text(content: bytes, header: bool | None, place: str) -> CsvText:
         UserError: bytes that are no text, or a first line that may be names or values.
     """
     text, encoding = _decoded(_unzipped(content, place), place)
+    text = _EXCELS_LINE.sub("", text, count=1) if _EXCELS_LINE.match(text) else text
     try:
         return _table(text, encoding, header, place)
     except csv.Error as error:
@@ -86,7 +90,7 @@ def column_names(text: CsvText) -> list[str]:
     """Of the columns in order, as the header has them without spaces around, or f0, f1, ... without a header."""
     if text.names is not None:
         return list(text.names)
-    return [name.strip() for name in next(csv.reader(io.StringIO(text.lines), delimiter=text.delimiter))]
+    return [" ".join(name.split()) for name in next(csv.reader(io.StringIO(text.lines), delimiter=text.delimiter))]
 
 
 def _unzipped(content: bytes, place: str) -> bytes:

@@ -231,7 +231,8 @@ def _checked_classes(splits: Mapping[str, Split]) -> tuple[str, ...]:
 def _labels(split: Split) -> npt.NDArray[Any]:
     labels = split.read_labels()
     if labels is None:
-        raise UserError(f"data.source={split.source.name}: {split.name} rows have no labels; add a column label")
+        way = "add a column label, or name it in data.label"
+        raise UserError(f"data.source={split.source.name}: {split.name} rows have no labels; {way}")
     if split.source.task == "classification" and labels.min() < 0:
         count = int((labels < 0).sum())
         raise UserError(f"data.source={split.source.name}: {count} {split.name} rows have no label; remove them")

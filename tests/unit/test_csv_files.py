@@ -39,6 +39,8 @@ FILES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "utf-16 without a mark": (f"a,b,label\n{body()}".encode("utf-16-be"), ("a", "b")),
     "utf-32": (f"a,b,label\n{body()}".encode("utf-32"), ("a", "b")),
     "quoted commas": (quoted().encode(), ("length, width and height, cm", "b, kg")),
+    "a name of two lines": (f'"a\n(cm)",b,label\n{body()}'.encode(), ("a (cm)", "b")),
+    "a line for Excel": (f"sep=;\na;b;label\n{body(';')}".encode(), ("a", "b")),
     "gzip": (gzip.compress(f"a,b,label\n{body()}".encode()), ("a", "b")),
     "blank lines": (("\n \na,b,label\n" + body().replace("\n", "\n\n", 3) + "\n\n").encode(), ("a", "b")),
     "no end of line": (f"a,b,label\n{body()}".encode().rstrip(), ("a", "b")),
