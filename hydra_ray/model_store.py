@@ -29,10 +29,8 @@ def publish_model(artifact: Artifact, model: nn.Module, spec: ModelSpec, facts: 
         raise DivergedError(
             f"{artifact.folder}: {broken[0]} is not finite, so it is not published; lower learning_rate"
         )
-    for name in artifact.attempt.files():
-        artifact.attempt.delete(name)
     artifact.attempt.write(WEIGHTS, to_safetensors_bytes(model))
-    artifact.publish(to_model_json(spec, facts))
+    artifact.publish(to_model_json(spec, facts), [WEIGHTS])
 
 
 def load_published(artifact: Artifact, device: torch.device | str = "cpu") -> Member | HydraStudent:

@@ -1,8 +1,8 @@
 """Run folders: what is done, what is stale, and how a result is published.
 
 An `Artifact` is one result of a stage (a member, a split's shards, a student, the search, the report): a folder with a
-manifest. It is written into an attempt folder beside its place, the manifest last, and published by moving it there,
-the manifest last again (locally all of it at once); nothing is overwritten in place. The manifest holds a fingerprint,
+manifest. It is written into an attempt folder beside its place and published from there (`publishing.py`); nothing is
+overwritten in place. The manifest holds a fingerprint,
 the hash of `key`: the configuration that matters to this result and the digests of what it was made from. No stage's
 logic is here; keys are made in `stages.py`.
 """
@@ -13,14 +13,16 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from hydra_ray.config import flatten
-from hydra_ray.errors import UserError
+from hydra_ray.errors import StorageError, UserError
 from hydra_ray.manifests import check_sizes, describe, read_checked, read_manifest, sealed
+from hydra_ray.ownership import Fence
+from hydra_ray.publishing import Delivery, attempt_prefix, retired_prefix, stamps_of
 from hydra_ray.storage import Folder
 
 Status = Literal["done", "stale", "missing"]
@@ -40,11 +42,13 @@ class Artifact:
         folder: where it is published.
         key: what it depends on; JSON-able.
         manifest_name: `manifest.json`, or `model.json` for networks.
+        fence: asked before anything is published; none for who works alone.
     """
 
     folder: Folder
     key: dict[str, Any]
     manifest_name: str = "manifest.json"
+    fence: Fence | None = field(default=None, compare=False, kw_only=True)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -54,7 +58,7 @@ class Artifact:
     @property
     def attempt(self) -> Folder:
         """Where it is written before it is published; the same folder for the same key, so that work resumes."""
-        return self.folder.parent / f".attempt-{self.folder.name}@{self.fingerprint}"
+        return self.folder.parent / f"{attempt_prefix(self.folder)}{self.fingerprint}"
 
     def manifest(self) -> dict[str, Any] | None:
         """The published manifest, whatever its fingerprint; None where nothing is published.
@@ -120,27 +124,60 @@ class Artifact:
         differing = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         return broken + [f"{name}: {old.get(name)} -> {new.get(name)}" for name in differing]
 
-    def publish(self, content: Mapping[str, Any]) -> None:
-        """Write the manifest, with `content` in it, and move the attempt to its place."""
-        names = sorted(set(self.attempt.files()) - {self.manifest_name})
-        files = {name: describe(self.attempt, name) for name in names}
-        facts = {"fingerprint": self.fingerprint, "key": self.key, "created": _now(), "files": files}
-        self.attempt.write_json(self.manifest_name, sealed({**facts, **content}))
-        self.retract()
-        self.attempt.move_to(self.folder, last=self.manifest_name)
+    def publish(self, content: Mapping[str, Any], names: Collection[str] | None = None) -> None:
+        """Write the manifest, with `content` in it, and put the attempt into its place.
+
+        Args:
+            content: of the manifest, beside what all have.
+            names: the files that make the result; none for all that are in the attempt. Others go.
+
+        Raises:
+            UserError: a file is not there, or the run belongs to another command by now.
+        """
+        try:
+            self._deliver(content, names)
+        except (FileNotFoundError, FileExistsError) as error:
+            self._accept_others(error)
+        except StorageError:
+            raise
+        except UserError as error:
+            self._may_publish()
+            self._accept_others(error)
         self._remove_attempts()
 
-    def retract(self) -> None:
-        """Remove what is published here, the manifest first."""
-        self.folder.delete(self.manifest_name)
-        self.folder.remove()
+    def _deliver(self, content: Mapping[str, Any], names: Collection[str] | None) -> None:
+        attempt = self.attempt
+        present = set(attempt.files()) - {self.manifest_name}
+        wanted = sorted(present if names is None else names)
+        if not wanted:
+            raise FileNotFoundError(f"{attempt}: holds no files")
+        stamps = stamps_of(attempt, wanted)
+        files = {name: describe(attempt, name) for name in wanted}
+        for name in present.difference(wanted):
+            attempt.delete(name)
+        facts = {"fingerprint": self.fingerprint, "key": self.key, "created": _now(), "files": files}
+        attempt.write_json(self.manifest_name, sealed({**facts, **content}))
+        Delivery(attempt, self.folder, self.manifest_name, files, stamps, self._may_publish).put()
+
+    def _may_publish(self) -> None:
+        if self.fence is not None:
+            self.fence.check()
+
+    def _accept_others(self, error: Exception) -> None:
+        """Another command worked on the same result and published it: as good as one's own; else it is an error."""
+        if not self.is_done:
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"{self.folder}: not published, its files were touched meanwhile ({reason}); "
+                "let one command work in a run folder at a time, and start it again"
+            ) from None
 
     def _is_mine(self, manifest: dict[str, Any]) -> bool:
         return manifest["fingerprint"] == self.fingerprint and not not_finite(manifest)
 
     def _remove_attempts(self) -> None:
         for name in self.folder.parent.folders():
-            if name.startswith(f".attempt-{self.folder.name}@"):
+            if name.startswith((attempt_prefix(self.folder), retired_prefix(self.folder))):
                 (self.folder.parent / name).remove()
 
 

@@ -20,6 +20,7 @@ from hydra_ray.datasets.table_options import TableOptions
 from hydra_ray.errors import UserError
 from hydra_ray.features import Features
 from hydra_ray.models.members import ModelSpec
+from hydra_ray.ownership import Fence
 from hydra_ray.randomness import STREAMS_VERSION, seed_of
 from hydra_ray.runs import Artifact, fingerprint
 from hydra_ray.shard_checks import row_digest, verify
@@ -107,6 +108,7 @@ class Run:
         """
         self._given = config
         self.folder = Folder.open(config.storage) / config.name
+        self.fence: Fence | None = None  # of the command that holds the run folder
 
     @cached_property
     def config(self) -> Config:
@@ -190,7 +192,7 @@ class Run:
             "seed": self.config.seed,
             "member": number,
         }
-        return Artifact(self.folder / "ensemble" / f"member-{number:03d}", key, "model.json")
+        return Artifact(self.folder / "ensemble" / f"member-{number:03d}", key, "model.json", fence=self.fence)
 
     def member_spec(self) -> ModelSpec:
         """What every member is, weights aside."""
@@ -240,7 +242,13 @@ class Run:
         if moved:  # older versions extended such shards and left the rows where the first members had moved them
             key["rows_moved_by"] = "all members"
         key["members"] = list(self._member_digests)
-        return Shards(self.folder / "predictions" / split, key, members=self._member_digests, rows_follow_members=moved)
+        return Shards(
+            self.folder / "predictions" / split,
+            key,
+            members=self._member_digests,
+            rows_follow_members=moved,
+            fence=self.fence,
+        )
 
     def views(self, split: str) -> dict[int, NumberedView]:
         """View number -> view of a split; 0 is the untouched row."""
@@ -305,7 +313,7 @@ class Run:
             TRANSFER: self.shards(TRANSFER).digest_of(heads),
             "validation": self.shards("validation").digest_of(heads),
         }
-        return Artifact(self.folder / "tune", key)
+        return Artifact(self.folder / "tune", key, fence=self.fence)
 
     def tuned(self) -> Config:
         """The configuration students are trained with: what the search found laid over it, where asked for.
@@ -336,7 +344,7 @@ class Run:
             "validation": self.shards("validation").digest_of(heads),
             "num_members": heads,
         }
-        return Artifact(self.folder / "students" / kind, key, "model.json")
+        return Artifact(self.folder / "students" / kind, key, "model.json", fence=self.fence)
 
     def report(self) -> Artifact:
         """The report over all students."""
@@ -347,4 +355,4 @@ class Run:
             "streams": STREAMS_VERSION,
             "search": self.search().digest() if self.config.tune.num_trials else None,
         }
-        return Artifact(self.folder / "report", key)
+        return Artifact(self.folder / "report", key, fence=self.fence)

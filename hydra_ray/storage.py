@@ -139,26 +139,22 @@ class Folder:
 
     def remove(self) -> None:
         """Remove the folder and all in it, if it is there."""
-        with self._in_one_line():
+        with self._in_one_line(), suppress(*NOT_THERE):  # another process may be faster
             if self.exists():
                 self.fs.delete_dir(self.path)
 
-    def move_to(self, target: Folder, *, last: str) -> None:
-        """Move this folder's files into a new folder `target` of the same file system.
-
-        Locally that is one rename, elsewhere file by file, the file `last` after all others. Hidden files, which
-        killed writers have left behind, do not go along.
-        """
+    def move_to(self, target: Folder) -> None:
+        """Rename this local folder to `target`, which holds nothing; hidden files of killed writers do not go along."""
         with self._in_one_line():
-            if self.is_local:
-                self._delete_hidden_files()
-                self.fs.create_dir(target.parent.path)
-                self.fs.move(self.path, target.path)
-                return
+            self._delete_hidden_files()
+            self.fs.create_dir(target.parent.path)
+            self.fs.move(self.path, target.path)
+
+    def move_file(self, name: str, target: Folder) -> None:
+        """Move one file into another folder of the same file system."""
+        with self._in_one_line(name):
             self.fs.create_dir(target.path)
-            for name in sorted(self.files(), key=lambda name: name == last):
-                self.fs.move(f"{self.path}/{name}", f"{target.path}/{name}")
-            self.remove()
+            self.fs.move(f"{self.path}/{name}", f"{target.path}/{name}")
 
     def check_place(self, key: str) -> None:
         """Look whether this folder could be made here, making nothing; an object store is asked whether it answers.

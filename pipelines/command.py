@@ -21,6 +21,7 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("config", metavar="CONFIG", help="a recipe, e.g. configs/digits.yaml")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. ensemble.num_members=20")
+    parser.add_argument("--wait", action="store_true", help="wait for another command that works in the run folder")
     return parser
 
 
@@ -60,6 +61,7 @@ def stage_command(name: str, description: str | None) -> int:
         from hydra_ray.cluster.chain import run_stages
         from hydra_ray.stages import Run
 
-        run_stages(Run(config), [name])
+        run_stages(Run(config), [name], wait=arguments.wait)
 
-    return guarded(parser_of(description).parse_args(), call)
+    arguments = parser_of(description).parse_args()
+    return guarded(arguments, call)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hydra_ray.config import Config
@@ -18,11 +19,11 @@ def main() -> int:
     parser = parser_of(__doc__)
     parser.add_argument("--plan", action="store_true", help="print what would run and what it costs; start nothing")
     arguments = parser.parse_intermixed_args()
-    return guarded(arguments, show_plan if arguments.plan else run)
+    return guarded(arguments, show_plan if arguments.plan else partial(run, wait=arguments.wait))
 
 
-def run(config: Config) -> None:
-    """Every stage, then the table."""
+def run(config: Config, *, wait: bool = False) -> None:
+    """Every stage, then the table; `wait` for another command that works in the run folder."""
     from hydra_ray.cluster.chain import run_splits, run_stages
     from hydra_ray.report.split_tables import sweep_table
     from hydra_ray.report.tables import as_terminal, terminal_table
@@ -30,10 +31,10 @@ def run(config: Config) -> None:
     from hydra_ray.sweep import is_sweep
 
     if is_sweep(config):
-        show(as_terminal(sweep_table(run_splits(config))))
+        show(as_terminal(sweep_table(run_splits(config, wait=wait))))
         return
     this = Run(config)
-    run_stages(this, STAGES)
+    run_stages(this, STAGES, wait=wait)
     report = this.report()
     show(terminal_table(json.loads(report.read("metrics.json"))))
     print(f"\nreport: {report.folder}/report.html")

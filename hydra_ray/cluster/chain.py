@@ -15,6 +15,7 @@ from hydra_ray.cluster.session import available, check_storage, is_private, sess
 from hydra_ray.config import Config
 from hydra_ray.errors import UserError
 from hydra_ray.manifests import sealed
+from hydra_ray.ownership import owned
 from hydra_ray.plan import artifacts_of, stage_state
 from hydra_ray.preflight import check_networks, check_resources, check_run
 from hydra_ray.stages import STAGES, TRANSFER, Run
@@ -34,13 +35,14 @@ _BEFORE = {
 _LEARNT_FROM = {"tune": [TRANSFER, "validation"], "distill": [TRANSFER, "validation"]}
 
 
-def run_stages(run: Run, names: Sequence[str], *, stack: ExitStack | None = None) -> None:
+def run_stages(run: Run, names: Sequence[str], *, stack: ExitStack | None = None, wait: bool = False) -> None:
     """Bring the named stages up to date.
 
     Args:
         run: whose.
         names: of the stages, in order.
         stack: keeps the Ray session open for further runs, which use it as well; none to close it after this one.
+        wait: until another command that works in the run folder has ended.
 
     Raises:
         UserError: something the user can mend, found before any worker starts where that is possible.
@@ -49,16 +51,16 @@ def run_stages(run: Run, names: Sequence[str], *, stack: ExitStack | None = None
     check_run(run)
     for line in run.data.lines():
         print(f"{'data':<15} {line}", flush=True)
-    run.folder.delete(ERROR_LOG)
-    run.folder.write("config.json", (run.config.model_dump_json(indent=1) + "\n").encode())
-    run.folder.write("data.json", (json.dumps(run.data.describe(), indent=1) + "\n").encode())
-    with ExitStack() as own:
+    with owned(run.folder, wait=wait) as run.fence, ExitStack() as own:
+        run.folder.delete(ERROR_LOG)
+        run.folder.write("config.json", (run.config.model_dump_json(indent=1) + "\n").encode())
+        run.folder.write("data.json", (json.dumps(run.data.describe(), indent=1) + "\n").encode())
         chain = _Chain(run, own if stack is None else stack)
         for name in names:
             chain.bring_up_to_date(name)
 
 
-def run_splits(config: Config) -> dict[str, Any]:
+def run_splits(config: Config, *, wait: bool = False) -> dict[str, Any]:
     """All stages of every split of a sweep, one after the other in one session; writes and returns its sweep.json.
 
     Raises:
@@ -69,7 +71,7 @@ def run_splits(config: Config) -> dict[str, Any]:
         for number, each in enumerate(configs, start=1):
             print(f"\n{each.name} [{number}/{len(configs)}]", flush=True)
             run = Run(each)
-            run_stages(run, STAGES, stack=stack)
+            run_stages(run, STAGES, stack=stack, wait=wait)
             found.append((int(each.data.split or 0), json.loads(run.report().read("metrics.json"))))
     summary = summarise(config, found)
     folder = Folder.open(config.storage) / config.name
