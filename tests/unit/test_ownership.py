@@ -245,7 +245,7 @@ def test_a_stage_does_not_begin_where_another_command_works(tmp_path):
 
     run = loaded(recipe(tmp_path))
     write(run.folder, someone())
-    with pytest.raises(UserError, match="`run.py other.yaml` \\(host elsewhere"):
+    with pytest.raises(UserError, match=r"`run\.py other\.yaml` \(host elsewhere"):
         run_stages(run, ["train_ensemble"])
     assert set(run.folder.files()) == {OWNER}, "nothing is written, what the other wrote is left"
 
