@@ -1,7 +1,8 @@
 """events.jsonl: what happened in a run folder, one JSON object a line, over all commands that worked in it.
 
 Strict JSON: a number that is not finite is null. Appended line by line; an object store cannot append, there the file
-is written whole again, at once where a stage begins or ends, else every few seconds at most.
+is written whole again, at once where a stage begins or ends, else every few seconds at most. Each line ends with a
+checksum of its own; what was damaged since is left out where events are read.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import math
 import threading
 import time
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from hydra_ray.storage_errors import in_one_line
 
 EVENTS = "events.jsonl"
 _BOUNDARIES = ("start", "done", "failed", "skipped")
+_SUM = "crc32"
 _SECONDS_BETWEEN_WRITES = 5.0
 
 
@@ -36,7 +39,7 @@ class EventFile:
     def append(self, event: Mapping[str, Any]) -> None:
         """One line, its time before all else."""
         facts = _plain({"time": round(time.time(), 3), **event})
-        line = (json.dumps(facts, allow_nan=False) + "\n").encode()
+        line = (json.dumps({**facts, _SUM: _sum_of(facts)}, allow_nan=False) + "\n").encode()
         with self._lock:
             if self._folder.is_local:
                 self._append_locally(line)
@@ -85,9 +88,16 @@ def _missing_end(content: bytes) -> bytes:
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) else None
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return None
+    written = event.pop(_SUM, None)  # lines of older versions have none
+    return event if written in (None, _sum_of(event)) else None
+
+
+def _sum_of(facts: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(facts).encode()):08x}"
 
 
 def _plain(value: Any) -> Any:
