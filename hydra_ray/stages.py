@@ -9,7 +9,7 @@ not here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +22,8 @@ from hydra_ray.features import Features
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.ownership import Fence
 from hydra_ray.randomness import STREAMS_VERSION, seed_of
-from hydra_ray.runs import Artifact, fingerprint
+from hydra_ray.runs import Artifact
+from hydra_ray.shard_artifact import Shards
 from hydra_ray.shard_checks import row_digest, verify
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import Task, task_named
@@ -41,49 +42,6 @@ _OF_OTHERS: dict[StudentKind, set[str]] = {  # keys that matter to other kinds a
     "end2": _HEADS_ONLY | _SOFT_ONLY,
     "proxy_end2": _HEADS_ONLY | _SOFT_ONLY,
 }
-
-
-@dataclass(frozen=True)
-class Shards(Artifact):
-    """A split's shards; those of more members than asked for serve as well, those of fewer are extended.
-
-    Not so where members move the rows (views `ods` and `conf_ods`): another ensemble makes other rows.
-
-    Attributes:
-        members: digests of the members asked for, in order; the last entry of the key.
-        rows_follow_members: whether a view takes the members' gradients.
-    """
-
-    members: tuple[str, ...] = ()
-    rows_follow_members: bool = False
-
-    def num_reusable(self) -> int:
-        """Published members at the head of the list that need not be asked again."""
-        manifest = self.manifest()
-        if manifest is None or self.rows_follow_members or not self._same_rows(manifest):
-            return 0
-        published = manifest["key"]["members"]
-        same = published == list(self.members[: len(published)])
-        return len(published) if same else 0
-
-    def digest_of(self, num_members: int) -> str:
-        """What a student of the first `num_members` depends on."""
-        of_first = self.members if self.rows_follow_members else self.members[:num_members]
-        return fingerprint({**self.key, "members": of_first})
-
-    def _serves(self, published: list[str]) -> bool:
-        """Whether shards of these members hold what is asked for."""
-        held = published if self.rows_follow_members else published[: len(self.members)]
-        return held == list(self.members)
-
-    def _is_mine(self, manifest: dict[str, Any]) -> bool:
-        return self._same_rows(manifest) and self._serves(manifest["key"].get("members", []))
-
-    def _same_rows(self, manifest: dict[str, Any]) -> bool:
-        def without_members(key: dict[str, Any]) -> str:
-            return fingerprint({name: value for name, value in key.items() if name != "members"})
-
-        return without_members(manifest["key"]) == without_members(self.key)
 
 
 def _what_is_set(section: Section, leave_out: set[str]) -> dict[str, Any]:

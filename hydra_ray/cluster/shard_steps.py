@@ -35,7 +35,7 @@ from hydra_ray.predictions import (
 )
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs import Artifact
-from hydra_ray.stages import Shards
+from hydra_ray.shard_artifact import Shards
 from hydra_ray.storage import Folder
 from hydra_ray.training import to_device
 from hydra_ray.transfer import VIEWS, apply_view
