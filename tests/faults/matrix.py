@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from support import Command, processes
+from support import Command, processes, wait_for
 
 FOLDERS = ("ensemble", "predictions", "tune", "students", "report")  # in the order in which stages make them
 CODES_OF_AN_ERROR = (1, 2)
@@ -60,7 +60,7 @@ STAGES = [
         6,
         "ray::ImplicitFunc",
         ("predictions/transfer/part-001-00000.parquet", "predict"),
-        "tune/**/experiment_state*",
+        "tune/.attempt-*/trials/*.json",
     ),
     Stage(
         "distill",
@@ -142,18 +142,14 @@ def make_space(scene: Scene) -> None:
     (scene.folder.parent / "filler").unlink()
 
 
-def remount(how: str) -> Callable[[Scene], None]:
-    def strike(scene: Scene) -> None:
-        subprocess.run(["mount", "-o", f"remount,{how}", str(scene.folder.parent)], check=True)
-
-    return strike
+def make_writable(scene: Scene) -> None:
+    subprocess.run(["mount", "-o", "remount,rw", str(scene.folder.parent)], check=True)
 
 
 def read_only(scene: Scene) -> None:
-    """As a file system does it after an error: at once, whoever is writing."""
-    done = subprocess.run(["mount", "-o", "remount,ro", str(scene.folder.parent)], capture_output=True, text=True)
-    if done.returncode:  # busy: a file is open for writing just now
-        read_only(scene)
+    """As a file system does it after an error: at once, whoever is writing; it is asked again while a file is open."""
+    words = ["mount", "-o", "remount,ro", str(scene.folder.parent)]
+    wait_for(lambda: subprocess.run(words, capture_output=True, check=False).returncode == 0, 20, "a read-only disk")
 
 
 def flip(path: Path) -> None:
@@ -204,7 +200,7 @@ FAULTS = [
     Fault("GCS killed", kill("gcs_server"), (1,), f"Ray's (GCS|raylet) died .*{AGAIN}", 60),
     Fault("SIGTERM", send(signal.SIGTERM), (143,), f"^terminated; {AGAIN}", 30),
     Fault("disk full", fill, CODES_OF_AN_ERROR, "[Nn]o space left", after=make_space),
-    Fault("read-only", read_only, CODES_OF_AN_ERROR, "[Rr]ead-only", after=remount("rw")),
+    Fault("read-only", read_only, CODES_OF_AN_ERROR, "[Rr]ead-only", after=make_writable),
     Fault(
         "flipped bit",
         None,
