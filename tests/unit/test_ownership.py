@@ -29,7 +29,7 @@ def folder(request, tmp_path):
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
     """The same in fractions of a second."""
-    for name, seconds in (("HEARTBEAT", 0.02), ("WATCH", 0.2), ("SETTLE", 0.05), ("POLL", 0.02)):
+    for name, seconds in (("HEARTBEAT", 0.02), ("WATCH", 0.5), ("SETTLE", 0.05), ("POLL", 0.02)):
         monkeypatch.setattr(ownership, f"_{name}_SECONDS", seconds)
 
 
