@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from hydra_ray.config_errors import explain, nearest
+from hydra_ray.student_keys import space_of
 
 if TYPE_CHECKING:
     from hydra_ray.config import Config
@@ -20,6 +21,8 @@ _BEST = {
     "validation_rmse": "min",
     "validation_member_kl": "min",
     "validation_accuracy": "max",
+    "validation_mutual_information_ratio": "min",
+    "validation_knowledge_variance_ratio": "min",
 }
 _NEEDS_HEADS = (
     "validation_member_kl",
@@ -97,6 +100,11 @@ def _check_search(config: Config) -> None:
             f"tune.objective={tune.objective} with tune.direction={tune.direction} looks for the worst "
             f"trial: set tune.direction={best}"
         )
+    if not any(space_of(kind, tune) for kind in config.student_kinds):
+        raise ValueError(
+            f"tune.space={list(tune.space)}: none of these keys of distill matters to the students "
+            f"{config.student_kinds}; search others, or set tune.num_trials=0"
+        )
 
 
 def _check_space(config: Config) -> None:
@@ -113,7 +121,7 @@ def _check_space(config: Config) -> None:
 
 def _check_objective(config: Config) -> None:
     tune, heads = config.tune, min(_trial_heads(config), default=1)
-    if tune.num_trials and tune.objective in _NEEDS_HEADS and heads < 2:
+    if tune.num_trials and "hydra" in config.student_kinds and tune.objective in _NEEDS_HEADS and heads < 2:
         raise ValueError(
             f"tune.objective={tune.objective} is about the heads' disagreement, but a trial may have "
             f"num_heads={heads}: leave it out, or set tune.objective=validation_nll"

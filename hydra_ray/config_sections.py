@@ -217,20 +217,21 @@ class DistillConfig(Optimisation):
     checkpoint_every: Count = 200
     """Steps between checkpoints: what a killed worker costs at most."""
     from_tune: bool = False
-    """Take what `tune` found best (tune/best.yaml) over the values here."""
+    """Take what `tune` found best for a kind (tune/<kind>/best.yaml) over the values here."""
 
 
 class TuneConfig(Section):
     """The search over the student, on the same shards: no member runs again."""
 
     num_trials: SeveralOrNone = 0
-    """Trials; 0 leaves the search out."""
+    """Trials of each kind of student; 0 leaves the search out."""
     space: dict[str, Any] = {}
-    """distill key -> list of choices, or `{low:, high:, log: true}`."""
+    """distill key -> list of choices, or `{low:, high:, log: true}`. Each kind of student is searched for itself over
+    the keys that matter to it; a kind to which none does is not searched."""
     search: Literal["random", "optuna"] = "random"
-    """How trials are drawn."""
+    """How trials are drawn: `random` from seed, kind and number alone, `optuna` from earlier trials' results too."""
     scheduler: Literal["asha", "median", "none"] = "asha"
-    """How trials are stopped early."""
+    """How trials are stopped early, by comparison with trials of lower number."""
     objective: Literal[
         "validation_nll",
         "validation_accuracy",
@@ -239,7 +240,8 @@ class TuneConfig(Section):
         "validation_mutual_information_ratio",
         "validation_knowledge_variance_ratio",
     ] = "validation_nll"
-    """The figure trials are compared by."""
+    """The figure trials are compared by; a ratio is best at 1 (|ln ratio| is compared). A kind that has not got it is
+    compared by `validation_nll`: `kd` has no ratio, and only `hydra` has `validation_member_kl`."""
     direction: Literal["min", "max"] = "min"
     """Whether less or more of it is better."""
     epochs: Count | None = None

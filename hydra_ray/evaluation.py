@@ -68,7 +68,7 @@ def metrics_of(
     Args:
         answers: of the ensemble and the students.
         cost: predictor -> its cost.
-        seconds: stage -> how long it took.
+        seconds: stage -> how long the work behind its results took, see `work_seconds.py`.
         num_samples: bootstrap samples behind the intervals of fidelity; 0 leaves them out.
         seed: the run's, which the samples follow from.
     """

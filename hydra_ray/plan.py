@@ -66,7 +66,7 @@ def artifacts_of(run: Run, name: str) -> list[Artifact]:
     if name == "predict":
         return [run.shards(split) for split in run.split_names]
     if name == "tune":
-        return [run.search()]
+        return [run.search(kind) for kind in run.searched_kinds]
     if name == "distill":
         return [run.student(kind) for kind in run.config.student_kinds]
     return [run.report()]
@@ -90,12 +90,13 @@ def costs(run: Run) -> dict[str, str]:
     transfer = rows.pop(TRANSFER)
     others = sum(rows.values())
     epochs = students * (config.distill.mean_epochs + config.distill.epochs)
-    trial_epochs = trials * (config.distill.mean_epochs + (config.tune.epochs or config.distill.epochs))
+    searched = len(run.searched_kinds)
+    trial_epochs = searched * trials * (config.distill.mean_epochs + (config.tune.epochs or config.distill.epochs))
     shards = readable_bytes((transfer + others) * row_bytes(config, run))
     return {
         "train_ensemble": f"{members * config.ensemble.epochs:,} member-epochs of {train:,} rows",
         "predict": f"{transfer + others:,} rows x {members} members, up to {shards} of shards",
-        "tune": f"{trials} trials, {trial_epochs:,} epochs of {transfer:,} rows at most",
+        "tune": f"{trials} trials of {searched} kinds, {trial_epochs:,} epochs of {transfer:,} rows at most",
         "distill": f"{students} students, {epochs:,} epochs of {transfer:,} rows",
         "evaluate": f"{others:,} rows x {students} students",
     }

@@ -65,14 +65,14 @@ STREAMS: Mapping[StreamName, tuple[str, ...]] = {
     "epoch of a reader": ("epoch",),
     "step of a fit": ("step", "rank"),
     "bootstrap": ("set of rows",),
-    "search": ("kind",),
+    "search": ("kind", "trial"),
     "thrown away": ("number",),
 }
 """Name of each stream -> what tells its seeds apart.
 
 `epoch of a reader` and `step of a fit` lie below another: a reader and a fit do not know for whom they draw, they are
-given a seed and take it for the run's. `thrown away` is for weights whose values do not matter. The trials of a search
-draw what the student of that kind draws: the best trial is that student.
+given a seed and take it for the run's. `thrown away` is for weights whose values do not matter. `search` is what a
+trial tries; when it is fitted it draws what the student of that kind draws: the best trial is that student.
 """
 
 

@@ -105,6 +105,11 @@ class Artifact:
         return read_checked(self.folder, name, self.require()["files"])
 
     @property
+    def lineage(self) -> str:
+        """What it has in common with every state of it that is gone on with, rather than made anew."""
+        return self.fingerprint
+
+    @property
     def is_done(self) -> bool:
         """Published, whole, and made from the present key."""
         return self.status() == "done"

@@ -25,6 +25,11 @@ class Shards(Artifact):
     members: tuple[str, ...] = ()
     rows_follow_members: bool = False
 
+    @property
+    def lineage(self) -> str:
+        """Shards of the first member, which those of more extend."""
+        return self.digest_of(1)
+
     def num_reusable(self) -> int:
         """Published members at the head of the list that need not be asked again."""
         manifest = self.manifest()

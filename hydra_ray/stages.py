@@ -26,6 +26,7 @@ from hydra_ray.runs import Artifact
 from hydra_ray.shard_artifact import Shards
 from hydra_ray.shard_checks import row_digest, verify
 from hydra_ray.storage import Folder
+from hydra_ray.student_keys import OF_OTHERS, goal_of, space_of
 from hydra_ray.tasks import Task, task_named
 from hydra_ray.transfer import VIEWS
 from hydra_ray.transfer_set import IDENTITY, NumberedView, number_views, source_split
@@ -33,15 +34,8 @@ from hydra_ray.transfer_set import IDENTITY, NumberedView, number_views, source_
 TRANSFER = "transfer"
 STAGES = ("train_ensemble", "predict", "tune", "distill", "evaluate")
 _HOW_NOT_WHAT = {"kind", "from_tune", "checkpoint_every", "compile"}  # keys of distill that leave students as they are
+_HOW_TRIALS_ARE_RUN = {"max_concurrent", "workers_per_trial"}
 _HOW_MEMBERS_ARE_MADE = {"num_members", "members_per_worker", "compile"}  # and of ensemble, each member as it is
-_HEADS_ONLY = {"num_heads", "init_noise", "spread_weight", "mean_head", "heads_per_step"}
-_SOFT_ONLY = {"temperature", "final_temperature", "label_weight"}
-_OF_OTHERS: dict[StudentKind, set[str]] = {  # keys that matter to other kinds alone
-    "hydra": {"dirichlet"},
-    "kd": {"dirichlet"} | _HEADS_ONLY,
-    "end2": _HEADS_ONLY | _SOFT_ONLY,
-    "proxy_end2": _HEADS_ONLY | _SOFT_ONLY,
-}
 
 
 def _what_is_set(section: Section, leave_out: set[str]) -> dict[str, Any]:
@@ -259,38 +253,47 @@ class Run:
 
     # search and students
 
-    def search(self) -> Artifact:
-        """The search's result."""
-        how = {"max_concurrent", "workers_per_trial"}
-        heads = self.config.ensemble.num_members
+    @property
+    def searched_kinds(self) -> list[StudentKind]:
+        """Kinds of students to which a key of `tune.space` matters; each is searched for itself."""
+        tune = self.config.tune
+        return [kind for kind in self.config.student_kinds if tune.num_trials and space_of(kind, tune)]
+
+    def search(self, kind: StudentKind) -> Artifact:
+        """The result of the search for one kind of student."""
+        tune, heads = self.config.tune, self.config.ensemble.num_members
+        space = space_of(kind, tune)
         key = {
-            "tune": _what_is_set(self.config.tune, how),
-            "distill": _what_is_set(self.config.distill, _HOW_NOT_WHAT),
+            "kind": kind,
+            "tune": {**_what_is_set(tune, _HOW_TRIALS_ARE_RUN), **goal_of(kind, tune)._asdict(), "space": space},
+            "distill": _what_is_set(self.config.distill, _HOW_NOT_WHAT | OF_OTHERS[kind] | space.keys()),
             "streams": STREAMS_VERSION,
             "seed": self.config.seed,
             TRANSFER: self.shards(TRANSFER).digest_of(heads),
             "validation": self.shards("validation").digest_of(heads),
         }
-        return Artifact(self.folder / "tune", key, fence=self.fence)
+        return Artifact(self.folder / "tune" / kind, key, fence=self.fence)
 
-    def tuned(self) -> Config:
-        """The configuration students are trained with: what the search found laid over it, where asked for.
+    def tuned(self, kind: StudentKind) -> Config:
+        """The configuration a kind of student is trained with: what its search found laid over it, where asked for.
 
         Raises:
-            UserError: the search has no result yet.
+            UserError: its search has no result yet.
         """
-        if not self.config.distill.from_tune:
+        if not self.config.distill.from_tune or kind not in self.searched_kinds:
             return self.config
-        search = self.search()
+        search = self.search(kind)
         if not search.is_done:
-            raise UserError("distill.from_tune=true, but the search has no valid result: run pipelines.tune first")
+            raise UserError(
+                f"distill.from_tune=true, but the search for {kind} has no valid result: run pipelines.tune first"
+            )
         place = f"{search.folder}/best.yaml"
         return with_overlay(self.config, parse_yaml(search.read("best.yaml").decode()), place)
 
     def student(self, kind: StudentKind) -> Artifact:
         """One student, its manifest `model.json`."""
-        config = self.tuned()
-        leave_out = _HOW_NOT_WHAT | _OF_OTHERS[kind] | {"num_heads"}  # which `num_members` says, however it came about
+        config = self.tuned(kind)
+        leave_out = _HOW_NOT_WHAT | OF_OTHERS[kind] | {"num_heads"}  # which `num_members` says, however it came about
         heads = config.num_heads if kind == "hydra" else config.ensemble.num_members
         key = {
             "kind": kind,
@@ -311,6 +314,6 @@ class Run:
             "splits": {name: self.shards(name).digest() for name in self.split_names},
             "evaluate": self.config.evaluate.model_dump(),
             "streams": STREAMS_VERSION,
-            "search": self.search().digest() if self.config.tune.num_trials else None,
+            "search": {kind: self.search(kind).digest() for kind in self.searched_kinds},
         }
         return Artifact(self.folder / "report", key, fence=self.fence)

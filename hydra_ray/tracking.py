@@ -62,8 +62,9 @@ class Tracker:
         try:
             yield stage
         except BaseException as error:
+            seconds = round(time.monotonic() - began, 3)
             with suppress(StorageError):  # a disk that is full takes no event either; why it failed is what counts
-                stage.event("failed", error=f"{type(error).__name__}: {error}"[:500])
+                stage.event("failed", error=f"{type(error).__name__}: {error}"[:500], seconds=seconds)
             stage.close(failed=True)
             raise
         stage.event("done", seconds=round(time.monotonic() - began, 3))

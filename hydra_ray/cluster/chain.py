@@ -116,7 +116,7 @@ class _Chain:
             return
         _require_inputs(self._run, name)
         with (
-            self._tracker.stage(name, detail=state.detail) as stage,
+            self._tracker.stage(name, detail=state.detail, makes=_missing(self._run, name)) as stage,
             interrupts_noticed(),
             _clear_errors(self._run, name),
         ):
@@ -158,6 +158,11 @@ def _clear_errors(run: Run, name: str) -> Iterator[None]:
             with suppress(OSError, UserError):  # on a disk that is full; what failed is what counts
                 run.folder.write(ERROR_LOG, full_text(error).encode())
         raise clear from None
+
+
+def _missing(run: Run, name: str) -> list[str]:
+    """What a stage is to make, for the count of the work behind it."""
+    return [artifact.lineage for artifact in artifacts_of(run, name) if not artifact.is_done]
 
 
 def _require_inputs(run: Run, name: str) -> None:

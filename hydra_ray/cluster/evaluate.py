@@ -17,7 +17,8 @@ import ray
 import torch
 
 from hydra_ray.cluster.plane import ask_grid, has_plane, plane_of
-from hydra_ray.config import Config
+from hydra_ray.cluster.workers import device_of, placed
+from hydra_ray.config import Config, StudentKind
 from hydra_ray.distillation import predict
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, metrics_of, row_scores
 from hydra_ray.facts import software_facts
@@ -25,15 +26,18 @@ from hydra_ray.model_store import load_published
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
 from hydra_ray.models.hydra import HydraStudent
 from hydra_ray.models.members import Ensemble, Member
+from hydra_ray.plan import artifacts_of
 from hydra_ray.plane import Plane
 from hydra_ray.predictions import Predictions, ShardReader, concatenate, is_labelled
 from hydra_ray.report import make_report
-from hydra_ray.report.evidence import Evidence
+from hydra_ray.report.evidence import Evidence, SearchResult
 from hydra_ray.runs import Artifact
-from hydra_ray.stages import TRANSFER, Run
+from hydra_ray.stages import STAGES, TRANSFER, Run
 from hydra_ray.storage import Folder
+from hydra_ray.student_keys import goal_of, space_of
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.tracking import Stage, Tracker
+from hydra_ray.work_seconds import work_seconds
 
 _LATENCY_BATCHES = (1, 256)
 _GRID = "grid"
@@ -49,7 +53,7 @@ def evaluate(run: Run, stage: Stage, tracker: Tracker) -> dict[str, Any]:
     stage.say(f"answers of {', '.join(answers.predictions)} on {', '.join(answers.ensemble)}")
     samples = run.config.evaluate.bootstrap_samples
     metrics = metrics_of(
-        answers, _costs(run, answers.students), _seconds(tracker), num_samples=samples, seed=run.config.seed
+        answers, _costs(run, answers.students), _seconds(run, tracker), num_samples=samples, seed=run.config.seed
     )
     evidence = _evidence(run, tracker, metrics, answers)
     artifact = run.report()
@@ -65,9 +69,12 @@ def evaluate(run: Run, stage: Stage, tracker: Tracker) -> dict[str, Any]:
 
 def _answers(run: Run) -> Answers:
     """The ensemble's answers from the shards, the students' from Ray tasks."""
-    config = run.tuned()
+    config = run.config
     splits = {name: run.shards(name).folder for name in run.split_names if name != TRANSFER}
-    pending = {kind: _ask_student.remote(run.student(kind), splits, config) for kind in config.student_kinds}
+    pending = {
+        kind: placed(_ask_student, config.cluster).remote(run.student(kind), splits, config)
+        for kind in config.student_kinds
+    }
     ensemble, labels, row_id = {}, {}, {}
     for name, folder in splits.items():
         rows = _without_inputs(folder, config.ensemble.num_members)
@@ -105,8 +112,7 @@ def _predictions_of(
 @ray.remote
 def _ask_student(artifact: Artifact, splits: dict[str, Folder], config: Config) -> dict[str, np.ndarray]:
     """A student's outputs [N, M, C] on every split, a shard at a time."""
-    torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
-    student = load_published(artifact, _device(config))
+    student = load_published(artifact, device_of(config.cluster))
     assert isinstance(student, HydraStudent)
     answers = {}
     for name, folder in splits.items():
@@ -115,24 +121,19 @@ def _ask_student(artifact: Artifact, splits: dict[str, Folder], config: Config) 
     return answers
 
 
-def _device(config: Config) -> torch.device:
-    return torch.device("cuda" if config.cluster.use_gpu else "cpu")
-
-
 def _costs(run: Run, students: Sequence[str]) -> dict[str, Any]:
     """Parameters, MACs and latency of every predictor, one at a time."""
     artifacts = {MEMBER: run.members()[:1], ENSEMBLE: run.members()}
     artifacts |= {kind: [run.student(kind)] for kind in run.config.student_kinds}
-    gpus = 1 if run.config.cluster.use_gpu else 0
-    measure = _measure_cost.options(num_gpus=gpus)
+    measure = placed(_measure_cost, run.config.cluster)
     costs = {name: ray.get(measure.remote(found, run.config)) for name, found in artifacts.items()}
     return {**costs, **{name: costs[name.removesuffix("_spread")] for name in students}}
 
 
 @ray.remote
 def _measure_cost(artifacts: Sequence[Artifact], config: Config) -> dict[str, Any]:
-    torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
-    models = [load_published(artifact, _device(config)) for artifact in artifacts]
+    device = device_of(config.cluster)
+    models = [load_published(artifact, device) for artifact in artifacts]
     members = [model for model in models if isinstance(model, Member)]
     model = Ensemble(members) if len(members) > 1 else models[0]
     shape, repeats = models[0].spec.input_shape, config.evaluate.latency_repeats
@@ -143,22 +144,22 @@ def _measure_cost(artifacts: Sequence[Artifact], config: Config) -> dict[str, An
     }
 
 
-def _seconds(tracker: Tracker) -> dict[str, float]:
-    """Seconds of each stage when it last ran."""
-    return {event["stage"]: event["seconds"] for event in tracker.events() if event["event"] == "done"}
+def _seconds(run: Run, tracker: Tracker) -> dict[str, float]:
+    """Seconds of the work behind each stage's results; that of this one is not over."""
+    stages = [name for name in STAGES if name != "evaluate"]
+    in_use = {name: [artifact.lineage for artifact in artifacts_of(run, name)] for name in stages}
+    return work_seconds(tracker.events(), in_use)
 
 
 def _evidence(run: Run, tracker: Tracker, metrics: dict[str, Any], answers: Answers) -> Evidence:
-    config = run.tuned()
+    config = run.config
     return Evidence(
         run_name=config.name,
-        config=config.model_dump(),
+        config={**config.model_dump(), **_found_by_searches(run)},
         metrics=metrics,
         scores=row_scores(answers),
         epochs=_epochs(run, tracker),
-        trials=_trials(run),
-        objective=config.tune.objective,
-        direction=config.tune.direction,
+        searches={kind: _search(run, kind) for kind in run.searched_kinds if run.search(kind).is_done},
         facts={**software_facts(), "ray": ray.__version__, "seed": str(config.seed)},
         notes=_notes(run),
         plane=_plane(run, config) if has_plane(run) else None,
@@ -184,27 +185,28 @@ def _plane(run: Run, config: Config) -> Plane:
 def _epochs(run: Run, tracker: Tracker) -> list[dict[str, Any]]:
     """What was reported after each epoch of the members and students there are now, in order."""
     latest: dict[tuple[str, str, int], dict[str, Any]] = {}
-    lengths = {"train_ensemble": run.config.ensemble.epochs, "distill": _num_epochs(run)}
-    owners = {str(number) for number in range(run.config.ensemble.num_members)} | set(run.config.student_kinds)
+    lengths = {str(number): run.config.ensemble.epochs for number in range(run.config.ensemble.num_members)}
+    for kind in run.config.student_kinds:
+        distill = run.tuned(kind).distill
+        lengths[kind] = distill.mean_epochs + distill.epochs
     for event in tracker.events():
         owner = str(event.get("member", event.get("student")))
-        if event["event"] == "epoch" and owner in owners and event["epoch"] <= lengths[event["stage"]]:
+        if event["event"] == "epoch" and event["epoch"] <= lengths.get(owner, 0):
             latest[event["stage"], owner, event["epoch"]] = event
     return list(latest.values())
 
 
-def _num_epochs(run: Run) -> int:
-    return run.config.distill.mean_epochs + run.config.distill.epochs
+def _search(run: Run, kind: StudentKind) -> SearchResult:
+    columns = ["trial", *space_of(kind, run.config.tune), "objective", "epochs", "stopped_early"]
+    table = pq.read_table(pa.BufferReader(run.search(kind).read("trials.parquet")), columns=columns)
+    return SearchResult(table.to_pylist(), goal_of(kind, run.config.tune))
 
 
-def _trials(run: Run) -> list[dict[str, Any]] | None:
-    if not run.config.tune.num_trials:
-        return None
-    search = run.search()
-    if not search.is_done:
-        return None
-    columns = ["trial", *run.config.tune.space, "objective", "epochs", "stopped_early"]
-    return pq.read_table(pa.BufferReader(search.read("trials.parquet")), columns=columns).to_pylist()
+def _found_by_searches(run: Run) -> dict[str, Any]:
+    """What students were trained with in place of the recipe's values."""
+    if not run.config.distill.from_tune:
+        return {}
+    return {"found by tune": {kind: run.search(kind).require()["best"]["parameters"] for kind in run.searched_kinds}}
 
 
 def _log(stage: Stage, metrics: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import ray
 import torch
 
+from hydra_ray.cluster.workers import device_of, placed
 from hydra_ray.config import Config
 from hydra_ray.distillation import predict
 from hydra_ray.evaluation import ENSEMBLE
@@ -35,7 +36,8 @@ def ask_grid(run: Run, config: Config) -> dict[str, np.ndarray]:
     """Outputs [G, K, C] of the ensemble and of each student on the points of the grid."""
     points = grid_points(_ticks(run))
     artifacts = {ENSEMBLE: run.members()} | {kind: [run.student(kind)] for kind in config.student_kinds}
-    pending = {name: _ask.remote(found, points, config) for name, found in artifacts.items()}
+    ask = placed(_ask, config.cluster)
+    pending = {name: ask.remote(found, points, config) for name, found in artifacts.items()}
     return {name: ray.get(answer) for name, answer in pending.items()}
 
 
@@ -78,8 +80,7 @@ def _answers(run: Run, found: Prediction) -> np.ndarray:
 
 @ray.remote
 def _ask(artifacts: Sequence[Artifact], points: np.ndarray, config: Config) -> np.ndarray:
-    torch.set_num_threads(max(1, int(config.cluster.cpus_per_worker)))
-    device = torch.device("cuda" if config.cluster.use_gpu else "cpu")
+    device = device_of(config.cluster)
     models = [load_published(artifact, device) for artifact in artifacts]
     if isinstance(models[0], HydraStudent):
         return predict(models[0], points).numpy()

@@ -1,135 +1,132 @@
-"""tune: Ray Tune over the student, on the shards that are there; M is searched by slicing their member axis.
+"""tune: Ray Tune over every kind of student, on the shards that are there; M is searched by slicing their member axis.
 
-A trial that needs one worker is a plain function, in processes that are used again for the next trial; the rows are
-put into the object store once where they fit. A trial of several workers runs Ray Train inside. A killed search
-goes on with the trials that are left.
+Kinds are searched in one Tune session, one after the other in processes that are used again; the rows are put into the
+object store once where they fit. Each trial that is over is a file of the attempt, so that a killed search goes on with
+the trials that are left and ends as it would have ended undisturbed.
 """
 
 from __future__ import annotations
 
-import json
-import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-import ray.train
-import ray.train.torch
-import torch
 import yaml
 from ray import tune
-from ray.train import RunConfig as TrainRunConfig
-from ray.train import ScalingConfig
-from ray.train.torch import TorchTrainer
-from ray.tune.integration.ray_train import TuneReportCallback
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
-from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
-from ray.tune.search.optuna import OptunaSearch
 
-from hydra_ray.cluster.failures import full_text, one_line
-from hydra_ray.cluster.interrupts import interrupts_kept, raise_if_interrupted
-from hydra_ray.cluster.process_group import torch_config
+from hydra_ray.cluster.interrupts import interrupts_kept
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.session import available
 from hydra_ray.cluster.students import Source, source_of
-from hydra_ray.config import Config, TuneConfig, with_overlay
-from hydra_ray.distillation import Report, distil
-from hydra_ray.errors import StageError
+from hydra_ray.cluster.trial_control import MAILBOX, Forward, InOrder, KindSearch, StopInOrder
+from hydra_ray.cluster.trial_jobs import Job, trainable
+from hydra_ray.config import Config, StudentKind
+from hydra_ray.errors import StageError, UserError
+from hydra_ray.manifests import sealed, unsealed
 from hydra_ray.predictions import Predictions, load
-from hydra_ray.randomness import in_32_bits, seed_of
+from hydra_ray.runs import Artifact
+from hydra_ray.shard_files import bytes_per_row, count_rows, required_names
 from hydra_ray.stages import Run
 from hydra_ray.storage import Folder
+from hydra_ray.student_keys import goal_of, space_of
 from hydra_ray.tracking import Stage, Tracker, WandbSink
-from hydra_ray.training import Ranks
+from hydra_ray.trials import StoppingRule, Trial, best_of, table_of
 
 TRIALS = "trials"
-_MAILBOX = "hydra-ray-trials"
-_DRIVER_CPUS = 0.1  # of a trial that only waits for its own workers
-_WORKER_SHARE = 0.9  # of a worker's CPUs, which leaves room for that
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What every trial gets, through the object store.
-
-    Attributes:
-        config: the run's.
-        source: the shards.
-        validation: rows to compare trials on.
-        transfer: rows to learn from, None where a trial reads them itself.
-    """
-
-    config: Config
-    source: Source
-    validation: Predictions
-    transfer: Predictions | None
+_OF_THE_STORE = 0.5  # the most that rows take of it
 
 
 def search(run: Run, stage: Stage, tracker: Tracker) -> None:
-    """Run the trials that are left, write `trials.parquet` and `best.yaml`, publish."""
-    config, artifact = run.config, run.search()
-    source = source_of(run)
-    job = _Job(config, source, load(source.validation), _rows_that_fit(source))
-    record = _Record(stage, tracker, config.tune)
-    with relay(record.handle, name=_MAILBOX), interrupts_kept():
-        results = _tuner(config, job, artifact.attempt).fit()
-    record.close()
-    table = trials_table(results, config.tune)
-    best = best_trial(table, config.tune)
-    (artifact.attempt / TRIALS).remove()
-    with artifact.attempt.writing("trials.parquet") as stream:
-        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), stream)
-    artifact.attempt.write("best.yaml", yaml.safe_dump({"distill": best["parameters"]}).encode())
-    artifact.publish({"trials": len(table), "best": best})
-    stage.event("best", **best)
-    stage.say(f"best: {_words(best['parameters'])} ({config.tune.objective} {best['objective']:.4f})")
+    """Run the trials that are left of every kind that is not searched yet; publish `trials.parquet` and `best.yaml`."""
+    artifacts: dict[StudentKind, Artifact] = {kind: run.search(kind) for kind in run.searched_kinds}
+    artifacts = {kind: artifact for kind, artifact in artifacts.items() if not artifact.is_done}
+    searches = [_search_of(run.config, kind, artifact) for kind, artifact in artifacts.items()]
+    for each in searches:
+        if each.goal.objective != run.config.tune.objective:
+            stage.say(f"{each.kind}: has no {run.config.tune.objective}; compared by {each.goal.objective}")
+    if not all(trial.is_over for each in searches for trial in each.trials):
+        _run_trials(run, searches, _Record(stage, tracker, searches, artifacts))
+    for each in searches:
+        _publish(each, artifacts[each.kind], stage)
+
+
+def _search_of(config: Config, kind: StudentKind, artifact: Artifact) -> KindSearch:
+    """A kind's search, with the trials that an earlier command has finished."""
+    settings, folder = config.tune, artifact.attempt / TRIALS
+    num_epochs = config.distill.mean_epochs + (settings.epochs or config.distill.epochs)
+    trials = [Trial(number, {}) for number in range(settings.num_trials)]
+    for number, trial in enumerate(trials):
+        trials[number] = _finished(folder, trial) or trial
+    rule = StoppingRule.of(settings, config.distill.mean_epochs, num_epochs)
+    space = space_of(kind, settings)
+    return KindSearch(kind, space, settings.search, config.seed, goal_of(kind, settings), rule, trials)
+
+
+def _finished(folder: Folder, trial: Trial) -> Trial | None:
+    try:
+        found = unsealed(folder, _file_of(trial))
+    except UserError:  # half of a file, or a damaged one: it costs no more than to run the trial again
+        return None
+    return None if found is None else Trial.from_json(found)
+
+
+def _file_of(trial: Trial) -> str:
+    return f"{trial.name}.json"
+
+
+def _run_trials(run: Run, searches: Sequence[KindSearch], record: _Record) -> None:
+    """All that are not over.
+
+    Raises:
+        StageError: one died more often than `cluster.max_failures` allows.
+    """
+    source, scratch = source_of(run), run.folder / ".ray"
+    job = Job(run.config, source, load(source.validation), _rows_that_fit(source))
+    try:
+        with relay(record.handle, name=MAILBOX), interrupts_kept():
+            _tuner(run.config, job, searches, scratch).fit()
+    finally:
+        record.close()
+        scratch.remove()
+    record.require_all()
 
 
 def _rows_that_fit(source: Source) -> Predictions | None:
-    """The transfer rows, if they take less than half of the object store."""
+    """The transfer rows, if they take less than half of the object store once they are in memory."""
+    names = required_names(source.transfer)
+    num_rows = sum(count_rows(source.transfer, name) for name in names)
+    size = num_rows * bytes_per_row(source.transfer, names[0], source.num_members)
     store = ray.cluster_resources().get("object_store_memory", 0)
-    on_disk = sum(source.transfer.files().values())
-    return load(source.transfer) if on_disk < store / 4 else None
+    return load(source.transfer, num_members=source.num_members) if size < _OF_THE_STORE * store else None
 
 
-def _tuner(config: Config, job: _Job, attempt: Folder) -> tune.Tuner:
-    """The search that was killed, or a new one."""
-    trainable = _trainable(config, job)
-    place = f"{attempt.path}/{TRIALS}"
-    if tune.Tuner.can_restore(place, storage_filesystem=attempt.fs):
-        try:
-            return tune.Tuner.restore(
-                place, trainable, storage_filesystem=attempt.fs, resume_unfinished=True, restart_errored=True
-            )
-        except Exception:  # killed while Tune wrote its own state, which is then half a pickle: begin again
-            (attempt / TRIALS).remove()
-    return _new_tuner(config, trainable, attempt)
-
-
-def _new_tuner(config: Config, trainable: Any, attempt: Folder) -> tune.Tuner:
-    settings = config.tune
+def _tuner(config: Config, job: Job, searches: Sequence[KindSearch], scratch: Folder) -> tune.Tuner:
+    left = sum(not trial.is_over for each in searches for trial in each.trials)
     return tune.Tuner(
-        trainable,
-        param_space={key: domain_of(domain) for key, domain in settings.space.items()},
+        trainable(job),
         tune_config=tune.TuneConfig(
-            metric=settings.objective,
-            mode=settings.direction,
-            num_samples=settings.num_trials,
-            reuse_actors=settings.workers_per_trial == 1,
-            scheduler=_scheduler(config),
-            search_alg=_searcher(config),
+            num_samples=left,
+            reuse_actors=config.tune.workers_per_trial == 1,
+            scheduler=StopInOrder(searches),
+            search_alg=InOrder(searches, concurrent_trials(config)),
+            trial_dirname_creator=_directory_of,
         ),
         run_config=tune.RunConfig(
             name=TRIALS,
-            storage_path=attempt.path,
-            storage_filesystem=attempt.fs,
-            callbacks=[_Forward()],
+            storage_path=scratch.path,
+            storage_filesystem=scratch.fs,
+            failure_config=tune.FailureConfig(max_failures=config.cluster.max_failures),
+            callbacks=[Forward()],
             verbose=0,
         ),
     )
+
+
+def _directory_of(trial: Any) -> str:
+    return f"{trial.config['kind']}-{trial.config['number']:03d}"
 
 
 def concurrent_trials(config: Config) -> int:
@@ -142,203 +139,90 @@ def concurrent_trials(config: Config) -> int:
     return max(1, min(int(fit), config.tune.max_concurrent or config.tune.num_trials))
 
 
-def domain_of(domain: Any) -> Any:
-    """A list of choices, or `{low, high, log}`, as Tune has it; whole numbers stay whole, `high` included."""
-    if isinstance(domain, list):
-        return tune.choice(domain)
-    low, high, log = domain["low"], domain["high"], domain.get("log", False)
-    if isinstance(low, int) and isinstance(high, int):
-        return tune.lograndint(low, high + 1) if log else tune.randint(low, high + 1)
-    return tune.loguniform(low, high) if log else tune.uniform(low, high)
+def _publish(search: KindSearch, artifact: Artifact, stage: Stage) -> None:
+    keys, attempt = list(search.space), artifact.attempt
+    rows = table_of(search.trials, keys, search.goal, search.rule)
+    best = best_of(rows, keys, search.goal, search.kind)
+    (attempt / TRIALS).remove()
+    with attempt.writing("trials.parquet") as stream:
+        pq.write_table(pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False), stream)
+    attempt.write("best.yaml", yaml.safe_dump({"distill": best["parameters"]}).encode())
+    artifact.publish({"trials": len(rows), "objective": search.goal.objective, "best": best})
+    stage.event("best", student=search.kind, **best)
+    stage.say(f"{search.kind}: best {_words(best['parameters'])} ({search.goal.objective} {best['objective']:.4f})")
 
 
-def _num_epochs(config: Config) -> int:
-    return config.distill.mean_epochs + (config.tune.epochs or config.distill.epochs)
-
-
-def _scheduler(config: Config) -> TrialScheduler:
-    grace = min(config.tune.grace_epochs + config.distill.mean_epochs, _num_epochs(config))
-    if config.tune.scheduler == "asha":
-        # one more than there are: a trial that is stopped at its last epoch would not give its workers back itself
-        return AsyncHyperBandScheduler(max_t=_num_epochs(config) + 1, grace_period=grace, reduction_factor=2)
-    if config.tune.scheduler == "median":
-        return MedianStoppingRule(time_attr="training_iteration", grace_period=grace)
-    return FIFOScheduler()
-
-
-def _searcher(config: Config) -> Searcher | SearchAlgorithm:
-    seed = in_32_bits(seed_of(config.seed, "search", "hydra"))
-    if config.tune.search == "optuna":
-        return ConcurrencyLimiter(OptunaSearch(seed=seed), max_concurrent=concurrent_trials(config))
-    return BasicVariantGenerator(random_state=seed, max_concurrent=concurrent_trials(config))
-
-
-def _trainable(config: Config, job: _Job) -> Any:
-    cluster = config.cluster
-    if config.tune.workers_per_trial > 1:
-        return tune.with_resources(tune.with_parameters(_distributed_trial, job=job), {"CPU": _DRIVER_CPUS})
-    resources = {"CPU": cluster.cpus_per_worker, **({"GPU": 1.0} if cluster.use_gpu else {})}
-    return tune.with_resources(tune.with_parameters(_trial, job=job), resources)
-
-
-def _trial(parameters: dict[str, Any], job: _Job) -> None:
-    """One trial in one process."""
-    torch.set_num_threads(max(1, int(job.config.cluster.cpus_per_worker)))
-    device = torch.device("cuda" if job.config.cluster.use_gpu else "cpu")
-    _fit(parameters, job, Ranks(), device, tune.report)
-
-
-def _distributed_trial(parameters: dict[str, Any], job: _Job) -> None:
-    """One trial as a Ray Train run of its own; its figures reach Tune through the callback."""
-    cluster = job.config.cluster
-    cpus = cluster.cpus_per_worker * _WORKER_SHARE
-    TorchTrainer(
-        _trial_worker,
-        train_loop_config={"parameters": parameters, "job": job},
-        torch_config=torch_config(),
-        scaling_config=ScalingConfig(
-            num_workers=job.config.tune.workers_per_trial,
-            use_gpu=cluster.use_gpu,
-            resources_per_worker={"CPU": cpus, **({"GPU": 1} if cluster.use_gpu else {})},
-        ),
-        run_config=TrainRunConfig(
-            name=f"trial-{uuid.uuid4().hex[:8]}",
-            storage_path=tune.get_context().get_trial_dir(),
-            callbacks=[TuneReportCallback()],
-        ),
-    ).fit()
-
-
-def _trial_worker(arguments: dict[str, Any]) -> None:
-    job = arguments["job"]
-    torch.set_num_threads(max(1, int(job.config.cluster.cpus_per_worker)))
-    context = ray.train.get_context()
-    ranks = Ranks(context.get_world_rank(), context.get_world_size())
-    _fit(arguments["parameters"], job, ranks, ray.train.torch.get_device(), ray.train.report)
-
-
-def _fit(parameters: dict[str, Any], job: _Job, ranks: Ranks, device: torch.device, report: Report) -> None:
-    epochs = {"epochs": job.config.tune.epochs} if job.config.tune.epochs else {}
-    config = with_overlay(job.config, {"distill": {**epochs, **parameters}}, "tune")
-    plan = job.source.plan(config, "hydra", job.validation.inputs.shape[1:])
-    batches = job.source.batches(config, plan, ranks, rows=job.transfer)
-    distil(
-        plan,
-        batches,
-        job.validation,
-        job.source.ends(plan.num_members),
-        device=device,
-        ranks=ranks,
-        checkpoints=None,
-        report=report,
-    )
-
-
-def trials_table(results: tune.ResultGrid, settings: TuneConfig) -> pd.DataFrame:
-    """One row a trial: its parameters, its last objective, epochs, and whether it was stopped early or failed."""
-    rows = []
-    longest = max((r.metrics or {}).get("training_iteration", 0) for r in results)
-    for result in results:
-        figures = result.metrics or {}
-        epochs = figures.get("training_iteration", 0)
-        rows.append(
-            {
-                "trial": figures.get("trial_id", "?"),
-                **{key: (result.config or {})[key] for key in settings.space},
-                "objective": figures.get(settings.objective),
-                "epochs": epochs,
-                "stopped_early": result.error is None and epochs < longest,
-                "seconds": figures.get("time_total_s"),
-                "error": None if result.error is None else one_line(result.error, full_text(result.error)),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def best_trial(table: pd.DataFrame, settings: TuneConfig) -> dict[str, Any]:
-    """Parameters and objective of the best trial.
-
-    Raises:
-        StageError: no trial has reported anything.
-    """
-    scored = table.dropna(subset=["objective"])
-    if scored.empty:
-        errors = "; ".join(str(error) for error in table["error"].dropna().unique()[:2])
-        raise StageError(f"tune: all {len(table)} trials failed: {errors}")
-    objective = scored["objective"]
-    row = scored.loc[objective.idxmin() if settings.direction == "min" else objective.idxmax()]
-    parameters = {key: json.loads(json.dumps(row[key], default=lambda value: value.item())) for key in settings.space}
-    return {"parameters": parameters, "objective": float(row["objective"]), "trial": row["trial"]}
-
-
-def _words(parameters: dict[str, Any]) -> str:
+def _words(parameters: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}" for key, value in parameters.items()
     )
 
 
-class _Forward(tune.Callback):
-    """Sends what happens to trials to the relay.
-
-    Tune pickles its callbacks, to have them when a search is restored; so this one knows no more than an actor's name.
-    """
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        figures = {
-            key: result[key] for key in result if key.startswith("validation_") or key in ("epoch", "loss", "phase")
-        }
-        _send({"event": "trial_epoch", "trial": trial.trial_id, "parameters": trial.config, **figures})
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        figures = {key: value for key, value in (trial.last_result or {}).items() if key.startswith("validation_")}
-        _send({"event": "trial", "trial": trial.trial_id, "parameters": trial.config, **figures})
-
-    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        raise_if_interrupted()
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        _send({"event": "trial_failed", "trial": trial.trial_id, "parameters": trial.config})
-
-
-def _send(event: Event) -> None:
-    ray.get_actor(_MAILBOX).put.remote(event)
-
-
 class _Record:
-    """Trials' figures to events.jsonl, the terminal and W&B."""
+    """What happens to trials: to files of the attempt, events.jsonl, the terminal and W&B."""
 
-    def __init__(self, stage: Stage, tracker: Tracker, settings: TuneConfig) -> None:
-        self._stage, self._tracker, self._settings = stage, tracker, settings
+    def __init__(
+        self, stage: Stage, tracker: Tracker, searches: Sequence[KindSearch], artifacts: Mapping[StudentKind, Artifact]
+    ) -> None:
+        self._stage, self._tracker = stage, tracker
+        self._searches = {each.kind: each for each in searches}
+        self._artifacts = artifacts
         self._sinks: dict[str, WandbSink | None] = {}
-        self._finished = 0
+        self._lost: list[str] = []
 
     def handle(self, event: Event) -> None:
         """One event of the relay."""
-        facts = {key: value for key, value in event.items() if key != "event"}
-        self._stage.event(event["event"], **facts)
+        trial = self._searches[event["student"]].trials[event["number"]]
+        facts = {key: value for key, value in event.items() if key not in ("event", "number")}
+        name = f"{event['student']}/{trial.name}"
         if event["event"] == "trial_epoch":
-            self._log(facts)
-            return
-        self._finished += 1
-        value = event.get(self._settings.objective)
-        outcome = "failed" if value is None else f"{self._settings.objective} {value:.4f}"
-        self._stage.say(f"[{self._finished}/{self._settings.num_trials}] {_words(event['parameters'])}: {outcome}")
-        self._close(event["trial"])
+            self._stage.event("trial_epoch", trial=trial.name, **facts)
+            self._log(name, facts)
+        elif event["event"] == "trial":
+            self._finish(name, event["student"], trial)
+        else:
+            self._stage.event(event["event"], trial=trial.name, **facts)
+            is_lost = event["event"] == "trial_lost"
+            self._stage.say(f"trial {name}: {event['failure']}" + ("" if is_lost else "; running it again"))
+            if is_lost:
+                self._lost.append(f"trial {name}: {event['failure']}")
+
+    def require_all(self) -> None:
+        """Raise a StageError unless every trial is over."""
+        left = [trial for each in self._searches.values() for trial in each.trials if not trial.is_over]
+        if left:
+            reason = self._lost[0] if self._lost else f"{len(left)} trials were not run"
+            raise StageError(
+                f"tune: {reason}, more often than cluster.max_failures allows; trials that are over are kept, the same "
+                "command runs the others"
+            )
 
     def close(self) -> None:
         """End whatever W&B runs are open."""
-        for trial in list(self._sinks):
-            self._close(trial)
+        for name in list(self._sinks):
+            self._close(name)
 
-    def _log(self, facts: dict[str, Any]) -> None:
-        trial = facts["trial"]
-        if trial not in self._sinks:
-            self._sinks[trial] = self._tracker.trial_sink(trial, facts["parameters"])
-        sink = self._sinks[trial]
+    def _finish(self, name: str, kind: StudentKind, trial: Trial) -> None:
+        folder = self._artifacts[kind].attempt / TRIALS
+        folder.write_json(_file_of(trial), sealed(trial.to_json()))
+        search = self._searches[kind]
+        finite = trial.to_json()["curve"]
+        objective = finite[-1] if finite and trial.error is None else None
+        facts: dict[str, Any] = {"parameters": trial.parameters, "objective": objective, "error": trial.error}
+        self._stage.event("trial", student=kind, trial=trial.name, **facts)
+        num_over = sum(each.is_over for each in search.trials)
+        text = f"failed: {trial.error}" if objective is None else f"{search.goal.objective} {objective:.4f}"
+        self._stage.say(f"{kind} [{num_over}/{len(search.trials)}] {_words(trial.parameters)}: {text}")
+        self._close(name)
+
+    def _log(self, name: str, facts: dict[str, Any]) -> None:
+        if name not in self._sinks:
+            self._sinks[name] = self._tracker.trial_sink(name, facts["parameters"])
+        sink = self._sinks[name]
         if sink is not None:
             sink.log({key: value for key, value in facts.items() if isinstance(value, (int, float))})
 
-    def _close(self, trial: str) -> None:
-        sink = self._sinks.pop(trial, None)
+    def _close(self, name: str) -> None:
+        sink = self._sinks.pop(name, None)
         if sink is not None:
             sink.close()

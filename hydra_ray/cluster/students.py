@@ -6,6 +6,7 @@ done; the one that was under way goes on from its last checkpoint.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,20 +74,23 @@ class Source:
 
 @dataclass(frozen=True)
 class _Job:
-    config: Config
     source: Source
-    students: list[tuple[StudentKind, Artifact]]
+    students: list[tuple[StudentKind, Config, Artifact]]
     mailbox: ActorHandle
 
 
 def distill(run: Run, stage: Stage) -> None:
     """Fit and publish every student that is not there yet."""
     source = source_of(run)
-    config = run.tuned()
-    missing: list[tuple[StudentKind, Artifact]] = [(kind, run.student(kind)) for kind in config.student_kinds]
-    missing = [(kind, artifact) for kind, artifact in missing if not artifact.is_done]
-    with relay(lambda event: _record(stage, event, _num_epochs(config), run.task)) as mailbox:
-        run_workers(_fit_students, _Job(config, source, missing, mailbox), config.cluster, run.folder, stage)
+    students: dict[StudentKind, Artifact] = {kind: run.student(kind) for kind in run.config.student_kinds}
+    missing: list[tuple[StudentKind, Config, Artifact]] = [
+        (kind, run.tuned(kind), artifact) for kind, artifact in students.items() if not artifact.is_done
+    ]
+    num_epochs: dict[StudentKind, int] = {
+        kind: config.distill.mean_epochs + config.distill.epochs for kind, config, _ in missing
+    }
+    with relay(lambda event: _record(stage, event, num_epochs, run.task)) as mailbox:
+        run_workers(_fit_students, _Job(source, missing, mailbox), run.config.cluster, run.folder, stage)
 
 
 def source_of(run: Run) -> Source:
@@ -96,22 +100,20 @@ def source_of(run: Run) -> Source:
     return Source(run.task, *folders, num_members=members, num_outputs=run.data.num_outputs)
 
 
-def _num_epochs(config: Config) -> int:
-    return config.distill.mean_epochs + config.distill.epochs
-
-
 def _fit_students(job: _Job, ranks: Ranks, device: torch.device) -> None:
     """One worker: its part of every batch of every student."""
     job.mailbox.put.remote({"event": "started", "rank": ranks.rank})
-    for kind, artifact in job.students:
+    for kind, config, artifact in job.students:
         if not artifact.is_done:
-            _fit_one(job, kind, artifact, ranks, device)
+            _fit_one(job, kind, config, artifact, ranks, device)
 
 
-def _fit_one(job: _Job, kind: StudentKind, artifact: Artifact, ranks: Ranks, device: torch.device) -> None:
+def _fit_one(
+    job: _Job, kind: StudentKind, config: Config, artifact: Artifact, ranks: Ranks, device: torch.device
+) -> None:
     validation = load(job.source.validation)
-    plan = job.source.plan(job.config, kind, validation.inputs.shape[1:])
-    batches = job.source.batches(job.config, plan, ranks)
+    plan = job.source.plan(config, kind, validation.inputs.shape[1:])
+    batches = job.source.batches(config, plan, ranks)
 
     def report(figures: dict[str, Any]) -> None:
         if ranks.is_first:
@@ -134,7 +136,7 @@ def _fit_one(job: _Job, kind: StudentKind, artifact: Artifact, ranks: Ranks, dev
     ranks.wait()
 
 
-def _record(stage: Stage, event: Event, num_epochs: int, task: Task) -> None:
+def _record(stage: Stage, event: Event, num_epochs: Mapping[StudentKind, int], task: Task) -> None:
     facts = {key: value for key, value in event.items() if key != "event"}
     if event["event"] == "started":
         stage.event("started", **facts)
@@ -154,4 +156,4 @@ def _record(stage: Stage, event: Event, num_epochs: int, task: Task) -> None:
             stage.say(f"{event['student']}: {event['spread_caveat']}")
     else:
         stage.figures("epoch", series=event["student"], **facts)
-        stage.say_sometimes(f"{text} after epoch {event['epoch']}/{num_epochs} ({event['phase']})")
+        stage.say_sometimes(f"{text} after epoch {event['epoch']}/{num_epochs[event['student']]} ({event['phase']})")

@@ -59,6 +59,20 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, st
         scratch.remove()
 
 
+def placed(task: Any, cluster: ClusterConfig) -> Any:
+    """A remote function with the CPUs that its threads use and, where it uses one, a GPU that is its own meanwhile.
+
+    Ray hides no GPU from a task that reserved none, so such a task would share one with whatever else runs there.
+    """
+    return task.options(num_cpus=cluster.cpus_per_worker, num_gpus=1 if cluster.use_gpu else 0)
+
+
+def device_of(cluster: ClusterConfig) -> torch.device:
+    """Where a task that is `placed` works."""
+    torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
+    return torch.device("cuda" if cluster.use_gpu else "cpu")
+
+
 def _require_another_start(error: TrainingFailedError, failures: list[str], most: int) -> None:
     """Add the failure to those before it, or raise it: what failed twice in the same way will fail again."""
     cause = cause_of(error)

@@ -12,17 +12,44 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from hydra_ray.plane import Plane
 from hydra_ray.row_scores import RowScores
+from hydra_ray.student_keys import Goal
 
 MEMBER = "member"
 ENSEMBLE = "ensemble"
 TEST = "test"
+TRIAL_FACTS = ("trial", "epochs", "stopped_early", "objective")
+"""Columns of a trial that are not searched keys."""
 UNKNOWN_PREFIX = "unknown-"
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The search for one kind of student.
+
+    Attributes:
+        trials: rows: trial, epochs, stopped_early, objective (None: it failed), searched keys.
+        goal: what they are compared by.
+    """
+
+    trials: Sequence[Mapping[str, Any]]
+    goal: Goal
+
+    @property
+    def keys(self) -> list[str]:
+        """What was searched."""
+        return [key for key in (self.trials[0] if self.trials else {}) if key not in TRIAL_FACTS]
+
+    @property
+    def ranked(self) -> list[Mapping[str, Any]]:
+        """Trials with an objective, the best first."""
+        rated = [trial for trial in self.trials if figure(trial, "objective") is not None]
+        return sorted(rated, key=lambda trial: self.goal.badness(trial["objective"]))
 
 
 @dataclass(frozen=True)
@@ -35,12 +62,10 @@ class Evidence:
         metrics: metrics.json, `docs`/design section 6; any figure may be None or absent.
         scores: predictor (ensemble and students) -> split ("test", "unknown-<set>") -> scores of its rows.
         epochs: the run's epoch events, in order; `stage` and then `member` or `student` say whose they are.
-        trials: rows of the search: trial, epochs, stopped_early, objective (None: it failed), searched keys.
-        objective: name of the figure that trials are compared by.
-        direction: whether less or more of it is better.
+        searches: kind of student -> its search.
         facts: versions, hardware, commit, date: name -> text.
-        notes: what not to trust in the figures, a sentence each.
         plane: answers over the whole input space; None where inputs have more than two features.
+        notes: what not to trust in the figures, a sentence each.
     """
 
     run_name: str
@@ -48,12 +73,10 @@ class Evidence:
     metrics: Mapping[str, Any]
     scores: Mapping[str, Mapping[str, RowScores]]
     epochs: Sequence[Mapping[str, Any]]
-    trials: Sequence[Mapping[str, Any]] | None
-    objective: str
-    direction: Literal["min", "max"]
+    searches: Mapping[str, SearchResult]
     facts: Mapping[str, str]
-    notes: Sequence[str] = ()
     plane: Plane | None = None
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Check what every picture relies on.

@@ -12,7 +12,7 @@ from hydra_ray.report.evidence import ENSEMBLE, Evidence, compared, with_spread
 from hydra_ray.report.interval_pictures import intervals_picture
 from hydra_ray.report.plane_pictures import has_line, has_plane, line_picture, plane_picture
 from hydra_ray.report.prediction_pictures import reliability_picture, sparsification_picture
-from hydra_ray.report.training_pictures import ranked_trials, searched_keys, training_picture, trials_picture
+from hydra_ray.report.training_pictures import training_picture, trials_picture
 from hydra_ray.report.uncertainty_pictures import histogram_picture, scatter_picture
 
 
@@ -115,19 +115,23 @@ GALLERY = (
         training_picture,
         lambda evidence: any("member" in event or "student" in event for event in evidence.epochs),
     ),
-    PictureKind(
-        "trials.png",
-        "The search",
-        "Each point is a trial, at the value it tried: hollow ones were stopped early, the ringed one is the best.",
-        trials_picture,
-        lambda evidence: bool(ranked_trials(evidence)) and bool(searched_keys(evidence.trials or ())),
-    ),
 )
 
 
 def pictures_of(evidence: Evidence) -> list[PictureKind]:
     """The pictures that this evidence gives."""
-    return [kind for kind in GALLERY if kind.is_there(evidence)]
+    searches = [_search_picture(kind) for kind in evidence.searches]
+    return [kind for kind in (*GALLERY, *searches) if kind.is_there(evidence)]
+
+
+def _search_picture(kind: str) -> PictureKind:
+    return PictureKind(
+        f"trials-{kind}.png",
+        f"The search for {kind}",
+        "Each point is a trial, at the value it tried: hollow ones were stopped early, the ringed one is the best.",
+        lambda evidence: trials_picture(evidence.searches[kind]),
+        lambda evidence: bool(evidence.searches[kind].ranked) and bool(evidence.searches[kind].keys),
+    )
 
 
 def draw_pictures(evidence: Evidence) -> dict[str, bytes]:

@@ -34,7 +34,6 @@ from hydra_ray.report.tables import (
     unknown_figures_tables,
 )
 from hydra_ray.report.task_words import words_of
-from hydra_ray.report.training_pictures import ranked_trials
 
 TEMPLATE = "page.html.j2"
 
@@ -99,8 +98,7 @@ def _subtitle(evidence: Evidence) -> str:
 
 
 def _search(evidence: Evidence) -> list[TextTable]:
-    ranked = ranked_trials(evidence)
-    return [trials_table(ranked, evidence.objective)] if ranked else []
+    return [trials_table(kind, search) for kind, search in evidence.searches.items() if search.ranked]
 
 
 def _all_figures(metrics: Mapping[str, Any]) -> list[TextTable]:

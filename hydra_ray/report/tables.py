@@ -13,7 +13,16 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from hydra_ray.report.evidence import ENSEMBLE, MEMBER, figure, figures, predictors, students, unknown_sets
+from hydra_ray.report.evidence import (
+    ENSEMBLE,
+    MEMBER,
+    SearchResult,
+    figure,
+    figures,
+    predictors,
+    students,
+    unknown_sets,
+)
 from hydra_ray.report.formats import (
     ascii_only,
     count,
@@ -28,7 +37,6 @@ from hydra_ray.report.formats import (
     words,
 )
 from hydra_ray.report.task_words import words_of
-from hydra_ray.report.training_pictures import searched_keys
 
 BEST_TRIALS = 10
 
@@ -227,27 +235,21 @@ def cost_table(metrics: Mapping[str, Any]) -> TextTable:
 
 
 def seconds_table(metrics: Mapping[str, Any]) -> TextTable:
-    """How long each stage took."""
+    """How long each stage took, over all commands that had a part in it."""
     seconds = metrics.get("seconds", {})
     rows = tuple((stage, duration(figure(seconds, stage))) for stage in seconds)
     return TextTable("Time of each stage", ("stage", "took"), rows)
 
 
-def trials_table(ranked: Sequence[Mapping[str, Any]], objective: str) -> TextTable:
-    """The best trials of the search.
-
-    Args:
-        ranked: trials with an objective, the best first.
-        objective: its name.
-    """
-    keys = searched_keys(ranked)
-    rows = []
-    for place, trial in enumerate(ranked[:BEST_TRIALS], start=1):
+def trials_table(kind: str, search: SearchResult) -> TextTable:
+    """The best trials of the search for one kind of student."""
+    keys, rows = search.keys, []
+    for place, trial in enumerate(search.ranked[:BEST_TRIALS], start=1):
         ended = "stopped early" if trial.get("stopped_early") else "ran to the end"
         cells = (str(place), str(trial.get("trial", place)), decimal(figure(trial, "objective")))
         rows.append((*cells, *(setting(trial.get(key)) for key in keys), setting(trial.get("epochs")), ended))
-    columns = ("", "trial", words(objective), *map(words, keys), "epochs", "")
-    return TextTable(f"The best {len(rows)} trials", columns, tuple(rows))
+    columns = ("", "trial", words(search.goal.objective), *map(words, keys), "epochs", "")
+    return TextTable(f"The best {len(rows)} trials of {kind}", columns, tuple(rows))
 
 
 def to_markdown(table: TextTable) -> str:

@@ -15,12 +15,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hydra_ray.report.evidence import Evidence, figure, predictors
+from hydra_ray.report.evidence import Evidence, SearchResult, figure, predictors
 from hydra_ray.report.formats import DASH, decimal, setting, words
 from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, picture, plain_numbers
 
-TRIAL_FACTS = ("trial", "epochs", "stopped_early", "objective")
-"""Columns of a trial that are not searched keys."""
 _MOST_COLUMNS = 4
 _FEW_VALUES = 5
 
@@ -39,17 +37,6 @@ def training_curves(epochs: Sequence[Mapping[str, Any]], owner: str) -> Curves:
         if event.get(owner) is not None:
             latest.setdefault(str(event[owner]), {})[int(event["epoch"])] = event
     return {name: [events[epoch] for epoch in sorted(events)] for name, events in latest.items()}
-
-
-def searched_keys(trials: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Columns that hold what was searched."""
-    return [key for key in (trials[0] if trials else {}) if key not in TRIAL_FACTS]
-
-
-def ranked_trials(evidence: Evidence) -> list[Mapping[str, Any]]:
-    """Trials with an objective, the best first."""
-    rated = [trial for trial in evidence.trials or () if figure(trial, "objective") is not None]
-    return sorted(rated, key=lambda trial: trial["objective"], reverse=evidence.direction == "max")
 
 
 @picture
@@ -76,20 +63,19 @@ def training_picture(evidence: Evidence) -> Figure:
 
 
 @picture
-def trials_picture(evidence: Evidence) -> Figure:
+def trials_picture(search: SearchResult) -> Figure:
     """The objective against each searched key."""
-    trials, ranked = list(evidence.trials or ()), ranked_trials(evidence)
-    keys = searched_keys(trials)
+    keys, ranked = search.keys, search.ranked
     num_columns = min(len(keys), _MOST_COLUMNS)
     num_lines = math.ceil(len(keys) / num_columns)
-    whole = new_figure(0.6 + 2.6 * num_lines, _trials_title(evidence, ranked))
+    whole = new_figure(0.6 + 2.6 * num_lines, _trials_title(search))
     grid = whole.subplots(num_lines, num_columns, squeeze=False, sharey=True)
     for axes in grid.flat[len(keys) :]:
         axes.set_axis_off()
     for axes, key in zip(grid.flat, keys, strict=False):
         _draw_trials(axes, ranked, key)
     for axes in grid[:, 0]:
-        axes.set_ylabel(words(evidence.objective))
+        axes.set_ylabel(words(search.goal.objective))
     _log_where_wide(grid[0, 0].yaxis, [trial["objective"] for trial in ranked], 10)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     whole.legend(handles, labels, loc="outside lower center", ncols=3)
@@ -160,8 +146,8 @@ def _mark_phases(axes: Axes, curves: Curves, colour: str) -> None:
         axes.text(at, 0.02, f" {phase}", transform=where, color=colour, fontsize=8, va="bottom")
 
 
-def _trials_title(evidence: Evidence, ranked: Sequence[Mapping[str, Any]]) -> str:
-    objective, trials = words(evidence.objective), evidence.trials or ()
+def _trials_title(search: SearchResult) -> str:
+    objective, trials, ranked = words(search.goal.objective), search.trials, search.ranked
     if not ranked:
         return f"{len(trials)} trials, none with a result"
     stopped = sum(bool(trial.get("stopped_early")) for trial in ranked)

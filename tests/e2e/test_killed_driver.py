@@ -87,13 +87,13 @@ def test_ctrl_c_in_tune(story):
     interrupted = story.stop_when(lambda: story.happened("tune", "trial_epoch"), how="ctrl-c")
     assert interrupted.code == 130
     assert interrupted.err == "interrupted; the same command goes on from here\n"
-    assert not (story.folder / "tune").exists()
+    assert not list(story.folder.glob("tune/*/manifest.json"))
     wait_for(lambda: not interrupted.own_processes(), 15, "end of all processes")
 
 
 def test_in_distill_after_the_search_went_on(story):
     story.stop_when(lambda: list(story.folder.glob("students/.attempt-hydra@*/phase-1-*")))
-    table = pd.read_parquet(story.folder / "tune" / "trials.parquet")
+    table = pd.read_parquet(story.folder / "tune" / "hydra" / "trials.parquet")
     assert len(table) == table["trial"].nunique() == 4
     assert table["objective"].notna().all()
     story.new_events()
@@ -107,7 +107,7 @@ def test_the_last_start_goes_on_at_the_step_it_had_reached(story):
     assert first_epoch["student"] == "hydra"
     assert first_epoch["phase"] == "heads"
     assert first_epoch["resumed_at"] > 0
-    best = json.loads((story.folder / "tune" / "manifest.json").read_text())["best"]["parameters"]
+    best = json.loads((story.folder / "tune" / "hydra" / "manifest.json").read_text())["best"]["parameters"]
     student = json.loads((story.folder / "students" / "hydra" / "model.json").read_text())["key"]
     assert student["distill"]["head_width"] == best["head_width"]
     assert student["distill"]["temperature"] == best["temperature"]

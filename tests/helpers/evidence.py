@@ -4,7 +4,9 @@ import numpy as np
 from scipy.stats import rankdata, spearmanr
 
 from hydra_ray.report import Evidence, RowScores
+from hydra_ray.report.evidence import SearchResult
 from hydra_ray.report.prediction_pictures import reliability
+from hydra_ray.student_keys import Goal
 
 NUM_MEMBERS, NUM_CLASSES = 8, 10
 SPREADS = {"hydra": 0.8, "end2": 0.65, "proxy_end2": 0.9}
@@ -173,8 +175,6 @@ def synthetic(
         metrics=metrics,
         scores=scores,
         epochs=epoch_events(students, rng) if epochs else [],
-        trials=trial_rows(rng) if trials else None,
-        objective="validation_nll",
-        direction="min",
+        searches={"hydra": SearchResult(trial_rows(rng), Goal("validation_nll", "min"))} if trials else {},
         facts={"date": "2026-01-05", "commit": "0123abc", "hardware": "2 cores, no GPU", "torch": "2.9.0"},
     )

@@ -26,14 +26,14 @@ OTHERS = {  # every kind of published file, and one of the same kind from anothe
     "predictions/transfer/part-000-00000.parquet": "predictions/test/part-000-00000.parquet",
     "predictions/transfer/manifest.json": "predictions/test/manifest.json",
     "predictions/validation/part-000-00000.parquet": "predictions/test/part-000-00000.parquet",
-    "tune/best.yaml": "report/config.json",
-    "tune/trials.parquet": "predictions/test/part-000-00000.parquet",
-    "tune/manifest.json": "report/manifest.json",
+    "tune/hydra/best.yaml": "report/config.json",
+    "tune/hydra/trials.parquet": "predictions/test/part-000-00000.parquet",
+    "tune/hydra/manifest.json": "report/manifest.json",
     "students/hydra/model.safetensors": "ensemble/member-000/model.safetensors",
     "students/hydra/model.json": "ensemble/member-000/model.json",
     "report/metrics.json": "report/config.json",
     "report/config.json": "report/metrics.json",
-    "report/manifest.json": "tune/manifest.json",
+    "report/manifest.json": "tune/hydra/manifest.json",
 }
 
 
@@ -44,7 +44,7 @@ def finished(tmp_path_factory):
     run = loaded(path, *SMALL)
     publish_members(run)
     publish_shards(run)
-    search = run.search()
+    search = run.search("hydra")
     search.attempt.write("best.yaml", b"distill: {head_width: 4}\n")
     search.attempt.write("trials.parquet", b"trials")
     search.publish({"trials": 2})
@@ -148,7 +148,7 @@ def what_stages_read(run: Run, file: str) -> object:
         run.require_shards(split)
         return load(run.shards(split).folder).logits_NMC.tobytes()
     if kind == "tune":
-        return run.tuned().distill.head_width, run.search().read("trials.parquet")
+        return run.tuned("hydra").distill.head_width, run.search("hydra").read("trials.parquet")
     if kind == "students":
         return weights(load_published(run.student("hydra")))
     return FinishedRun.read(run.folder)

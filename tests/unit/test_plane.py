@@ -63,7 +63,7 @@ def plane_of_targets(size: int) -> Plane:
 
 
 def evidence_of(plane: Plane | None) -> Evidence:
-    return Evidence("run", {}, {"task": "classification"}, {}, [], None, "validation_nll", "min", {}, plane)
+    return Evidence("run", {}, {"task": "classification"}, {}, [], {}, {}, plane)
 
 
 def size_of(png: bytes) -> tuple[int, int]:

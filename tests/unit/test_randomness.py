@@ -32,7 +32,14 @@ def test_every_name_has_its_parts_in_the_registry():
 
 
 def test_arguments_that_differ_in_value_type_or_length_give_other_seeds():
-    given = [(0, "fold"), (1, "fold"), (-1, "fold"), (2**64, "fold"), (0, "search", "1"), (0, "search", "a,b")]
+    given = [
+        (0, "fold"),
+        (1, "fold"),
+        (-1, "fold"),
+        (2**64, "fold"),
+        (0, "student weights", "1"),
+        (0, "student weights", "a,b"),
+    ]
     given += [(0, "member weights", 1), (0, "member weights", "1"), (0, "student weights", 1), (1, "member weights", 0)]
     given += [(0, "member order", 1, 11), (0, "member order", 11, 1), (0, "member order", 1, "1,1")]
     given += [(0, "view", "test", 1), (0, "view", 'test", 1', 1), (0, "share of a view", "test", 1)]

@@ -41,7 +41,7 @@ PICTURES = {
     "reliability.png",
     "sparsification.png",
     "training.png",
-    "trials.png",
+    "trials-hydra.png",
 }
 
 
@@ -136,7 +136,7 @@ def test_other_shapes_of_evidence(changes, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report = make_report(evidence)
-    missing = set() if evidence.trials else {"trials.png"}
+    missing = set() if evidence.searches else {"trials-hydra.png"}
     missing |= set() if evidence.epochs else {"training.png"}
     missing |= {"fidelity.png"} if changes.get("students") == ("kd",) else set()
     assert {name for name in report if name.endswith(".png")} == PICTURES - missing

@@ -42,7 +42,7 @@ def evidence(num_rows, scale=1.0, students=("hydra", "kd")):
     }
     answers = Answers(REGRESSION, predictions, labels)
     metrics = metrics_of(answers, {}, {}, num_samples=20)
-    return Evidence("mine", {}, metrics, row_scores(answers), [], None, "validation_nll", "min", {})
+    return Evidence("mine", {}, metrics, row_scores(answers), [], {}, {})
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,9 @@ def test_a_plan_says_what_is_done_and_why_something_is_not(predicted, call):
     out = call("run", predicted, "--plan", "predict.dtype=float32")[1]
     assert "0/3 splits done, 3 redone because predict.dtype: float16 -> float32" in out
     out = call("run", predicted, "--plan", "tune.num_trials=3", "tune.space.head_width=[2, 4]")[1]
-    assert re.search(r"tune +to do  0/1 searches done; whole stage: 3 trials, 6 epochs of 200 rows at most", out)
+    assert re.search(
+        r"tune +to do  0/1 searches done; whole stage: 3 trials of 1 kinds, 6 epochs of 200 rows at most", out
+    )
 
 
 def test_a_plan_and_a_run_that_is_done_do_not_even_import_ray(predicted):

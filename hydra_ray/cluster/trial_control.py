@@ -1,0 +1,174 @@
+"""The search as Tune sees it: which trial comes next, when one is stopped, and what is told of them.
+
+Tune decides nothing here and remembers nothing: it places trials on processes and starts those again that it lost. What
+a trial draws and when it ends early follows from the trials of lower number (`hydra_ray/trials.py`,
+`hydra_ray/search_space.py`), and what is over is kept in files of ours (`search.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from hydra_ray.cluster.failures import cause_of, full_text, one_line
+from hydra_ray.cluster.interrupts import raise_if_interrupted
+from hydra_ray.cluster.relay import Event
+from hydra_ray.cluster.trial_jobs import FAILED, TrialWork
+from hydra_ray.config import StudentKind
+from hydra_ray.search_space import Sampler, drawn
+from hydra_ray.student_keys import Goal
+from hydra_ray.trials import StoppingRule, Trial, outcome, stops
+
+MAILBOX = "hydra-ray-trials"
+
+
+@dataclass(frozen=True)
+class KindSearch:
+    """The search for one kind of student.
+
+    Attributes:
+        kind: which.
+        space: what is searched.
+        sampler: how trials are drawn.
+        seed: the run's.
+        goal: what trials are compared by.
+        rule: when they are stopped.
+        trials: all of them, by number; those that are over from the start are not run.
+    """
+
+    kind: StudentKind
+    space: Mapping[str, Any]
+    sampler: Sampler
+    seed: int
+    goal: Goal
+    rule: StoppingRule
+    trials: list[Trial]
+
+    def stop_of(self, number: int) -> float | None:
+        """See `trials.stops`."""
+        return stops(self.trials, self.goal, self.rule)[number]
+
+    def draw(self, number: int, at_once: int) -> dict[str, Any] | None:
+        """What trial `number` draws; None where trials that it learns from are not over.
+
+        Of Optuna's trials each is shown all but the `at_once - 1` before it, which run beside it, so that it does not
+        matter which of them is the faster.
+        """
+        known = self.trials[: max(0, number - at_once + 1)] if self.sampler == "optuna" else []
+        if not all(trial.is_over for trial in known):
+            return None
+        found = [(trial.parameters, badness) for trial in known if (badness := self._badness(trial)) is not None]
+        return drawn(self.space, self.sampler, self.seed, self.kind, number, found)
+
+    def _badness(self, trial: Trial) -> float | None:
+        objective = outcome(trial, self.stop_of(trial.number))["objective"]
+        return None if objective is None else self.goal.badness(objective)
+
+
+class InOrder(Searcher):
+    """Hands out the trials that are left, kind by kind in the order of their numbers, so many at a time."""
+
+    def __init__(self, searches: Sequence[KindSearch], at_once: int) -> None:
+        super().__init__()
+        self._searches, self._at_once = searches, at_once
+        self._left = [
+            (place, each.number) for place, one in enumerate(searches) for each in one.trials if not each.is_over
+        ]
+        self._running: dict[str, Trial] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        """See the class; None to be asked again later."""
+        if not self._left:
+            return Searcher.FINISHED
+        if len(self._running) >= self._at_once:
+            return None
+        search, number = self._searches[self._left[0][0]], self._left[0][1]
+        parameters = search.draw(number, self._at_once)
+        if parameters is None:
+            return None
+        self._left.pop(0)
+        trial = self._running[trial_id] = search.trials[number]
+        trial.parameters = parameters
+        return TrialWork(search.kind, number, parameters).to_config()
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Room for the next; one that Tune has given up is not over, but lost."""
+        trial = self._running.pop(trial_id, None)
+        if trial is not None and not error:
+            trial.is_over = True
+            trial.seconds = (result or {}).get("time_total_s")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: see the module."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: see the module."""
+
+
+class StopInOrder(FIFOScheduler):
+    """Notes what trials report and stops those that their rule stops, or that have failed."""
+
+    def __init__(self, searches: Sequence[KindSearch]) -> None:
+        super().__init__()
+        self._searches = {search.kind: search for search in searches}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """One report."""
+        work = TrialWork.of(trial.config)
+        search = self._searches[work.kind]
+        own = search.trials[work.number]
+        if FAILED in result:
+            own.error = own.error or result[FAILED]
+            return TrialScheduler.STOP
+        own.add(result["epoch"], result.get(search.goal.objective))
+        stop = search.stop_of(work.number)
+        ends = own.error is not None or (stop is not None and stop <= result["epoch"])
+        return TrialScheduler.STOP if ends else TrialScheduler.CONTINUE
+
+
+class Forward(tune.Callback):
+    """Sends what happens to trials to the relay.
+
+    Tune pickles its callbacks, so this one knows no more than an actor's name.
+    """
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
+        """Figures of an epoch."""
+        figures = {
+            key: result[key] for key in result if key.startswith("validation_") or key in ("epoch", "loss", "phase")
+        }
+        if FAILED not in result:
+            _send("trial_epoch", trial, figures)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """It is over, failed ones too."""
+        _send("trial", trial, {})
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """It was lost, and is run again."""
+        _send("trial_again", trial, {"failure": _failure_of(trial)})
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        """It was lost too often."""
+        _send("trial_lost", trial, {"failure": _failure_of(trial)})
+
+    def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
+        """Tune goes on for as long as it is not interrupted."""
+        raise_if_interrupted()
+
+
+def _failure_of(trial: Any) -> str:
+    error = trial.get_pickled_error()
+    return one_line(cause_of(error), full_text(error)) if error is not None else "a trial's process failed"
+
+
+def _send(event: str, trial: Any, facts: dict[str, Any]) -> None:
+    work = TrialWork.of(trial.config)
+    who: Event = {"event": event, "student": work.kind, "number": work.number, "parameters": work.parameters}
+    ray.get_actor(MAILBOX).put.remote({**who, **facts})

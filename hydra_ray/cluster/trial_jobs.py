@@ -1,0 +1,143 @@
+"""One trial of the search, on its workers: a student fitted on the shards, its validation figures to Tune.
+
+A trial that needs one worker is a plain function, in a process that is used again for the next; one of several workers
+runs Ray Train inside. What raises in a trial is reported as its result, so that Tune starts only those again that it
+has lost: it cannot tell an error of the code from the death of a process in any other way. Which trials there are, and
+when they are stopped, is in `trial_control.py`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from ray import tune
+from ray.train import RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from hydra_ray.cluster.failures import cause_of, full_text, is_death, one_line
+from hydra_ray.cluster.process_group import torch_config
+from hydra_ray.cluster.students import Source
+from hydra_ray.config import Config, StudentKind, with_overlay
+from hydra_ray.distillation import Report, distil
+from hydra_ray.predictions import Predictions
+from hydra_ray.training import Ranks
+
+FAILED = "failed"
+"""Key of a result that says why the trial failed."""
+_DRIVER_CPUS = 0.1  # of a trial that only waits for its own workers
+_WORKER_SHARE = 0.9  # of a worker's CPUs, which leaves room for that
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every trial gets, through the object store.
+
+    Attributes:
+        config: the run's.
+        source: the shards.
+        validation: rows to compare trials on.
+        transfer: rows to learn from, None where a trial reads them itself.
+    """
+
+    config: Config
+    source: Source
+    validation: Predictions
+    transfer: Predictions | None
+
+
+@dataclass(frozen=True)
+class TrialWork:
+    """What Tune's `config` of a trial holds: its kind of student, its number, its parameters."""
+
+    kind: StudentKind
+    number: int
+    parameters: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> TrialWork:
+        """From Tune's."""
+        return cls(config["kind"], config["number"], config["parameters"])
+
+    def to_config(self) -> dict[str, Any]:
+        """For Tune."""
+        return {"kind": self.kind, "number": self.number, "parameters": self.parameters}
+
+
+def trainable(job: Job) -> Any:
+    """The function that Tune runs for each trial, with its resources."""
+    cluster = job.config.cluster
+    if job.config.tune.workers_per_trial > 1:
+        return tune.with_resources(tune.with_parameters(_distributed_trial, job=job), {"CPU": _DRIVER_CPUS})
+    resources = {"CPU": cluster.cpus_per_worker, **({"GPU": 1.0} if cluster.use_gpu else {})}
+    return tune.with_resources(tune.with_parameters(_trial, job=job), resources)
+
+
+def _trial(config: dict[str, Any], job: Job) -> None:
+    """One trial in one process."""
+    torch.set_num_threads(max(1, int(job.config.cluster.cpus_per_worker)))
+    device = torch.device("cuda" if job.config.cluster.use_gpu else "cpu")
+    try:
+        _fit(TrialWork.of(config), job, Ranks(), device, tune.report)
+    except Exception as error:
+        tune.report({FAILED: one_line(error)})
+
+
+def _distributed_trial(config: dict[str, Any], job: Job) -> None:
+    """One trial as a Ray Train run of its own; its figures reach Tune through the callback."""
+    try:
+        _trainer(config, job).fit()
+    except TrainingFailedError as error:
+        cause = cause_of(error)
+        if is_death(cause):
+            raise
+        tune.report({FAILED: one_line(cause, full_text(error))})
+
+
+def _trainer(config: dict[str, Any], job: Job) -> TorchTrainer:
+    cluster = job.config.cluster
+    cpus = cluster.cpus_per_worker * _WORKER_SHARE
+    return TorchTrainer(
+        _trial_worker,
+        train_loop_config={"config": config, "job": job},
+        torch_config=torch_config(),
+        scaling_config=ScalingConfig(
+            num_workers=job.config.tune.workers_per_trial,
+            use_gpu=cluster.use_gpu,
+            resources_per_worker={"CPU": cpus, **({"GPU": 1} if cluster.use_gpu else {})},
+        ),
+        run_config=RunConfig(
+            name=f"trial-{uuid.uuid4().hex[:8]}",
+            storage_path=tune.get_context().get_trial_dir(),
+            callbacks=[TuneReportCallback()],
+        ),
+    )
+
+
+def _trial_worker(arguments: dict[str, Any]) -> None:
+    job = arguments["job"]
+    torch.set_num_threads(max(1, int(job.config.cluster.cpus_per_worker)))
+    context = ray.train.get_context()
+    ranks = Ranks(context.get_world_rank(), context.get_world_size())
+    _fit(TrialWork.of(arguments["config"]), job, ranks, ray.train.torch.get_device(), ray.train.report)
+
+
+def _fit(work: TrialWork, job: Job, ranks: Ranks, device: torch.device, report: Report) -> None:
+    epochs = {"epochs": job.config.tune.epochs} if job.config.tune.epochs else {}
+    config = with_overlay(job.config, {"distill": {**epochs, **work.parameters}}, "tune")
+    plan = job.source.plan(config, work.kind, job.validation.inputs.shape[1:])
+    distil(
+        plan,
+        job.source.batches(config, plan, ranks, rows=job.transfer),
+        job.validation,
+        job.source.ends(plan.num_members),
+        device=device,
+        ranks=ranks,
+        checkpoints=None,
+        report=report,
+    )
