@@ -6,11 +6,13 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from hydra_ray.cluster.interrupts import command_ends_in_order
 from hydra_ray.config import Config, load_config
 from hydra_ray.errors import StageError, Terminated, UserError
+from hydra_ray.storage_errors import as_storage_error
+from pipelines.terminal import prepare_streams
 
 EXIT_STAGE_ERROR = 1
 EXIT_USER_ERROR = 2
@@ -27,7 +29,9 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
 
 def guarded(arguments: argparse.Namespace, call: Callable[[Config], None]) -> int:
     """Exit code of `call` on the configuration named; what a user can mend becomes one line."""
+    prepare_streams()
     try:
+        require_working_directory([arguments.config, *arguments.overrides])
         with command_ends_in_order(leave=_leave):
             call(load_config(arguments.config, arguments.overrides))
             sys.stdout.flush()
@@ -35,7 +39,30 @@ def guarded(arguments: argparse.Namespace, call: Callable[[Config], None]) -> in
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lest the last flush complain too
     except (UserError, StageError, KeyboardInterrupt) as error:
         return _told(error)
+    except OSError as error:
+        clear = as_storage_error(error, error.filename or "standard output, or a file")
+        if clear is None:
+            raise
+        return _told(clear)
     return 0
+
+
+def require_working_directory(words: Sequence[str]) -> None:
+    """Paths are relative to it, and its letters and those of the command line can be read.
+
+    Raises:
+        UserError: it has been deleted; or Python was told that all names here are ASCII, which they are not.
+    """
+    try:
+        names = [os.getcwd(), *words]
+    except FileNotFoundError:
+        raise UserError("the working directory is gone: cd to one that is there") from None
+    unread = [name for name in names if any(0xD800 <= ord(letter) < 0xE000 for letter in name)]
+    if unread:
+        raise UserError(
+            f"{unread[0]}: holds letters that this locale does not have ({sys.getfilesystemencoding()}): "
+            "set PYTHONUTF8=1, or LC_ALL=C.UTF-8"
+        )
 
 
 def _told(error: BaseException) -> int:

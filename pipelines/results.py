@@ -7,6 +7,7 @@ import sys
 
 from hydra_ray.errors import UserError
 from pipelines.command import EXIT_USER_ERROR
+from pipelines.terminal import prepare_streams
 
 
 def main() -> int:
@@ -14,6 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run or sweep, local or a URI")
     arguments = parser.parse_args()
+    prepare_streams()
     try:
         from hydra_ray.facts import software_facts
         from hydra_ray.manifests import unsealed

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
 
 from hydra_ray.config import Config
 from pipelines.command import guarded, parser_of
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from pipelines.terminal import show
 
 
 def main() -> int:
@@ -38,15 +35,6 @@ def run(config: Config, *, wait: bool = False) -> None:
     report = this.report()
     show(terminal_table(json.loads(report.read("metrics.json"))))
     print(f"\nreport: {report.folder}/report.html")
-
-
-def show(table: Table) -> None:
-    """Print a table; wide enough for two unknown sets where nobody knows the terminal's width."""
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    console.print()
-    console.print(table)
 
 
 def show_plan(config: Config) -> None:
