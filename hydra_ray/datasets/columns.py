@@ -210,7 +210,9 @@ def _inputs(
     beside = [(name, f"{why}; data.ignore=[] uses it") for name, why in counters.items()]
     lists = [field.name for field in used if _is_tensor(field.type)]
     if lists:
-        return "tensor", (_only_list(lists, used, options, place),), beside
+        chosen = _only_list(lists, used, options, place)
+        _check_list(chosen, facts, place)
+        return "tensor", (chosen,), beside
     facts.look_at([field.name for field in used if is_number(field.type) or is_text(field.type)])
     problems = {field.name: _problem(field, facts, options) for field in used}
     problems = {name: problem for name, problem in problems.items() if problem}
@@ -248,19 +250,34 @@ def _only_list(names: list[str], fields: Sequence[pa.Field], options: TableOptio
     return chosen
 
 
+def _check_list(name: str, facts: Facts, place: str) -> None:
+    """Refuse lists of numbers that float32 does not hold: they have no names under which to be centred."""
+    kind: Any = facts.schema.field(name).type
+    if kind.value_type in (pa.float64(), pa.int32(), pa.int64(), pa.uint32(), pa.uint64()):
+        for number, (low, high) in enumerate(facts.list_ranges(name)):
+            if offset := _offset(f"{place}: column {name}", low, high, centre=False):
+                found = f"value {number} of column {name} goes from {low:.12g} to {high:.12g}"
+                raise UserError(f"{place}: {found}, which float32 does not tell apart; store it less {offset:.12g}")
+
+
 def _offsets(names: Iterable[str], facts: Facts, place: str) -> tuple[tuple[str, Offset], ...]:
     found: list[tuple[str, Offset]] = []
     for name in names:
         column, is_moment = facts.of(name), is_time(facts.schema.field(name).type)
         if column.low is None or column.high is None:
             continue
-        try:
-            offset = offset_for(column.low, column.high, centre=is_moment)
-        except ValueError as error:
-            raise UserError(f"{place}: column {name}: {error}; store it in larger units") from None
+        offset = _offset(f"{place}: column {name}", column.low, column.high, centre=is_moment)
         if offset:
             found.append((name, offset))
     return tuple(found)
+
+
+def _offset(place: str, low: Offset, high: Offset, *, centre: bool) -> Offset:
+    """See `offset_for`; what float32 has no digits for is refused under the column's name."""
+    try:
+        return offset_for(low, high, centre=centre)
+    except ValueError as error:
+        raise UserError(f"{place}: {error}; store it in larger units") from None
 
 
 def _only(names: Sequence[str], fields: Sequence[pa.Field], place: str) -> str:

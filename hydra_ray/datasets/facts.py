@@ -128,6 +128,24 @@ class Facts:
                 facts.add(table.column(name).combine_chunks(), first, is_label=name in labels)
         self._known |= found
 
+    def list_ranges(self, name: str) -> list[tuple[float, float]]:
+        """Smallest and largest value of each place of a column of lists; none where lists differ in length.
+
+        Args:
+            name: of a column of lists or tensors of one dimension.
+        """
+        low, high = np.full(1, np.inf), np.full(1, -np.inf)
+        for _, table in _joined(self._batches([name])):
+            column: Any = table.column(name).combine_chunks()
+            values = column.storage.flatten() if isinstance(column, pa.FixedShapeTensorArray) else column.flatten()
+            numbers = exact_values(values)[0].astype(np.float64)
+            width = len(numbers) // len(column)
+            if width * len(column) != len(numbers) or (width != len(low) and np.isfinite(low).all()):
+                return []
+            low = np.fmin(low, numbers.reshape(len(column), width).min(0))
+            high = np.fmax(high, numbers.reshape(len(column), width).max(0))
+        return list(zip(low.tolist(), high.tolist(), strict=True))
+
     def _has_texts(self, name: str) -> bool:
         return name in self._known and (bool(self._known[name].texts) or not self._known[name].has_values)
 

@@ -142,3 +142,25 @@ def test_a_target_that_float32_does_not_hold_is_named(tmp_path):
     ) as raised:
         opened(path, target="arrival")
     message(raised)
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.float64()), pa.list_(pa.float64(), 2), pa.large_list(pa.int64())])
+def test_lists_that_float32_does_not_hold_are_named(tmp_path, kind):
+    values = pa.array([[row % 3, BASE + row] for row in range(40)], kind)
+    path = write(tmp_path / "rows.parquet", {"v": values, "label": np.arange(40) % 2})
+    with pytest.raises(
+        UserError, match=r"value 1 of column v goes from 1760000000 to 1760000039.*store it less 17600000"
+    ) as raised:
+        opened(path)
+    message(raised)
+    small = pa.array([[row % 3, row] for row in range(40)], kind)
+    assert opened(write(tmp_path / "small.parquet", {"v": small, "label": np.arange(40) % 2})).input_shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "values", [{"v": [1e-300 * row for row in range(40)]}, {"v": [[1.0, 1e-300 * row] for row in range(40)]}]
+)
+def test_what_float32_has_no_digits_for_is_a_line(tmp_path, values):
+    path = write(tmp_path / "rows.parquet", {**values, "label": np.arange(40) % 2})
+    with pytest.raises(UserError, match=r"column v: values from 0 to 3\.9e-299 are too small for float32"):
+        opened(path)
