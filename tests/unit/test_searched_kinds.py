@@ -1,0 +1,81 @@
+"""A run whose kinds of students are searched each for itself: what is laid over which, and what the report shows."""
+
+import pandas as pd
+import pytest
+from helpers.finished import RECIPE, loaded, publish_members, publish_shards, recipe
+
+from hydra_ray.errors import UserError
+from hydra_ray.student_keys import Goal
+from hydra_ray.tracking import Tracker
+
+SEARCH = """
+students: [hydra, kd, end2]
+tune: {num_trials: 2, objective: validation_member_kl, space: {num_heads: [2, 3], temperature: [1.0, 3.0]}}
+"""
+BEST = {"hydra": {"num_heads": 3, "temperature": 3.0}, "kd": {"temperature": 1.0}}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """Searches for two kinds are published; to the third no key matters."""
+    path = recipe(tmp_path_factory.mktemp("searched"), RECIPE + SEARCH)
+    run = loaded(path)
+    publish_members(run)
+    publish_shards(run)
+    for kind, best in BEST.items():
+        artifact = run.search(kind)
+        artifact.attempt.write("best.yaml", str({"distill": best}).encode())
+        row = {"trial": "000", **best, "objective": 0.5, "epochs": 2, "stopped_early": False}
+        with artifact.attempt.writing("trials.parquet") as stream:
+            pd.DataFrame([row]).to_parquet(stream)
+        artifact.publish({"best": {"parameters": best}})
+    return path
+
+
+def test_what_was_found_for_a_kind_is_laid_over_that_kind_alone(searched):
+    run = loaded(searched, "distill.from_tune=true")
+    assert run.searched_kinds == ["hydra", "kd"]
+    assert (run.tuned("hydra").num_heads, run.tuned("hydra").distill.temperature) == (3, 3.0)
+    assert (run.tuned("kd").distill.num_heads, run.tuned("kd").distill.temperature) == (None, 1.0)
+    assert run.tuned("end2") == run.config
+    assert loaded(searched).tuned("hydra") == loaded(searched).config
+    assert run.student("hydra").key["num_members"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "stale"),
+    [
+        (["students=[hydra]"], set()),
+        (["tune.objective=validation_nll"], {"hydra"}),
+        (["tune.space.num_heads=[2, 4]"], {"hydra"}),
+        (["distill.spread_weight=0.1"], {"hydra"}),
+        (["distill.dirichlet.temperature=3"], set()),
+        (["distill.temperature=5"], set()),
+        (["distill.head_width=5"], {"hydra", "kd"}),
+        (["tune.num_trials=3"], {"hydra", "kd"}),
+    ],
+)
+def test_a_search_is_stale_where_something_of_its_kind_is_another(searched, words, stale):
+    run = loaded(searched, *words)
+    assert {kind for kind in run.searched_kinds if run.search(kind).status() == "stale"} == stale
+
+
+def test_a_kind_without_its_search_is_an_error_with_the_way_out(searched):
+    run = loaded(searched, "distill.from_tune=true", "distill.head_width=5")
+    with pytest.raises(
+        UserError, match=r"^distill.from_tune=true, but the search for kd has .*run pipelines.tune first$"
+    ):
+        run.tuned("kd")
+
+
+def test_the_report_shows_each_search_and_what_was_found(searched):
+    from hydra_ray.cluster import evaluate
+
+    run = loaded(searched, "distill.from_tune=true")
+    found = {kind: evaluate._search(run, kind) for kind in run.searched_kinds}
+    assert found["hydra"].goal == Goal("validation_member_kl", "min")
+    assert found["kd"].goal == Goal("validation_nll", "min")
+    assert found["kd"].keys == ["temperature"]
+    assert found["hydra"].ranked[0]["num_heads"] == 3
+    assert evaluate._found_by_searches(run) == {"found by tune": BEST}
+    assert evaluate._seconds(run, Tracker(run.folder, run.config)) == {}
