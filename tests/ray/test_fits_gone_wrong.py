@@ -11,7 +11,7 @@ from hydra_ray.cluster.chain import run_stages
 from hydra_ray.errors import UserError
 from hydra_ray.stages import Run
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("ray_session")]
+pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("ray_session")]
 
 
 @pytest.mark.parametrize(
