@@ -78,6 +78,8 @@ class DataConfig(Section):
     """Share of the rows held out for test, where the source has no test split of its own."""
     max_train_rows: Count | None = None
     """Keep a seeded subset of the training rows."""
+    max_pixels: Count = 67_108_864
+    """Pixels that an image file may have (8192 x 8192); larger ones are refused before they are decoded."""
     unknown: dict[str, str | ViewConfig] = {}
     """Unknown (out-of-distribution) sets: our name -> source, or a view of the test rows, `{view: cyclic_shift}`."""
 

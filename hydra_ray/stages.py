@@ -93,6 +93,7 @@ class Run:
             },
             options=table_options(data),
             split=data.split,
+            max_pixels=data.max_pixels,
         )
         test = found.splits["test"]
         views = {f"unknown-{name}": test for name, place in data.unknown.items() if isinstance(place, ViewConfig)}

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 
 from hydra_ray.datasets.csv_files import open_csv
+from hydra_ray.datasets.images import MAX_PIXELS
 from hydra_ray.datasets.in_memory import EMBEDDED, TORCHVISION, open_in_memory
 from hydra_ray.datasets.parquet import open_parquet
 from hydra_ray.datasets.rows import Source
@@ -37,6 +38,7 @@ def open_source(
     options: TableOptions = ANY_TABLE,
     needs_label: bool = True,
     train: Source | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> Source:
     """Open one split of a data set.
 
@@ -52,6 +54,7 @@ def open_source(
         options: What the configuration says of Parquet and CSV.
         needs_label: False for a further set, whose labels nobody uses.
         train: The training rows' source, whose columns and classes a further one follows.
+        max_pixels: What an image file may have.
 
     Raises:
         UserError: unknown name, missing or damaged data, or no such split; one line with the way out.
@@ -66,7 +69,7 @@ def open_source(
     if not files:
         raise UserError(f"{key}={name_or_path}: no {split} split; name its file {split}-00000-of-00001.parquet")
     columns = train.columns if isinstance(train, TableSource) else None
-    wanted = Wanted(place.name, f"{key}={name_or_path}", options, needs_label, columns)
+    wanted = Wanted(place.name, f"{key}={name_or_path}", options, needs_label, columns, max_pixels)
     if train is not None and needs_label:  # the publisher's other files, of the same key
         wanted = replace(wanted, place=f"{wanted.place}: {files[0].rsplit('/', 1)[-1]}")
     if _holds_parquet(place.folder.fs, files[0]):

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.types as pat
 
+from hydra_ray.datasets.column_types import depth_of, is_encoded, is_tensor
 from hydra_ray.datasets.facts import Facts
 from hydra_ray.datasets.label_column import check_target, find_label
 from hydra_ray.datasets.labels import Classes
@@ -71,8 +72,13 @@ class Columns:
     @property
     def to_read(self) -> list[str]:
         """What to ask Parquet for."""
-        inputs = [f"{name}.bytes" if self.is_struct else name for name in self.inputs]
+        inputs = self.inputs_to_read
         return [*inputs, self.label] if self.label else inputs
+
+    @property
+    def inputs_to_read(self) -> list[str]:
+        """The same without labels."""
+        return [f"{name}.bytes" if self.is_struct else name for name in self.inputs]
 
     def key(self) -> dict[str, Any]:
         """What decides how a file's bytes become inputs and labels; JSON-ready."""
@@ -199,8 +205,8 @@ def _inputs(
     fields: Sequence[pa.Field], facts: Facts, counters: Mapping[str, str], options: TableOptions, place: str
 ) -> tuple[Kind, tuple[str, ...], Beside]:
     """Kind and names of the input columns, and the columns beside them that are left out."""
-    encoded = [field.name for field in fields if _is_encoded(field.type)]
-    pixels = [field.name for field in fields if _is_tensor(field.type) and not _is_list_of_features(field.type)]
+    encoded = [field.name for field in fields if is_encoded(field.type)]
+    pixels = [field.name for field in fields if is_tensor(field.type) and not _is_list_of_features(field.type)]
     kinds: tuple[tuple[Kind, list[str]], ...] = (("encoded", encoded), ("tensor", pixels))
     for kind, names in kinds:
         if names:
@@ -208,7 +214,7 @@ def _inputs(
             return kind, (chosen,), [(field.name, "beside images") for field in fields if field.name != chosen]
     used = [field for field in fields if field.name not in counters]
     beside = [(name, f"{why}; data.ignore=[] uses it") for name, why in counters.items()]
-    lists = [field.name for field in used if _is_tensor(field.type)]
+    lists = [field.name for field in used if is_tensor(field.type)]
     if lists:
         chosen = _only_list(lists, used, options, place)
         _check_list(chosen, facts, place)
@@ -289,20 +295,6 @@ def _only(names: Sequence[str], fields: Sequence[pa.Field], place: str) -> str:
     return names[0] if len(names) == 1 else usual[0]
 
 
-def _is_encoded(kind: pa.DataType) -> bool:
-    if pat.is_struct(kind):
-        names = [kind.field(index).name for index in range(kind.num_fields)]
-        return "bytes" in names and _is_encoded(kind.field("bytes").type)
-    return pat.is_binary(kind) or pat.is_large_binary(kind) or pat.is_fixed_size_binary(kind)
-
-
-def _is_tensor(kind: pa.DataType) -> bool:
-    if isinstance(kind, pa.FixedShapeTensorType):
-        return True
-    is_list = pat.is_list(kind) or pat.is_large_list(kind) or pat.is_fixed_size_list(kind)
-    return is_list and (pat.is_integer(kind.value_type) or pat.is_floating(kind.value_type))
-
-
 def _is_list_of_features(kind: pa.DataType) -> bool:
     """Whether rows are [D] numbers, not pixels."""
-    return len(kind.shape) < 2 if isinstance(kind, pa.FixedShapeTensorType) else True
+    return depth_of(kind) < 2

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from hydra_ray.datasets.catalog import open_source, split_names
 from hydra_ray.datasets.described import lines_of
+from hydra_ray.datasets.images import MAX_PIXELS
 from hydra_ray.datasets.rows import Source, Task
 from hydra_ray.datasets.split_files import SPLIT_NAMES, SplitName
 from hydra_ray.datasets.splits import Part, Shares, Split
@@ -100,6 +101,7 @@ def open_data(
     unlabelled: Mapping[str, tuple[str, str]] | None = None,
     options: TableOptions = ANY_TABLE,
     split: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> DataSet:
     """Open and check a data set.
 
@@ -117,6 +119,7 @@ def open_data(
             training split, or their only one.
         options: What the configuration says of Parquet and CSV; a target makes a regression.
         split: Take the rows of the column `test_split_<split>` for test, instead of a share.
+        max_pixels: What an image file may have.
 
     Raises:
         UserError: one line with the key: data missing, shares that leave a split empty, labels missing, fewer
@@ -125,9 +128,11 @@ def open_data(
     names = split_names(source)
     if "train" not in names:
         raise UserError(f"data.source={source}: has a {names[-1]} split only; add train-00000-of-00001.parquet")
-    opener = partial(open_source, root=root, download=download, options=options)
+    opener = partial(open_source, root=root, download=download, options=options, max_pixels=max_pixels)
     train = opener(source, "train")
-    own: dict[SplitName, Source] = {name: opener(source, name, train=train) for name in names if name != "train"}
+    own: dict[SplitName, Source] = {
+        name: _in_colour_as(train, opener(source, name, train=train)) for name in names if name != "train"
+    }
     standard = None if split is None else standard_test_rows(train, split, has_own_test="test" in own)
     validation_share = 0.0 if "validation" in own else validation_share
     test_share = 0.0 if "test" in own or standard else test_share
@@ -187,9 +192,17 @@ def _unknown_split(name: str, place: str, further: Callable[[str, SplitName, str
 
 def _further(place: str, split: SplitName, key: str, *, opener: Callable[..., Source], train: Source) -> Source:
     """A source beside the training rows', of the same inputs."""
-    source = opener(place, split, key=key, needs_label=False, train=train)
+    source = _in_colour_as(train, opener(place, split, key=key, needs_label=False, train=train))
     _check_same_inputs(source, train, f"{key}={place}:")
     return source
+
+
+def _in_colour_as(train: Source, source: Source) -> Source:
+    """Files of grey images beside training rows in colour become colour, as grey rows among them do."""
+    if not isinstance(source, TableSource) or source.columns.kind != "encoded":
+        return source
+    in_colour = (*source.input_shape[:2], 3)
+    return replace(source, input_shape=in_colour) if train.input_shape == in_colour else source
 
 
 def _check_same_inputs(source: Source, train: Source, subject: str) -> None:

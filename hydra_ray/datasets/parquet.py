@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from hydra_ray.datasets.column_types import batch_without_views, schema_without_views
 from hydra_ray.datasets.columns import hub_class_names
 from hydra_ray.datasets.content import FileContent, contents_of, require_unchanged, unchanged
 from hydra_ray.datasets.labels import shortened
@@ -55,6 +56,13 @@ class ParquetSource(TableSource):
         """Rows of all files."""
         return self.files[-1].first_row + self.files[-1].num_rows
 
+    def place_of(self, row: int) -> str:
+        """See `TableSource.place_of`."""
+        if len(self.files) == 1:
+            return self.place
+        file = next(each for each in reversed(self.files) if each.first_row <= row)
+        return f"{self.place}: {_name(file.content.path)}"
+
     @property
     def contents(self) -> tuple[FileContent, ...]:
         """See `TableSource.contents`."""
@@ -84,7 +92,7 @@ class ParquetSource(TableSource):
             with pq.ParquetFile(path, filesystem=self.filesystem, buffer_size=_BUFFER_BYTES) as opened:
                 for batch in opened.iter_batches(_ROWS_AT_ONCE, groups, list(columns), use_threads=False):
                     batch.validate(full=True)  # bytes that changed may point outside of a column, or be no text
-                    yield batch
+                    yield batch_without_views(batch)
         except DAMAGED as error:
             require_unchanged(self.filesystem, [file.content], self.place)
             reason = " ".join(str(error).split())
@@ -123,7 +131,7 @@ def open_parquet(filesystem: pafs.FileSystem, paths: Sequence[str], wanted: Want
 def _footer(filesystem: pafs.FileSystem, path: str, place: str) -> tuple[pa.Schema, pq.FileMetaData]:
     try:
         with pq.ParquetFile(path, filesystem=filesystem) as file:
-            return file.schema_arrow, file.metadata
+            return schema_without_views(file.schema_arrow), file.metadata
     except DAMAGED as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{place}: {_name(path)} is no readable Parquet file ({reason}); fetch it again") from error

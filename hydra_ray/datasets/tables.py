@@ -10,18 +10,18 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pat
 
 from hydra_ray.datasets.columns import Columns, check_ignored, find_columns, hub_class_names
 from hydra_ray.datasets.content import FileContent
-from hydra_ray.datasets.decoding import decode_inputs, decode_targets
+from hydra_ray.datasets.decoding import decode_inputs, decode_targets, image_files
 from hydra_ray.datasets.facts import Facts
 from hydra_ray.datasets.following import follow_columns
+from hydra_ray.datasets.images import MAX_PIXELS, ROWS_LOOKED_AT, ImageRules, decode_images, image_shape
 from hydra_ray.datasets.label_column import has_few_classes
 from hydra_ray.datasets.labels import classes_of
 from hydra_ray.datasets.numbers import offset_for
@@ -47,6 +47,8 @@ class Wanted:
     train: Columns | None = None
     """Those of the training rows, which further files follow; None for the training rows' own file, and where these
     lie in no table."""
+    max_pixels: int = MAX_PIXELS
+    """What an image file may have."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class TableSource(ABC):
     columns: Columns = field(default=_UNSETTLED, kw_only=True)
     input_shape: tuple[int, ...] = field(default=(), kw_only=True)
     dtype: np.dtype[Any] = field(default=np.dtype(np.float32), kw_only=True)
+    max_pixels: int = field(default=MAX_PIXELS, kw_only=True)
+    """What an image file may have."""
 
     @property
     @abstractmethod
@@ -107,6 +111,10 @@ class TableSource(ABC):
         files = [file.digest for file in self.contents]
         return {"num_rows": self.num_rows, "files": files, **self.columns.key()}
 
+    def place_of(self, row: int) -> str:
+        """Key, path and, where there are several, the file of a row, as messages name them."""
+        return self.place
+
     @property
     def task(self) -> Task:
         """Regression where a target is named."""
@@ -150,10 +158,22 @@ class TableSource(ABC):
         parts = [batch.column(column) for _, batch in self.whole_batches(0, self.num_rows, [column])]
         return np.concatenate([part.fill_null(False).to_numpy(zero_copy_only=False) for part in parts])
 
-    def first_row(self) -> npt.NDArray[Any]:
-        """Inputs of the row at position 0, [1, ...], which shape and type are taken from."""
+    def shaped(self) -> Self:
+        """The same source with the shape and type of its rows, which are found from the first of them."""
+        if self.columns.kind == "encoded":
+            return replace(self, input_shape=self._image_shape(), dtype=np.dtype(np.uint8))
         _, batch = next(self.whole_batches(0, 1, self.columns.to_read))
-        return decode_inputs(batch.slice(0, 1), self.columns, np.zeros(1, np.int64), None, self.place)
+        row = decode_inputs(batch.slice(0, 1), self.columns, np.zeros(1, np.int64), None, self.place)
+        return replace(self, input_shape=row.shape[1:], dtype=row.dtype)
+
+    def _image_shape(self) -> tuple[int, ...]:
+        stop = min(self.num_rows, ROWS_LOOKED_AT)
+        files = [
+            file
+            for _, batch in self.whole_batches(0, stop, self.columns.inputs_to_read)
+            for file in image_files(batch, self.columns)
+        ]
+        return image_shape(files[:stop], ImageRules(self.place, self.max_pixels))
 
     def _empty_labels(self, num_rows: int) -> Any:
         return np.empty(num_rows, np.int64 if self.task == "classification" else np.float32)
@@ -166,7 +186,12 @@ class TableSource(ABC):
 
     def _fill(self, rows: Rows, where: slice, batch: pa.RecordBatch) -> None:
         row_id = rows.row_id[where]
-        rows.inputs[where] = decode_inputs(batch, self.columns, row_id, self.input_shape, self.place)
+        place = self.place_of(int(row_id[0]))
+        if self.columns.kind == "encoded":
+            rules = ImageRules(place, self.max_pixels)
+            rows.inputs[where] = decode_images(image_files(batch, self.columns), row_id, self.input_shape, rules)
+        else:
+            rows.inputs[where] = decode_inputs(batch, self.columns, row_id, self.input_shape, place)
         if rows.labels is not None and self.columns.label is not None:
             rows.labels[where] = self._labels(batch, self.columns.label, row_id)
 
@@ -196,12 +221,9 @@ def settled(source: SourceT, schema: pa.Schema, wanted: Wanted) -> SourceT:
         columns = find_columns(facts, wanted.options, wanted.place, needs_label=wanted.needs_label)
         columns = _with_classes(columns, facts, schema, wanted.place)
         _check_target(columns, facts, wanted.place)
-    source = replace(source, columns=columns)
+    source = replace(source, columns=columns, max_pixels=wanted.max_pixels)
     _check_width(schema.field(columns.inputs[0]).type, columns, wanted.place)
-    row = source.first_row()
-    if not row.size:
-        raise UserError(f"{wanted.place}: column {columns.inputs[0]}: rows have no numbers; store at least one in each")
-    return replace(source, input_shape=row.shape[1:], dtype=row.dtype)
+    return source.shaped()
 
 
 def _check_width(kind: pa.DataType, columns: Columns, place: str) -> None:
