@@ -19,6 +19,7 @@ from hydra_ray.datasets.rows import Ints
 from hydra_ray.datasets.table_options import TableOptions
 from hydra_ray.errors import UserError
 from hydra_ray.features import Features
+from hydra_ray.keys import body_code, data_key, member_code, searched_bodies
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.ownership import Fence
 from hydra_ray.randomness import STREAMS_VERSION, seed_of
@@ -99,25 +100,6 @@ class Run:
         views = {f"unknown-{name}": test for name, place in data.unknown.items() if isinstance(place, ViewConfig)}
         return replace(found, splits={**found.splits, **views})
 
-    def _data_key(self, split: str) -> dict[str, Any]:
-        """What decides which rows a split has, and what is in them.
-
-        Shares are those that were taken: a source with a validation or test split of its own has none, so that a key
-        that is not used makes nothing stale, and a validation file that turns up makes the members anew.
-        """
-        data, found = self.config.data, self.data.splits[split]
-        shares = found.shares
-        set_later = {"target": data.target, "split": data.split}  # none, they leave the keys of older runs as they are
-        return {
-            "source": found.source.fingerprint(),
-            "class_names": list(self.data.class_names),
-            "num_outputs": self.data.num_outputs,
-            "validation_share": shares.validation if shares else None,
-            "test_share": shares.test if shares else None,
-            "max_train_rows": shares.max_train_rows if shares else None,
-            **{key: value for key, value in set_later.items() if value is not None},
-        }
-
     @cached_property
     def features(self) -> Features | None:
         """The scale of the training rows' features, read from them once; none for images."""
@@ -139,8 +121,9 @@ class Run:
         """One member of the ensemble."""
         ensemble = _what_is_set(self.config.ensemble, _HOW_MEMBERS_ARE_MADE)
         key = {
-            "data": self._data_key("train"),
+            "data": data_key(self.config.data, self.data, "train"),
             "ensemble": ensemble,
+            **member_code(self.config, self.data, self.member_spec().num_outputs),
             "streams": STREAMS_VERSION,
             "seed": self.config.seed,
             "member": number,
@@ -183,7 +166,8 @@ class Run:
         """The members' predictions on one split; the members must be published."""
         key: dict[str, Any] = {
             "data": {
-                name: self._data_key(name) for name in sorted({view.rows_of for view in self.views(split).values()})
+                name: data_key(self.config.data, self.data, name)
+                for name in sorted({view.rows_of for view in self.views(split).values()})
             },
             "split": split,
             "streams": STREAMS_VERSION,
@@ -268,6 +252,7 @@ class Run:
             "kind": kind,
             "tune": {**_what_is_set(tune, _HOW_TRIALS_ARE_RUN), **goal_of(kind, tune)._asdict(), "space": space},
             "distill": _what_is_set(self.config.distill, _HOW_NOT_WHAT | OF_OTHERS[kind] | space.keys()),
+            **body_code(self.config, self.data, *searched_bodies(self.config)),
             "streams": STREAMS_VERSION,
             "seed": self.config.seed,
             TRANSFER: self.shards(TRANSFER).digest_of(heads),
@@ -300,6 +285,7 @@ class Run:
             "kind": kind,
             "distill": _what_is_set(config.distill, leave_out),
             "body": [config.ensemble.architecture, config.ensemble.options],
+            **body_code(config, self.data),
             "streams": STREAMS_VERSION,
             "seed": config.seed,
             TRANSFER: self.shards(TRANSFER).digest_of(heads),

@@ -1,0 +1,91 @@
+"""What a user's own architecture is, as a digest: the text of its module, and what its network answers.
+
+For keys, so that a function that was edited is not taken for the one that members were trained with. Architectures of
+ours and of torchvision have none: they change with the version alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import re
+import sys
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hydra_ray.models.networks import Network, build_network
+from hydra_ray.randomness import THROWN_AWAY, seeded
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
+
+
+def code_of(
+    architecture: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
+) -> str | None:
+    """16 hexadecimal digits of a function `package.module:function`; None for an architecture of another kind.
+
+    They change with the text of the function's module, with the layers it builds and with what the network of a fixed
+    seed answers for two fixed rows, which also follows code that the module imports. The answers are taken in float64
+    and compared by three digits, so that machines agree.
+
+    One that cannot be built is refused by `check_architecture` before anything starts; here it is only different.
+    """
+    if ":" not in architecture:
+        return None
+    return _code(architecture, tuple(input_shape), num_outputs, json.dumps(dict(options), sort_keys=True, default=str))
+
+
+@lru_cache(maxsize=64)
+def _code(architecture: str, input_shape: tuple[int, ...], num_outputs: int, options: str) -> str:
+    try:
+        with torch.device("cpu"), seeded(THROWN_AWAY), torch.no_grad():
+            network = build_network(architecture, input_shape, num_outputs, json.loads(options)).eval()
+            answers = _answers(network, _two_rows(input_shape))
+    except Exception:  # a user's function may fail in any way
+        return "cannot be built"
+    layers = _ADDRESS.sub("", repr(network))
+    found = json.dumps([_text(architecture), layers, answers])
+    return hashlib.sha256(found.encode()).hexdigest()[:16]
+
+
+def _text(architecture: str) -> str:
+    """The module's text as it is in its file now; of a module without one, of the function where it can be had."""
+    module = sys.modules[architecture.partition(":")[0]]
+    file = getattr(module, "__file__", None)
+    if file and file.endswith(".py"):
+        return Path(file).read_text(errors="replace")
+    try:
+        return inspect.getsource(module)
+    except (OSError, TypeError):
+        return ""
+
+
+def _answers(network: Network, rows: Tensor) -> list[str]:
+    """Outputs for the rows, three digits each; of a network that cannot run alone, what it says instead."""
+    try:
+        outputs = _outputs(network.double(), rows.double())
+    except Exception:  # a network that makes float32 tensors of its own
+        try:
+            outputs = _outputs(network.float(), rows.float())
+        except Exception as error:  # said with a way out before anything starts, by `check_architecture`
+            return [type(error).__name__]
+    return [f"{value:.2e}" for value in outputs.double().flatten().tolist()]
+
+
+def _outputs(network: Network, rows: Tensor) -> Tensor:
+    head: nn.Module = network.head
+    return head(network.body(rows))
+
+
+def _two_rows(input_shape: tuple[int, ...]) -> Tensor:
+    """Fixed values from -2 to 2, as a network takes them: [2, ch, H, W] for images of (H, W, ch), else [2, D]."""
+    shape = input_shape if len(input_shape) != 3 else (input_shape[2], *input_shape[:2])
+    count = 2 * int(torch.tensor(shape).prod())
+    values = torch.arange(count, dtype=torch.float64) * 0.618033988749895 % 1
+    return (4 * values - 2).float().reshape(2, *shape)
