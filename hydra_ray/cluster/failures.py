@@ -41,7 +41,7 @@ def explained(error: BaseException, stage: str, log: str) -> UserError | StageEr
     text, cause = full_text(error), cause_of(error)
     users = _USER_ERROR.search(text)
     if isinstance(cause, UserError):
-        return UserError(str(cause))
+        return UserError(str(cause).split("\n", 1)[0])  # Ray Data adds lines of its own
     if users:
         return UserError(users[1])
     root = _CHAINED.split(text)[0].rstrip()

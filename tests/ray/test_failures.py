@@ -62,3 +62,11 @@ def test_a_failure_is_told_with_type_message_and_place(way):
 def test_a_killed_process_is_told_as_that():
     error = explanation_of(in_task(die))
     assert str(error).startswith("predict: a worker died: killed, out of memory")
+
+
+def test_what_ray_data_adds_to_a_users_error_is_left_out():
+    error = explained(
+        UserError("f: not the bytes that were published\nFailed to apply UDF transform"), "predict", "log"
+    )
+    assert isinstance(error, UserError)
+    assert str(error) == "f: not the bytes that were published"
