@@ -14,9 +14,9 @@ from dataset_files import opened
 from helpers.shards import synthetic, write, write_views
 from torch import nn
 
-from hydra_ray import randomness
+from hydra_ray import randomness, search_space
 from hydra_ray.checkpoints import Checkpoints
-from hydra_ray.cluster import search, shard_steps, students
+from hydra_ray.cluster import shard_steps, students
 from hydra_ray.config import validate
 from hydra_ray.datasets import generated
 from hydra_ray.distillation import Ends, distil
@@ -158,9 +158,11 @@ def evaluation(record, config, place):
 
 
 def searches(record, config, place):
-    record.who = "search"
-    for engine in ("optuna", "random"):
-        search._searcher(config.model_copy(update={"tune": config.tune.model_copy(update={"search": engine})}))
+    for kind in KINDS:
+        for number in (0, 1):
+            record.who = f"trial {number} of {kind}"
+            for sampler in ("optuna", "random"):
+                search_space.drawn(config.tune.space, sampler, SEED, kind, number)
 
 
 # ---------------------------------------------------------------- nobody shares a stream
@@ -172,7 +174,7 @@ def test_no_two_consumers_share_a_seed(record):
         for seed, *_ in derived:
             owners[seed].add(who)
     assert not {seed: who for seed, who in owners.items() if len(who) > 1}
-    assert len(record) == 17
+    assert len(record) == 16 + 2 * len(KINDS)
 
 
 def test_one_seed_is_for_one_thing(record):
@@ -300,5 +302,5 @@ def test_what_older_streams_made_is_stale_and_the_reason_is_named(tmp_path):
     old.publish({})
     assert member.status() == "stale"
     assert member.changes() == [f"streams: 1 -> {randomness.STREAMS_VERSION}"]
-    for artifact in (run.shards("test"), run.search(), run.student("hydra"), run.report()):
+    for artifact in (run.shards("test"), run.search("hydra"), run.student("hydra"), run.report()):
         assert artifact.key["streams"] == randomness.STREAMS_VERSION
