@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_ray.models.heads import BatchedHeads
+from hydra_ray.models.input_check import check_inputs, check_values
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.networks import build_network
 from hydra_ray.models.outputs import build_output
@@ -42,7 +43,14 @@ class HydraStudent(nn.Module):
         return at_full_precision(self.output, outputs_BMC)
 
     def features(self, inputs: Tensor) -> Tensor:
-        """uint8 [B, H, W, ch] or float32 [B, D] -> features_BF, what all heads share."""
+        """uint8 [B, H, W, ch] or float32 [B, D] -> features_BF, what all heads share.
+
+        Raises:
+            UserError: rows of another shape or type, or with values that are not finite; see `check_inputs`.
+        """
+        check_inputs(inputs, self.spec.input_shape, "student")
+        if not self.training:
+            check_values(inputs)
         return self.body(self.normalise(inputs))
 
     def expand(self, num_heads: int, noise: float, seed: int) -> "HydraStudent":

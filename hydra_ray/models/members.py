@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from hydra_ray.models.input_check import check_inputs
 from hydra_ray.models.networks import Network, build_network
 from hydra_ray.models.outputs import OutputKind, build_output
 from hydra_ray.models.precision import at_full_precision
@@ -121,7 +122,8 @@ class Member(nn.Module):
         self.output = output
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BC."""
+        """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BC; other rows are refused (`check_inputs`)."""
+        check_inputs(inputs, self.spec.input_shape, "member")
         return at_full_precision(self.output, self.network(self.normalise(inputs)))
 
     def after_normalise(self) -> nn.Module:
@@ -167,7 +169,7 @@ class Ensemble(nn.Module):
             raise ValueError("an ensemble needs at least one member")
         for member in members:
             member.eval()
-        self.num_members = len(members)
+        self.num_members, self.input_shape = len(members), members[0].spec.input_shape
         self.normalise = members[0].normalise if _normalise_alike(members) else None
         stackable = self.normalise is not None and all(member.spec == members[0].spec for member in members)
         if stacked and not stackable:
@@ -185,7 +187,8 @@ class Ensemble(nn.Module):
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:
-        """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BMC."""
+        """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BMC; other rows are refused (`check_inputs`)."""
+        check_inputs(inputs, self.input_shape, "ensemble")
         return self.members(inputs if self.normalise is None else self.normalise(inputs))
 
     def train(self, mode: bool = True) -> Self:

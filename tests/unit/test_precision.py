@@ -6,6 +6,7 @@ from torch import nn
 
 from hydra_ray.config import DistillConfig, EnsembleConfig
 from hydra_ray.ensemble import Blueprint
+from hydra_ray.loss_terms import Summed
 from hydra_ray.models.hydra import build_student
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.outputs import GaussianOutput
@@ -48,11 +49,15 @@ def test_only_the_body_is_bfloat16(kind, task):
     settings = (DistillConfig if kind == "student" else EnsembleConfig)(precision="bfloat16")
     inputs = INPUTS.expand(2, -1, -1) if kind == "stack" else INPUTS
     seen = []
-    Fitting(model, settings, num_steps=1, seed=0).step(lambda outputs: keep(seen, outputs).square().mean(), inputs)
+    Fitting(model, settings, num_steps=1, seed=0).step(lambda outputs: squares(keep(seen, outputs)), inputs)
     assert types["exact"] == [torch.float32] * 4
     if kind != "stack":  # torch's vmap knows no autocast on CPUs: there a whole stack is float32
         assert types["body"] == [torch.bfloat16]
     assert seen[0].dtype == torch.float32
+
+
+def squares(outputs):
+    return [Summed(outputs.square().sum(), outputs.numel())]
 
 
 def keep(seen, outputs):

@@ -9,6 +9,8 @@ import pytest
 from helpers.finished import loaded, publish_members, publish_shards, published, recipe
 
 from hydra_ray.errors import UserError
+from hydra_ray.manifests import read_manifest, sealed
+from hydra_ray.storage import Folder
 
 
 def test_students_without_shards_or_members(path, refused):
@@ -82,9 +84,11 @@ def test_one_shard_of_another_ensemble_among_the_right_ones(predicted, tmp_path)
     run.require_shards("transfer")
     target, source = shard(predicted), other_ensemble(tmp_path)
     shutil.copy(source / target.name, target)
-    manifest = json.loads((target.parent / "manifest.json").read_text())
-    manifest["files"] = json.loads((source / "manifest.json").read_text())["files"]
-    (target.parent / "manifest.json").write_text(json.dumps(manifest))
+    manifest = read_manifest(Folder.open(str(target.parent)), "manifest.json")
+    others = read_manifest(Folder.open(str(source)), "manifest.json")
+    assert manifest is not None
+    assert others is not None
+    (target.parent / "manifest.json").write_text(json.dumps(sealed({**manifest, "files": others["files"]})))
     with pytest.raises(UserError, match=r"00000.parquet: a shard from another ensemble \(members 5: .*delete "):
         loaded(predicted).require_shards("transfer")
 
