@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from hydra_ray.datasets.columns import Columns
-from hydra_ray.datasets.numbers import as_float32
+from hydra_ray.datasets.numbers import TooLargeError, as_float32
 from hydra_ray.datasets.rows import Floats, Inputs, Ints
 from hydra_ray.datasets.tensors import decode_tensors
 from hydra_ray.errors import UserError
@@ -69,6 +69,8 @@ def _numbers(batch: pa.RecordBatch, name: str, columns: Columns, row_id: Ints, p
         values = as_float32(column, dict(columns.offsets).get(name, 0), dict(columns.decimals).get(name, "."))
     except ValueError as error:
         raise UserError(f"{place}: {str(error)!r} is no number; mend it") from None
+    except TooLargeError as error:
+        raise UserError(f"{place}: row {row_id[error.place]} {error}") from None
     return _finite(values, row_id, place)
 
 

@@ -11,6 +11,7 @@ from hydra_ray.datasets.labels import shortened
 from hydra_ray.datasets.rows import Source
 from hydra_ray.datasets.splits import Split
 from hydra_ray.datasets.tables import TableSource
+from hydra_ray.errors import in_one_line
 
 _MOST_COLUMNS = 8
 
@@ -39,7 +40,7 @@ def _line(splits: Mapping[str, Split], train: Source, class_names: Sequence[str]
         parts.append(f"{_meaning(source)} {source.columns.label}")
     if isinstance(source, TableSource):
         parts += [*source.notes, *_left_out(source.columns)]
-    return "; ".join(parts)
+    return in_one_line("; ".join(parts))
 
 
 def _files(source: Source) -> str:

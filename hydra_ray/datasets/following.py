@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.types as pat
 
+from hydra_ray.datasets.column_types import is_encoded, is_tensor
 from hydra_ray.datasets.columns import Columns, considered, decimals_of, find_columns, hub_class_names
 from hydra_ray.datasets.facts import Facts
 from hydra_ray.datasets.labels import Classes, followed, shortened
@@ -18,7 +20,8 @@ from hydra_ray.errors import UserError
 def follow_columns(train: Columns, facts: Facts, options: TableOptions, place: str, *, needs_label: bool) -> Columns:
     """The columns of a further file that are those of the training rows, by name and in the same order.
 
-    Images may have another column name; their labels too, where nobody uses them.
+    Images may have another column name and lie there in another way, as files or as tensors; their labels may have
+    another name too, where nobody uses them.
 
     Args:
         train: Of the training rows.
@@ -33,9 +36,8 @@ def follow_columns(train: Columns, facts: Facts, options: TableOptions, place: s
     schema = facts.schema
     fields, left_out = considered(schema, options, place)
     names = {field.name for field in fields}
-    if train.kind != "numbers" and train.inputs[0] not in names:
-        found = find_columns(facts, replace(options, target=None, label=None), place, needs_label=False)
-        train = replace(train, inputs=found.inputs, kind=found.kind, is_struct=found.is_struct)
+    if train.kind != "numbers":
+        train = _as_laid_out(train, facts, names, options, place)
     missing = [name for name in train.inputs if name not in names]
     if missing:
         has = shortened([field.name for field in fields], most=20)
@@ -57,6 +59,21 @@ def follow_columns(train: Columns, facts: Facts, options: TableOptions, place: s
         ),
         left_out=(*left_out, *beside),
     )
+
+
+def _as_laid_out(train: Columns, facts: Facts, names: set[str], options: TableOptions, place: str) -> Columns:
+    """With the one column of inputs as this file has it: image files, in a struct or plain, or tensors."""
+    name = train.inputs[0]
+    if name not in names:
+        found = find_columns(facts, replace(options, target=None, label=None), place, needs_label=False)
+        return replace(train, inputs=found.inputs, kind=found.kind, is_struct=found.is_struct)
+    found = facts.schema.field(name).type
+    if is_encoded(found):
+        return replace(train, kind="encoded", is_struct=pat.is_struct(found))
+    if is_tensor(found):
+        return replace(train, kind="tensor", is_struct=False)
+    expected = "image files" if train.kind == "encoded" else "arrays"
+    raise UserError(f"{place}: column {name} holds {found}, in the training rows {expected}; store those")
 
 
 def _as_in_train(options: TableOptions, train: Columns, name: str) -> TableOptions:

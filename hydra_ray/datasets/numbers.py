@@ -31,6 +31,15 @@ _COMMA = re.compile(r"[-+]?(?=[\d,])(\d{1,3}(\.\d{3})+|\d*)(,\d+)?([eE][-+]?\d+)
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?|[-+]?\d+(\.\d*)?")
 
 
+class TooLargeError(Exception):
+    """A finite number that float32 does not hold."""
+
+    def __init__(self, place: int, value: float) -> None:
+        """Where the number is along the first dimension, and which it is."""
+        super().__init__(f"has the value {value:g}, too large for float32; store it in larger units")
+        self.place = place
+
+
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """The type of a dictionary's values, else the type itself."""
     return kind.value_type if pat.is_dictionary(kind) else kind
@@ -95,7 +104,7 @@ def exact_values(column: Any) -> tuple[npt.NDArray[Any], float]:
 
 
 def as_float32(column: Any, offset: Offset = 0, decimal: Decimal = ".") -> Floats:
-    """A column without nulls as float32 [n], each value less `offset`; infinite where float32 ends.
+    """A column without nulls as float32 [n], each value less `offset`.
 
     Args:
         column: of a type of numbers, or of text that is numbers.
@@ -104,13 +113,28 @@ def as_float32(column: Any, offset: Offset = 0, decimal: Decimal = ".") -> Float
 
     Raises:
         ValueError: text that is no number; the message is that text.
+        TooLargeError: see `to_float32`.
     """
     if is_text(column.type):
         values, unit = _parsed(without_dictionary(column), decimal), 1.0
     else:
         values, unit = exact_values(column)
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is named by the caller
-        return _less(values, offset, unit).astype(np.float32)
+    return to_float32(_less(values, offset, unit))
+
+
+def to_float32(values: npt.NDArray[Any]) -> Floats:
+    """Numbers [n, ...] rounded to float32; NaN and infinite ones stay what they are.
+
+    Raises:
+        TooLargeError: a finite one that float32 does not hold.
+    """
+    with np.errstate(over="ignore"):  # it becomes infinite
+        rounded = values.astype(np.float32)
+    if values.dtype != np.float32:
+        lost = np.argwhere(~np.isfinite(rounded) & np.isfinite(values))
+        if len(lost):
+            raise TooLargeError(int(lost[0][0]), float(values[tuple(lost[0])]))
+    return rounded
 
 
 def number_in(text: str, decimal: Decimal) -> float | None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from hydra_ray.datasets.column_types import is_list
+from hydra_ray.datasets.numbers import TooLargeError, to_float32
 from hydra_ray.datasets.rows import Inputs, Ints
 from hydra_ray.errors import UserError
 
@@ -36,7 +37,8 @@ def decode_tensors(column: Any, row_id: Ints, place: str) -> Inputs:
         place: key and path as messages name them.
 
     Raises:
-        UserError: a row without values or of another shape than the first, or arrays that are neither.
+        UserError: a row without values or of another shape than the first, arrays that are neither, or a number that
+            float32 does not hold.
     """
     if isinstance(column, pa.FixedShapeTensorArray):
         values = _of_tensors(column, row_id, place)
@@ -45,8 +47,10 @@ def decode_tensors(column: Any, row_id: Ints, place: str) -> Inputs:
     if 0 in values.shape[1:]:
         raise UserError(f"{place}: row {row_id[0]} is an array of no values; store features or pixels there")
     if values.ndim == 2:
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is named
-            return values.astype(np.float32)
+        try:
+            return to_float32(values)
+        except TooLargeError as error:
+            raise UserError(f"{place}: row {row_id[error.place]} {error}") from None
     return _as_pixels(values, row_id, place)
 
 

@@ -40,7 +40,7 @@ def outcome(path) -> str:
     try:
         read_everything(path)
     except UserError as error:
-        return "lines" if "\n" in str(error) else "line"
+        return "line" if len(str(error).splitlines()) == 1 else "lines"
     return "data"
 
 

@@ -150,7 +150,7 @@ NAN, HUGE = float("nan"), 1e300
         ({"price": [3.0] * 40}, {"target": "price"}, "the target is 3 in all 28 training rows, so there is nothing to"),
         ({"price": [NAN, *range(39)]}, {"target": "price"}, "data.source={}: column price: row 0 has "),
         ({"price": [*range(39), None]}, {"target": "price"}, "data.source={}: column price: row 39 has no value"),
-        ({"price": [*range(39), HUGE]}, {"target": "price"}, "column price: row 39 has a value that is not finite"),
+        ({"price": [*range(39), HUGE]}, {"target": "price"}, "column price: row 39 has the value 1e+300, too large"),
         ({"town": ["Ulm"] * 40}, {"target": "price"}, "column town holds text ('Ulm'): store"),
         ({}, {"target": "price", "split": 2}, "data.split=2: {name} has no column test_split_2; its splits are 0 to 1"),
         ({"test_split_1": [False] * 40}, {"target": "price", "split": 1}, "data.split=1: none of the rows"),
@@ -171,14 +171,22 @@ def test_mistakes_in_a_regression_are_named(tmp_path, changed, settings, expecte
     assert expected.format(path, name="houses.parquet") in message(raised)
 
 
-@pytest.mark.parametrize("value", [NAN, HUGE, float("-inf")])
-def test_features_that_are_not_finite_are_named(tmp_path, value):
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (NAN, "a value that is not finite"),
+        (float("-inf"), "a value that is not finite"),
+        (HUGE, "the value 1e+300, too large for float32"),
+        (-3.5e38, "the value -3.5e+38, too large for float32"),
+    ],
+)
+def test_features_that_float32_cannot_be_are_named(tmp_path, value, problem):
     sizes = np.linspace(0.1, 3.9, 40)
     sizes[30] = value
     path = write(tmp_path / "houses.parquet", {**columns(), "size": pa.array(sizes)})
     with pytest.raises(UserError) as raised:
         opened(path, target="price").splits["train"].source.read(0, 40)
-    assert "column size: row 30 has a value that is not finite" in message(raised)
+    assert f"column size: row 30 has {problem}" in message(raised)
 
 
 @pytest.mark.parametrize("empty", ["", "NA", "nan"])
