@@ -72,17 +72,17 @@ def _check_heads(config: Config) -> None:
 
 
 def _check_batch(config: Config) -> None:
+    """Every worker has a row of every batch; some may have one more than others."""
     size = config.distill.batch_size
     wanted = {
         "cluster.num_workers": config.cluster.num_workers,
         "tune.workers_per_trial": config.tune.workers_per_trial,
     }
     for key, workers in wanted.items():
-        if size % workers:
-            multiple = max(workers, size - size % workers)
+        if size < workers:
             raise ValueError(
-                f"distill.batch_size={size} does not divide by {key}={workers}: "
-                f"choose a multiple, e.g. distill.batch_size={multiple}"
+                f"distill.batch_size={size}, but {key}={workers}: some workers would have no row; "
+                f"use distill.batch_size={workers} or more"
             )
 
 

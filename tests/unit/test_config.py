@@ -169,8 +169,8 @@ def test_merge_keys_work(tmp_path):
         ("a..b=3", "command line: 'a..b=3' is not key=value"),
         ("students=[hydra", "command line: 'students=[hydra': the value is not YAML; put it in quotes"),
         ("distill.num_heads=9", "distill.num_heads=9, but ensemble.num_members=5: raise ensemble.num_members to 9"),
-        ("cluster.num_workers=3", "distill.batch_size=64 does not divide by cluster.num_workers=3: choose a multiple"),
-        ("tune.workers_per_trial=100", "tune.workers_per_trial=100: choose a multiple, e.g. distill.batch_size=100"),
+        ("cluster.num_workers=65", "distill.batch_size=64, but cluster.num_workers=65: some workers would have no row"),
+        ("tune.workers_per_trial=100", "tune.workers_per_trial=100: some workers would have no row; use distill."),
     ],
 )  # fmt: skip
 def test_one_line_names_place_key_value_and_way_out(digits, override, expected):
@@ -279,7 +279,7 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
         ("{optimizer: [adamw, adam]}", "tune.space.optimizer: distill.optimizer=\"adam\": must be 'adamw' or 'sgd'"),
         ("{num_heads: [3, 6]}", "tune.space.num_heads: distill.num_heads=6, but ensemble.num_members=5"),
         ("{num_heads: {low: 2, high: 6}}", "tune.space.num_heads: distill.num_heads=6, but ensemble.num_members=5"),
-        ("{batch_size: [64, 33]}", "tune.space.batch_size: distill.batch_size=33 does not divide by cluster.num_w"),
+        ("{batch_size: [64, 1]}", "tune.space.batch_size: distill.batch_size=1, but cluster.num_workers=2: some w"),
         ("{head_widht: [8]}", "tune.space.head_widht: not a key of distill that can be searched; nearest: head_width"),
         ("{kind: [kd]}", "tune.space.kind: not a key of distill that can be searched"),
         ("{}", "tune.num_trials=3, but tune.space is empty"),
@@ -287,6 +287,12 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
 )  # fmt: skip
 def test_spaces_that_would_fail_in_a_trial(digits, space, expected):
     assert expected in refusal(digits, f"tune.space={space}", "cluster.num_workers=2")
+
+
+@pytest.mark.parametrize("size", [7, 64])
+def test_batches_need_not_divide_by_the_workers(digits, size):
+    words = [f"distill.batch_size={size}", "cluster.num_workers=3", "tune.workers_per_trial=5", "tune.num_trials=2"]
+    assert load_config(digits, [*words, f"tune.space={{batch_size: [{size}]}}"]).distill.batch_size == size
 
 
 def test_spaces_that_are_searched(digits):

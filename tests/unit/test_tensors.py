@@ -191,7 +191,9 @@ def test_the_hubs_struct_may_hold_views(tmp_path):
     np.testing.assert_array_equal(inputs_of(tmp_path, column)[..., 0], images)
 
 
-@pytest.mark.parametrize(("value", "problem"), [(1e300, "the value 1e+300, too large"), (np.inf, "a value that is not")])
+@pytest.mark.parametrize(
+    ("value", "problem"), [(1e300, "the value 1e+300, too large"), (np.inf, "a value that is not")]
+)
 def test_features_in_lists_that_float32_cannot_be_are_named(tmp_path, value, problem):
     rows = [[1.0, 2.0]] * 9 + [[1.0, value]]
     path = write(tmp_path / "rows.parquet", {"v": rows, "label": np.arange(10) % 2})
