@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any
 
 from hydra_ray.config import Config, ViewConfig
+from hydra_ray.datasets.labels import shortened
 from hydra_ray.errors import UserError
 from hydra_ray.models.members import build_member
 from hydra_ray.models.networks import check_architecture
@@ -19,6 +20,7 @@ from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.transfer import VIEWS, check_view, view_block_rows
 
 _ROWS_AT_ONCE = 65_536
+_MOST_NAMES = 8
 
 
 def check_run(run: Run) -> None:
@@ -72,25 +74,29 @@ def check_views(run: Run) -> None:
 
 
 def check_features(run: Run) -> None:
-    """Feature rows hold finite numbers, and in a regression each feature says something; images are not looked at.
-
-    Reads every row once.
-    """
-    features, splits = run.features, run.data.splits
-    if features is None:
+    """Feature rows hold finite numbers; images are not looked at. Reads every row once."""
+    if run.features is None:
         return
-    for split in splits.values():
+    for split in run.data.splits.values():
         for start, stop in split.chunks(_ROWS_AT_ONCE):
             split.read(start, stop)
-    constant = (features.low == features.high).nonzero().flatten().tolist()
-    if run.data.task == "regression" and constant:
-        source, place = splits["train"].source, constant[0]
-        name = source.feature_names[place] if source.feature_names else f"number {place}"
-        key = f" with data.ignore=[{name}]" if source.feature_names else ""
-        raise UserError(
-            f"data.source={run.config.data.source}: feature {name} is {features.low[place]:g} in all "
-            f"{splits['train'].num_rows} training rows, it says nothing: drop it{key}, or use others"
-        )
+
+
+def features_that_say_nothing(run: Run) -> list[str]:
+    """A line on features that are used, though they hold one value in all training rows; none where there is none.
+
+    Columns that never change in the whole file are left out when it is opened.
+    """
+    features, train = run.features, run.data.splits["train"]
+    if features is None:
+        return []
+    names = train.source.feature_names
+    places = (features.low == features.high).nonzero().flatten().tolist()
+    if not places:
+        return []
+    found = shortened([names[place] if names else f"number {place}" for place in places], _MOST_NAMES)
+    verb = "features are" if len(places) > 1 else "feature is"
+    return [f"{len(places)} {verb} the same in all {train.num_rows:,} training rows: {found}"]
 
 
 def _viewed_unknown(config: Config) -> list[tuple[str, ViewConfig]]:

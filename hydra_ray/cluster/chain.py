@@ -17,7 +17,7 @@ from hydra_ray.errors import UserError
 from hydra_ray.manifests import sealed
 from hydra_ray.ownership import owned
 from hydra_ray.plan import artifacts_of, stage_state
-from hydra_ray.preflight import check_networks, check_resources, check_run
+from hydra_ray.preflight import check_networks, check_resources, check_run, features_that_say_nothing
 from hydra_ray.stages import STAGES, TRANSFER, Run
 from hydra_ray.storage import Folder
 from hydra_ray.storage_errors import as_storage_error
@@ -49,7 +49,7 @@ def run_stages(run: Run, names: Sequence[str], *, stack: ExitStack | None = None
     """
     check_storage(run.config.storage)
     check_run(run)
-    for line in run.data.lines():
+    for line in [*run.data.lines(), *features_that_say_nothing(run)]:
         print(f"{'data':<15} {line}", flush=True)
     with owned(run.folder, wait=wait) as run.fence, ExitStack() as own:
         run.folder.delete(ERROR_LOG)

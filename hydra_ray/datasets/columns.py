@@ -8,6 +8,7 @@ settles it. No row is decoded here.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from hydra_ray.datasets.column_types import depth_of, is_encoded, is_tensor
-from hydra_ray.datasets.facts import Facts
+from hydra_ray.datasets.facts import ColumnFacts, Facts
 from hydra_ray.datasets.label_column import check_target, find_label
 from hydra_ray.datasets.labels import Classes
 from hydra_ray.datasets.numbers import Decimal, Offset, is_number, is_text, is_time, offset_for
@@ -97,7 +98,7 @@ def find_columns(facts: Facts, options: TableOptions, place: str, *, needs_label
     Inputs are the only column of encoded images (binary, or the hub's struct{bytes, path}) or of tensors of pixels,
     else the only one of lists of numbers, else all columns of numbers: integers, decimals, true and false as 1 and 0,
     times in seconds, and text that is numbers. Beside images other columns are left out; beside numbers every column
-    is used, is a number of the row and left out, or is refused. Labels: see `find_label`.
+    is used, is left out as it numbers the rows or never changes, or is refused. Labels: see `find_label`.
 
     Args:
         facts: Of the file's columns.
@@ -120,6 +121,9 @@ def find_columns(facts: Facts, options: TableOptions, place: str, *, needs_label
         label = find_label(candidates, facts, hub_class_names(facts.schema), options, place)
     others = [field for field in fields if field.name != label]
     kind, inputs, beside = _inputs(others, facts, counters, options, place)
+    if kind == "numbers" and needs_label and options.ignore != ():
+        inputs, constant = _without_constants(inputs, facts, place)
+        beside += constant
     numbers = [*(inputs if kind == "numbers" else ()), *([label] if label and is_regression else [])]
     return Columns(
         inputs,
@@ -232,6 +236,26 @@ def _inputs(
         among = f"among {listed(fields)}" if fields else "beside the label"
         raise UserError(f"{place}: no images or numbers to learn from {among}{found and f' ({found})'}; add some")
     return "numbers", tuple(field.name for field in used), beside
+
+
+def _without_constants(names: tuple[str, ...], facts: Facts, place: str) -> tuple[tuple[str, ...], Beside]:
+    """Columns of numbers without those that hold one value in every row, which say nothing, and these."""
+    found = {name: value for name in names if (value := _constant(facts.of(name))) is not None}
+    if len(found) == len(names):
+        same = ", ".join(f"{name} is {value}" for name, value in list(found.items())[:3])
+        raise UserError(f"{place}: no column says anything: {same} in every row; add columns that differ")
+    beside = [(name, f"{value} in every row for training; data.ignore=[] uses it") for name, value in found.items()]
+    return tuple(name for name in names if name not in found), beside
+
+
+def _constant(column: ColumnFacts) -> str | None:
+    """The value that all rows of a column have; None where they differ, one has none, or there is one row."""
+    if column.num_missing or column.num_rows < 2:
+        return None
+    if column.texts:
+        return next(iter(column.texts)) if len(column.texts) == 1 else None
+    is_one = column.low is not None and column.low == column.high and math.isfinite(column.low)
+    return f"{column.low:g}" if is_one and not column.num_not_numbers else None
 
 
 def _problem(field: pa.Field, facts: Facts, options: TableOptions) -> str | None:

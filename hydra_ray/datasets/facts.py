@@ -31,6 +31,8 @@ class ColumnFacts:
     num_missing: int = 0
     first_missing: int | None = None
     """The first row without a value."""
+    num_not_numbers: int = 0
+    """NaN among floats."""
     low: Offset | None = None
     """Smallest value of a column of numbers, in seconds for times; None where it has none."""
     high: Offset | None = None
@@ -68,7 +70,10 @@ class ColumnFacts:
 
     def _add_numbers(self, column: Any, first: int, *, is_complete: bool) -> None:
         values, unit = exact_values(column)
-        values = values[~np.isnan(values)] if values.dtype == np.float64 else values
+        if values.dtype == np.float64:
+            is_number_there = ~np.isnan(values)
+            self.num_not_numbers += int((~is_number_there).sum())
+            values = values[is_number_there]
         self.counts_rows &= is_complete and is_whole(column.type) and self._goes_on(values, first)
         if not len(values):
             return

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers.finished import RECIPE, loaded, published, recipe
 
-from hydra_ray.preflight import check_features
+from hydra_ray.preflight import check_features, features_that_say_nothing
 
 # the configuration
 
@@ -90,11 +90,7 @@ def houses(folder: Path, **changed) -> Path:
     [
         ({}, ["data.target=prize"], "data.target=prize: "),
         ({"price": [1.0] * 40}, [], "the target is 1 in all 28 training rows, so there is nothing to learn"),
-        (
-            {"rooms": [3] * 40},
-            [],
-            "feature rooms is 3 in all 28 training rows, it says nothing: drop it with data.ignore=[rooms]",
-        ),
+        ({"rooms": [3] * 40, "size": [1.0] * 40}, [], "no column says anything: size is 1, rooms is 3 in every row"),
         ({"size": [*range(39), np.nan]}, [], "column size: row 39 has a value that is not finite"),
         ({"price": [*range(39), np.nan]}, [], "column price: row 39 has a value that is not finite"),
         (
@@ -115,10 +111,46 @@ def test_mistakes_in_a_regression(path, refused, tmp_path, changed, words, expec
     assert published(path.parent) == []
 
 
-def test_classes_of_feature_rows_may_have_a_feature_that_says_nothing(path, tmp_path):
-    source = houses(tmp_path, size=[1.0] * 40, label=np.arange(40) % 2, rooms=np.linspace(0, 1, 40))
+TASKS = {"regression": {}, "classification": {"price": np.arange(40) % 2}}
+
+
+def houses_read(path, folder, task, words=(), **changed):
+    """A run on houses, whose price is the target or the class."""
+    source = houses(folder, **{**TASKS[task], **changed})
+    key = "data.target=price" if task == "regression" else "data.label=price"
     views = "transfer.views=[{view: identity}, {view: uniform_box}]"
-    check_features(loaded(path, f"data.source={source}", views, "data.unknown={}"))
+    run = loaded(path, f"data.source={source}", key, views, "data.unknown={}", *words)
+    check_features(run)
+    return run
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("rooms", [[3] * 40, ["3"] * 40, [True] * 40, [np.datetime64("1970-01-01T00:00:03")] * 40])
+def test_a_column_that_never_changes_is_left_out_and_said(path, tmp_path, task, rooms):
+    run = houses_read(path, tmp_path, task, rooms=rooms)
+    assert run.data.splits["train"].source.feature_names == ("size",)
+    assert re.search(r"left out rooms \(\S+ in every row for training; data.ignore=\[\] uses it\)", run.data.lines()[0])
+    assert features_that_say_nothing(run) == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_column_that_does_not_change_in_training_rows_is_used_and_said(path, tmp_path, task):
+    run = houses_read(path, tmp_path, task, ["data.ignore=[]"], rooms=[3] * 40)
+    assert run.data.splits["train"].source.feature_names == ("size", "rooms")
+    assert features_that_say_nothing(run) == ["1 feature is the same in all 28 training rows: rooms"]
+    rare = np.zeros(40)
+    rare[run.data.splits["test"].row_ids()[0]] = 1.0
+    run = houses_read(path, tmp_path, task, rooms=rare)
+    assert run.data.splits["train"].source.feature_names == ("size", "rooms")
+    assert features_that_say_nothing(run) == ["1 feature is the same in all 28 training rows: rooms"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_column_of_one_value_and_a_gap_is_not_left_out(path, tmp_path, refused, task):
+    source = houses(tmp_path, **{**TASKS[task], "rooms": [3.0] * 39 + [np.nan]})
+    key = "data.target=price" if task == "regression" else "data.label=price"
+    views = "transfer.views=[{view: identity}, {view: uniform_box}]"
+    assert "column rooms: row 39 has " in refused("run", path, f"data.source={source}", key, views, "data.unknown={}")
 
 
 # the machine
