@@ -71,7 +71,15 @@ STAGES = [
         ("predictions/validation/part-000-00000.parquet", "predict"),
         "students/.attempt-*/phase-*",
     ),
-    Stage("evaluate", "report", "answers", 1, "ray::", ("students/hydra/model.safetensors", "distill"), None),
+    Stage(
+        "evaluate",
+        "report",
+        "answers",
+        1,
+        "ray::_measure_cost",
+        ("students/hydra/model.safetensors", "distill"),
+        None,
+    ),
 ]
 
 
@@ -110,14 +118,14 @@ class Fault:
     suits: Callable[[Stage], bool] = lambda stage: True
 
 
-def kill(*titles: str) -> Callable[[Scene], None]:
-    """SIGKILL to the first of the command's processes that has one of these in its command line."""
+def kill(daemon: str = "") -> Callable[[Scene], None]:
+    """SIGKILL to one of Ray's daemons, by its command line, or to a worker of the stage as soon as there is one."""
 
     def strike(scene: Scene) -> None:
-        found = [pid for title in titles or (scene.stage.workers,) for pid in processes(scene.command.mark, title)]
-        idle = set(processes(scene.command.mark, "ray::IDLE"))
-        found = [pid for pid in found if pid not in idle]
-        assert found, f"no process {titles or scene.stage.workers}"
+        title = daemon or scene.stage.workers
+        wait_for(lambda: processes(scene.command.mark, title) or not scene.command.is_running, 20, f"process {title}")
+        found = processes(scene.command.mark, title)
+        assert found, f"no process {title}"
         os.kill(found[0], signal.SIGKILL)
 
     return strike
