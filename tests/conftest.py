@@ -82,7 +82,7 @@ def project(tmp_path_factory):
 def chain(project):
     """The tiny recipe with 1 worker from start to end by one command: the finished command."""
     words = ["pipelines.run", "tiny.yaml", "cluster.num_workers=1", "tune.max_concurrent=1"]
-    return Command(words, project).finish()
+    return Command(words, project).finish(600)
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def session(config: Config) -> Iterator[None]:
             start_private(config.cluster.object_store_mb, dashboard=_needs_dashboard(config))
         else:
             _connect()
-    _quiet_data()
+    _quiet_libraries()
     try:
         with daemons_watched() if is_private() else nullcontext():
             yield
@@ -153,13 +153,17 @@ def _needs_dashboard(config: Config) -> bool:
     return config.tune.num_trials > 0 and config.tune.workers_per_trial > 1
 
 
-def _quiet_data() -> None:
+def _quiet_libraries() -> None:
+    """What fails is told once, by us (`failures.py`), and not by Ray's libraries with a page of traceback."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is told once, by us (failures.py)
+    for library in ("ray.data", "ray.tune", "ray.train._internal"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+    # a cluster that can never hold a trial: nobody else says so
+    logging.getLogger("ray.tune.execution.insufficient_resources_manager").setLevel(logging.WARNING)
 
 
 def available(cluster: ClusterConfig) -> tuple[float, float]:
