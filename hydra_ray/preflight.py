@@ -12,8 +12,11 @@ from typing import Any
 from hydra_ray.config import Config, ViewConfig
 from hydra_ray.datasets.labels import shortened
 from hydra_ray.errors import UserError
+from hydra_ray.machine import in_gigabytes, memory_bytes
+from hydra_ray.models.heads import BatchedHeads
 from hydra_ray.models.members import build_member
 from hydra_ray.models.networks import check_architecture
+from hydra_ray.models.size import check_size
 from hydra_ray.ods import check_gradients
 from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.stages import TRANSFER, Run
@@ -37,7 +40,7 @@ def check_run(run: Run) -> None:
 
 
 def check_networks(run: Run) -> None:
-    """Members' and students' architectures build and take the data set's inputs."""
+    """Members' and students' architectures and heads build, fit into memory and take the data set's inputs."""
     config, data = run.config, run.data
     ensemble, distill = config.ensemble, config.distill
     _within(
@@ -53,7 +56,24 @@ def check_networks(run: Run) -> None:
     for body, options in [(distill.body, distill.body_options), *product(bodies, choices)]:
         options = ensemble.options if options is None else options
         architecture = body or ensemble.architecture
-        _within("distill.body", check_architecture, architecture, data.input_shape, data.num_outputs, options)
+        network = _within("distill.body", check_architecture, architecture, data.input_shape, data.num_outputs, options)
+        _check_heads(config, network.num_features, data.num_outputs)
+
+
+def _check_heads(config: Config, num_features: int, num_outputs: int) -> None:
+    """The largest heads that a student or a trial may have fit into memory."""
+    width, depth = (_largest(config, key) for key in ("head_width", "head_depth"))
+    heads = max(config.num_heads, _largest(config, "num_heads") or 0)
+    what = f"distill.head_width={width}, distill.head_depth={depth}, {heads} heads"
+    check_size(lambda: BatchedHeads(heads, num_features, width, depth, num_outputs), what)
+
+
+def _largest(config: Config, key: str) -> Any:
+    """The largest value of a key of `distill` that is there or may be drawn."""
+    value = getattr(config.distill, key)
+    domain = config.tune.space.get(key, []) if config.tune.num_trials else []
+    choices = [domain["high"]] if isinstance(domain, dict) else [choice for choice in domain if choice is not None]
+    return max([value, *choices]) if value is not None else max(choices, default=None)
 
 
 def check_views(run: Run) -> None:
@@ -180,6 +200,20 @@ def check_resources(config: Config, cpus: float, gpus: float) -> None:
         )
 
 
+def check_object_store(config: Config) -> None:
+    """A session of this machine's own: its object store is no larger than the memory there is.
+
+    Raises:
+        UserError: it is.
+    """
+    wanted, memory = config.cluster.object_store_mb << 20, memory_bytes()
+    if wanted > memory:
+        raise UserError(
+            f"cluster.object_store_mb={config.cluster.object_store_mb} is {in_gigabytes(wanted)}, but this machine has "
+            f"{in_gigabytes(memory)} of memory: lower it"
+        )
+
+
 def _check_batches(run: Run) -> None:
     workers = run.config.cluster.num_workers
     rows = run.data.splits["train"].num_rows
@@ -187,9 +221,9 @@ def _check_batches(run: Run) -> None:
         raise UserError(f"cluster.num_workers={workers}, but there are {rows} training rows: lower cluster.num_workers")
 
 
-def _within(key: str, check: Any, *arguments: Any) -> None:
-    """Call `check` and put `key` before the line of its error."""
+def _within(key: str, check: Any, *arguments: Any) -> Any:
+    """What `check` returns, with `key` before the line of its error."""
     try:
-        check(*arguments)
+        return check(*arguments)
     except UserError as error:
         raise UserError(f"{key}: {error}") from None

@@ -17,7 +17,13 @@ from hydra_ray.errors import UserError
 from hydra_ray.manifests import sealed
 from hydra_ray.ownership import owned
 from hydra_ray.plan import artifacts_of, stage_state
-from hydra_ray.preflight import check_networks, check_resources, check_run, features_that_say_nothing
+from hydra_ray.preflight import (
+    check_networks,
+    check_object_store,
+    check_resources,
+    check_run,
+    features_that_say_nothing,
+)
 from hydra_ray.stages import STAGES, TRANSFER, Run
 from hydra_ray.storage import Folder
 from hydra_ray.storage_errors import as_storage_error
@@ -86,7 +92,9 @@ def resources(run: Run) -> str:
         UserError: more is wanted than there is.
     """
     with ExitStack() as stack:
-        if not is_private():
+        if is_private():
+            check_object_store(run.config)
+        else:
             stack.enter_context(session(run.config))
         cpus, gpus = available(run.config.cluster)
         check_resources(run.config, cpus, gpus)
@@ -128,6 +136,7 @@ class _Chain:
             return
         config = self._run.config
         if is_private():
+            check_object_store(config)
             check_resources(config, *available(config.cluster))
         self._stack.enter_context(session(config))
         check_resources(config, *available(config.cluster))

@@ -11,6 +11,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from hydra_ray.errors import UserError
 from hydra_ray.models.architectures import Network, cnn, image_channels, mlp, resnet20
+from hydra_ray.models.size import check_size
 from hydra_ray.randomness import THROWN_AWAY, seeded
 
 __all__ = ["Network", "build_network", "check_architecture"]
@@ -62,11 +64,15 @@ def check_architecture(
     it, which takes longer than the rows.
 
     Raises:
-        UserError: it cannot be built, cannot take such inputs, or gives outputs of the wrong shape.
+        UserError: it is too large for this machine, cannot be built, cannot take such inputs, or gives outputs of the
+            wrong shape.
     """
+    building = partial(build_network, architecture, input_shape, num_outputs, options)
+    if ":" not in architecture:  # a function of the user's own is called once
+        check_size(building, f"architecture={architecture} with options={dict(options)}")
     try:
         with torch.device("cpu"), seeded(THROWN_AWAY), torch.no_grad():
-            network = build_network(architecture, input_shape, num_outputs, options).eval()
+            network = building().eval()
             features_BF = network.body(_two_rows(input_shape))
             _check_shape(architecture, "body", features_BF, network.num_features)
             _check_shape(architecture, "head", network.head(features_BF), num_outputs)

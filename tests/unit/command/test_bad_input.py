@@ -201,3 +201,27 @@ def test_more_of_other_processes_than_cpus(path, refused, words, expected):
 def test_gpus_that_are_not_there(path, refused):
     text = refused("train_ensemble", path, "cluster.use_gpu=true")
     assert text.startswith("cluster.use_gpu=true with 2 workers needs 2 GPUs, there are 0: ")
+
+
+# sizes out of all bounds
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["ensemble.options={hidden: [1000000000]}"], "ensemble: architecture=mlp with options={'hidden': ["),
+        (["distill.body_options={hidden: [1000000000]}"], "distill.body: architecture=mlp with options={'hidden': [10"),
+        (["distill.head_width=100000", "distill.head_depth=100"], "distill.head_width=100000, distill.head_depth=100"),
+        (
+            ["tune.num_trials=2", "tune.space={head_width: [8, 100000]}", "distill.head_depth=100"],
+            "distill.head_width=100000, distill.head_depth=100, 5 heads: ",
+        ),
+        (["cluster.object_store_mb=99999999"], "cluster.object_store_mb=99999999 is 104,858 GB, but this machine has "),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("flags", [[], ["--plan"]])
+def test_what_memory_does_not_hold(path, refused, words, expected, flags):
+    text = refused("run", path, *words, *flags)
+    assert text.startswith(expected)
+    assert re.search(r"this machine has [\d.,]+ GB", text)
+    assert published(path.parent) == []

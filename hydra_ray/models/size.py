@@ -1,0 +1,94 @@
+"""Whether a network would fit into this machine's memory, found without taking that memory.
+
+It is: a count of the numbers that a network would hold while it is built of tensors without values.
+It is not: the cost of a network that is there (`cost.py`), nor the memory of its activations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from hydra_ray.errors import UserError
+from hydra_ray.machine import in_gigabytes, memory_bytes
+
+_BYTES = 16
+"""Of a parameter in training: itself, its gradient and AdamW's two moments, float32 each."""
+_MOST_TENSORS = 100_000
+_MAKERS = (torch.empty, torch.zeros, torch.ones)
+"""What layers make their parameters with."""
+
+
+def check_size(build: Callable[[], Any], what: str) -> None:
+    """Refuse a network that this machine has not got the memory to train.
+
+    A network of the user's own that cannot be built of tensors without values is not looked at.
+
+    Args:
+        build: makes it.
+        what: keys and values that messages name.
+
+    Raises:
+        UserError: it has too many parameters, or too many layers.
+    """
+    memory = memory_bytes()
+    try:
+        with _Counted(memory // _BYTES):
+            build()
+    except _NumbersError as error:
+        size = in_gigabytes(_BYTES * error.number)
+        raise UserError(
+            f"{what}: {error.number:,} parameters or more, which take {size} in training, but this machine has "
+            f"{in_gigabytes(memory)}; make it smaller"
+        ) from None
+    except _TensorsError:
+        raise UserError(f"{what}: has more than {_MOST_TENSORS // 2:,} layers; use fewer") from None
+    except Exception:  # of a network of the user's own; building it in earnest will tell
+        return
+
+
+class _NumbersError(Exception):
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class _TensorsError(Exception):
+    pass
+
+
+class _Counted(TorchFunctionMode):
+    """Parameters are made without values, and counted; what would fill them does nothing.
+
+    The functions that fill them would work on such tensors, too, but import torch's compiler for it, which takes
+    seconds.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most, self._number, self._num_tensors = most, 0, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _MAKERS:
+            self._count(args, kwargs)
+            return func(*args, **{**kwargs, "device": "meta"})
+        first = next((each for each in (*args, *kwargs.values()) if isinstance(each, Tensor)), None)
+        name = getattr(func, "__name__", "")
+        if first is not None and first.is_meta and name.endswith("_") and not name.endswith("__"):
+            return first
+        return func(*args, **kwargs)
+
+    def _count(self, args: Any, kwargs: Mapping[str, Any]) -> None:
+        shape = kwargs.get("size", args[0] if args and isinstance(args[0], Sequence) else args)
+        self._number += math.prod(shape)
+        self._num_tensors += 1
+        if self._number > self._most:
+            raise _NumbersError(self._number)
+        if self._num_tensors > _MOST_TENSORS:
+            raise _TensorsError
