@@ -22,6 +22,8 @@ _USER_ERROR = re.compile(rf"^{UserError.__module__}\.(?:User|Storage|Diverged)Er
 _RAISED = re.compile(r"^[\w.]*(?:Error|Exception)\b", re.MULTILINE)
 _LOST_PEER = re.compile(r"gloo|nccl|DistBackend|connection (closed|reset|refused)|broken pipe", re.IGNORECASE)
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
+# Ray Data adds it to a message
+_OF_RAY_DATA = re.compile(r"\s+Failed to .+ after \d+/\d+ attempts? \(total backoff .*", re.DOTALL)
 _NOT_OURS = re.compile(r"/site-packages/|/lib/python3|<frozen|\.pyx$")
 
 
@@ -41,9 +43,9 @@ def explained(error: BaseException, stage: str, log: str) -> UserError | StageEr
     text, cause = full_text(error), cause_of(error)
     users = _USER_ERROR.search(text)
     if isinstance(cause, UserError):
-        return UserError(str(cause).split("\n", 1)[0])  # Ray Data adds lines of its own
+        return UserError(_OF_RAY_DATA.sub("", str(cause)))
     if users:
-        return UserError(users[1])
+        return UserError(_OF_RAY_DATA.sub("", users[1]))
     root = _CHAINED.split(text)[0].rstrip()
     return StageError(f"{stage}: {one_line(cause, root)}{_place(root)}; traceback in {log}")
 

@@ -213,7 +213,7 @@ FAULTS = [
         "flipped bit",
         None,
         (2,),
-        r"delete \S+ to have it (made|predicted) again",
+        r"delete \S+ to have it (made|predicted) again$",
         damage=flip_what_is_read,
         after=make_again,
         suits=lambda stage: stage.reads is not None,

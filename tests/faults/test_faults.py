@@ -53,11 +53,11 @@ def test_a_fault_costs_one_line_and_no_bit(stage, fault, undisturbed, chain, sma
     outcome.seconds = scene.seconds
     require_one_line(command, fault)
     assert scene.seconds < fault.seconds
-    wait_for(lambda: not command.own_processes(), 30, "end of all processes")
+    wait_for(lambda: not command.own_processes(), 90, "end of all processes")
 
     if fault.after is not None:
         fault.after(scene)
-    again = Command(words, chain.cwd).finish()
+    again = Command(words, chain.cwd).finish(600)
     outcome.again = again.err.strip()
     again.require_success()
     assert again.err == ""

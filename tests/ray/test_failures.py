@@ -65,8 +65,17 @@ def test_a_killed_process_is_told_as_that():
 
 
 def test_what_ray_data_adds_to_a_users_error_is_left_out():
-    error = explained(
-        UserError("f: not the bytes that were published\nFailed to apply UDF transform"), "predict", "log"
-    )
-    assert isinstance(error, UserError)
-    assert str(error) == "f: not the bytes that were published"
+    import ray.data
+
+    with pytest.raises(UserError) as raised:
+        ray.data.range(1).map_batches(Refusing()).materialize()
+    assert "DataContext" in str(raised.value)
+    assert str(explained(raised.value, "predict", "log")) == "f: not the bytes that were published"
+
+
+class Refusing:
+    """As a stage's: what it answers, it answers piece by piece."""
+
+    def __call__(self, batch):
+        yield batch
+        raise UserError("f: not the bytes that were published")
