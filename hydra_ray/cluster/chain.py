@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra_ray.cluster.interrupts import interrupts_noticed, raise_if_interrupted
 from hydra_ray.cluster.session import available, check_storage, is_private, session
+from hydra_ray.cluster.temporary_folder import check_temporary_folder
 from hydra_ray.config import Config
 from hydra_ray.errors import UserError
 from hydra_ray.manifests import sealed
@@ -93,12 +94,18 @@ def resources(run: Run) -> str:
     """
     with ExitStack() as stack:
         if is_private():
-            check_object_store(run.config)
+            _check_own_session(run.config)
         else:
             stack.enter_context(session(run.config))
         cpus, gpus = available(run.config.cluster)
         check_resources(run.config, cpus, gpus)
         return f"{cpus:g} CPUs, {gpus:g} GPUs: enough for {run.config.cluster.num_workers} workers"
+
+
+def _check_own_session(config: Config) -> None:
+    """What a session on this machine needs beside CPUs."""
+    check_object_store(config)
+    check_temporary_folder()
 
 
 class _Chain:
@@ -136,7 +143,7 @@ class _Chain:
             return
         config = self._run.config
         if is_private():
-            check_object_store(config)
+            _check_own_session(config)
             check_resources(config, *available(config.cluster))
         self._stack.enter_context(session(config))
         check_resources(config, *available(config.cluster))

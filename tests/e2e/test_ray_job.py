@@ -1,18 +1,21 @@
 """A cluster that is there already: the command as a Ray job, with the user's own network in the working directory."""
 
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 import uuid
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from helpers.listeners import listeners
 from support import MARK, REPO, Command, events, leftovers, processes, wait_for
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
@@ -29,23 +32,30 @@ def free_ports(number):
     return ports
 
 
-def answers(address):
-    with suppress(OSError):
-        return urllib.request.urlopen(f"{address}/api/version", timeout=1).status == 200
-    return False
+def status_of(address, token=None):
+    """What the job server says to somebody with this token; None where nobody answers."""
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    try:
+        request = urllib.request.Request(f"{address}/api/jobs/", headers=headers)
+        return urllib.request.urlopen(request, timeout=5).status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
 
 
 @pytest.fixture(scope="module")
 def environment():
     """As after `. .venv/bin/activate`: the cluster's `python` is the one that has everything installed."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    own = {"PATH": f"{BIN}:{os.environ['PATH']}", "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(REPO)}
-    return {**inherited, **own, MARK: uuid.uuid4().hex}
+    own = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(REPO), MARK: uuid.uuid4().hex}
+    closed = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}  # see hydra_ray/cluster/loopback.py
+    return {**inherited, **own, **closed, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 @pytest.fixture(scope="module")
 def cluster(environment):
-    """`ray start --head` on ports of its own: the address for jobs."""
+    """`ray start --head` on ports of its own, on loopback and with a token: the address for jobs."""
     port, dashboard, client, agent = free_ports(4)
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a short path: sockets lie in it
     ports = [f"--port={port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
@@ -59,13 +69,28 @@ def cluster(environment):
     )
     address = f"http://127.0.0.1:{dashboard}"
     try:
-        wait_for(lambda: answers(address), 120, "the cluster's job server")
+        token = environment["RAY_AUTH_TOKEN"]
+        wait_for(lambda: status_of(address, token) == 200, 120, "the cluster's job server")
         yield address
     finally:
         for process in processes(environment[MARK]):
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_nobody_else_gets_into_the_cluster(cluster, environment):
+    """Every socket of it is on loopback, and its job server asks for the token."""
+    titles = ("gcs_server", "raylet/raylet", "dashboard")
+
+    def found():
+        return listeners(processes(environment[MARK]))
+
+    wait_for(
+        lambda: all(any(title in each.title for each in found()) for title in titles), 60, "sockets of all daemons"
+    )
+    assert [each for each in found() if not each.is_on_loopback] == []
+    assert [status_of(cluster), status_of(cluster, "0" * 64)] == [401, 403]
 
 
 def test_a_job_trains_members_of_the_users_own_on_the_cluster(cluster, environment, project, tmp_path):

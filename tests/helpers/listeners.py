@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +30,9 @@ class Listener:
         return (mapped or address).is_loopback
 
 
-def listeners() -> set[Listener]:
-    """What this process and those below it listen on now."""
-    owners = {inode: pid for pid in _family() for inode in _sockets(pid)}
+def listeners(family: Iterable[int] | None = None) -> set[Listener]:
+    """What some processes listen on now; this one and those below it, unless others are named."""
+    owners = {inode: pid for pid in family or _family() for inode in _sockets(pid)}
     return {Listener(address, port, _title(owners[inode])) for inode, address, port in _listening() if inode in owners}
 
 
