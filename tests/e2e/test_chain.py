@@ -48,11 +48,11 @@ def test_the_same_command_again_skips_everything_without_ray(chain, project, fol
 
 
 def test_the_plan_names_the_key_that_changed(chain, project):
-    plan = Command([*chain.words, "distill.temperature=2.5", "--plan"], project).finish(60).require_success()
+    plan = Command([*chain.words, "distill.learning_rate=2e-2", "--plan"], project).finish(60).require_success()
     lines = {line.split()[0]: line for line in plan.out.splitlines()}
     assert "done" in lines["train_ensemble"]
     assert "done" in lines["predict"]
-    assert "redone because distill.temperature: 2.0 -> 2.5" in lines["tune"]
+    assert "redone because distill.learning_rate: 0.01 -> 0.02" in lines["tune"]
     assert "waits" in lines["evaluate"]
 
 

@@ -60,11 +60,12 @@ def test_every_split_is_published_with_complete_and_unique_rows(run, small_run):
 
 def test_an_unfinished_shard_without_its_end_is_made_again(small_run, tmp_path):
     attempt = Folder.open(str(shutil.copytree(small_run / "predictions" / "validation", tmp_path / "attempt")))
-    shutil.copy(tmp_path / "attempt" / "part-000-00000.parquet", tmp_path / "attempt" / "part-000-00001.parquet")
+    whole = shard_names(attempt)[1:]
+    assert whole
     (tmp_path / "attempt" / "part-000-00000.parquet").write_bytes(b"PAR1 and little more")
     said = []
-    assert predict._finished(attempt, SimpleNamespace(say=said.append)) == {"part-000-00001.parquet"}
-    assert shard_names(attempt) == ["part-000-00001.parquet"]
+    assert predict._finished(attempt, SimpleNamespace(say=said.append)) == set(whole)
+    assert shard_names(attempt) == whole
     assert len(said) == 1
     assert "part-000-00000.parquet: cut short" in said[0]
 
@@ -138,11 +139,8 @@ def test_further_members_are_asked_alone_and_finished_shards_are_left(extended_r
     old = tables(folder / "predictions" / "transfer")
     done = "part-001-00000.parquet"
     finished = old[done]  # a stand-in: were this shard asked for again, the file would differ
-    metadata = {
-        "schema": 1,
-        "split": "transfer",
-        "members": [{"id": "", "fingerprint": each} for each in transfer.members],
-    }
+    members = [{"id": each.folder.name, "fingerprint": each.digest()} for each in run.members()]
+    metadata = {**json.loads(finished.schema.metadata[b"hydra_ray"]), "members": members}
     logits = np.repeat(logits_of(finished)[:, :1], 6, axis=1)
     finished = finished.drop_columns(["logits"]).append_column(
         "logits", pa.FixedShapeTensorArray.from_numpy_ndarray(logits)
