@@ -102,7 +102,7 @@ class Fault:
         strike: done to the scene at the stage's event; none for what is done to files before the command.
         codes: exit codes that are right for the command it strikes.
         line: what its one line on stderr must hold; none where nothing is to be said.
-        seconds: until the command has ended, on a busy machine.
+        seconds: until the command has ended, on a busy machine; where files are damaged before, all of it.
         damage: done to files before the command runs.
         after: done to files after the command, before it is started again.
         suits: which stages it can happen to.
@@ -207,13 +207,14 @@ FAULTS = [
     Fault("raylet killed", kill("raylet/raylet"), (1,), f"Ray's raylet died .*{AGAIN}", 60),
     Fault("GCS killed", kill("gcs_server"), (1,), f"Ray's (GCS|raylet) died .*{AGAIN}", 60),
     Fault("SIGTERM", send(signal.SIGTERM), (143,), f"^terminated; {AGAIN}", 30),
-    Fault("disk full", fill, CODES_OF_AN_ERROR, "[Nn]o space left", after=make_space),
-    Fault("read-only", read_only, CODES_OF_AN_ERROR, "[Rr]ead-only", after=make_writable),
+    Fault("disk full", fill, CODES_OF_AN_ERROR, "[Nn]o space left.* goes on from it$", after=make_space),
+    Fault("read-only", read_only, CODES_OF_AN_ERROR, "[Rr]ead-only.* another place$", after=make_writable),
     Fault(
         "flipped bit",
         None,
         (2,),
         r"delete \S+ to have it (made|predicted) again$",
+        240,
         damage=flip_what_is_read,
         after=make_again,
         suits=lambda stage: stage.reads is not None,
