@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from hydra_ray.cluster.interrupts import interrupts_noticed, raise_if_interrupted
-from hydra_ray.cluster.session import available, check_storage, is_private, session
+from hydra_ray.cluster.session import SCRATCH, available, check_storage, is_private, session
 from hydra_ray.cluster.temporary_folder import check_temporary_folder
 from hydra_ray.config import Config
 from hydra_ray.errors import UserError
@@ -60,6 +60,7 @@ def run_stages(run: Run, names: Sequence[str], *, stack: ExitStack | None = None
         print(f"{'data':<15} {line}", flush=True)
     with owned(run.folder, wait=wait) as run.fence, ExitStack() as own:
         run.folder.delete(ERROR_LOG)
+        (run.folder / SCRATCH).remove()  # a killed command's, whose workers may have finished what it was for
         run.folder.write("config.json", (run.config.model_dump_json(indent=1) + "\n").encode())
         run.folder.write("data.json", (json.dumps(run.data.describe(), indent=1) + "\n").encode())
         chain = _Chain(run, own if stack is None else stack)

@@ -19,7 +19,7 @@ from ray import tune
 
 from hydra_ray.cluster.interrupts import interrupts_kept
 from hydra_ray.cluster.relay import Event, relay
-from hydra_ray.cluster.session import available
+from hydra_ray.cluster.session import SCRATCH, available
 from hydra_ray.cluster.students import Source, source_of
 from hydra_ray.cluster.trial_control import MAILBOX, Forward, InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import Job, trainable
@@ -83,7 +83,7 @@ def _run_trials(run: Run, searches: Sequence[KindSearch], record: _Record) -> No
     Raises:
         StageError: one died more often than `cluster.max_failures` allows.
     """
-    source, scratch = source_of(run), run.folder / ".ray"
+    source, scratch = source_of(run), run.folder / SCRATCH
     job = Job(run.config, source, load(source.validation), _rows_that_fit(source))
     try:
         with relay(record.handle, name=MAILBOX), interrupts_kept():

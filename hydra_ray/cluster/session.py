@@ -36,6 +36,8 @@ _PRIVATE = {
     "RAY_DISABLE_IMPORT_WARNING": "1",
 }
 
+SCRATCH = ".ray"
+"""Folder in a run's where Ray's libraries keep records of their own while a job runs."""
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # what `ray job submit` sets for the command it runs
 
 

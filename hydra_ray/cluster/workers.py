@@ -21,6 +21,7 @@ from ray.train.torch import TorchTrainer
 from hydra_ray.cluster.failures import cause_of, is_death, one_line
 from hydra_ray.cluster.interrupts import interrupts_past_ray
 from hydra_ray.cluster.process_group import torch_config
+from hydra_ray.cluster.session import SCRATCH
 from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.storage import Folder
@@ -43,7 +44,7 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, st
     Raises:
         ray.train.TrainingFailedError: workers failed more often than `cluster.max_failures`, or twice in the same way.
     """
-    scratch = folder / ".ray"
+    scratch = folder / SCRATCH
     failures: list[str] = []
     try:
         while True:

@@ -262,3 +262,14 @@ def test_a_plan_needs_no_lock_and_a_run_that_is_done_gives_it_back(tmp_path):
     assert OWNER not in run.folder.files()
     assert run.fence is not None
     assert run.member(0).fence == run.fence, "what is published asks whether the run is still held"
+
+
+def test_what_rays_libraries_of_a_killed_command_have_left_goes_though_nothing_is_to_be_done(tmp_path):
+    from hydra_ray.cluster.chain import run_stages
+
+    path = recipe(tmp_path)
+    publish_members(loaded(path))
+    run = loaded(path)
+    (run.folder / ".ray" / "train_ensemble-1").write("snapshot.json", b"{}")
+    run_stages(run, ["train_ensemble"])
+    assert ".ray" not in run.folder.folders()
