@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,6 +136,14 @@ def send(number: signal.Signals) -> Callable[[Scene], None]:
     return lambda scene: scene.command.send(number)
 
 
+def power_cut(scene: Scene) -> None:
+    """SIGKILL to all there is, so that no worker finishes in its last seconds what is to be cut."""
+    scene.command.send(signal.SIGKILL)
+    for pid in scene.command.own_processes():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def fill(scene: Scene) -> None:
     """Not a byte is left where the run folder is."""
     with (scene.folder.parent / "filler").open("wb", buffering=0) as file:
@@ -221,7 +230,7 @@ FAULTS = [
     ),
     Fault(
         "cut attempt",
-        send(signal.SIGKILL),
+        power_cut,
         (-signal.SIGKILL,),
         None,
         after=cut_what_is_unfinished,
