@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="session", autouse=True)
 def signals_as_on_a_terminal():
-    """`nohup` and shells' background jobs leave signals ignored, and every process that is started then ignores them."""
+    """`nohup` and background jobs leave signals ignored, and whatever is started then ignores them too."""
     for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, usual)
