@@ -47,9 +47,10 @@ _LONGEST = 240
 
 
 def reason_of(error: BaseException) -> str:
-    """Its own words, on one line."""
+    """Its own words, on one line; of a long one beginning and end, where pyarrow says why."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+    half = (_LONGEST - 3) // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
 def way_out_of(error: BaseException, *, is_local: bool = True) -> str | None:

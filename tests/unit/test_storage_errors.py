@@ -14,7 +14,7 @@ from helpers.records import config
 from hydra_ray.errors import StorageError, UserError
 from hydra_ray.events import EventFile
 from hydra_ray.storage import Folder
-from hydra_ray.storage_errors import as_storage_error, in_one_line
+from hydra_ray.storage_errors import as_storage_error, in_one_line, reason_of
 from hydra_ray.tracking import Tracker
 
 NUMBERS = [
@@ -137,3 +137,9 @@ def test_a_stage_on_a_full_disk_says_why_it_failed(tmp_path, monkeypatch):
 
 def test_it_survives_the_way_from_a_worker():
     assert str(pickle.loads(pickle.dumps(StorageError("runs/x: full")))) == "runs/x: full"
+
+
+def test_a_long_reason_keeps_its_end_which_says_why():
+    error = OSError(f"[Errno 30] Cannot delete directory '{'x' * 300}'. Detail: [errno 30] Read-only file system")
+    assert reason_of(error).startswith("[Errno 30] Cannot delete")
+    assert reason_of(error).endswith("Read-only file system")
