@@ -9,6 +9,7 @@ from support import events, leftovers, tiny
 from hydra_ray.cluster.chain import run_stages
 from hydra_ray.errors import StageError, UserError
 from hydra_ray.stages import Run
+from hydra_ray.storage import Folder
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -60,7 +61,7 @@ def test_a_failing_network_ends_in_one_line_after_one_more_start(ray_session, tm
     assert line.startswith("train_ensemble: ZeroDivisionError: no rows in this batch (")
     assert "own_nets.py:" in line
     assert "in forward" in line
-    assert line.endswith(f"traceback in {log}")
+    assert line.endswith(f"traceback in {Folder.open(str(log.parent))}/error.log")
     assert "\n" not in line
     assert "raise self.error" in log.read_text()
     assert len(events(tmp_path / "tiny", event="restart")) == 1
