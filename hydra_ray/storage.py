@@ -62,10 +62,10 @@ class Folder:
         return Folder(self.fs, f"{self.path}/{name}")
 
     def __str__(self) -> str:
-        """The place as a person would type it: a URI, or a path, relative where that is shorter."""
+        """The place as a person would type it: a URI, or a path, relative where it lies below the working directory."""
         if self.is_local:
-            with suppress(FileNotFoundError):  # no working directory any more
-                return min(self.path, os.path.relpath(self.path), key=len)
+            with suppress(FileNotFoundError, ValueError):  # no working directory any more; not below it
+                return str(Path(self.path).relative_to(Path.cwd()))
             return self.path
         if isinstance(self.fs, pafs.PyFileSystem) and isinstance(self.fs.handler, pafs.FSSpecHandler):
             return self.fs.handler.fs.unstrip_protocol(self.path)

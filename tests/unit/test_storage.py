@@ -216,6 +216,7 @@ def test_a_folder_is_named_as_a_person_would_type_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert str(Folder.open("runs/x")) == "runs/x"
     assert str(Folder.open(str(tmp_path / "runs"))) == "runs"
+    assert str(Folder.open(str(tmp_path.parent / "beside"))) == str(tmp_path.parent / "beside"), "no ../ in front"
     assert str(Folder.open("/usr")) == "/usr"
     assert str(Folder.open("memory://runs/x")) == "memory:///runs/x"
     assert str(Folder(pafs.S3FileSystem(anonymous=True, region="us-east-1"), "bucket/runs")) == "s3://bucket/runs"
