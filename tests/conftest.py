@@ -94,6 +94,14 @@ def chain(project):
     return Command(words, project).finish(600)
 
 
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """The run folder of `make demo`, seed 0. To be copied, not to be changed."""
+    storage = tmp_path_factory.mktemp("demo")
+    Command(["pipelines.run", "configs/digits.yaml", f"storage={storage}"], REPO).finish(800).require_success()
+    return storage / "digits"
+
+
 @pytest.fixture
 def one_thread():
     """Small tensors are faster so; and sums have one order."""

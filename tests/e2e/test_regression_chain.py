@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from helpers.golden import assert_golden
 from support import Command, events, leftovers
 
 from hydra_ray.predictions import load
@@ -90,6 +91,10 @@ def test_figures_of_the_ensemble_are_those_of_the_shards(run):
     spread = metrics["fidelity"]["hydra_spread"]
     assert set(spread["knowledge_variance_ratio"]) == {"test", "wide"}
     assert metrics["unknown"]["wide"]["ensemble"]["auroc_knowledge_variance"] is not None
+
+
+def test_figures_of_the_regression_are_golden(run):
+    assert_golden("regression", run)
 
 
 def test_the_terminal_and_the_report_speak_of_a_regression(command, run):
