@@ -31,7 +31,7 @@ from benchmarks.latency import BATCHES, predictors
 from benchmarks.latency import MEMBER as MLP
 from benchmarks.pairs import Table
 from hydra_ray.batches import Batch
-from hydra_ray.config import DistillConfig, EnsembleConfig
+from hydra_ray.config.tree import DistillConfig, EnsembleConfig
 from hydra_ray.facts import software_facts
 from hydra_ray.loss_terms import Summed
 from hydra_ray.losses import hydra_loss

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hydra_ray.batches import Batch, BatchReader, Feed
 from hydra_ray.calibration import fit_spread
 from hydra_ray.checkpoints import Checkpoints
-from hydra_ray.config import Config, DistillConfig, StudentKind
+from hydra_ray.config.tree import Config, DistillConfig, StudentKind
 from hydra_ray.divergence import Subject, Watch
 from hydra_ray.models.hydra import HydraStudent, build_student
 from hydra_ray.models.members import ModelSpec, Normalise

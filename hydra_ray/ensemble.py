@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_ray.checkpoints import Checkpoints
-from hydra_ray.config import EnsembleConfig
+from hydra_ray.config.tree import EnsembleConfig
 from hydra_ray.datasets import Rows
 from hydra_ray.divergence import Subject, Watch
 from hydra_ray.features import Features

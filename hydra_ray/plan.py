@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from hydra_ray.config import Config
+from hydra_ray.config.tree import Config
 from hydra_ray.preflight import check_shards
 from hydra_ray.runs import Artifact
 from hydra_ray.stages import STAGES, TRANSFER, Run

@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from hydra_ray.config import Config, ViewConfig
+from hydra_ray.config.tree import Config, ViewConfig
 from hydra_ray.datasets.labels import shortened
 from hydra_ray.errors import UserError
 from hydra_ray.machine import in_gigabytes, memory_bytes

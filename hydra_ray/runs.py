@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from hydra_ray.config import flatten
+from hydra_ray.config.tree import flatten
 from hydra_ray.errors import StorageError, UserError
 from hydra_ray.manifests import check_sizes, describe, read_checked, read_manifest, sealed
 from hydra_ray.ownership import Fence

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from hydra_ray.checkpoints import Checkpoints
-from hydra_ray.config import EnsembleConfig
+from hydra_ray.config.tree import EnsembleConfig
 from hydra_ray.divergence import Watch
 from hydra_ray.ensemble import Blueprint, LabelledRows, augmented, figures_of, order_of, subject_of
 from hydra_ray.loss_terms import Summed

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.config import EnsembleConfig
+from hydra_ray.config.tree import EnsembleConfig
 from hydra_ray.ensemble import Blueprint, LabelledRows
 from hydra_ray.errors import UserError
 from hydra_ray.loss_terms import Summed

@@ -13,7 +13,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from hydra_ray.config import Config, DataConfig, Section, StudentKind, ViewConfig, parse_yaml, with_overlay
+from hydra_ray.config.student_keys import OF_OTHERS, goal_of, space_of
+from hydra_ray.config.tree import Config, DataConfig, Section, StudentKind, ViewConfig, parse_yaml, with_overlay
 from hydra_ray.datasets import DataSet, open_data
 from hydra_ray.datasets.rows import Ints
 from hydra_ray.datasets.table_options import TableOptions
@@ -27,7 +28,6 @@ from hydra_ray.runs import Artifact
 from hydra_ray.shard_artifact import Shards
 from hydra_ray.shard_checks import row_digest, verify
 from hydra_ray.storage import Folder
-from hydra_ray.student_keys import OF_OTHERS, goal_of, space_of
 from hydra_ray.tasks import Task, task_named
 from hydra_ray.transfer import VIEWS
 from hydra_ray.transfer_set import IDENTITY, NumberedView, number_views, source_split

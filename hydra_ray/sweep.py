@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra_ray.config import Config
+from hydra_ray.config.tree import Config
 from hydra_ray.datasets import open_source, standard_splits
 from hydra_ray.errors import UserError
 from hydra_ray.report.evidence import figure, figures

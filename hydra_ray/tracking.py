@@ -17,7 +17,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra_ray.config import Config, TrackingConfig, flatten
+from hydra_ray.config.tree import Config, TrackingConfig, flatten
 from hydra_ray.errors import StorageError, UserError
 from hydra_ray.events import EventFile
 from hydra_ray.storage import Folder

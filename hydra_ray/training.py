@@ -20,7 +20,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hydra_ray.config import Optimisation
+from hydra_ray.config.tree import Optimisation
 from hydra_ray.loss_terms import Loss, share_of_mean
 from hydra_ray.randomness import seed_generators, seed_of
 

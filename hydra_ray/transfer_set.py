@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hydra_ray.config import TransferConfig, TransferView, ViewConfig
+from hydra_ray.config.tree import TransferConfig, TransferView, ViewConfig
 from hydra_ray.draws import Draws
 from hydra_ray.errors import UserError
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra_ray.config import TuneConfig
+from hydra_ray.config.student_keys import Goal
+from hydra_ray.config.tree import TuneConfig
 from hydra_ray.errors import StageError
-from hydra_ray.student_keys import Goal
 
 _REDUCTION = 2
 _MEDIAN_OF_AT_LEAST = 3

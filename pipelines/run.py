@@ -6,7 +6,7 @@ import json
 import sys
 from functools import partial
 
-from hydra_ray.config import Config
+from hydra_ray.config.tree import Config
 from pipelines.command import guarded, parser_of
 from pipelines.terminal import show
 

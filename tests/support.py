@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hydra_ray.config import Config, load_config
+from hydra_ray.config.tree import Config, load_config
 
 MARK = "HYDRA_TEST_MARK"
 TESTS = Path(__file__).parent

@@ -13,7 +13,7 @@ from typing import Any
 from hydra_ray.cluster.interrupts import interrupts_noticed, raise_if_interrupted
 from hydra_ray.cluster.session import SCRATCH, available, check_storage, is_private, session
 from hydra_ray.cluster.temporary_folder import check_temporary_folder
-from hydra_ray.config import Config
+from hydra_ray.config.tree import Config
 from hydra_ray.errors import UserError
 from hydra_ray.manifests import sealed
 from hydra_ray.ownership import owned

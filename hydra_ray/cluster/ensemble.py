@@ -18,7 +18,7 @@ from ray.actor import ActorHandle
 from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.workers import run_workers
-from hydra_ray.config import Config
+from hydra_ray.config.tree import Config
 from hydra_ray.datasets import DataSet
 from hydra_ray.datasets.rows import Ints
 from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member

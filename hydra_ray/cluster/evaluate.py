@@ -18,7 +18,8 @@ import torch
 
 from hydra_ray.cluster.plane import ask_grid, has_plane, plane_of
 from hydra_ray.cluster.workers import device_of, placed
-from hydra_ray.config import Config, StudentKind
+from hydra_ray.config.student_keys import goal_of, space_of
+from hydra_ray.config.tree import Config, StudentKind
 from hydra_ray.distillation import predict
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, metrics_of, row_scores
 from hydra_ray.facts import software_facts
@@ -34,7 +35,6 @@ from hydra_ray.report.evidence import Evidence, SearchResult
 from hydra_ray.runs import Artifact
 from hydra_ray.stages import STAGES, TRANSFER, Run
 from hydra_ray.storage import Folder
-from hydra_ray.student_keys import goal_of, space_of
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.tracking import Stage, Tracker
 from hydra_ray.work_seconds import work_seconds

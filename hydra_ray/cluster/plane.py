@@ -13,7 +13,7 @@ import ray
 import torch
 
 from hydra_ray.cluster.workers import device_of, placed
-from hydra_ray.config import Config
+from hydra_ray.config.tree import Config
 from hydra_ray.distillation import predict
 from hydra_ray.evaluation import ENSEMBLE
 from hydra_ray.model_store import load_published

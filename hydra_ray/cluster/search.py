@@ -23,7 +23,8 @@ from hydra_ray.cluster.session import SCRATCH, available
 from hydra_ray.cluster.students import Source, source_of
 from hydra_ray.cluster.trial_control import MAILBOX, Forward, InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import Job, trainable
-from hydra_ray.config import Config, StudentKind
+from hydra_ray.config.student_keys import goal_of, space_of
+from hydra_ray.config.tree import Config, StudentKind
 from hydra_ray.errors import StageError, UserError
 from hydra_ray.manifests import sealed, unsealed
 from hydra_ray.predictions import Predictions, load
@@ -31,7 +32,6 @@ from hydra_ray.runs import Artifact
 from hydra_ray.shard_files import bytes_per_row, count_rows, required_names
 from hydra_ray.stages import Run
 from hydra_ray.storage import Folder
-from hydra_ray.student_keys import goal_of, space_of
 from hydra_ray.tracking import Stage, Tracker, WandbSink
 from hydra_ray.trials import StoppingRule, Trial, best_of, table_of
 

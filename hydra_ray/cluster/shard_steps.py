@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from hydra_ray.config import Config
+from hydra_ray.config.tree import Config
 from hydra_ray.datasets import DataSet, Rows, Split
 from hydra_ray.features import Features
 from hydra_ray.folds import left_out

@@ -20,9 +20,9 @@ from hydra_ray.cluster.failures import cause_of, full_text, one_line
 from hydra_ray.cluster.interrupts import raise_if_interrupted
 from hydra_ray.cluster.relay import Event
 from hydra_ray.cluster.trial_jobs import FAILED, TrialWork
-from hydra_ray.config import StudentKind
+from hydra_ray.config.student_keys import Goal
+from hydra_ray.config.tree import StudentKind
 from hydra_ray.search_space import Sampler, drawn
-from hydra_ray.student_keys import Goal
 from hydra_ray.trials import StoppingRule, Trial, outcome, stops
 
 MAILBOX = "hydra-ray-trials"

@@ -23,7 +23,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from hydra_ray.cluster.failures import cause_of, full_text, is_death, one_line
 from hydra_ray.cluster.process_group import torch_config
 from hydra_ray.cluster.students import Source
-from hydra_ray.config import Config, StudentKind, with_overlay
+from hydra_ray.config.tree import Config, StudentKind, with_overlay
 from hydra_ray.distillation import Report, distil
 from hydra_ray.predictions import Predictions
 from hydra_ray.training import Ranks

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra_ray.config_files import flatten
+from hydra_ray.config.yaml_files import flatten
 from hydra_ray.errors import UserError
 from hydra_ray.manifests import read_checked, read_manifest
 from hydra_ray.report.evidence import ENSEMBLE, MEMBER, figure, students, unknown_sets

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hydra_ray.config import Config
+from hydra_ray.config.tree import Config
 from hydra_ray.diversity import diversity_figures
 from hydra_ray.errors import UserError
 from hydra_ray.fidelity import (

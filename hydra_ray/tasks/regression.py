@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.config import Config, DistillConfig
+from hydra_ray.config.tree import Config, DistillConfig
 from hydra_ray.errors import UserError
 from hydra_ray.fidelity import ratio_of_means
 from hydra_ray.gaussian import (

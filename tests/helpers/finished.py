@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from hydra_ray.batches import BatchReader
-from hydra_ray.config import StudentKind, load_config
+from hydra_ray.config.tree import StudentKind, load_config
 from hydra_ray.distillation import Ends, distil, facts_of, plan_of
 from hydra_ray.ensemble import Blueprint
 from hydra_ray.model_store import load_published, publish_model

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hydra_ray.config import Config, validate
+from hydra_ray.config.tree import Config, validate
 from hydra_ray.storage import Folder
 
 

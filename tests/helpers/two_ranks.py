@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hydra_ray.batches import BatchReader
 from hydra_ray.checkpoints import Checkpoints
-from hydra_ray.config import Config, StudentKind
+from hydra_ray.config.tree import Config, StudentKind
 from hydra_ray.distillation import Ends, distil, plan_of
 from hydra_ray.errors import DivergedError
 from hydra_ray.predictions import load

@@ -12,7 +12,7 @@ from support import MARK, copied, events, leftovers, processes, tiny, wait_for
 
 from hydra_ray.cluster import interrupts, search
 from hydra_ray.cluster.chain import run_stages
-from hydra_ray.config import parse_yaml, with_overlay
+from hydra_ray.config.tree import parse_yaml, with_overlay
 from hydra_ray.errors import StageError
 from hydra_ray.stages import Run
 

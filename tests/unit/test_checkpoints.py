@@ -12,7 +12,7 @@ from helpers.shards import synthetic, write, write_views
 from helpers.two_ranks import student_of
 
 from hydra_ray.checkpoints import Checkpoints
-from hydra_ray.config import validate
+from hydra_ray.config.tree import validate
 from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.stacked import Seat, fit_stacked

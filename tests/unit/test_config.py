@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hydra_ray.config import Config, flatten, load_config, parse_yaml, validate, with_overlay
-from hydra_ray.config_errors import known_keys
+from hydra_ray.config.messages import known_keys
+from hydra_ray.config.tree import Config, flatten, load_config, parse_yaml, validate, with_overlay
 from hydra_ray.errors import UserError
 
 REPO = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def test_there_are_shipped_recipes():
 
 
 def test_importing_the_configuration_imports_neither_torch_nor_ray():
-    check = "import sys, hydra_ray.config; print([m for m in ('torch', 'ray', 'numpy', 'pyarrow') if m in sys.modules])"
+    check = "import sys, hydra_ray.config.tree; print([m for m in ('torch', 'ray', 'numpy', 'pyarrow') if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", check], cwd=REPO, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 

@@ -11,7 +11,7 @@ from helpers.shards import synthetic, write
 from helpers.two_ranks import student_of
 
 from hydra_ray.batches import BatchReader
-from hydra_ray.config import validate
+from hydra_ray.config.tree import validate
 from hydra_ray.divergence import Subject, Watch
 from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member, order_of
 from hydra_ray.errors import DivergedError, UserError

@@ -11,7 +11,7 @@ from helpers.shards import synthetic, write
 from helpers.two_ranks import Job, on_two_ranks, outcome_of
 from torch import nn
 
-from hydra_ray.config import Optimisation, validate
+from hydra_ray.config.tree import Optimisation, validate
 from hydra_ray.loss_terms import Summed, share_of_mean
 from hydra_ray.predictions import NO_LABEL
 from hydra_ray.storage import Folder

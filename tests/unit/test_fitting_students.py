@@ -9,7 +9,7 @@ from helpers.shards import synthetic, write, write_views
 from helpers.two_ranks import student_of
 
 from hydra_ray.batches import BatchReader
-from hydra_ray.config import validate
+from hydra_ray.config.tree import validate
 from hydra_ray.predictions import read_shard
 from hydra_ray.storage import Folder
 

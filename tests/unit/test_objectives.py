@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hydra_ray import losses
-from hydra_ray.config import DirichletConfig, DistillConfig
+from hydra_ray.config.tree import DirichletConfig, DistillConfig
 from hydra_ray.objectives import Objective
 from hydra_ray.predictions import NO_LABEL
 from hydra_ray.tasks import CLASSIFICATION

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hydra_ray.config import DistillConfig, EnsembleConfig
+from hydra_ray.config.tree import DistillConfig, EnsembleConfig
 from hydra_ray.ensemble import Blueprint
 from hydra_ray.loss_terms import Summed
 from hydra_ray.models.hydra import build_student

@@ -10,7 +10,7 @@ from helpers.checkpoints import checkpoints_in
 
 from hydra_ray import gaussian
 from hydra_ray.calibration import fit_spread
-from hydra_ray.config import DistillConfig, load_config, validate
+from hydra_ray.config.tree import DistillConfig, load_config, validate
 from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import Answers, metrics_of, row_scores

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 from helpers.finished import RECIPE, loaded, publish_members, publish_shards, recipe
 
+from hydra_ray.config.student_keys import Goal
 from hydra_ray.errors import UserError
-from hydra_ray.student_keys import Goal
 from hydra_ray.tracking import Tracker
 
 SEARCH = """

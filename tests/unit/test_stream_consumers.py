@@ -17,7 +17,7 @@ from torch import nn
 from hydra_ray import randomness, search_space
 from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.cluster import shard_steps, students
-from hydra_ray.config import validate
+from hydra_ray.config.tree import validate
 from hydra_ray.datasets import generated
 from hydra_ray.distillation import Ends, distil
 from hydra_ray.draws import Draws

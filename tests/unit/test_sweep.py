@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from dataset_files import write
 
-from hydra_ray.config import Config, load_config
+from hydra_ray.config.tree import Config, load_config
 from hydra_ray.errors import UserError
 from hydra_ray.report.results import results_page
 from hydra_ray.report.split_tables import PUBLISHED, sweep_table, sweeps_section

@@ -10,7 +10,7 @@ from helpers.bits import assert_same_bits
 from safetensors.torch import load as load_tensors
 from torch import nn
 
-from hydra_ray.config import Optimisation
+from hydra_ray.config.tree import Optimisation
 from hydra_ray.loss_terms import Summed
 from hydra_ray.training import Fitting, learning_rate, to_safetensors
 

@@ -11,11 +11,11 @@ from hydra_ray.cluster import trial_jobs
 from hydra_ray.cluster.students import Source
 from hydra_ray.cluster.trial_control import InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import FAILED, Job
-from hydra_ray.config import validate
+from hydra_ray.config.student_keys import Goal
+from hydra_ray.config.tree import validate
 from hydra_ray.errors import DivergedError, StageError
 from hydra_ray.predictions import load
 from hydra_ray.storage import Folder
-from hydra_ray.student_keys import Goal
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.trials import StoppingRule, Trial, best_of, table_of
 

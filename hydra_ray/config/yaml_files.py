@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from hydra_ray.config_errors import nearest
+from hydra_ray.config.messages import nearest
 from hydra_ray.errors import UserError
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from hydra_ray.config_sections import StudentKind, TuneConfig
+from hydra_ray.config.sections import StudentKind, TuneConfig
 
 _HEADS_ONLY = {"num_heads", "init_noise", "spread_weight", "mean_head", "heads_per_step"}
 _SOFT_ONLY = {"temperature", "final_temperature", "label_weight"}

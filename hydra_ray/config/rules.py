@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from hydra_ray.config_errors import explain, nearest
-from hydra_ray.student_keys import space_of
+from hydra_ray.config.messages import explain, nearest
+from hydra_ray.config.student_keys import space_of
 
 if TYPE_CHECKING:
-    from hydra_ray.config import Config
+    from hydra_ray.config.tree import Config
 
 _BEST = {
     "validation_nll": "min",

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from hydra_ray.config_types import (
+from hydra_ray.config.types import (
     Count,
     CountOrNone,
     NotEmpty,

@@ -15,10 +15,9 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from hydra_ray.config_errors import explain, section_at
-from hydra_ray.config_files import assigned, flatten, parse_yaml, read_recipe, split_override
-from hydra_ray.config_rules import check_rules
-from hydra_ray.config_sections import (
+from hydra_ray.config.messages import explain, section_at
+from hydra_ray.config.rules import check_rules
+from hydra_ray.config.sections import (
     ClusterConfig,
     DataConfig,
     DirichletConfig,
@@ -35,7 +34,8 @@ from hydra_ray.config_sections import (
     TuneConfig,
     ViewConfig,
 )
-from hydra_ray.config_types import FolderName, NotEmpty, Seed
+from hydra_ray.config.types import FolderName, NotEmpty, Seed
+from hydra_ray.config.yaml_files import assigned, flatten, parse_yaml, read_recipe, split_override
 from hydra_ray.errors import UserError
 
 __all__ = [
