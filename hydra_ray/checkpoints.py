@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 from hydra_ray.training import to_safetensors
 
 _KEPT = 2

@@ -9,8 +9,8 @@ import numpy as np
 
 from hydra_ray.config.tree import Config
 from hydra_ray.preflight import check_shards
-from hydra_ray.runs import Artifact
 from hydra_ray.stages import STAGES, TRANSFER, Run
+from hydra_ray.storage.artifact import Artifact
 
 State = Literal["done", "to do", "waits", "off"]
 _ROW_OVERHEAD = 20  # bytes of row_id, view and label

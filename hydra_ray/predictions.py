@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 
 from hydra_ray.datasets.rows import Task
 from hydra_ray.errors import UserError
-from hydra_ray.manifests import check_bytes, read_manifest
 from hydra_ray.shard_files import (
     METADATA_KEY,
     check_nulls,
@@ -33,7 +32,8 @@ from hydra_ray.shard_files import (
     required_names,
     shard_names,
 )
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
+from hydra_ray.storage.manifests import check_bytes, read_manifest
 
 __all__ = [
     "METADATA_KEY",

@@ -18,7 +18,7 @@ import pyarrow as pa
 from hydra_ray.datasets.rows import Task
 from hydra_ray.errors import UserError
 from hydra_ray.predictions import NO_LABEL, SCHEMA_VERSION, Predictions, ShardReader
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 _VIEW_BITS = 20
 

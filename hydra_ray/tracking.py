@@ -19,9 +19,9 @@ from typing import Any, Literal
 
 from hydra_ray.config.tree import Config, TrackingConfig, flatten
 from hydra_ray.errors import StorageError, UserError
-from hydra_ray.events import EventFile
-from hydra_ray.storage import Folder
-from hydra_ray.storage_errors import in_one_line
+from hydra_ray.storage.events import EventFile
+from hydra_ray.storage.failures import in_one_line
+from hydra_ray.storage.folder import Folder
 
 _QUIET_SECONDS = 5.0
 # a run folder is a group, its stages are names and job types; WANDB_ENTITY, _TAGS, _NOTES and others stay W&B's

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hydra_ray.predictions import Predictions, ShardReader
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import Task
 from hydra_ray.training import to_device
 from hydra_ray.transfer_set import NumberedView

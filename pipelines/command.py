@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from hydra_ray.cluster.interrupts import command_ends_in_order
 from hydra_ray.config.tree import Config, load_config
 from hydra_ray.errors import StageError, Terminated, UserError
-from hydra_ray.storage_errors import as_storage_error
+from hydra_ray.storage.failures import as_storage_error
 from pipelines.terminal import prepare_streams
 
 EXIT_STAGE_ERROR = 1

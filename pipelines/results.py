@@ -18,9 +18,9 @@ def main() -> int:
     prepare_streams()
     try:
         from hydra_ray.facts import software_facts
-        from hydra_ray.manifests import unsealed
         from hydra_ray.report.results import FinishedRun, results_page
-        from hydra_ray.storage import Folder
+        from hydra_ray.storage.folder import Folder
+        from hydra_ray.storage.manifests import unsealed
         from hydra_ray.sweep import SWEEP_FILE
 
         folders = [Folder.open(place) for place in arguments.runs]

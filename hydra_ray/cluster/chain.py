@@ -15,8 +15,6 @@ from hydra_ray.cluster.session import SCRATCH, available, check_storage, is_priv
 from hydra_ray.cluster.temporary_folder import check_temporary_folder
 from hydra_ray.config.tree import Config
 from hydra_ray.errors import UserError
-from hydra_ray.manifests import sealed
-from hydra_ray.ownership import owned
 from hydra_ray.plan import artifacts_of, stage_state
 from hydra_ray.preflight import (
     check_networks,
@@ -26,8 +24,10 @@ from hydra_ray.preflight import (
     features_that_say_nothing,
 )
 from hydra_ray.stages import STAGES, TRANSFER, Run
-from hydra_ray.storage import Folder
-from hydra_ray.storage_errors import as_storage_error
+from hydra_ray.storage.failures import as_storage_error
+from hydra_ray.storage.folder import Folder
+from hydra_ray.storage.manifests import sealed
+from hydra_ray.storage.ownership import owned
 from hydra_ray.sweep import SWEEP_FILE, split_configs, summarise
 from hydra_ray.tracking import Stage, Tracker
 

@@ -26,10 +26,10 @@ from hydra_ray.features import Features
 from hydra_ray.folds import left_out
 from hydra_ray.model_store import publish_model
 from hydra_ray.models.members import Member, ModelSpec
-from hydra_ray.runs import Artifact
 from hydra_ray.stacked import Seat, fit_stacked
 from hydra_ray.stacking import stack_size, stacks
 from hydra_ray.stages import Run
+from hydra_ray.storage.artifact import Artifact
 from hydra_ray.tasks import Task, task_named
 from hydra_ray.tracking import Stage
 from hydra_ray.training import Ranks

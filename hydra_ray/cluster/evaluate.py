@@ -32,9 +32,9 @@ from hydra_ray.plane import Plane
 from hydra_ray.predictions import Predictions, ShardReader, concatenate, is_labelled
 from hydra_ray.report import make_report
 from hydra_ray.report.evidence import Evidence, SearchResult
-from hydra_ray.runs import Artifact
 from hydra_ray.stages import STAGES, TRANSFER, Run
-from hydra_ray.storage import Folder
+from hydra_ray.storage.artifact import Artifact
+from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.tracking import Stage, Tracker
 from hydra_ray.work_seconds import work_seconds

@@ -20,8 +20,8 @@ from hydra_ray.model_store import load_published
 from hydra_ray.models.hydra import HydraStudent
 from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.plane import Plane, grid_points, grid_ticks, shown_rows
-from hydra_ray.runs import Artifact
 from hydra_ray.stages import Run
+from hydra_ray.storage.artifact import Artifact
 from hydra_ray.tasks import Prediction
 
 _LARGEST = 2

@@ -22,7 +22,7 @@ from hydra_ray.errors import UserError
 from hydra_ray.shard_artifact import Shards
 from hydra_ray.shard_files import count_rows, shard_names
 from hydra_ray.stages import Run
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 from hydra_ray.tracking import Stage
 from hydra_ray.view_diversity import merged, view_diversity
 

@@ -34,9 +34,9 @@ from hydra_ray.predictions import (
     write_shard,
 )
 from hydra_ray.randomness import seed_of
-from hydra_ray.runs import Artifact
 from hydra_ray.shard_artifact import Shards
-from hydra_ray.storage import Folder
+from hydra_ray.storage.artifact import Artifact
+from hydra_ray.storage.folder import Folder
 from hydra_ray.training import to_device
 from hydra_ray.transfer import VIEWS, apply_view
 from hydra_ray.transfer_set import NumberedView

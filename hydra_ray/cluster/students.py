@@ -23,9 +23,9 @@ from hydra_ray.distillation import Distillation, Ends, distil, facts_of, plan_of
 from hydra_ray.model_store import publish_model
 from hydra_ray.predictions import Predictions, load, shard_names
 from hydra_ray.randomness import seed_of
-from hydra_ray.runs import Artifact
 from hydra_ray.stages import TRANSFER, Run
-from hydra_ray.storage import Folder
+from hydra_ray.storage.artifact import Artifact
+from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import Task
 from hydra_ray.tracking import Stage
 from hydra_ray.training import Ranks

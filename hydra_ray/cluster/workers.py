@@ -24,7 +24,7 @@ from hydra_ray.cluster.process_group import torch_config
 from hydra_ray.cluster.session import SCRATCH
 from hydra_ray.config.tree import ClusterConfig
 from hydra_ray.errors import UserError
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 from hydra_ray.tracking import Stage
 from hydra_ray.training import Ranks
 

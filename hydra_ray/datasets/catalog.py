@@ -21,7 +21,7 @@ from hydra_ray.datasets.split_files import SPLIT_NAMES, Place, SplitName, is_par
 from hydra_ray.datasets.table_options import ANY_TABLE, TableOptions
 from hydra_ray.datasets.tables import TableSource, Wanted
 from hydra_ray.errors import UserError
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 NAMES = (*EMBEDDED, *TORCHVISION)
 """All names that are not paths."""

@@ -17,7 +17,7 @@ from support import Command, events, leftovers
 
 from hydra_ray.predictions import load
 from hydra_ray.regression_metrics import regression_figures, variance_scores
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 pytestmark = pytest.mark.timeout(900)
 RECIPE = """

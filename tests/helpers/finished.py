@@ -13,8 +13,8 @@ from hydra_ray.model_store import load_published, publish_model
 from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.predictions import load, no_labels, rows_table, with_logits, write_shard
 from hydra_ray.randomness import seed_of
-from hydra_ray.runs import Artifact
 from hydra_ray.stages import TRANSFER, Run
+from hydra_ray.storage.artifact import Artifact
 from hydra_ray.training import Ranks
 
 RECIPE = """

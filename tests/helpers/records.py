@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from hydra_ray.config.tree import Config, validate
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 
 def config(wandb: str = "off", **more: Any) -> Config:

@@ -16,7 +16,7 @@ from hydra_ray.config.tree import Config, StudentKind
 from hydra_ray.distillation import Ends, distil, plan_of
 from hydra_ray.errors import DivergedError
 from hydra_ray.predictions import load
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import task_named
 from hydra_ray.training import Ranks
 

@@ -7,7 +7,7 @@ import torch
 
 from hydra_ray.metrics import classification_figures
 from hydra_ray.predictions import load
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 from hydra_ray.uncertainty import scores
 
 pytestmark = pytest.mark.timeout(400)

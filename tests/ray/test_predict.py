@@ -17,7 +17,7 @@ from hydra_ray.cluster.chain import run_stages
 from hydra_ray.model_store import load_published
 from hydra_ray.predictions import read_metadata, shard_names
 from hydra_ray.stages import Run
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -10,7 +10,7 @@ from helpers.shards import metadata, synthetic, taken, write, write_views
 from hydra_ray.batches import BatchReader, Feed
 from hydra_ray.errors import UserError
 from hydra_ray.predictions import ShardReader, load, rows_table, with_logits, with_mask, write_shard
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 CPU = torch.device("cpu")
 

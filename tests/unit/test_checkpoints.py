@@ -17,7 +17,7 @@ from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.stacked import Seat, fit_stacked
 from hydra_ray.stacking import stacks
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import CLASSIFICATION
 
 pytestmark = pytest.mark.usefixtures("one_thread")

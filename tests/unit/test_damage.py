@@ -16,7 +16,7 @@ from hydra_ray.plan import stage_state
 from hydra_ray.predictions import load
 from hydra_ray.report.results import FinishedRun
 from hydra_ray.stages import Run
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 SEARCHED = RECIPE + "tune: {num_trials: 2, space: {head_width: [2, 4]}}\n"
 SMALL = ("ensemble.num_members=2", "data.max_train_rows=100", "distill.num_heads=2", "distill.from_tune=true")

@@ -17,9 +17,9 @@ from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member, order_of
 from hydra_ray.errors import DivergedError, UserError
 from hydra_ray.model_store import load_published, publish_model
 from hydra_ray.models.members import ModelSpec
-from hydra_ray.runs import Artifact
 from hydra_ray.stacked import Seat, fit_stacked
-from hydra_ray.storage import Folder
+from hydra_ray.storage.artifact import Artifact
+from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -11,7 +11,7 @@ from helpers.two_ranks import student_of
 from hydra_ray.batches import BatchReader
 from hydra_ray.config.tree import validate
 from hydra_ray.predictions import read_shard
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NUM_ROWS, BATCH = 44, 12  # 2 views of 44 rows: 7 steps an epoch, the last 4 rows left out

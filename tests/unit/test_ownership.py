@@ -15,10 +15,10 @@ from helpers.finished import loaded, publish_members, recipe
 
 from hydra_ray import ownership
 from hydra_ray.errors import UserError
-from hydra_ray.ownership import OWNER, Fence, Owner, owned, read_owner
 from hydra_ray.plan import stage_states
-from hydra_ray.runs import Artifact
-from hydra_ray.storage import Folder
+from hydra_ray.storage.artifact import Artifact
+from hydra_ray.storage.folder import Folder
+from hydra_ray.storage.ownership import OWNER, Fence, Owner, owned, read_owner
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -116,8 +116,8 @@ def test_a_process_that_was_killed_is_followed_at_once(folder, tmp_path):
         pytest.skip("a process of its own sees no memory:// of this one")
     code = f"""
 import time
-from hydra_ray.ownership import owned
-from hydra_ray.storage import Folder
+from hydra_ray.storage.ownership import owned
+from hydra_ray.storage.folder import Folder
 with owned(Folder.open({folder.path!r}), command="killed"):
     print("held", flush=True)
     time.sleep(60)

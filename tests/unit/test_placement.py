@@ -10,7 +10,7 @@ from helpers.shards import synthetic, write
 
 import hydra_ray.cluster
 from hydra_ray.config.tree import ClusterConfig
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 CLUSTER = Path(hydra_ray.cluster.__file__).parent
 

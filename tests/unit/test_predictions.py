@@ -11,7 +11,6 @@ from helpers.shards import NAMES, metadata, synthetic, taken, write, write_views
 
 from hydra_ray.datasets.rows import Task
 from hydra_ray.errors import UserError
-from hydra_ray.manifests import check_bytes, describe, sealed
 from hydra_ray.predictions import (
     NO_LABEL,
     ShardReader,
@@ -30,7 +29,8 @@ from hydra_ray.predictions import (
     write_shard,
 )
 from hydra_ray.shard_checks import verify
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
+from hydra_ray.storage.manifests import check_bytes, describe, sealed
 
 NAME = "part-000-00000.parquet"
 

@@ -9,8 +9,8 @@ import pyarrow.fs as pafs
 import pytest
 
 from hydra_ray.errors import UserError
-from hydra_ray.runs import Artifact
-from hydra_ray.storage import Folder
+from hydra_ray.storage.artifact import Artifact
+from hydra_ray.storage.folder import Folder
 
 KEY = {"a": 1}
 STEPS = ("create_dir", "open_output_stream", "open_input_stream", "move", "delete_file", "delete_dir", "get_file_info")

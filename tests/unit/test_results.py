@@ -6,7 +6,7 @@ import pytest
 
 from hydra_ray.errors import UserError
 from hydra_ray.report.results import FinishedRun, results_page
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 
 def metrics(nll, auroc):

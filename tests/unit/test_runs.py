@@ -9,9 +9,9 @@ import pytest
 from helpers.mortal import Killed, mortal
 
 from hydra_ray.errors import UserError
-from hydra_ray.runs import Artifact, fingerprint
 from hydra_ray.shard_artifact import Shards
-from hydra_ray.storage import Folder
+from hydra_ray.storage.artifact import Artifact, fingerprint
+from hydra_ray.storage.folder import Folder
 
 KEY = {"data": {"rows": 3}, "views": [{"view": "identity"}, {"view": "affine", "count": 2}], "seed": 0}
 

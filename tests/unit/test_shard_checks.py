@@ -12,7 +12,7 @@ from helpers.shards import NAMES, metadata, synthetic, write_views
 from hydra_ray.errors import UserError
 from hydra_ray.predictions import METADATA_KEY, load, rows_table, with_logits, with_mask, write_shard
 from hydra_ray.shard_checks import row_digest, verify
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 FILES = [f"part-{view:03d}-{part:05d}.parquet" for view in range(2) for part in range(3)]
 FOOTER = metadata(3, class_names=["a", "b", "c", "d"], views={"0": {}, "1": {}})

@@ -9,7 +9,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from hydra_ray.errors import UserError
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 
 @pytest.fixture(params=["local", "uri", "fsspec", "object_store"])
@@ -20,7 +20,7 @@ def folder(request, tmp_path, monkeypatch):
     if request.param == "uri":
         return Folder.open(f"file://{tmp_path}/a/b")
     if request.param == "object_store":
-        monkeypatch.setattr("hydra_ray.storage._OBJECT_STORES", {"py::fsspec+memory": "memory"})
+        monkeypatch.setattr("hydra_ray.storage.folder._OBJECT_STORES", {"py::fsspec+memory": "memory"})
     return Folder.open(f"memory://{uuid.uuid4().hex}/b")
 
 

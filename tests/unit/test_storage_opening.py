@@ -6,7 +6,7 @@ import pytest
 from helpers.object_store import refusing_store
 
 from hydra_ray.errors import UserError
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 
 def refusal(call) -> str:
@@ -98,6 +98,6 @@ def test_nobody_is_there():
 
 def test_a_store_of_fsspec_that_never_answers(monkeypatch):
     folder = Folder.open("memory://never/runs")
-    monkeypatch.setattr("hydra_ray.storage_opening._SECONDS", 0.2)
+    monkeypatch.setattr("hydra_ray.storage.opening._SECONDS", 0.2)
     monkeypatch.setattr(type(folder.fs.handler.fs), "ls", lambda *_, **__: time.sleep(5))
     assert "no answer within 0.2 s" in refusal(lambda: folder.check_place("storage"))

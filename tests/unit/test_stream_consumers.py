@@ -31,7 +31,7 @@ from hydra_ray.predictions import load
 from hydra_ray.randomness import STREAMS, THROWN_AWAY, seed_of
 from hydra_ray.stacked import Seat, fit_stacked
 from hydra_ray.stages import Run
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training import Ranks
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from helpers.records import config, lines, names
 
-import hydra_ray.events
-from hydra_ray.storage import Folder
+import hydra_ray.storage.events
+from hydra_ray.storage.folder import Folder
 from hydra_ray.tracking import Tracker
 
 
@@ -120,7 +120,7 @@ def clock(monkeypatch):
         monotonic = staticmethod(lambda: Clock.now)
         time = staticmethod(lambda: Clock.now)
 
-    monkeypatch.setattr(hydra_ray.events, "time", Clock)
+    monkeypatch.setattr(hydra_ray.storage.events, "time", Clock)
     return Clock
 
 

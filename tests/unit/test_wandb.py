@@ -14,7 +14,7 @@ from PIL import Image
 
 import hydra_ray.tracking
 from hydra_ray.errors import UserError
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 from hydra_ray.tracking import Tracker, WandbSink
 
 

@@ -9,8 +9,8 @@ import pytest
 from helpers.finished import loaded, publish_members, publish_shards, published, recipe
 
 from hydra_ray.errors import UserError
-from hydra_ray.manifests import read_manifest, sealed
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
+from hydra_ray.storage.manifests import read_manifest, sealed
 
 
 def test_students_without_shards_or_members(path, refused):

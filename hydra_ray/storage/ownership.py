@@ -23,8 +23,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from hydra_ray.errors import StorageError, UserError
-from hydra_ray.storage import Folder
-from hydra_ray.storage_errors import FAILURES
+from hydra_ray.storage.failures import FAILURES
+from hydra_ray.storage.folder import Folder
 
 OWNER = "owner.json"
 STALE_SECONDS = 60.0

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from hydra_ray.errors import StorageError, UserError
-from hydra_ray.storage_errors import FAILURES, NOT_THERE, in_one_line, reason_of, way_out_of
-from hydra_ray.storage_opening import open_place, probe
+from hydra_ray.storage.failures import FAILURES, NOT_THERE, in_one_line, reason_of, way_out_of
+from hydra_ray.storage.opening import open_place, probe
 
 _OBJECT_STORES = {"s3": "s3", "gcs": "gs", "abfs": "abfs"}  # pyarrow's name -> scheme of its URIs
 

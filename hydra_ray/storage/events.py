@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_ray.storage import Folder
-from hydra_ray.storage_errors import in_one_line
+from hydra_ray.storage.failures import in_one_line
+from hydra_ray.storage.folder import Folder
 
 EVENTS = "events.jsonl"
 _BOUNDARIES = ("start", "done", "failed", "skipped")

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra_ray.errors import StorageError, UserError
-from hydra_ray.manifests import check_sizes
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
+from hydra_ray.storage.manifests import check_sizes
 
 
 @dataclass(frozen=True)

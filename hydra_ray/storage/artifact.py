@@ -20,10 +20,10 @@ from typing import Any, Literal
 
 from hydra_ray.config.tree import flatten
 from hydra_ray.errors import StorageError, UserError
-from hydra_ray.manifests import check_sizes, describe, read_checked, read_manifest, sealed
-from hydra_ray.ownership import Fence
-from hydra_ray.publishing import Delivery, attempt_prefix, retired_prefix, stamps_of
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
+from hydra_ray.storage.manifests import check_sizes, describe, read_checked, read_manifest, sealed
+from hydra_ray.storage.ownership import Fence
+from hydra_ray.storage.publishing import Delivery, attempt_prefix, retired_prefix, stamps_of
 
 Status = Literal["done", "stale", "missing"]
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from hydra_ray.errors import UserError
-from hydra_ray.storage_errors import FAILURES, as_storage_error, reason_of
+from hydra_ray.storage.failures import FAILURES, as_storage_error, reason_of
 
 _PYARROWS = ("file", "s3", "gs", "gcs", "hdfs", "viewfs")  # schemes that it knows; others are fsspec's
 _LONGEST_PATH = 3500  # of 4096 that Linux takes, with room for what is inside a run folder

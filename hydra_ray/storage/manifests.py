@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hydra_ray.errors import UserError
-from hydra_ray.storage import Folder
+from hydra_ray.storage.folder import Folder
 
 _FIELDS = {"fingerprint": str, "key": dict, "files": dict}
 _OWN_SUM = "checksum"
