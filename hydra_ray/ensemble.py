@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.config.tree import EnsembleConfig
-from hydra_ray.datasets import Rows
+from hydra_ray.data import Rows
+from hydra_ray.data.feature_stats import Features
 from hydra_ray.divergence import Subject, Watch
-from hydra_ray.features import Features
 from hydra_ray.loss_terms import Summed
 from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
 from hydra_ray.randomness import permutation, seed_of

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from hydra_ray.features import Features
+from hydra_ray.data.feature_stats import Features
 from hydra_ray.view_batch import Batch
 from hydra_ray.view_options import OutsideBoxOptions, UniformBoxOptions
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hydra_ray.datasets import Rows
-from hydra_ray.datasets.rows import Task
+from hydra_ray.data import Rows
+from hydra_ray.data.rows import Task
 from hydra_ray.row_scores import RowScores
 
 _MARGIN = 0.35

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hydra_ray.datasets.rows import Task
+from hydra_ray.data.rows import Task
 from hydra_ray.errors import UserError
 from hydra_ray.shard_files import (
     METADATA_KEY,

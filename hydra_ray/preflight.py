@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any
 
 from hydra_ray.config.tree import Config, ViewConfig
-from hydra_ray.datasets.labels import shortened
+from hydra_ray.data.tables.labels import shortened
 from hydra_ray.errors import UserError
 from hydra_ray.machine import in_gigabytes, memory_bytes
 from hydra_ray.models.heads import BatchedHeads

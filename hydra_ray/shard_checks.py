@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hydra_ray.datasets.rows import Task
+from hydra_ray.data.rows import Task
 from hydra_ray.errors import UserError
 from hydra_ray.predictions import NO_LABEL, SCHEMA_VERSION, Predictions, ShardReader
 from hydra_ray.storage.folder import Folder

@@ -15,11 +15,11 @@ from typing import Any
 
 from hydra_ray.config.student_keys import OF_OTHERS, goal_of, space_of
 from hydra_ray.config.tree import Config, DataConfig, Section, StudentKind, ViewConfig, parse_yaml, with_overlay
-from hydra_ray.datasets import DataSet, open_data
-from hydra_ray.datasets.rows import Ints
-from hydra_ray.datasets.table_options import TableOptions
+from hydra_ray.data import DataSet, open_data
+from hydra_ray.data.feature_stats import Features
+from hydra_ray.data.rows import Ints
+from hydra_ray.data.tables.options import TableOptions
 from hydra_ray.errors import UserError
-from hydra_ray.features import Features
 from hydra_ray.keys import body_code, data_key, member_code, searched_bodies
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.randomness import STREAMS_VERSION, seed_of

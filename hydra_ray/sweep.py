@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra_ray.config.tree import Config
-from hydra_ray.datasets import open_source, standard_splits
+from hydra_ray.data import open_source, standard_splits
 from hydra_ray.errors import UserError
 from hydra_ray.report.evidence import figure, figures
 from hydra_ray.stages import table_options

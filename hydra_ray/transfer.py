@@ -19,10 +19,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from hydra_ray.data.feature_stats import Features
 from hydra_ray.draws import Draws
 from hydra_ray.errors import UserError
 from hydra_ray.feature_views import outside_box, uniform_box
-from hydra_ray.features import Features
 from hydra_ray.view_batch import Batch, Mixes, partner_rows, pieces
 from hydra_ray.view_options import (
     AffineOptions,

@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hydra_ray.data.feature_stats import Features
 from hydra_ray.draws import Draws
-from hydra_ray.features import Features
 from hydra_ray.view_options import AmountOptions
 
 Mixes = Literal["nothing", "rows", "columns"]

@@ -19,11 +19,11 @@ from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config.tree import Config
-from hydra_ray.datasets import DataSet
-from hydra_ray.datasets.rows import Ints
+from hydra_ray.data import DataSet
+from hydra_ray.data.feature_stats import Features
+from hydra_ray.data.folds import left_out
+from hydra_ray.data.rows import Ints
 from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
-from hydra_ray.features import Features
-from hydra_ray.folds import left_out
 from hydra_ray.model_store import publish_model
 from hydra_ray.models.members import Member, ModelSpec
 from hydra_ray.stacked import Seat, fit_stacked

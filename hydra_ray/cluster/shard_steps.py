@@ -17,9 +17,9 @@ import pyarrow as pa
 import torch
 
 from hydra_ray.config.tree import Config
-from hydra_ray.datasets import DataSet, Rows, Split
-from hydra_ray.features import Features
-from hydra_ray.folds import left_out
+from hydra_ray.data import DataSet, Rows, Split
+from hydra_ray.data.feature_stats import Features
+from hydra_ray.data.folds import left_out
 from hydra_ray.model_store import load_published
 from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.ods import apply_ods

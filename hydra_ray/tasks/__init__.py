@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hydra_ray.datasets.rows import Task as TaskName
+from hydra_ray.data.rows import Task as TaskName
 from hydra_ray.tasks.base import Prediction, Task
 from hydra_ray.tasks.classification import Classification
 from hydra_ray.tasks.regression import Regression

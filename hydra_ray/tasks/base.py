@@ -19,7 +19,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from hydra_ray.config.tree import Config
-from hydra_ray.datasets.rows import Task as TaskName
+from hydra_ray.data.rows import Task as TaskName
 from hydra_ray.loss_terms import Summed
 from hydra_ray.metrics import Figures
 from hydra_ray.models.members import Member

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from hydra_ray.datasets import open_data, open_source
-from hydra_ray.datasets.table_options import TableOptions
+from hydra_ray.data import open_data, open_source
+from hydra_ray.data.tables.options import TableOptions
 
 SHARED = Path(__file__).parents[3] / "shared/data"
 NEEDS_SHARED = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED}: real Parquet data are not here")

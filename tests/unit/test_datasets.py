@@ -15,7 +15,7 @@ import pytest
 from dataset_files import NEEDS_SHARED, SHARED, hub_column, message, opened, pictures, read, write, write_hub
 from PIL import Image
 
-from hydra_ray.datasets import concatenate, open_source, split_names
+from hydra_ray.data import concatenate, open_source, split_names
 from hydra_ray.errors import UserError
 
 # ---------------------------------------------------------------- names
@@ -140,7 +140,7 @@ def test_damaged_torchvision_files_are_a_user_error(tmp_path):
 def test_a_worker_without_the_folder_says_so(tmp_path):
     write_mnist(tmp_path / "data")
     source = open_source("MNIST", "train", root=str(tmp_path / "data"), download=False)
-    from hydra_ray.datasets import in_memory
+    from hydra_ray.data import in_memory
 
     in_memory._load.cache_clear()
     (tmp_path / "data").rename(tmp_path / "gone")
@@ -244,7 +244,7 @@ def test_a_folder_with_a_test_split_only_is_no_training_set(tmp_path):
 
 
 def test_torch_is_not_imported_for_data():
-    code = "import sys, hydra_ray.datasets; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    code = "import sys, hydra_ray.data; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

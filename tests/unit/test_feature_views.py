@@ -9,7 +9,7 @@ from dataset_files import opened, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_ray.features import Features
+from hydra_ray.data.feature_stats import Features
 from hydra_ray.transfer import VIEWS, apply_view, augment
 
 FEATURE_VIEWS = [name for name, known in VIEWS.items() if known.takes != "images" and not known.needs_members]
@@ -189,7 +189,7 @@ def test_rows_outside_of_the_box_are_those_of_the_wider_box_without_it():
 
 
 def test_the_scale_is_that_of_the_training_rows_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("hydra_ray.features._ROWS_AT_ONCE", 17)
+    monkeypatch.setattr("hydra_ray.data.feature_stats._ROWS_AT_ONCE", 17)
     rows = rows_of(200) + np.float32(1e4)
     columns = {f"x{place}": rows[:, place] for place in range(5)}
     path = write(tmp_path / "rows.parquet", {**columns, "label": np.arange(200) % 2})

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hydra_ray.config.tree import validate
+from hydra_ray.data.folds import folds_of, left_out
 from hydra_ray.errors import UserError
-from hydra_ray.folds import folds_of, left_out
 
 ROWS = np.arange(20_000)
 

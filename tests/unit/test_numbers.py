@@ -9,7 +9,7 @@ from dataset_files import message, opened, write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.datasets.numbers import as_float32, exact_values, number_in, offset_for, proves_comma
+from hydra_ray.data.tables.numbers import as_float32, exact_values, number_in, offset_for, proves_comma
 from hydra_ray.errors import UserError
 
 BASE = 1_760_000_000

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hydra_ray.datasets import Rows
+from hydra_ray.data import Rows
 from hydra_ray.plane import Plane, grid_points, grid_ticks, shown_rows
 from hydra_ray.report.evidence import Evidence
 from hydra_ray.report.gallery import pictures_of

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.shards import NAMES, metadata, synthetic, taken, write, write_views
 
-from hydra_ray.datasets.rows import Task
+from hydra_ray.data.rows import Task
 from hydra_ray.errors import UserError
 from hydra_ray.predictions import (
     NO_LABEL,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_ray.datasets.splits import splitmix64
+from hydra_ray.data.splits import splitmix64
 from hydra_ray.draws import Draws
 from hydra_ray.randomness import (
     STREAMS,

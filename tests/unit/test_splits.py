@@ -11,8 +11,8 @@ from dataset_files import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_ray.datasets import Split, concatenate
-from hydra_ray.datasets.splits import Shares, splitmix64
+from hydra_ray.data import Split, concatenate
+from hydra_ray.data.splits import Shares, splitmix64
 
 
 @pytest.mark.parametrize("rows_per_chunk", [1, 7, 100, 5000])

@@ -18,12 +18,12 @@ from hydra_ray import randomness, search_space
 from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.cluster import shard_steps, students
 from hydra_ray.config.tree import validate
-from hydra_ray.datasets import generated
+from hydra_ray.data import generated
+from hydra_ray.data.folds import left_out
 from hydra_ray.distillation import Ends, distil
 from hydra_ray.draws import Draws
 from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.evaluation import Answers, metrics_of
-from hydra_ray.folds import left_out
 from hydra_ray.models.hydra import build_student
 from hydra_ray.models.members import ModelSpec, build_member
 from hydra_ray.models.networks import Network

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.fs as pafs
 
-from hydra_ray.datasets.content import FileContent, contents_of, require_unchanged, unchanged
-from hydra_ray.datasets.csv_text import CsvText, column_names, read_text
-from hydra_ray.datasets.tables import TableSource, Wanted, settled
+from hydra_ray.data.content import FileContent, contents_of, require_unchanged, unchanged
+from hydra_ray.data.tables.csv_text import CsvText, column_names, read_text
+from hydra_ray.data.tables.source import TableSource, Wanted, settled
 from hydra_ray.errors import UserError
 
 _NULLS = ["", "NA", "N/A", "n/a", "#N/A", "#NA", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "1.#QNAN", "-1.#IND"]

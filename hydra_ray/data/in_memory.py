@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hydra_ray.datasets.generated import GENERATED
-from hydra_ray.datasets.rows import Bools, Floats, Inputs, Ints, Rows, Task, positions
+from hydra_ray.data.generated import GENERATED
+from hydra_ray.data.rows import Bools, Floats, Inputs, Ints, Rows, Task, positions
 from hydra_ray.errors import UserError
 
 EMBEDDED = ("digits", "photo_patches", "diabetes", *GENERATED)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.types as pat
 
-from hydra_ray.datasets.facts import ColumnFacts, Facts
-from hydra_ray.datasets.numbers import is_number, is_text, is_time, is_whole, plain_type
-from hydra_ray.datasets.table_options import TableOptions, listed
-from hydra_ray.datasets.text_numbers import decimal_of
+from hydra_ray.data.tables.facts import ColumnFacts, Facts
+from hydra_ray.data.tables.numbers import is_number, is_text, is_time, is_whole, plain_type
+from hydra_ray.data.tables.options import TableOptions, listed
+from hydra_ray.data.tables.text_numbers import decimal_of
 from hydra_ray.errors import UserError
 
 LABEL_NAMES = ("label", "labels", "fine_label", "target", "targets", "class", "class_id", "y", "digit")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from hydra_ray.datasets.facts import Facts
-from hydra_ray.datasets.numbers import is_text, is_whole
+from hydra_ray.data.tables.facts import Facts
+from hydra_ray.data.tables.numbers import is_text, is_whole
 
 _LEAST_ROWS = 10
 """Fewer rows count themselves by chance."""

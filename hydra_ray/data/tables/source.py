@@ -16,17 +16,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pat
 
-from hydra_ray.datasets.columns import Columns, check_ignored, find_columns, hub_class_names
-from hydra_ray.datasets.content import FileContent
-from hydra_ray.datasets.decoding import decode_inputs, decode_targets, image_files
-from hydra_ray.datasets.facts import Facts
-from hydra_ray.datasets.following import follow_columns
-from hydra_ray.datasets.images import MAX_PIXELS, ROWS_LOOKED_AT, ImageRules, decode_images, image_shape
-from hydra_ray.datasets.label_column import has_few_classes
-from hydra_ray.datasets.labels import classes_of
-from hydra_ray.datasets.numbers import offset_for
-from hydra_ray.datasets.rows import Bools, Floats, Ints, Rows, Task, positions
-from hydra_ray.datasets.table_options import ANY_TABLE, TableOptions
+from hydra_ray.data.content import FileContent
+from hydra_ray.data.images import MAX_PIXELS, ROWS_LOOKED_AT, ImageRules, decode_images, image_shape
+from hydra_ray.data.rows import Bools, Floats, Ints, Rows, Task, positions
+from hydra_ray.data.tables.columns import Columns, check_ignored, find_columns, hub_class_names
+from hydra_ray.data.tables.decoding import decode_inputs, decode_targets, image_files
+from hydra_ray.data.tables.facts import Facts
+from hydra_ray.data.tables.following import follow_columns
+from hydra_ray.data.tables.label_column import has_few_classes
+from hydra_ray.data.tables.labels import classes_of
+from hydra_ray.data.tables.numbers import offset_for
+from hydra_ray.data.tables.options import ANY_TABLE, TableOptions
 from hydra_ray.errors import UserError
 
 _UNSETTLED = Columns((), "numbers", is_struct=False, label=None)

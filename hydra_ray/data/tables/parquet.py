@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from hydra_ray.datasets.column_types import batch_without_views, schema_without_views
-from hydra_ray.datasets.columns import hub_class_names
-from hydra_ray.datasets.content import FileContent, contents_of, require_unchanged, unchanged
-from hydra_ray.datasets.labels import shortened
-from hydra_ray.datasets.tables import TableSource, Wanted, settled
+from hydra_ray.data.content import FileContent, contents_of, require_unchanged, unchanged
+from hydra_ray.data.tables.column_types import batch_without_views, schema_without_views
+from hydra_ray.data.tables.columns import hub_class_names
+from hydra_ray.data.tables.labels import shortened
+from hydra_ray.data.tables.source import TableSource, Wanted, settled
 from hydra_ray.errors import UserError
 
 DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError)

@@ -4,11 +4,11 @@ Nothing here transforms rows (`hydra_ray/transfer.py`) or moves them between mac
 names and paths, so that they are cheap to send to a worker, which then reads its own slice.
 """
 
-from hydra_ray.datasets.catalog import open_source, split_names
-from hydra_ray.datasets.data_set import DataSet, open_data
-from hydra_ray.datasets.rows import Rows, Source, concatenate
-from hydra_ray.datasets.splits import Split
-from hydra_ray.datasets.standard_splits import standard_splits
+from hydra_ray.data.catalog import open_source, split_names
+from hydra_ray.data.data_set import DataSet, open_data
+from hydra_ray.data.rows import Rows, Source, concatenate
+from hydra_ray.data.splits import Split
+from hydra_ray.data.standard_splits import standard_splits
 
 __all__ = [
     "DataSet",

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pat
 
-from hydra_ray.datasets.column_types import is_list
-from hydra_ray.datasets.numbers import TooLargeError, to_float32
-from hydra_ray.datasets.rows import Inputs, Ints
+from hydra_ray.data.rows import Inputs, Ints
+from hydra_ray.data.tables.column_types import is_list
+from hydra_ray.data.tables.numbers import TooLargeError, to_float32
 from hydra_ray.errors import UserError
 
 _AXES = {

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hydra_ray.datasets.numbers import is_plain_number, number_in
+from hydra_ray.data.tables.numbers import is_plain_number, number_in
 from hydra_ray.errors import UserError
 
 _DELIMITERS = (",", ";", "\t", "|")

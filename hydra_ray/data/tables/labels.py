@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from hydra_ray.datasets.numbers import without_dictionary
-from hydra_ray.datasets.rows import Ints
+from hydra_ray.data.rows import Ints
+from hydra_ray.data.tables.numbers import without_dictionary
 from hydra_ray.errors import UserError
 
 NO_LABEL = -1

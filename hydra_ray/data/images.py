@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hydra_ray.datasets.rows import Ints
+from hydra_ray.data.rows import Ints
 from hydra_ray.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]

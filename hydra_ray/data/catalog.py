@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pyarrow.fs as pafs
 
-from hydra_ray.datasets.csv_files import open_csv
-from hydra_ray.datasets.images import MAX_PIXELS
-from hydra_ray.datasets.in_memory import EMBEDDED, TORCHVISION, open_in_memory
-from hydra_ray.datasets.parquet import open_parquet
-from hydra_ray.datasets.rows import Source
-from hydra_ray.datasets.split_files import SPLIT_NAMES, Place, SplitName, is_parquet, is_text
-from hydra_ray.datasets.table_options import ANY_TABLE, TableOptions
-from hydra_ray.datasets.tables import TableSource, Wanted
+from hydra_ray.data.images import MAX_PIXELS
+from hydra_ray.data.in_memory import EMBEDDED, TORCHVISION, open_in_memory
+from hydra_ray.data.rows import Source
+from hydra_ray.data.split_files import SPLIT_NAMES, Place, SplitName, is_parquet, is_text
+from hydra_ray.data.tables.csv_files import open_csv
+from hydra_ray.data.tables.options import ANY_TABLE, TableOptions
+from hydra_ray.data.tables.parquet import open_parquet
+from hydra_ray.data.tables.source import TableSource, Wanted
 from hydra_ray.errors import UserError
 from hydra_ray.storage.folder import Folder
 

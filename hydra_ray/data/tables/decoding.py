@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from hydra_ray.datasets.columns import Columns
-from hydra_ray.datasets.numbers import TooLargeError, as_float32
-from hydra_ray.datasets.rows import Floats, Inputs, Ints
-from hydra_ray.datasets.tensors import decode_tensors
+from hydra_ray.data.rows import Floats, Inputs, Ints
+from hydra_ray.data.tables.columns import Columns
+from hydra_ray.data.tables.numbers import TooLargeError, as_float32
+from hydra_ray.data.tables.tensors import decode_tensors
 from hydra_ray.errors import UserError
 
 

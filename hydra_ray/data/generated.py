@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from hydra_ray.datasets.rows import Floats, Ints
-from hydra_ray.datasets.splits import splitmix64
+from hydra_ray.data.rows import Floats, Ints
+from hydra_ray.data.splits import splitmix64
 from hydra_ray.randomness import seed_of
 
 _SEED = 0  # the toy sets are the same in every run, whatever its seed

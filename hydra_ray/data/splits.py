@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hydra_ray.datasets.rows import Bools, Floats, Ints, Rows, Source
+from hydra_ray.data.rows import Bools, Floats, Ints, Rows, Source
 from hydra_ray.randomness import seed_of
 
 Part = Literal["train", "validation", "test"]

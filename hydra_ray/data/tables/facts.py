@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as pat
 
-from hydra_ray.datasets.labels import distinct_texts
-from hydra_ray.datasets.numbers import Offset, exact_values, is_number, is_text, is_whole
+from hydra_ray.data.tables.labels import distinct_texts
+from hydra_ray.data.tables.numbers import Offset, exact_values, is_number, is_text, is_whole
 
 _ROWS_AT_ONCE = 65_536
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hydra_ray.datasets.rows import Bools, Ints
-from hydra_ray.datasets.splits import splitmix64
+from hydra_ray.data.rows import Bools, Ints
+from hydra_ray.data.splits import splitmix64
 from hydra_ray.randomness import seed_of
 
 

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hydra_ray.datasets.catalog import open_source, split_names
-from hydra_ray.datasets.described import lines_of
-from hydra_ray.datasets.images import MAX_PIXELS
-from hydra_ray.datasets.rows import Source, Task
-from hydra_ray.datasets.split_files import SPLIT_NAMES, SplitName
-from hydra_ray.datasets.splits import Part, Shares, Split
-from hydra_ray.datasets.standard_splits import standard_test_rows
-from hydra_ray.datasets.table_options import ANY_TABLE, TableOptions
-from hydra_ray.datasets.tables import TableSource
+from hydra_ray.data.catalog import open_source, split_names
+from hydra_ray.data.described import lines_of
+from hydra_ray.data.images import MAX_PIXELS
+from hydra_ray.data.rows import Source, Task
+from hydra_ray.data.split_files import SPLIT_NAMES, SplitName
+from hydra_ray.data.splits import Part, Shares, Split
+from hydra_ray.data.standard_splits import standard_test_rows
+from hydra_ray.data.tables.options import ANY_TABLE, TableOptions
+from hydra_ray.data.tables.source import TableSource
 from hydra_ray.errors import UserError
 
 

@@ -17,15 +17,15 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.types as pat
 
-from hydra_ray.datasets.column_types import depth_of, is_encoded, is_tensor
-from hydra_ray.datasets.facts import ColumnFacts, Facts
-from hydra_ray.datasets.label_column import check_target, find_label
-from hydra_ray.datasets.labels import Classes
-from hydra_ray.datasets.numbers import Decimal, Offset, is_number, is_text, is_time, offset_for
-from hydra_ray.datasets.row_numbers import row_numbers
-from hydra_ray.datasets.rows import Task
-from hydra_ray.datasets.table_options import TableOptions, listed
-from hydra_ray.datasets.text_numbers import decimal_of, problem_of
+from hydra_ray.data.rows import Task
+from hydra_ray.data.tables.column_types import depth_of, is_encoded, is_tensor
+from hydra_ray.data.tables.facts import ColumnFacts, Facts
+from hydra_ray.data.tables.label_column import check_target, find_label
+from hydra_ray.data.tables.labels import Classes
+from hydra_ray.data.tables.numbers import Decimal, Offset, is_number, is_text, is_time, offset_for
+from hydra_ray.data.tables.options import TableOptions, listed
+from hydra_ray.data.tables.row_numbers import row_numbers
+from hydra_ray.data.tables.text_numbers import decimal_of, problem_of
 from hydra_ray.errors import UserError
 
 Kind = Literal["encoded", "tensor", "numbers"]

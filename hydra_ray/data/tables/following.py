@@ -7,13 +7,13 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.types as pat
 
-from hydra_ray.datasets.column_types import is_encoded, is_tensor
-from hydra_ray.datasets.columns import Columns, considered, decimals_of, find_columns, hub_class_names
-from hydra_ray.datasets.facts import Facts
-from hydra_ray.datasets.labels import Classes, followed, shortened
-from hydra_ray.datasets.numbers import is_number, is_text
-from hydra_ray.datasets.table_options import TableOptions
-from hydra_ray.datasets.text_numbers import decimal_of, problem_of
+from hydra_ray.data.tables.column_types import is_encoded, is_tensor
+from hydra_ray.data.tables.columns import Columns, considered, decimals_of, find_columns, hub_class_names
+from hydra_ray.data.tables.facts import Facts
+from hydra_ray.data.tables.labels import Classes, followed, shortened
+from hydra_ray.data.tables.numbers import is_number, is_text
+from hydra_ray.data.tables.options import TableOptions
+from hydra_ray.data.tables.text_numbers import decimal_of, problem_of
 from hydra_ray.errors import UserError
 
 

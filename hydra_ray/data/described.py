@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from hydra_ray.datasets.columns import Columns
-from hydra_ray.datasets.labels import shortened
-from hydra_ray.datasets.rows import Source
-from hydra_ray.datasets.splits import Split
-from hydra_ray.datasets.tables import TableSource
+from hydra_ray.data.rows import Source
+from hydra_ray.data.splits import Split
+from hydra_ray.data.tables.columns import Columns
+from hydra_ray.data.tables.labels import shortened
+from hydra_ray.data.tables.source import TableSource
 from hydra_ray.errors import in_one_line
 
 _MOST_COLUMNS = 8

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from hydra_ray.datasets.labels import shortened
-from hydra_ray.datasets.numbers import Decimal
+from hydra_ray.data.tables.labels import shortened
+from hydra_ray.data.tables.numbers import Decimal
 
 
 @dataclass(frozen=True)

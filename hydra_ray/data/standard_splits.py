@@ -6,10 +6,10 @@ columns is cut is in `splits.py`.
 
 from __future__ import annotations
 
-from hydra_ray.datasets.columns import split_column
-from hydra_ray.datasets.rows import Source
-from hydra_ray.datasets.splits import packed
-from hydra_ray.datasets.tables import TableSource
+from hydra_ray.data.rows import Source
+from hydra_ray.data.splits import packed
+from hydra_ray.data.tables.columns import split_column
+from hydra_ray.data.tables.source import TableSource
 from hydra_ray.errors import UserError
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pat
 
-from hydra_ray.datasets.rows import Floats
+from hydra_ray.data.rows import Floats
 
 Decimal = Literal[".", ","]
 Offset = int | float

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hydra_ray.datasets.facts import ColumnFacts
-from hydra_ray.datasets.labels import shortened
-from hydra_ray.datasets.numbers import Decimal, is_plain_number, number_in, proves_comma
+from hydra_ray.data.tables.facts import ColumnFacts
+from hydra_ray.data.tables.labels import shortened
+from hydra_ray.data.tables.numbers import Decimal, is_plain_number, number_in, proves_comma
 
 _MOSTLY = 0.5
 _MOST_EXAMPLES = 3
