@@ -33,7 +33,7 @@ from hydra_ray.predictions import load, rows_table, with_logits, write_shard
 from hydra_ray.randomness import seed_of
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.storage.folder import Folder
-from hydra_ray.transfer import apply_view
+from hydra_ray.views.registry import apply_view
 
 Moments = list[tuple[float, float]]  # (time, amount done)
 

@@ -28,7 +28,7 @@ from hydra_ray.randomness import permutation, seed_of
 from hydra_ray.tasks import Task
 from hydra_ray.tasks.base import MemberLoss
 from hydra_ray.training import Fitting
-from hydra_ray.transfer import augment
+from hydra_ray.views.registry import augment
 
 _BATCH_WITHOUT_GRADIENT = 2048
 

@@ -17,10 +17,10 @@ from hydra_ray.models.heads import BatchedHeads
 from hydra_ray.models.members import build_member
 from hydra_ray.models.networks import check_architecture
 from hydra_ray.models.size import check_size
-from hydra_ray.ods import check_gradients
 from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.stages import TRANSFER, Run
-from hydra_ray.transfer import VIEWS, check_view, view_block_rows
+from hydra_ray.views.ods import check_gradients
+from hydra_ray.views.registry import VIEWS, check_view, view_block_rows
 
 _ROWS_AT_ONCE = 65_536
 _MOST_NAMES = 8

@@ -29,8 +29,8 @@ from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.ownership import Fence
 from hydra_ray.tasks import Task, task_named
-from hydra_ray.transfer import VIEWS
-from hydra_ray.transfer_set import IDENTITY, NumberedView, number_views, source_split
+from hydra_ray.views.registry import VIEWS
+from hydra_ray.views.transfer_set import IDENTITY, NumberedView, number_views, source_split
 
 TRANSFER = "transfer"
 STAGES = ("train_ensemble", "predict", "tune", "distill", "evaluate")

@@ -16,7 +16,7 @@ from hydra_ray.predictions import Predictions, ShardReader
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import Task
 from hydra_ray.training import to_device
-from hydra_ray.transfer_set import NumberedView
+from hydra_ray.views.transfer_set import NumberedView
 
 Diversity = dict[str, dict[str, float]]
 """Number or label of a view -> rows, and means of the task's figures of disagreement."""

@@ -22,7 +22,6 @@ from hydra_ray.data.feature_stats import Features
 from hydra_ray.data.folds import left_out
 from hydra_ray.model_store import load_published
 from hydra_ray.models.members import Ensemble, Member
-from hydra_ray.ods import apply_ods
 from hydra_ray.predictions import (
     inputs_of,
     no_labels,
@@ -38,8 +37,9 @@ from hydra_ray.shard_artifact import Shards
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder
 from hydra_ray.training import to_device
-from hydra_ray.transfer import VIEWS, apply_view
-from hydra_ray.transfer_set import NumberedView
+from hydra_ray.views.ods import apply_ods
+from hydra_ray.views.registry import VIEWS, apply_view
+from hydra_ray.views.transfer_set import NumberedView
 
 
 @dataclass(frozen=True)

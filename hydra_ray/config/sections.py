@@ -37,7 +37,7 @@ class Section(BaseModel):
 
 
 class ViewConfig(Section):
-    """One seeded transform of the data set's rows (`hydra_ray/transfer.py`)."""
+    """One seeded transform of the data set's rows (`hydra_ray/views/registry.py`)."""
 
     view: str
     """The view's name, e.g. `identity`, `affine`, `elastic`, `smooth_noise`."""

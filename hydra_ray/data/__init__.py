@@ -1,6 +1,6 @@
 """Data sets: a name or a path becomes train, validation, test and unknown splits that are read in slices.
 
-Nothing here transforms rows (`hydra_ray/transfer.py`) or moves them between machines; sources and splits hold
+Nothing here transforms rows (`hydra_ray/views/registry.py`) or moves them between machines; sources and splits hold
 names and paths, so that they are cheap to send to a worker, which then reads its own slice.
 """
 

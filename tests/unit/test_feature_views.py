@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_ray.data.feature_stats import Features
-from hydra_ray.transfer import VIEWS, apply_view, augment
+from hydra_ray.views.registry import VIEWS, apply_view, augment
 
 FEATURE_VIEWS = [name for name, known in VIEWS.items() if known.takes != "images" and not known.needs_members]
 RANDOM_VIEWS = [name for name in FEATURE_VIEWS if name != "identity"]
@@ -93,7 +93,7 @@ def test_work_in_pieces_and_the_other_entry_are_the_same(name, monkeypatch):
     whole = view(name, rows_of())
     same = augment(name, {}, torch.from_numpy(rows_of()), torch.arange(24), 0, features=SCALE)
     np.testing.assert_array_equal(same.numpy(), whole)
-    monkeypatch.setattr("hydra_ray.view_batch._ELEMENTS_AT_ONCE", 35)
+    monkeypatch.setattr("hydra_ray.views.batch._ELEMENTS_AT_ONCE", 35)
     np.testing.assert_array_equal(view(name, rows_of()), whole)
 
 

@@ -8,8 +8,8 @@ from torch import nn
 from hydra_ray.draws import Draws
 from hydra_ray.errors import UserError
 from hydra_ray.models.members import ModelSpec, Normalise, build_member
-from hydra_ray.ods import apply_ods, check_gradients
-from hydra_ray.transfer import VIEWS, apply_view
+from hydra_ray.views.ods import apply_ods, check_gradients
+from hydra_ray.views.registry import VIEWS, apply_view
 
 SHAPE = (8, 8, 1)
 

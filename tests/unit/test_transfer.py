@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_ray.errors import UserError
-from hydra_ray.transfer import VIEWS, apply_view, augment, check_view, view_block_rows
-from hydra_ray.warps import sample, shifted, smooth_field
+from hydra_ray.views.registry import VIEWS, apply_view, augment, check_view, view_block_rows
+from hydra_ray.views.resampling import sample, shifted, smooth_field
 
 IMAGE_SHAPES = [(8, 8, 1), (28, 28, 1), (12, 9, 3), (1, 1, 1)]
 IMAGE_VIEWS = [name for name, known in VIEWS.items() if known.takes != "features"]
@@ -95,7 +95,7 @@ def test_mixing_needs_whole_blocks_only(name, data):
 @pytest.mark.parametrize("name", RANDOM_VIEWS)
 def test_work_in_pieces_is_the_same(name, monkeypatch):
     whole = view(name, images())
-    monkeypatch.setattr("hydra_ray.view_batch._ELEMENTS_AT_ONCE", 5 * 360)
+    monkeypatch.setattr("hydra_ray.views.batch._ELEMENTS_AT_ONCE", 5 * 360)
     np.testing.assert_array_equal(view(name, images()), whole)
 
 

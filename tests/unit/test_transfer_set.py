@@ -8,7 +8,7 @@ from hydra_ray.config.tree import TransferConfig, TransferView, validate
 from hydra_ray.errors import UserError
 from hydra_ray.preflight import check_views
 from hydra_ray.stages import Run
-from hydra_ray.transfer_set import number_views
+from hydra_ray.views.transfer_set import number_views
 
 ROWS = {"train": 1000, "transfer-1": 250}
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from hydra_ray.data.feature_stats import Features
-from hydra_ray.view_batch import Batch
-from hydra_ray.view_options import OutsideBoxOptions, UniformBoxOptions
+from hydra_ray.views.batch import Batch
+from hydra_ray.views.options import OutsideBoxOptions, UniformBoxOptions
 
 
 def uniform_box(options: UniformBoxOptions, batch: Batch) -> Tensor:

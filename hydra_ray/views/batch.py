@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hydra_ray.data.feature_stats import Features
 from hydra_ray.draws import Draws
-from hydra_ray.view_options import AmountOptions
+from hydra_ray.views.options import AmountOptions
 
 Mixes = Literal["nothing", "rows", "columns"]
 _ELEMENTS_AT_ONCE = 1 << 21

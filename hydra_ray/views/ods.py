@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hydra_ray.draws import Draws
 from hydra_ray.errors import UserError
-from hydra_ray.view_options import OdsOptions, parse_options
+from hydra_ray.views.options import OdsOptions, parse_options
 
 _MEMBER_DRAW, _DIRECTION_DRAW = 0, 1
 _FULL_RANGE = 255.0

@@ -22,9 +22,8 @@ from torch import Tensor
 from hydra_ray.data.feature_stats import Features
 from hydra_ray.draws import Draws
 from hydra_ray.errors import UserError
-from hydra_ray.feature_views import outside_box, uniform_box
-from hydra_ray.view_batch import Batch, Mixes, partner_rows, pieces
-from hydra_ray.view_options import (
+from hydra_ray.views.batch import Batch, Mixes, partner_rows, pieces
+from hydra_ray.views.options import (
     AffineOptions,
     BlockOptions,
     CropFlipOptions,
@@ -41,7 +40,8 @@ from hydra_ray.view_options import (
     nearest,
     parse_options,
 )
-from hydra_ray.warps import pixel_grid, sample, shifted, smooth_field
+from hydra_ray.views.resampling import pixel_grid, sample, shifted, smooth_field
+from hydra_ray.views.tabular import outside_box, uniform_box
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class View(Generic[OptionsT]):
     keeps_label: bool = True
     """False where rows have no single label: they are mixed or random."""
     needs_members: bool = False
-    """True for views that `hydra_ray/ods.py` makes where the members are; here they leave rows as they are."""
+    """True for views that `hydra_ray/views/ods.py` makes where the members are; here they leave rows as they are."""
 
 
 def check_view(name: str, options: Mapping[str, object], input_shape: tuple[int, ...]) -> None:

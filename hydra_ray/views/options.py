@@ -12,7 +12,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
 from hydra_ray.errors import UserError
-from hydra_ray.warps import Padding
+from hydra_ray.views.resampling import Padding
 
 
 def _between(default: Any, low: float, high: float) -> Any:
@@ -127,7 +127,7 @@ class OutsideBoxOptions(Options):
 
 @dataclass(frozen=True)
 class OdsOptions(Options):
-    """A step against a member's output; see `hydra_ray/ods.py`."""
+    """A step against a member's output; see `hydra_ray/views/ods.py`."""
 
     step: float = _between(8 / 255, 0, 1)
     """Root mean square of the change, as a fraction of the full pixel range, or in units of the features."""
