@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from benchmarks.pairs import Table, round_robin
 from benchmarks.workplace import Setting
 from hydra_ray.models.cost import count_macs, num_parameters
-from hydra_ray.models.hydra import build_student
 from hydra_ray.models.members import Ensemble, Member, ModelSpec, build_member
+from hydra_ray.models.student import build_student
 
 SHAPE = (28, 28, 1)
 MEMBER = ModelSpec("member", "mlp", SHAPE, 10, {"hidden": [200, 200]})

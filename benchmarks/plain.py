@@ -27,8 +27,8 @@ from torch.nn.parallel import DistributedDataParallel
 from hydra_ray.distillation import plan_of
 from hydra_ray.loss_terms import Summed
 from hydra_ray.losses import hydra_loss, spread_loss
-from hydra_ray.models.hydra import build_student
 from hydra_ray.models.members import Normalise, build_member
+from hydra_ray.models.student import build_student
 from hydra_ray.predictions import load, rows_table, with_logits, write_shard
 from hydra_ray.randomness import seed_of
 from hydra_ray.stages import TRANSFER, Run

@@ -22,8 +22,8 @@ from hydra_ray.calibration import fit_spread
 from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.config.tree import Config, DistillConfig, StudentKind
 from hydra_ray.divergence import Subject, Watch
-from hydra_ray.models.hydra import HydraStudent, build_student
 from hydra_ray.models.members import ModelSpec, Normalise
+from hydra_ray.models.student import HydraStudent, build_student
 from hydra_ray.objectives import HEADS_PHASE, Objective, Phase
 from hydra_ray.predictions import Predictions
 from hydra_ray.randomness import permutation, seed_of

@@ -10,8 +10,8 @@ from torch import nn
 
 from hydra_ray.errors import DivergedError, UserError
 from hydra_ray.models.files import from_model_json, load_model, to_model_json, to_safetensors_bytes
-from hydra_ray.models.hydra import HydraStudent
 from hydra_ray.models.members import Member, ModelSpec
+from hydra_ray.models.student import HydraStudent
 from hydra_ray.storage.artifact import Artifact, not_finite
 from hydra_ray.storage.manifests import read_checked, way_out
 

@@ -25,8 +25,8 @@ from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, metrics_of, row_scor
 from hydra_ray.facts import software_facts
 from hydra_ray.model_store import load_published
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
-from hydra_ray.models.hydra import HydraStudent
 from hydra_ray.models.members import Ensemble, Member
+from hydra_ray.models.student import HydraStudent
 from hydra_ray.plan import artifacts_of
 from hydra_ray.plane import Plane
 from hydra_ray.predictions import Predictions, ShardReader, concatenate, is_labelled

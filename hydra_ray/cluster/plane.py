@@ -17,8 +17,8 @@ from hydra_ray.config.tree import Config
 from hydra_ray.distillation import predict
 from hydra_ray.evaluation import ENSEMBLE
 from hydra_ray.model_store import load_published
-from hydra_ray.models.hydra import HydraStudent
 from hydra_ray.models.members import Ensemble, Member
+from hydra_ray.models.student import HydraStudent
 from hydra_ray.plane import Plane, grid_points, grid_ticks, shown_rows
 from hydra_ray.stages import Run
 from hydra_ray.storage.artifact import Artifact

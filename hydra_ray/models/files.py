@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hydra_ray.errors import UserError
-from hydra_ray.models.hydra import HydraStudent, build_student
 from hydra_ray.models.members import Member, ModelSpec, build_member
+from hydra_ray.models.student import HydraStudent, build_student
 from hydra_ray.randomness import THROWN_AWAY
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
-from hydra_ray.models.hydra import build_student
 from hydra_ray.models.members import Ensemble, ModelSpec, build_member
 from hydra_ray.models.networks import build_network, check_architecture
+from hydra_ray.models.student import build_student
 
 MLP = ModelSpec("member", "mlp", (28, 28, 1), 10)
 MLP_MACS = 784 * 200 + 200 * 200 + 200 * 10

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from hydra_ray.models.hydra import build_student, spread
 from hydra_ray.models.members import ModelSpec, Normalise
+from hydra_ray.models.student import build_student, spread
 
 SPEC = ModelSpec("student", "mlp", (8, 8, 1), 10, {"hidden": [20]}, num_heads=4, head_width=6, head_depth=1)
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from hydra_ray.errors import UserError
-from hydra_ray.models.hydra import build_student
 from hydra_ray.models.members import Ensemble, ModelSpec, build_member
+from hydra_ray.models.student import build_student
 
 PIXELS = torch.randint(0, 256, (6, 8, 8, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 FEATURES = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))

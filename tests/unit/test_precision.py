@@ -7,9 +7,9 @@ from torch import nn
 from hydra_ray.config.tree import DistillConfig, EnsembleConfig
 from hydra_ray.ensemble import Blueprint
 from hydra_ray.loss_terms import Summed
-from hydra_ray.models.hydra import build_student
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.outputs import GaussianOutput
+from hydra_ray.models.student import build_student
 from hydra_ray.stacked import StackedMembers
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 from hydra_ray.training import Fitting

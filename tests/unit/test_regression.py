@@ -15,9 +15,9 @@ from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import Answers, metrics_of, row_scores
 from hydra_ray.models.files import load_model, to_safetensors_bytes
-from hydra_ray.models.hydra import build_student
 from hydra_ray.models.members import Ensemble, ModelSpec, Normalise, build_member
 from hydra_ray.models.outputs import LOG_VARIANCE_RANGE, GaussianOutput, MeanOutput, bounded
+from hydra_ray.models.student import build_student
 from hydra_ray.objectives import Objective
 from hydra_ray.stacked import Seat, fit_stacked
 from hydra_ray.stages import Run

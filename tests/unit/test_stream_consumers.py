@@ -24,9 +24,9 @@ from hydra_ray.distillation import Ends, distil
 from hydra_ray.draws import Draws
 from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.evaluation import Answers, metrics_of
-from hydra_ray.models.hydra import build_student
 from hydra_ray.models.members import ModelSpec, build_member
 from hydra_ray.models.networks import Network
+from hydra_ray.models.student import build_student
 from hydra_ray.predictions import load
 from hydra_ray.randomness import STREAMS, THROWN_AWAY, seed_of
 from hydra_ray.stacked import Seat, fit_stacked

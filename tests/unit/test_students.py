@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hydra_ray.calibration import SPREAD_RANGE, fit_spread
-from hydra_ray.models.hydra import spread
+from hydra_ray.models.student import spread
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 from hydra_ray.uncertainty import dirichlet_log_probs, mixture_log_probs, uncertainty
 
