@@ -30,14 +30,14 @@ from torch import Tensor, nn
 from benchmarks.latency import BATCHES, predictors
 from benchmarks.latency import MEMBER as MLP
 from benchmarks.pairs import Table
-from hydra_ray.batches import Batch
 from hydra_ray.config.tree import DistillConfig, EnsembleConfig
 from hydra_ray.facts import software_facts
 from hydra_ray.loss_terms import Summed
 from hydra_ray.losses import hydra_loss
 from hydra_ray.models.cost import count_macs, latency_ms
 from hydra_ray.models.members import Ensemble, Member, ModelSpec, build_member
-from hydra_ray.predictions import Predictions
+from hydra_ray.shards.loader import Batch
+from hydra_ray.shards.schema import Predictions
 from hydra_ray.stacked import StackedMembers, losses_of_each, sum_of_means
 from hydra_ray.training import Fitting
 

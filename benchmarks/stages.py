@@ -14,9 +14,9 @@ import torch
 from benchmarks import plain
 from benchmarks.pairs import Pairs, Table, paired_table, steady_rate
 from benchmarks.workplace import Memory, Setting, all_mb, do_stage, moment, publish_untrained
-from hydra_ray.batches import BatchReader, Feed
 from hydra_ray.models.members import Normalise
 from hydra_ray.models.student import build_student
+from hydra_ray.shards.loader import BatchReader, Feed
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.training import Fitting
 

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.batches import Batch, BatchReader, Feed
 from hydra_ray.calibration import fit_spread
 from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.config.tree import Config, DistillConfig, StudentKind
@@ -25,8 +24,9 @@ from hydra_ray.divergence import Subject, Watch
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.student import HydraStudent, build_student
 from hydra_ray.objectives import HEADS_PHASE, Objective, Phase
-from hydra_ray.predictions import Predictions
 from hydra_ray.randomness import permutation, seed_of
+from hydra_ray.shards.loader import Batch, BatchReader, Feed
+from hydra_ray.shards.schema import Predictions
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training import Fitting, Ranks, to_device
 

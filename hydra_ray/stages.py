@@ -23,8 +23,8 @@ from hydra_ray.errors import UserError
 from hydra_ray.keys import body_code, data_key, member_code, searched_bodies
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.randomness import STREAMS_VERSION, seed_of
-from hydra_ray.shard_artifact import Shards
-from hydra_ray.shard_checks import row_digest, verify
+from hydra_ray.shards.artifact import Shards
+from hydra_ray.shards.checks import row_digest, verify
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.ownership import Fence

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydra_ray.predictions import Predictions, ShardReader
+from hydra_ray.shards.schema import Predictions, ShardReader
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import Task
 from hydra_ray.training import to_device

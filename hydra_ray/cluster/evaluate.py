@@ -29,9 +29,9 @@ from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.models.student import HydraStudent
 from hydra_ray.plan import artifacts_of
 from hydra_ray.plane import Plane
-from hydra_ray.predictions import Predictions, ShardReader, concatenate, is_labelled
 from hydra_ray.report import make_report
 from hydra_ray.report.evidence import Evidence, SearchResult
+from hydra_ray.shards.schema import Predictions, ShardReader, concatenate, is_labelled
 from hydra_ray.stages import STAGES, TRANSFER, Run
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder

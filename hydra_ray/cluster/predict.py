@@ -19,8 +19,8 @@ from ray.data import ActorPoolStrategy
 
 from hydra_ray.cluster.shard_steps import AskMembers, MakeShards, PlanItem, ReadRows, Work, WriteShard
 from hydra_ray.errors import UserError
-from hydra_ray.shard_artifact import Shards
-from hydra_ray.shard_files import count_rows, shard_names
+from hydra_ray.shards.artifact import Shards
+from hydra_ray.shards.files import count_rows, shard_names
 from hydra_ray.stages import Run
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tracking import Stage

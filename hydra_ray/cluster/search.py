@@ -26,8 +26,8 @@ from hydra_ray.cluster.trial_jobs import Job, trainable
 from hydra_ray.config.student_keys import goal_of, space_of
 from hydra_ray.config.tree import Config, StudentKind
 from hydra_ray.errors import StageError, UserError
-from hydra_ray.predictions import Predictions, load
-from hydra_ray.shard_files import bytes_per_row, count_rows, required_names
+from hydra_ray.shards.files import bytes_per_row, count_rows, required_names
+from hydra_ray.shards.schema import Predictions, load
 from hydra_ray.stages import Run
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder

@@ -22,7 +22,9 @@ from hydra_ray.data.feature_stats import Features
 from hydra_ray.data.folds import left_out
 from hydra_ray.model_store import load_published
 from hydra_ray.models.members import Ensemble, Member
-from hydra_ray.predictions import (
+from hydra_ray.randomness import seed_of
+from hydra_ray.shards.artifact import Shards
+from hydra_ray.shards.schema import (
     inputs_of,
     no_labels,
     read_shard,
@@ -32,8 +34,6 @@ from hydra_ray.predictions import (
     with_mask,
     write_shard,
 )
-from hydra_ray.randomness import seed_of
-from hydra_ray.shard_artifact import Shards
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder
 from hydra_ray.training import to_device

@@ -14,15 +14,15 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
-from hydra_ray.batches import BatchReader
 from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.cluster.relay import Event, relay
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config.tree import Config, StudentKind
 from hydra_ray.distillation import Distillation, Ends, distil, facts_of, plan_of
 from hydra_ray.model_store import publish_model
-from hydra_ray.predictions import Predictions, load, shard_names
 from hydra_ray.randomness import seed_of
+from hydra_ray.shards.loader import BatchReader
+from hydra_ray.shards.schema import Predictions, load, shard_names
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder

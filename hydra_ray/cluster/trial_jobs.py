@@ -25,7 +25,7 @@ from hydra_ray.cluster.process_group import torch_config
 from hydra_ray.cluster.students import Source
 from hydra_ray.config.tree import Config, StudentKind, with_overlay
 from hydra_ray.distillation import Report, distil
-from hydra_ray.predictions import Predictions
+from hydra_ray.shards.schema import Predictions
 from hydra_ray.training import Ranks
 
 FAILED = "failed"

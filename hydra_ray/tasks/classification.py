@@ -37,8 +37,8 @@ from hydra_ray.metrics import (
 from hydra_ray.models.members import Member
 from hydra_ray.models.outputs import OutputKind
 from hydra_ray.models.student import spread
-from hydra_ray.predictions import NO_LABEL
 from hydra_ray.row_scores import RowScores
+from hydra_ray.shards.schema import NO_LABEL
 from hydra_ray.tasks.base import MemberLoss, Prediction, Task
 from hydra_ray.uncertainty import (
     Scores,

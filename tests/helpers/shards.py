@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hydra_ray.predictions import Predictions, rows_table, with_logits, with_mask, write_shard
+from hydra_ray.shards.schema import Predictions, rows_table, with_logits, with_mask, write_shard
 from hydra_ray.storage.folder import Folder
 
 NAMES = tuple(f"{number:02d}fingerprint" for number in range(16))

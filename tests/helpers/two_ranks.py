@@ -10,12 +10,12 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor
 
-from hydra_ray.batches import BatchReader
 from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.config.tree import Config, StudentKind
 from hydra_ray.distillation import Ends, distil, plan_of
 from hydra_ray.errors import DivergedError
-from hydra_ray.predictions import load
+from hydra_ray.shards.loader import BatchReader
+from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import task_named
 from hydra_ray.training import Ranks

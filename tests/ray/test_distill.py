@@ -13,7 +13,7 @@ from hydra_ray.cluster.chain import run_stages
 from hydra_ray.distillation import predict
 from hydra_ray.losses import hydra_loss
 from hydra_ray.model_store import load_published
-from hydra_ray.predictions import load
+from hydra_ray.shards.schema import load
 from hydra_ray.stages import Run
 
 pytestmark = pytest.mark.timeout(400)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hydra_ray.metrics import classification_figures
-from hydra_ray.predictions import load
+from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
 from hydra_ray.uncertainty import scores
 

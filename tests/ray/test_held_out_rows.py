@@ -14,7 +14,7 @@ from support import events, tiny
 from hydra_ray.cluster.chain import run_stages
 from hydra_ray.data.folds import folds_of
 from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
-from hydra_ray.predictions import load
+from hydra_ray.shards.schema import load
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.uncertainty import uncertainty
 

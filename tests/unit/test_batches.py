@@ -7,9 +7,9 @@ import pytest
 import torch
 from helpers.shards import metadata, synthetic, taken, write, write_views
 
-from hydra_ray.batches import BatchReader, Feed
 from hydra_ray.errors import UserError
-from hydra_ray.predictions import ShardReader, load, rows_table, with_logits, with_mask, write_shard
+from hydra_ray.shards.loader import BatchReader, Feed
+from hydra_ray.shards.schema import ShardReader, load, rows_table, with_logits, with_mask, write_shard
 from hydra_ray.storage.folder import Folder
 
 CPU = torch.device("cpu")

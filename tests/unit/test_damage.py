@@ -13,8 +13,8 @@ from helpers.finished import RECIPE, loaded, publish_members, publish_shards, pu
 from hydra_ray.errors import UserError
 from hydra_ray.model_store import load_published
 from hydra_ray.plan import stage_state
-from hydra_ray.predictions import load
 from hydra_ray.report.results import FinishedRun
+from hydra_ray.shards.schema import load
 from hydra_ray.stages import Run
 from hydra_ray.storage.folder import Folder
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from hydra_ray.config.tree import Optimisation, validate
 from hydra_ray.loss_terms import Summed, share_of_mean
-from hydra_ray.predictions import NO_LABEL
+from hydra_ray.shards.schema import NO_LABEL
 from hydra_ray.storage.folder import Folder
 from hydra_ray.training import Fitting, Ranks
 

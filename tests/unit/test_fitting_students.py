@@ -8,9 +8,9 @@ from helpers.mortal import Killed
 from helpers.shards import synthetic, write, write_views
 from helpers.two_ranks import student_of
 
-from hydra_ray.batches import BatchReader
 from hydra_ray.config.tree import validate
-from hydra_ray.predictions import read_shard
+from hydra_ray.shards.loader import BatchReader
+from hydra_ray.shards.schema import read_shard
 from hydra_ray.storage.folder import Folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")

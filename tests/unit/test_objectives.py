@@ -6,7 +6,7 @@ import torch
 from hydra_ray import losses
 from hydra_ray.config.tree import DirichletConfig, DistillConfig
 from hydra_ray.objectives import Objective
-from hydra_ray.predictions import NO_LABEL
+from hydra_ray.shards.schema import NO_LABEL
 from hydra_ray.tasks import CLASSIFICATION
 
 KINDS = ("hydra", "kd", "end2", "proxy_end2")

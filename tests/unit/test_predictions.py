@@ -11,7 +11,8 @@ from helpers.shards import NAMES, metadata, synthetic, taken, write, write_views
 
 from hydra_ray.data.rows import Task
 from hydra_ray.errors import UserError
-from hydra_ray.predictions import (
+from hydra_ray.shards.checks import verify
+from hydra_ray.shards.schema import (
     NO_LABEL,
     ShardReader,
     concatenate,
@@ -28,7 +29,6 @@ from hydra_ray.predictions import (
     with_mask,
     write_shard,
 )
-from hydra_ray.shard_checks import verify
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.manifests import check_bytes, describe, sealed
 
@@ -129,7 +129,7 @@ def test_published_files_are_hashed_once_a_reader_in_the_pass_that_reads_them(fo
         hashed.append(name)
         check_bytes(folder, name, content, files)
 
-    monkeypatch.setattr("hydra_ray.predictions.check_bytes", recorded)
+    monkeypatch.setattr("hydra_ray.shards.schema.check_bytes", recorded)
     reader = ShardReader(folder)
     for _ in range(3):
         assert_same(reader.load(), views[0])

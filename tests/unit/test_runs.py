@@ -9,7 +9,7 @@ import pytest
 from helpers.mortal import Killed, mortal
 
 from hydra_ray.errors import UserError
-from hydra_ray.shard_artifact import Shards
+from hydra_ray.shards.artifact import Shards
 from hydra_ray.storage.artifact import Artifact, fingerprint
 from hydra_ray.storage.folder import Folder
 

@@ -10,8 +10,8 @@ import pytest
 from helpers.shards import NAMES, metadata, synthetic, write_views
 
 from hydra_ray.errors import UserError
-from hydra_ray.predictions import METADATA_KEY, load, rows_table, with_logits, with_mask, write_shard
-from hydra_ray.shard_checks import row_digest, verify
+from hydra_ray.shards.checks import row_digest, verify
+from hydra_ray.shards.schema import METADATA_KEY, load, rows_table, with_logits, with_mask, write_shard
 from hydra_ray.storage.folder import Folder
 
 FILES = [f"part-{view:03d}-{part:05d}.parquet" for view in range(2) for part in range(3)]

@@ -27,8 +27,8 @@ from hydra_ray.evaluation import Answers, metrics_of
 from hydra_ray.models.members import ModelSpec, build_member
 from hydra_ray.models.networks import Network
 from hydra_ray.models.student import build_student
-from hydra_ray.predictions import load
 from hydra_ray.randomness import STREAMS, THROWN_AWAY, seed_of
+from hydra_ray.shards.schema import load
 from hydra_ray.stacked import Seat, fit_stacked
 from hydra_ray.stages import Run
 from hydra_ray.storage.folder import Folder

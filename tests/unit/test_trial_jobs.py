@@ -14,7 +14,7 @@ from hydra_ray.cluster.trial_jobs import FAILED, Job
 from hydra_ray.config.student_keys import Goal
 from hydra_ray.config.tree import validate
 from hydra_ray.errors import DivergedError, StageError
-from hydra_ray.predictions import load
+from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.trials import StoppingRule, Trial, best_of, table_of

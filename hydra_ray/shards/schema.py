@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from hydra_ray.data.rows import Task
 from hydra_ray.errors import UserError
-from hydra_ray.shard_files import (
+from hydra_ray.shards.files import (
     METADATA_KEY,
     check_nulls,
     metadata_of,

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from hydra_ray.data.rows import Task
 from hydra_ray.errors import UserError
-from hydra_ray.predictions import NO_LABEL, SCHEMA_VERSION, Predictions, ShardReader
+from hydra_ray.shards.schema import NO_LABEL, SCHEMA_VERSION, Predictions, ShardReader
 from hydra_ray.storage.folder import Folder
 
 _VIEW_BITS = 20

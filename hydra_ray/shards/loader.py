@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from hydra_ray.errors import UserError
-from hydra_ray.predictions import Predictions, ShardReader, concatenate
 from hydra_ray.randomness import numpy_generator, seed_of
-from hydra_ray.shard_files import bytes_per_row, count_members, count_rows, required_names
+from hydra_ray.shards.files import bytes_per_row, count_members, count_rows, required_names
+from hydra_ray.shards.schema import Predictions, ShardReader, concatenate
 from hydra_ray.storage.folder import Folder
 from hydra_ray.training import to_device
 
