@@ -32,8 +32,8 @@ from benchmarks.latency import MEMBER as MLP
 from benchmarks.pairs import Table
 from hydra_ray.config.tree import DistillConfig, EnsembleConfig
 from hydra_ray.facts import software_facts
-from hydra_ray.loss_terms import Summed
-from hydra_ray.losses import hydra_loss
+from hydra_ray.losses.classification import hydra_loss
+from hydra_ray.losses.sums import Summed
 from hydra_ray.models.cost import count_macs, latency_ms
 from hydra_ray.models.members import Ensemble, Member, ModelSpec, build_member
 from hydra_ray.shards.loader import Batch

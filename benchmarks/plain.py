@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from hydra_ray.distillation import plan_of
-from hydra_ray.loss_terms import Summed
-from hydra_ray.losses import hydra_loss, spread_loss
+from hydra_ray.losses.classification import hydra_loss, spread_loss
+from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import Normalise, build_member
 from hydra_ray.models.student import build_student
 from hydra_ray.randomness import seed_of

@@ -22,7 +22,7 @@ from hydra_ray.config.tree import EnsembleConfig
 from hydra_ray.data import Rows
 from hydra_ray.data.feature_stats import Features
 from hydra_ray.divergence import Subject, Watch
-from hydra_ray.loss_terms import Summed
+from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
 from hydra_ray.randomness import permutation, seed_of
 from hydra_ray.tasks import Task

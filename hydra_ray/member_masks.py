@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hydra_ray.loss_terms import Summed
+from hydra_ray.losses.sums import Summed
 
 
 class Members(NamedTuple):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hydra_ray.gaussian import mixture_moments, row_mixture_nll
+from hydra_ray.losses.regression import mixture_moments, row_mixture_nll
 from hydra_ray.metrics import Figures
 from hydra_ray.uncertainty import Scores, map_rows
 

@@ -23,7 +23,7 @@ from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.config.tree import EnsembleConfig
 from hydra_ray.divergence import Watch
 from hydra_ray.ensemble import Blueprint, LabelledRows, augmented, figures_of, order_of, subject_of
-from hydra_ray.loss_terms import Summed
+from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import Member
 from hydra_ray.models.precision import at_full_precision
 from hydra_ray.randomness import THROWN_AWAY, seed_of

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hydra_ray.config.tree import EnsembleConfig
 from hydra_ray.ensemble import Blueprint, LabelledRows
 from hydra_ray.errors import UserError
-from hydra_ray.loss_terms import Summed
+from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import Member
 from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.stacked import Seat, StackedMembers, losses_of_each, sum_of_means

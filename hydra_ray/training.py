@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hydra_ray.config.tree import Optimisation
-from hydra_ray.loss_terms import Loss, share_of_mean
+from hydra_ray.losses.sums import Loss, share_of_mean
 from hydra_ray.randomness import seed_generators, seed_of
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hydra_ray.config.tree import Config
 from hydra_ray.data.rows import Task as TaskName
-from hydra_ray.loss_terms import Summed
+from hydra_ray.losses.sums import Summed
 from hydra_ray.metrics import Figures
 from hydra_ray.models.members import Member
 from hydra_ray.models.outputs import OutputKind

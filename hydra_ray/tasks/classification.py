@@ -22,8 +22,8 @@ from hydra_ray.fidelity import (
     ratio_of_means,
 )
 from hydra_ray.intervals import ratio_interval
-from hydra_ray.loss_terms import Summed
-from hydra_ray.losses import hydra_loss, mean_loss, spread_loss
+from hydra_ray.losses.classification import hydra_loss, mean_loss, spread_loss
+from hydra_ray.losses.sums import Summed
 from hydra_ray.metrics import (
     Figures,
     accuracy,

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from hydra_ray.config.tree import Config, DistillConfig
 from hydra_ray.errors import UserError
 from hydra_ray.fidelity import ratio_of_means
-from hydra_ray.gaussian import (
+from hydra_ray.intervals import ratio_interval
+from hydra_ray.losses.regression import (
     gaussian_kl,
     gaussian_nll,
     heads_loss,
@@ -27,8 +28,7 @@ from hydra_ray.gaussian import (
     spread_loss,
     stretch_means,
 )
-from hydra_ray.intervals import ratio_interval
-from hydra_ray.loss_terms import Summed
+from hydra_ray.losses.sums import Summed
 from hydra_ray.member_masks import sum_rows
 from hydra_ray.metrics import Figures
 from hydra_ray.models.members import Member

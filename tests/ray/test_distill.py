@@ -11,7 +11,7 @@ from support import copied, events, kill_a_train_worker, leftovers, tiny, wait_f
 
 from hydra_ray.cluster.chain import run_stages
 from hydra_ray.distillation import predict
-from hydra_ray.losses import hydra_loss
+from hydra_ray.losses.classification import hydra_loss
 from hydra_ray.model_store import load_published
 from hydra_ray.shards.schema import load
 from hydra_ray.stages import Run

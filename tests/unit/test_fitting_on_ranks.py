@@ -12,7 +12,7 @@ from helpers.two_ranks import Job, on_two_ranks, outcome_of
 from torch import nn
 
 from hydra_ray.config.tree import Optimisation, validate
-from hydra_ray.loss_terms import Summed, share_of_mean
+from hydra_ray.losses.sums import Summed, share_of_mean
 from hydra_ray.shards.schema import NO_LABEL
 from hydra_ray.storage.folder import Folder
 from hydra_ray.training import Fitting, Ranks

@@ -6,7 +6,7 @@ from torch import nn
 
 from hydra_ray.config.tree import DistillConfig, EnsembleConfig
 from hydra_ray.ensemble import Blueprint
-from hydra_ray.loss_terms import Summed
+from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.outputs import GaussianOutput
 from hydra_ray.models.student import build_student

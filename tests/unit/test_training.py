@@ -11,7 +11,7 @@ from safetensors.torch import load as load_tensors
 from torch import nn
 
 from hydra_ray.config.tree import Optimisation
-from hydra_ray.loss_terms import Summed
+from hydra_ray.losses.sums import Summed
 from hydra_ray.training import Fitting, learning_rate, to_safetensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")

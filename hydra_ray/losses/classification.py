@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hydra_ray.loss_terms import Summed
+from hydra_ray.losses.sums import Summed
 from hydra_ray.member_masks import Members
 
 LOG_CONCENTRATION_RANGE = (-700.0, 30.0)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hydra_ray.loss_terms import Summed
+from hydra_ray.losses.sums import Summed
 from hydra_ray.member_masks import ALL_MEMBERS, Members, sum_rows
 
 _LOG_2PI = math.log(2 * math.pi)
