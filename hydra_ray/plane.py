@@ -15,7 +15,7 @@ import numpy as np
 
 from hydra_ray.data import Rows
 from hydra_ray.data.rows import Task
-from hydra_ray.row_scores import RowScores
+from hydra_ray.metrics.row_scores import RowScores
 
 _MARGIN = 0.35
 _TICKS = {1: 401, 2: 141}

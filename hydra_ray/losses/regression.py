@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hydra_ray.losses.sums import Summed
-from hydra_ray.member_masks import ALL_MEMBERS, Members, sum_rows
+from hydra_ray.metrics.member_weights import ALL_MEMBERS, Members, sum_rows
 
 _LOG_2PI = math.log(2 * math.pi)
 _SMALL_SHARE = 1e-6

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
+from hydra_ray.metrics.row_scores import RowScores
 from hydra_ray.report.evidence import Evidence
 from hydra_ray.report.gallery import draw_pictures
 from hydra_ray.report.page import write_html, write_markdown
 from hydra_ray.report.tables import terminal_table
-from hydra_ray.row_scores import RowScores
 
 __all__ = ["Evidence", "RowScores", "make_report", "terminal_table"]
 

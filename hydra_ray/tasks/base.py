@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from hydra_ray.config.tree import Config
 from hydra_ray.data.rows import Task as TaskName
 from hydra_ray.losses.sums import Summed
-from hydra_ray.metrics import Figures
+from hydra_ray.metrics.classification import Figures
+from hydra_ray.metrics.row_scores import RowScores
+from hydra_ray.metrics.uncertainty import Scores
 from hydra_ray.models.members import Member
 from hydra_ray.models.outputs import OutputKind
-from hydra_ray.row_scores import RowScores
-from hydra_ray.uncertainty import Scores
 
 MemberLoss = Callable[[Tensor, Tensor], Summed]
 

@@ -12,19 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hydra_ray.config.tree import Config
-from hydra_ray.diversity import diversity_figures
 from hydra_ray.errors import UserError
-from hydra_ray.fidelity import (
-    PAIRWISE_KL,
-    compare_scores,
-    member_agreement,
-    member_kl,
-    ratio_of_means,
-)
-from hydra_ray.intervals import ratio_interval
 from hydra_ray.losses.classification import hydra_loss, mean_loss, spread_loss
 from hydra_ray.losses.sums import Summed
-from hydra_ray.metrics import (
+from hydra_ray.metrics.classification import (
     Figures,
     accuracy,
     calibrated_nll,
@@ -34,13 +25,17 @@ from hydra_ray.metrics import (
     predictive_figures,
     row_nll,
 )
-from hydra_ray.models.members import Member
-from hydra_ray.models.outputs import OutputKind
-from hydra_ray.models.student import spread
-from hydra_ray.row_scores import RowScores
-from hydra_ray.shards.schema import NO_LABEL
-from hydra_ray.tasks.base import MemberLoss, Prediction, Task
-from hydra_ray.uncertainty import (
+from hydra_ray.metrics.diversity import diversity_figures
+from hydra_ray.metrics.fidelity import (
+    PAIRWISE_KL,
+    compare_scores,
+    member_agreement,
+    member_kl,
+    ratio_of_means,
+)
+from hydra_ray.metrics.intervals import ratio_interval
+from hydra_ray.metrics.row_scores import RowScores
+from hydra_ray.metrics.uncertainty import (
     Scores,
     dirichlet_log_probs,
     dirichlet_scores,
@@ -49,6 +44,11 @@ from hydra_ray.uncertainty import (
     scores,
     uncertainty,
 )
+from hydra_ray.models.members import Member
+from hydra_ray.models.outputs import OutputKind
+from hydra_ray.models.student import spread
+from hydra_ray.shards.schema import NO_LABEL
+from hydra_ray.tasks.base import MemberLoss, Prediction, Task
 
 DIRICHLET_KINDS = ("end2", "proxy_end2")
 _OF_REGRESSION = ("validation_rmse", "validation_knowledge_variance_ratio")

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from hydra_ray.config.tree import Config, DistillConfig
 from hydra_ray.errors import UserError
-from hydra_ray.fidelity import ratio_of_means
-from hydra_ray.intervals import ratio_interval
 from hydra_ray.losses.regression import (
     gaussian_kl,
     gaussian_nll,
@@ -29,11 +27,11 @@ from hydra_ray.losses.regression import (
     stretch_means,
 )
 from hydra_ray.losses.sums import Summed
-from hydra_ray.member_masks import sum_rows
-from hydra_ray.metrics import Figures
-from hydra_ray.models.members import Member
-from hydra_ray.models.outputs import GaussianOutput, MeanOutput, OutputKind
-from hydra_ray.regression_metrics import (
+from hydra_ray.metrics.classification import Figures
+from hydra_ray.metrics.fidelity import ratio_of_means
+from hydra_ray.metrics.intervals import ratio_interval
+from hydra_ray.metrics.member_weights import sum_rows
+from hydra_ray.metrics.regression import (
     DATA_VARIANCE,
     KNOWLEDGE_VARIANCE,
     TOTAL_VARIANCE,
@@ -43,9 +41,11 @@ from hydra_ray.regression_metrics import (
     row_squared_error,
     variance_scores,
 )
-from hydra_ray.row_scores import RowScores
+from hydra_ray.metrics.row_scores import RowScores
+from hydra_ray.metrics.uncertainty import Scores
+from hydra_ray.models.members import Member
+from hydra_ray.models.outputs import GaussianOutput, MeanOutput, OutputKind
 from hydra_ray.tasks.base import MemberLoss, Prediction, Task
-from hydra_ray.uncertainty import Scores
 
 STUDENT_KINDS = ("hydra", "kd")
 OBJECTIVES = ("validation_nll", "validation_rmse", "validation_member_kl", "validation_knowledge_variance_ratio")

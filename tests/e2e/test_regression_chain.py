@@ -15,7 +15,7 @@ import torch
 from helpers.golden import assert_golden
 from support import Command, events, leftovers
 
-from hydra_ray.regression_metrics import regression_figures, variance_scores
+from hydra_ray.metrics.regression import regression_figures, variance_scores
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
 

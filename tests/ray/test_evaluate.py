@@ -5,10 +5,10 @@ import json
 import pytest
 import torch
 
-from hydra_ray.metrics import classification_figures
+from hydra_ray.metrics.classification import classification_figures
+from hydra_ray.metrics.uncertainty import scores
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
-from hydra_ray.uncertainty import scores
 
 pytestmark = pytest.mark.timeout(400)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hydra_ray.evaluation import Answers, metrics_of
-from hydra_ray.metrics import classification_figures, nll
+from hydra_ray.metrics.classification import classification_figures, nll
 from hydra_ray.tasks import CLASSIFICATION
 
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 from hydra_ray.evaluation import Answers, metrics_of
-from hydra_ray.fidelity import spearman
-from hydra_ray.intervals import (
+from hydra_ray.metrics.classification import auroc
+from hydra_ray.metrics.fidelity import spearman
+from hydra_ray.metrics.intervals import (
     auroc_of_ranks,
     auroc_ratio_interval,
     bootstrap_interval,
     ratio_interval,
     spearman_interval,
 )
-from hydra_ray.metrics import auroc
 from hydra_ray.tasks import CLASSIFICATION
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from hydra_ray.calibration import SPREAD_RANGE, fit_spread
+from hydra_ray.metrics.uncertainty import dirichlet_log_probs, mixture_log_probs, uncertainty
 from hydra_ray.models.student import spread
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
-from hydra_ray.uncertainty import dirichlet_log_probs, mixture_log_probs, uncertainty
 
 
 def _logits(*shape, seed=0, scale=1.0):

@@ -18,8 +18,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from hydra_ray.metrics import auroc
-from hydra_ray.uncertainty import Scores, map_rows
+from hydra_ray.metrics.classification import auroc
+from hydra_ray.metrics.uncertainty import Scores, map_rows
 
 TEST = "test"
 MUTUAL_INFORMATION = "mutual_information"

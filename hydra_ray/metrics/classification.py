@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hydra_ray.uncertainty import Scores, mixture_log_probs, scores
+from hydra_ray.metrics.uncertainty import Scores, mixture_log_probs, scores
 
 Figures = dict[str, float | None]
 

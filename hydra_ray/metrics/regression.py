@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from hydra_ray.losses.regression import mixture_moments, row_mixture_nll
-from hydra_ray.metrics import Figures
-from hydra_ray.uncertainty import Scores, map_rows
+from hydra_ray.metrics.classification import Figures
+from hydra_ray.metrics.uncertainty import Scores, map_rows
 
 COVERED = 0.95
 """Probability of the central interval whose coverage and width are reported."""
