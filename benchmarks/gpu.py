@@ -38,8 +38,8 @@ from hydra_ray.models.cost import count_macs, latency_ms
 from hydra_ray.models.members import Ensemble, Member, ModelSpec, build_member
 from hydra_ray.shards.loader import Batch
 from hydra_ray.shards.schema import Predictions
-from hydra_ray.stacked import StackedMembers, losses_of_each, sum_of_means
-from hydra_ray.training import Fitting
+from hydra_ray.training.loop import Fitting
+from hydra_ray.training.stacked import StackedMembers, losses_of_each, sum_of_means
 
 RESNET = ModelSpec("member", "resnet20", (32, 32, 3), 10)
 TINY_RESNET = ModelSpec("member", "resnet20", (8, 8, 3), 10, {"width": 4, "blocks_per_stage": 1})

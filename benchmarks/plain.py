@@ -24,7 +24,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from hydra_ray.distillation import plan_of
 from hydra_ray.losses.classification import hydra_loss, spread_loss
 from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import Normalise, build_member
@@ -33,6 +32,7 @@ from hydra_ray.randomness import seed_of
 from hydra_ray.shards.schema import load, rows_table, with_logits, write_shard
 from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.storage.folder import Folder
+from hydra_ray.training.student import plan_of
 from hydra_ray.views.registry import apply_view
 
 Moments = list[tuple[float, float]]  # (time, amount done)

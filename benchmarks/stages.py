@@ -18,7 +18,7 @@ from hydra_ray.models.members import Normalise
 from hydra_ray.models.student import build_student
 from hydra_ray.shards.loader import BatchReader, Feed
 from hydra_ray.stages import TRANSFER, Run
-from hydra_ray.training import Fitting
+from hydra_ray.training.loop import Fitting
 
 _NUMBERS = itertools.count()
 

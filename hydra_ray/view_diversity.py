@@ -15,7 +15,7 @@ from torch import Tensor
 from hydra_ray.shards.schema import Predictions, ShardReader
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import Task
-from hydra_ray.training import to_device
+from hydra_ray.training.loop import to_device
 from hydra_ray.views.transfer_set import NumberedView
 
 Diversity = dict[str, dict[str, float]]

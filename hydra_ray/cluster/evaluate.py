@@ -20,7 +20,6 @@ from hydra_ray.cluster.plane import ask_grid, has_plane, plane_of
 from hydra_ray.cluster.workers import device_of, placed
 from hydra_ray.config.student_keys import goal_of, space_of
 from hydra_ray.config.tree import Config, StudentKind
-from hydra_ray.distillation import predict
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, metrics_of, row_scores
 from hydra_ray.facts import software_facts
 from hydra_ray.model_store import load_published
@@ -37,6 +36,7 @@ from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.tracking import Stage, Tracker
+from hydra_ray.training.student import predict
 from hydra_ray.work_seconds import work_seconds
 
 _LATENCY_BATCHES = (1, 256)

@@ -14,7 +14,6 @@ import torch
 
 from hydra_ray.cluster.workers import device_of, placed
 from hydra_ray.config.tree import Config
-from hydra_ray.distillation import predict
 from hydra_ray.evaluation import ENSEMBLE
 from hydra_ray.model_store import load_published
 from hydra_ray.models.members import Ensemble, Member
@@ -23,6 +22,7 @@ from hydra_ray.plane import Plane, grid_points, grid_ticks, shown_rows
 from hydra_ray.stages import Run
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.tasks import Prediction
+from hydra_ray.training.student import predict
 
 _LARGEST = 2
 

@@ -33,7 +33,7 @@ from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.manifests import sealed, unsealed
 from hydra_ray.tracking import Stage, Tracker, WandbSink
-from hydra_ray.trials import StoppingRule, Trial, best_of, table_of
+from hydra_ray.training.trials import StoppingRule, Trial, best_of, table_of
 
 TRIALS = "trials"
 _OF_THE_STORE = 0.5  # the most that rows take of it

@@ -36,7 +36,7 @@ from hydra_ray.shards.schema import (
 )
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder
-from hydra_ray.training import to_device
+from hydra_ray.training.loop import to_device
 from hydra_ray.views.ods import apply_ods
 from hydra_ray.views.registry import VIEWS, apply_view
 from hydra_ray.views.transfer_set import NumberedView

@@ -1,8 +1,8 @@
 """The search as Tune sees it: which trial comes next, when one is stopped, and what is told of them.
 
 Tune decides nothing here and remembers nothing: it places trials on processes and starts those again that it lost. What
-a trial draws and when it ends early follows from the trials of lower number (`hydra_ray/trials.py`,
-`hydra_ray/search_space.py`), and what is over is kept in files of ours (`search.py`).
+a trial draws and when it ends early follows from the trials of lower number (`hydra_ray/training/trials.py`,
+`hydra_ray/training/search_space.py`), and what is over is kept in files of ours (`search.py`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from hydra_ray.cluster.relay import Event
 from hydra_ray.cluster.trial_jobs import FAILED, TrialWork
 from hydra_ray.config.student_keys import Goal
 from hydra_ray.config.tree import StudentKind
-from hydra_ray.search_space import Sampler, drawn
-from hydra_ray.trials import StoppingRule, Trial, outcome, stops
+from hydra_ray.training.search_space import Sampler, drawn
+from hydra_ray.training.trials import StoppingRule, Trial, outcome, stops
 
 MAILBOX = "hydra-ray-trials"
 

@@ -26,7 +26,7 @@ from hydra_ray.config.tree import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tracking import Stage
-from hydra_ray.training import Ranks
+from hydra_ray.training.loop import Ranks
 
 Loop = Callable[[Any, Ranks, torch.device], None]
 

@@ -10,15 +10,15 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor
 
-from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.config.tree import Config, StudentKind
-from hydra_ray.distillation import Ends, distil, plan_of
 from hydra_ray.errors import DivergedError
 from hydra_ray.shards.loader import BatchReader
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import task_named
-from hydra_ray.training import Ranks
+from hydra_ray.training.checkpoints import Checkpoints
+from hydra_ray.training.loop import Ranks
+from hydra_ray.training.student import Ends, distil, plan_of
 
 State = dict[str, Tensor]
 _SECONDS = 180

@@ -11,14 +11,14 @@ from helpers.mortal import Killed, mortal
 from helpers.shards import synthetic, write, write_views
 from helpers.two_ranks import student_of
 
-from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.config.tree import validate
-from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.models.members import ModelSpec
-from hydra_ray.stacked import Seat, fit_stacked
-from hydra_ray.stacking import stacks
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import CLASSIFICATION
+from hydra_ray.training.checkpoints import Checkpoints
+from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
+from hydra_ray.training.stack_size import stacks
+from hydra_ray.training.stacked import Seat, fit_stacked
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

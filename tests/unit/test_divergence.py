@@ -11,16 +11,16 @@ from helpers.shards import synthetic, write
 from helpers.two_ranks import student_of
 
 from hydra_ray.config.tree import validate
-from hydra_ray.divergence import Subject, Watch
-from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member, order_of
 from hydra_ray.errors import DivergedError, UserError
 from hydra_ray.model_store import load_published, publish_model
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.shards.loader import BatchReader
-from hydra_ray.stacked import Seat, fit_stacked
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
+from hydra_ray.training.divergence import Subject, Watch
+from hydra_ray.training.member import Blueprint, LabelledRows, fit_member, order_of
+from hydra_ray.training.stacked import Seat, fit_stacked
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NUM_ROWS, BATCH, POISON = 200, 2, 150

@@ -10,9 +10,9 @@ from helpers.mortal import Killed
 from helpers.shards import synthetic
 
 from hydra_ray.config.tree import validate
-from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.tasks import CLASSIFICATION
+from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = ModelSpec("member", "mlp", (4, 4, 1), 4, {"hidden": [8]})

@@ -15,7 +15,7 @@ from hydra_ray.config.tree import Optimisation, validate
 from hydra_ray.losses.sums import Summed, share_of_mean
 from hydra_ray.shards.schema import NO_LABEL
 from hydra_ray.storage.folder import Folder
-from hydra_ray.training import Fitting, Ranks
+from hydra_ray.training.loop import Fitting, Ranks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NUM_ROWS, BATCH, MEMBERS = 44, 12, 4

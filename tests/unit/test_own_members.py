@@ -11,8 +11,8 @@ from helpers.shards import synthetic
 
 from hydra_ray import distillation
 from hydra_ray.config.tree import validate
-from hydra_ray.distillation import Ends, facts_of, plan_of, validation_figures
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
+from hydra_ray.training.student import Ends, facts_of, plan_of, validation_figures
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 REGRESSION_RECIPE = RECIPE.replace("{source: digits, max_train_rows: 200}", "{source: diabetes}")

@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from hydra_ray.config.tree import DistillConfig, EnsembleConfig
-from hydra_ray.ensemble import Blueprint
 from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.outputs import GaussianOutput
 from hydra_ray.models.student import build_student
-from hydra_ray.stacked import StackedMembers
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
-from hydra_ray.training import Fitting
+from hydra_ray.training.loop import Fitting
+from hydra_ray.training.member import Blueprint
+from hydra_ray.training.stacked import StackedMembers
 
 INPUTS = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
 

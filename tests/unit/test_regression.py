@@ -9,19 +9,19 @@ import torch
 from helpers.checkpoints import checkpoints_in
 
 from hydra_ray import gaussian
-from hydra_ray.calibration import fit_spread
 from hydra_ray.config.tree import DistillConfig, load_config, validate
-from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import Answers, metrics_of, row_scores
 from hydra_ray.models.files import load_model, to_safetensors_bytes
 from hydra_ray.models.members import Ensemble, ModelSpec, Normalise, build_member
 from hydra_ray.models.outputs import LOG_VARIANCE_RANGE, GaussianOutput, MeanOutput, bounded
 from hydra_ray.models.student import build_student
-from hydra_ray.objectives import Objective
-from hydra_ray.stacked import Seat, fit_stacked
 from hydra_ray.stages import Run
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
+from hydra_ray.training.calibration import fit_spread
+from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
+from hydra_ray.training.stacked import Seat, fit_stacked
+from hydra_ray.training.student_kinds import Objective
 
 SPEC = ModelSpec("member", "mlp", (3,), 2, {"hidden": [16]}, output="gaussian")
 MEAN_SPEC = ModelSpec("member", "mlp", (3,), 1, {"hidden": [16]}, output="mean")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hydra_ray.search_space import drawn
+from hydra_ray.training.search_space import drawn
 
 SPACE = {
     "head_width": [8, 16, 32],

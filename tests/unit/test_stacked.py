@@ -8,14 +8,14 @@ from helpers.shards import synthetic
 from torch import nn
 
 from hydra_ray.config.tree import load_config, validate
-from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.errors import UserError
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.models.networks import Network
-from hydra_ray.stacked import Seat, clip_each_norm, fit_stacked
-from hydra_ray.stacking import stack_size, stacks
 from hydra_ray.stages import Run
 from hydra_ray.tasks import CLASSIFICATION
+from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
+from hydra_ray.training.stack_size import stack_size, stacks
+from hydra_ray.training.stacked import Seat, clip_each_norm, fit_stacked
 
 MEMBERS = (0, 3, 4)
 SHAPE = (8, 8, 1)
@@ -192,7 +192,7 @@ def test_the_fastest_size_is_found(tmp_path, monkeypatch, seconds, expected):
             raise torch.OutOfMemoryError
         return found * (0.1 if seconds[1] == 1.0 else 1.0)
 
-    monkeypatch.setattr("hydra_ray.stacking._step_seconds", measured)
+    monkeypatch.setattr("hydra_ray.training.stack_size._step_seconds", measured)
     assert size(Bench(tmp_path, members_per_worker="auto"), most=7) == expected
 
 

@@ -15,25 +15,25 @@ from helpers.shards import synthetic, write, write_views
 from torch import nn
 
 from hydra_ray import randomness, search_space
-from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.cluster import shard_steps, students
 from hydra_ray.config.tree import validate
 from hydra_ray.data import generated
 from hydra_ray.data.folds import left_out
-from hydra_ray.distillation import Ends, distil
 from hydra_ray.draws import Draws
-from hydra_ray.ensemble import Blueprint, LabelledRows, fit_member
 from hydra_ray.evaluation import Answers, metrics_of
 from hydra_ray.models.members import ModelSpec, build_member
 from hydra_ray.models.networks import Network
 from hydra_ray.models.student import build_student
 from hydra_ray.randomness import STREAMS, THROWN_AWAY, seed_of
 from hydra_ray.shards.schema import load
-from hydra_ray.stacked import Seat, fit_stacked
 from hydra_ray.stages import Run
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import CLASSIFICATION
-from hydra_ray.training import Ranks
+from hydra_ray.training.checkpoints import Checkpoints
+from hydra_ray.training.loop import Ranks
+from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
+from hydra_ray.training.stacked import Seat, fit_stacked
+from hydra_ray.training.student import Ends, distil
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 REPO = Path(__file__).parents[2]

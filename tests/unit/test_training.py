@@ -12,7 +12,7 @@ from torch import nn
 
 from hydra_ray.config.tree import Optimisation
 from hydra_ray.losses.sums import Summed
-from hydra_ray.training import Fitting, learning_rate, to_safetensors
+from hydra_ray.training.loop import Fitting, learning_rate, to_safetensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

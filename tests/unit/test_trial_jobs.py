@@ -17,7 +17,7 @@ from hydra_ray.errors import DivergedError, StageError
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import CLASSIFICATION
-from hydra_ray.trials import StoppingRule, Trial, best_of, table_of
+from hydra_ray.training.trials import StoppingRule, Trial, best_of, table_of
 
 RATES = [0.01, 1e39]
 SPACE = {"learning_rate": RATES}

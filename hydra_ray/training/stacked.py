@@ -19,16 +19,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from hydra_ray.checkpoints import Checkpoints
 from hydra_ray.config.tree import EnsembleConfig
-from hydra_ray.divergence import Watch
-from hydra_ray.ensemble import Blueprint, LabelledRows, augmented, figures_of, order_of, subject_of
 from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import Member
 from hydra_ray.models.precision import at_full_precision
 from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.tasks.base import MemberLoss
-from hydra_ray.training import Fitting
+from hydra_ray.training.checkpoints import Checkpoints
+from hydra_ray.training.divergence import Watch
+from hydra_ray.training.loop import Fitting
+from hydra_ray.training.member import Blueprint, LabelledRows, augmented, figures_of, order_of, subject_of
 
 _ROWS_WITHOUT_GRADIENT = 8192  # over all members of a stack
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hydra_ray.errors import DivergedError
-from hydra_ray.training import Ranks
+from hydra_ray.training.loop import Ranks
 
 _STEPS_BETWEEN_LOOKS = 50
 _ALONE = Ranks()

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from hydra_ray.config.tree import EnsembleConfig
-from hydra_ray.ensemble import Blueprint, LabelledRows
 from hydra_ray.errors import UserError
 from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import Member
 from hydra_ray.randomness import THROWN_AWAY, seed_of
-from hydra_ray.stacked import Seat, StackedMembers, losses_of_each, sum_of_means
 from hydra_ray.tasks import Task
-from hydra_ray.training import Fitting
+from hydra_ray.training.loop import Fitting
+from hydra_ray.training.member import Blueprint, LabelledRows
+from hydra_ray.training.stacked import Seat, StackedMembers, losses_of_each, sum_of_means
 
 _WARM_UP, _STEPS = 2, 5
 _LONGEST_SECONDS = 5.0  # of one number's steps; larger stacks of networks that slow have nothing to gain
