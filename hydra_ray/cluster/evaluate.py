@@ -20,14 +20,14 @@ from hydra_ray.cluster.plane import ask_grid, has_plane, plane_of
 from hydra_ray.cluster.workers import device_of, placed
 from hydra_ray.config.student_keys import goal_of, space_of
 from hydra_ray.config.tree import Config, StudentKind
-from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, metrics_of, row_scores
+from hydra_ray.evaluation.input_grid import Plane
+from hydra_ray.evaluation.metrics_json import ENSEMBLE, MEMBER, Answers, metrics_of, row_scores
 from hydra_ray.facts import software_facts
 from hydra_ray.model_store import load_published
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
 from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.models.student import HydraStudent
 from hydra_ray.plan import artifacts_of
-from hydra_ray.plane import Plane
 from hydra_ray.report import make_report
 from hydra_ray.report.evidence import Evidence, SearchResult
 from hydra_ray.shards.schema import Predictions, ShardReader, concatenate, is_labelled

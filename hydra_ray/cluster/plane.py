@@ -1,7 +1,7 @@
 """Everybody's answers on a grid over the inputs, for data of one or two features: what its picture is drawn from.
 
 Part of the stage evaluate. Members and students are asked in Ray tasks; the grid and what is kept are in
-`hydra_ray/plane.py`.
+`hydra_ray/evaluation/input_grid.py`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 
 from hydra_ray.cluster.workers import device_of, placed
 from hydra_ray.config.tree import Config
-from hydra_ray.evaluation import ENSEMBLE
+from hydra_ray.evaluation.input_grid import Plane, grid_points, grid_ticks, shown_rows
+from hydra_ray.evaluation.metrics_json import ENSEMBLE
 from hydra_ray.model_store import load_published
 from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.models.student import HydraStudent
-from hydra_ray.plane import Plane, grid_points, grid_ticks, shown_rows
 from hydra_ray.stages import Run
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.tasks import Prediction

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from hydra_ray.config.student_keys import Goal
+from hydra_ray.evaluation.input_grid import Plane
 from hydra_ray.metrics.row_scores import RowScores
-from hydra_ray.plane import Plane
 
 MEMBER = "member"
 ENSEMBLE = "ensemble"

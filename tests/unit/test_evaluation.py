@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from hydra_ray.evaluation import Answers, metrics_of
+from hydra_ray.evaluation.metrics_json import Answers, metrics_of
 from hydra_ray.metrics.classification import classification_figures, nll
 from hydra_ray.tasks import CLASSIFICATION
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_ray import fidelity, losses, metrics, uncertainty
-from hydra_ray.evaluation import Answers, fidelity_figures
+from hydra_ray.evaluation.metrics_json import Answers, fidelity_figures
 from hydra_ray.tasks import CLASSIFICATION
 
 quick = settings(deadline=None, max_examples=30)

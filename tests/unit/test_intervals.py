@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_ray.evaluation import Answers, metrics_of
+from hydra_ray.evaluation.metrics_json import Answers, metrics_of
 from hydra_ray.metrics.classification import auroc
 from hydra_ray.metrics.fidelity import spearman
 from hydra_ray.metrics.intervals import (

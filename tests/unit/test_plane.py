@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from hydra_ray.data import Rows
+from hydra_ray.evaluation.input_grid import Plane, grid_points, grid_ticks, shown_rows
 from hydra_ray.metrics.row_scores import RowScores
-from hydra_ray.plane import Plane, grid_points, grid_ticks, shown_rows
 from hydra_ray.report.evidence import Evidence
 from hydra_ray.report.gallery import pictures_of
 from hydra_ray.report.plane_pictures import _three_points, line_picture, plane_picture

@@ -11,7 +11,7 @@ from helpers.checkpoints import checkpoints_in
 from hydra_ray import gaussian
 from hydra_ray.config.tree import DistillConfig, load_config, validate
 from hydra_ray.errors import UserError
-from hydra_ray.evaluation import Answers, metrics_of, row_scores
+from hydra_ray.evaluation.metrics_json import Answers, metrics_of, row_scores
 from hydra_ray.models.files import load_model, to_safetensors_bytes
 from hydra_ray.models.members import Ensemble, ModelSpec, Normalise, build_member
 from hydra_ray.models.outputs import LOG_VARIANCE_RANGE, GaussianOutput, MeanOutput, bounded

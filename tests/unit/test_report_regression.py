@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_ray.evaluation import Answers, metrics_of, row_scores
+from hydra_ray.evaluation.metrics_json import Answers, metrics_of, row_scores
 from hydra_ray.losses.regression import stretch_means
 from hydra_ray.report import Evidence, make_report
 from hydra_ray.report.formats import significant

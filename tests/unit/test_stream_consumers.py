@@ -20,7 +20,7 @@ from hydra_ray.config.tree import validate
 from hydra_ray.data import generated
 from hydra_ray.data.folds import left_out
 from hydra_ray.draws import Draws
-from hydra_ray.evaluation import Answers, metrics_of
+from hydra_ray.evaluation.metrics_json import Answers, metrics_of
 from hydra_ray.models.members import ModelSpec, build_member
 from hydra_ray.models.networks import Network
 from hydra_ray.models.student import build_student
