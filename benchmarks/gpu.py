@@ -31,11 +31,11 @@ from benchmarks.latency import BATCHES, predictors
 from benchmarks.latency import MEMBER as MLP
 from benchmarks.pairs import Table
 from hydra_ray.config.tree import DistillConfig, EnsembleConfig
-from hydra_ray.facts import software_facts
 from hydra_ray.losses.classification import hydra_loss
 from hydra_ray.losses.sums import Summed
 from hydra_ray.models.cost import count_macs, latency_ms
 from hydra_ray.models.members import Ensemble, Member, ModelSpec, build_member
+from hydra_ray.runs.provenance import software_facts
 from hydra_ray.shards.loader import Batch
 from hydra_ray.shards.schema import Predictions
 from hydra_ray.training.loop import Fitting

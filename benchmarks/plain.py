@@ -29,8 +29,8 @@ from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import Normalise, build_member
 from hydra_ray.models.student import build_student
 from hydra_ray.randomness import seed_of
+from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.shards.schema import load, rows_table, with_logits, write_shard
-from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.storage.folder import Folder
 from hydra_ray.training.student import plan_of
 from hydra_ray.views.registry import apply_view

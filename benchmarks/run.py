@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks import fixed_costs, latency, stages
 from benchmarks.pairs import Table
 from benchmarks.workplace import Setting
-from hydra_ray.facts import software_facts
+from hydra_ray.runs.provenance import software_facts
 
 BENCHMARKS: dict[str, Callable[[Setting], list[Table]]] = {
     "train": stages.train,

@@ -16,8 +16,8 @@ from benchmarks.pairs import Pairs, Table, paired_table, steady_rate
 from benchmarks.workplace import Memory, Setting, all_mb, do_stage, moment, publish_untrained
 from hydra_ray.models.members import Normalise
 from hydra_ray.models.student import build_student
+from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.shards.loader import BatchReader, Feed
-from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.training.loop import Fitting
 
 _NUMBERS = itertools.count()

@@ -14,10 +14,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from hydra_ray.config.tree import load_config
-from hydra_ray.model_store import publish_model
 from hydra_ray.models.members import Normalise, build_member
 from hydra_ray.randomness import seed_of
-from hydra_ray.stages import Run
+from hydra_ray.runs.model_store import publish_model
+from hydra_ray.runs.run import Run
 
 REPO = Path(__file__).parents[1]
 

@@ -86,7 +86,7 @@ def stage_command(name: str, description: str | None) -> int:
 
     def call(config: Config) -> None:
         from hydra_ray.cluster.chain import run_stages
-        from hydra_ray.stages import Run
+        from hydra_ray.runs.run import Run
 
         run_stages(Run(config), [name], wait=arguments.wait)
 

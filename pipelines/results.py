@@ -17,11 +17,11 @@ def main() -> int:
     arguments = parser.parse_args()
     prepare_streams()
     try:
-        from hydra_ray.facts import software_facts
         from hydra_ray.report.results import FinishedRun, results_page
+        from hydra_ray.runs.provenance import software_facts
+        from hydra_ray.runs.split_sweep import SWEEP_FILE
         from hydra_ray.storage.folder import Folder
         from hydra_ray.storage.manifests import unsealed
-        from hydra_ray.sweep import SWEEP_FILE
 
         folders = [Folder.open(place) for place in arguments.runs]
         sweeps = [unsealed(folder, SWEEP_FILE) for folder in folders if SWEEP_FILE in folder.files()]

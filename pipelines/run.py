@@ -24,8 +24,8 @@ def run(config: Config, *, wait: bool = False) -> None:
     from hydra_ray.cluster.chain import run_splits, run_stages
     from hydra_ray.report.split_tables import sweep_table
     from hydra_ray.report.tables import as_terminal, terminal_table
-    from hydra_ray.stages import STAGES, Run
-    from hydra_ray.sweep import is_sweep
+    from hydra_ray.runs.run import STAGES, Run
+    from hydra_ray.runs.split_sweep import is_sweep
 
     if is_sweep(config):
         show(as_terminal(sweep_table(run_splits(config, wait=wait))))
@@ -40,10 +40,10 @@ def run(config: Config, *, wait: bool = False) -> None:
 def show_plan(config: Config) -> None:
     """States and costs of every stage, and whether the resources are there."""
     from hydra_ray.cluster.chain import resources
-    from hydra_ray.plan import costs, stage_states
-    from hydra_ray.preflight import check_networks, check_views
-    from hydra_ray.stages import Run
-    from hydra_ray.sweep import is_sweep, split_configs
+    from hydra_ray.runs.plan import costs, stage_states
+    from hydra_ray.runs.preflight import check_networks, check_views
+    from hydra_ray.runs.run import Run
+    from hydra_ray.runs.split_sweep import is_sweep, split_configs
 
     if is_sweep(config):
         for each in split_configs(config):

@@ -64,7 +64,7 @@ def ray_session():
 def watched_run(ray_session, tmp_path_factory):
     """The tiny recipe with 2 workers up to its students: its run folder, and every socket it listened on."""
     from hydra_ray.cluster.chain import run_stages
-    from hydra_ray.stages import Run
+    from hydra_ray.runs.run import Run
 
     storage = tmp_path_factory.mktemp("small")
     with listeners_watched() as listeners:

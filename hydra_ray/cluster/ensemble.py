@@ -22,12 +22,12 @@ from hydra_ray.data import DataSet
 from hydra_ray.data.feature_stats import Features
 from hydra_ray.data.folds import left_out
 from hydra_ray.data.rows import Ints
-from hydra_ray.model_store import publish_model
 from hydra_ray.models.members import Member, ModelSpec
-from hydra_ray.stages import Run
+from hydra_ray.runs.model_store import publish_model
+from hydra_ray.runs.run import Run
+from hydra_ray.runs.tracking import Stage
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.tasks import Task, task_named
-from hydra_ray.tracking import Stage
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.loop import Ranks
 from hydra_ray.training.member import Blueprint, LabelledRows, fit_member

@@ -16,10 +16,10 @@ from hydra_ray.cluster.workers import device_of, placed
 from hydra_ray.config.tree import Config
 from hydra_ray.evaluation.input_grid import Plane, grid_points, grid_ticks, shown_rows
 from hydra_ray.evaluation.metrics_json import ENSEMBLE
-from hydra_ray.model_store import load_published
 from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.models.student import HydraStudent
-from hydra_ray.stages import Run
+from hydra_ray.runs.model_store import load_published
+from hydra_ray.runs.run import Run
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.tasks import Prediction
 from hydra_ray.training.student import predict

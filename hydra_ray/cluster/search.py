@@ -26,13 +26,13 @@ from hydra_ray.cluster.trial_jobs import Job, trainable
 from hydra_ray.config.student_keys import goal_of, space_of
 from hydra_ray.config.tree import Config, StudentKind
 from hydra_ray.errors import StageError, UserError
+from hydra_ray.runs.run import Run
+from hydra_ray.runs.tracking import Stage, Tracker, WandbSink
 from hydra_ray.shards.files import bytes_per_row, count_rows, required_names
 from hydra_ray.shards.schema import Predictions, load
-from hydra_ray.stages import Run
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.manifests import sealed, unsealed
-from hydra_ray.tracking import Stage, Tracker, WandbSink
 from hydra_ray.training.trials import StoppingRule, Trial, best_of, table_of
 
 TRIALS = "trials"

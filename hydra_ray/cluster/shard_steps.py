@@ -20,9 +20,9 @@ from hydra_ray.config.tree import Config
 from hydra_ray.data import DataSet, Rows, Split
 from hydra_ray.data.feature_stats import Features
 from hydra_ray.data.folds import left_out
-from hydra_ray.model_store import load_published
 from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.randomness import seed_of
+from hydra_ray.runs.model_store import load_published
 from hydra_ray.shards.artifact import Shards
 from hydra_ray.shards.schema import (
     inputs_of,

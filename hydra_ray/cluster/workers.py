@@ -24,8 +24,8 @@ from hydra_ray.cluster.process_group import torch_config
 from hydra_ray.cluster.session import SCRATCH
 from hydra_ray.config.tree import ClusterConfig
 from hydra_ray.errors import UserError
+from hydra_ray.runs.tracking import Stage
 from hydra_ray.storage.folder import Folder
-from hydra_ray.tracking import Stage
 from hydra_ray.training.loop import Ranks
 
 Loop = Callable[[Any, Ranks, torch.device], None]

@@ -1,6 +1,6 @@
 """Tables of a sweep over standard splits: mean and standard error of each predictor, and what others published.
 
-They are formatted from sweep.json alone (`hydra_ray/sweep.py`), nothing is computed.
+They are formatted from sweep.json alone (`hydra_ray/runs/split_sweep.py`), nothing is computed.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def test_the_same_command_again_skips_everything_without_ray(chain, project, fol
     new = events(folder)[before:]
     assert [(each["stage"], each["event"]) for each in new] == [(stage, "skipped") for stage in STAGES]
     imported = {line.rsplit("|", 1)[-1].strip() for line in again.err.splitlines()}
-    assert "hydra_ray.stages" in imported
+    assert "hydra_ray.runs.run" in imported
     assert "ray" not in imported
     assert again.seconds < 30
 

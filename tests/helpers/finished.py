@@ -6,12 +6,12 @@ from typing import Any
 import torch
 
 from hydra_ray.config.tree import StudentKind, load_config
-from hydra_ray.model_store import load_published, publish_model
 from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.randomness import seed_of
+from hydra_ray.runs.model_store import load_published, publish_model
+from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.shards.loader import BatchReader
 from hydra_ray.shards.schema import load, no_labels, rows_table, with_logits, write_shard
-from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.training.loop import Ranks
 from hydra_ray.training.member import Blueprint

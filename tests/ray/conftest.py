@@ -10,7 +10,7 @@ from support import copied, events, kill_a_train_worker, tiny, wait_for
 def extended_run(small_run, tmp_path_factory):
     """Run folder of 6 members, of which 4 are those of the small run; predicted are 4."""
     from hydra_ray.cluster.chain import run_stages
-    from hydra_ray.stages import Run
+    from hydra_ray.runs.run import Run
 
     storage = tmp_path_factory.mktemp("extended")
     folder = copied(small_run, storage)

@@ -11,9 +11,9 @@ from support import copied, events, kill_a_train_worker, leftovers, tiny, wait_f
 
 from hydra_ray.cluster.chain import run_stages
 from hydra_ray.losses.classification import hydra_loss
-from hydra_ray.model_store import load_published
+from hydra_ray.runs.model_store import load_published
+from hydra_ray.runs.run import Run
 from hydra_ray.shards.schema import load
-from hydra_ray.stages import Run
 from hydra_ray.training.student import predict
 
 pytestmark = pytest.mark.timeout(400)

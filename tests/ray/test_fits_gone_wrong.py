@@ -9,7 +9,7 @@ from support import copied, events, tiny
 
 from hydra_ray.cluster.chain import run_stages
 from hydra_ray.errors import UserError
-from hydra_ray.stages import Run
+from hydra_ray.runs.run import Run
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("ray_session")]
 

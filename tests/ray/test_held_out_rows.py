@@ -14,8 +14,8 @@ from support import events, tiny
 from hydra_ray.cluster.chain import run_stages
 from hydra_ray.data.folds import folds_of
 from hydra_ray.metrics.uncertainty import uncertainty
+from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.shards.schema import load
-from hydra_ray.stages import TRANSFER, Run
 from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
 
 pytestmark = pytest.mark.timeout(400)

@@ -14,9 +14,9 @@ from support import copied, events, leftovers, tiny
 
 from hydra_ray.cluster import predict
 from hydra_ray.cluster.chain import run_stages
-from hydra_ray.model_store import load_published
+from hydra_ray.runs.model_store import load_published
+from hydra_ray.runs.run import Run
 from hydra_ray.shards.schema import read_metadata, shard_names
-from hydra_ray.stages import Run
 from hydra_ray.storage.folder import Folder
 
 pytestmark = pytest.mark.timeout(400)

@@ -8,7 +8,7 @@ from support import events, leftovers, tiny
 
 from hydra_ray.cluster.chain import run_stages
 from hydra_ray.errors import StageError, UserError
-from hydra_ray.stages import Run
+from hydra_ray.runs.run import Run
 from hydra_ray.storage.folder import Folder
 
 pytestmark = pytest.mark.timeout(400)

@@ -14,7 +14,7 @@ from hydra_ray.cluster import interrupts, search
 from hydra_ray.cluster.chain import run_stages
 from hydra_ray.config.tree import parse_yaml, with_overlay
 from hydra_ray.errors import StageError
-from hydra_ray.stages import Run
+from hydra_ray.runs.run import Run
 
 pytestmark = pytest.mark.timeout(600)
 KEYS = {"hydra": ["head_width", "num_heads", "temperature"], "kd": ["head_width", "temperature"]}

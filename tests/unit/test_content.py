@@ -19,7 +19,7 @@ from helpers.finished import RECIPE, loaded, publish_members, recipe
 from hydra_ray.cluster import chain
 from hydra_ray.data import content
 from hydra_ray.errors import UserError
-from hydra_ray.stages import STAGES
+from hydra_ray.runs.run import STAGES
 
 
 def with_sign(sign: int) -> dict:

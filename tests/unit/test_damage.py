@@ -11,11 +11,11 @@ import pytest
 from helpers.finished import RECIPE, loaded, publish_members, publish_shards, publish_student, recipe
 
 from hydra_ray.errors import UserError
-from hydra_ray.model_store import load_published
-from hydra_ray.plan import stage_state
 from hydra_ray.report.results import FinishedRun
+from hydra_ray.runs.model_store import load_published
+from hydra_ray.runs.plan import stage_state
+from hydra_ray.runs.run import Run
 from hydra_ray.shards.schema import load
-from hydra_ray.stages import Run
 from hydra_ray.storage.folder import Folder
 
 SEARCHED = RECIPE + "tune: {num_trials: 2, space: {head_width: [2, 4]}}\n"

@@ -12,8 +12,8 @@ from helpers.two_ranks import student_of
 
 from hydra_ray.config.tree import validate
 from hydra_ray.errors import DivergedError, UserError
-from hydra_ray.model_store import load_published, publish_model
 from hydra_ray.models.members import ModelSpec
+from hydra_ray.runs.model_store import load_published, publish_model
 from hydra_ray.shards.loader import BatchReader
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder

@@ -13,7 +13,7 @@ from PIL import Image
 from hydra_ray.config.tree import load_config
 from hydra_ray.data import images as module
 from hydra_ray.errors import UserError
-from hydra_ray.stages import Run
+from hydra_ray.runs.run import Run
 
 
 def source_of(folder, files, kind=None, **options):

@@ -15,7 +15,7 @@ from helpers.finished import loaded, publish_members, recipe
 
 from hydra_ray import ownership
 from hydra_ray.errors import UserError
-from hydra_ray.plan import stage_states
+from hydra_ray.runs.plan import stage_states
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.ownership import OWNER, Fence, Owner, owned, read_owner

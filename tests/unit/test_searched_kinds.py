@@ -6,7 +6,7 @@ from helpers.finished import RECIPE, loaded, publish_members, publish_shards, re
 
 from hydra_ray.config.student_keys import Goal
 from hydra_ray.errors import UserError
-from hydra_ray.tracking import Tracker
+from hydra_ray.runs.tracking import Tracker
 
 SEARCH = """
 students: [hydra, kd, end2]

@@ -11,7 +11,7 @@ from hydra_ray.config.tree import load_config, validate
 from hydra_ray.errors import UserError
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.models.networks import Network
-from hydra_ray.stages import Run
+from hydra_ray.runs.run import Run
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
 from hydra_ray.training.stack_size import stack_size, stacks

@@ -12,10 +12,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 from helpers.records import config
 
 from hydra_ray.errors import StorageError, UserError
+from hydra_ray.runs.tracking import Tracker
 from hydra_ray.storage.events import EventFile
 from hydra_ray.storage.failures import as_storage_error, in_one_line, reason_of
 from hydra_ray.storage.folder import Folder
-from hydra_ray.tracking import Tracker
 
 NUMBERS = [
     errno.ENOSPC,

@@ -25,8 +25,8 @@ from hydra_ray.models.members import ModelSpec, build_member
 from hydra_ray.models.networks import Network
 from hydra_ray.models.student import build_student
 from hydra_ray.randomness import STREAMS, THROWN_AWAY, seed_of
+from hydra_ray.runs.run import Run
 from hydra_ray.shards.schema import load
-from hydra_ray.stages import Run
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training.checkpoints import Checkpoints

@@ -9,8 +9,8 @@ import pytest
 from helpers.records import config, lines, names
 
 import hydra_ray.storage.events
+from hydra_ray.runs.tracking import Tracker
 from hydra_ray.storage.folder import Folder
-from hydra_ray.tracking import Tracker
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 from hydra_ray.config.sections import FEATURE_VIEWS, IMAGE_VIEWS
 from hydra_ray.config.tree import TransferConfig, TransferView, validate
 from hydra_ray.errors import UserError
-from hydra_ray.preflight import check_views
-from hydra_ray.stages import Run
+from hydra_ray.runs.preflight import check_views
+from hydra_ray.runs.run import Run
 from hydra_ray.views.transfer_set import number_views
 
 ROWS = {"train": 1000, "transfer-1": 250}

@@ -12,10 +12,10 @@ from helpers.records import config, lines, names
 from helpers.wandb_files import offline_runs
 from PIL import Image
 
-import hydra_ray.tracking
+import hydra_ray.runs.tracking
 from hydra_ray.errors import UserError
+from hydra_ray.runs.tracking import Tracker, WandbSink
 from hydra_ray.storage.folder import Folder
-from hydra_ray.tracking import Tracker, WandbSink
 
 
 @pytest.fixture
@@ -168,14 +168,14 @@ def test_online_without_a_network_is_an_error_soon(folder, no_account, monkeypat
     """A port of this machine where nobody listens; as long as W&B tries, so long is `init_timeout`."""
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setitem(hydra_ray.tracking._WANDB_ONLINE, "init_timeout", 2)
+    monkeypatch.setitem(hydra_ray.runs.tracking._WANDB_ONLINE, "init_timeout", 2)
     text, seconds = refusal(folder)
     assert text.startswith("tracking.wandb=online: W&B does not start (")
     assert seconds < 12
 
 
 def test_wandb_is_given_little_time():
-    assert hydra_ray.tracking._WANDB_ONLINE["init_timeout"] < 20
+    assert hydra_ray.runs.tracking._WANDB_ONLINE["init_timeout"] < 20
 
 
 def test_a_sink_closes_once_more_without_harm(folder, no_account):

@@ -7,8 +7,8 @@ from helpers.records import config
 from helpers.wandb_files import offline_runs
 
 from hydra_ray.config.tree import TrackingConfig
+from hydra_ray.runs.tracking import Tracker, _mode
 from hydra_ray.storage.folder import Folder
-from hydra_ray.tracking import Tracker, _mode
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hydra_ray.work_seconds import work_seconds
+from hydra_ray.runs.work_seconds import work_seconds
 
 
 def command(began, makes, end="done", seconds=None, stage="distill"):

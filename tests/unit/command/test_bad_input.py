@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers.finished import RECIPE, loaded, published, recipe
 
-from hydra_ray.preflight import check_features, features_that_say_nothing
+from hydra_ray.runs.preflight import check_features, features_that_say_nothing
 
 # the configuration
 

@@ -18,7 +18,7 @@ from hydra_ray.models.members import build_member
 from hydra_ray.models.networks import check_architecture
 from hydra_ray.models.size import check_size
 from hydra_ray.randomness import THROWN_AWAY
-from hydra_ray.stages import TRANSFER, Run
+from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.views.ods import check_gradients
 from hydra_ray.views.registry import VIEWS, check_view, view_block_rows
 

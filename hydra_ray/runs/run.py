@@ -20,9 +20,9 @@ from hydra_ray.data.feature_stats import Features
 from hydra_ray.data.rows import Ints
 from hydra_ray.data.tables.options import TableOptions
 from hydra_ray.errors import UserError
-from hydra_ray.keys import body_code, data_key, member_code, searched_bodies
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.randomness import STREAMS_VERSION, seed_of
+from hydra_ray.runs.fingerprints import body_code, data_key, member_code, searched_bodies
 from hydra_ray.shards.artifact import Shards
 from hydra_ray.shards.checks import row_digest, verify
 from hydra_ray.storage.artifact import Artifact

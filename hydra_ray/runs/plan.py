@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from hydra_ray.config.tree import Config
-from hydra_ray.preflight import check_shards
-from hydra_ray.stages import STAGES, TRANSFER, Run
+from hydra_ray.runs.preflight import check_shards
+from hydra_ray.runs.run import STAGES, TRANSFER, Run
 from hydra_ray.storage.artifact import Artifact
 
 State = Literal["done", "to do", "waits", "off"]

@@ -15,7 +15,7 @@ from hydra_ray.config.tree import Config
 from hydra_ray.data import open_source, standard_splits
 from hydra_ray.errors import UserError
 from hydra_ray.report.evidence import figure, figures
-from hydra_ray.stages import table_options
+from hydra_ray.runs.run import table_options
 
 SWEEP_FILE = "sweep.json"
 SCHEMA = 1
