@@ -22,7 +22,7 @@ def main() -> int:
 def run(config: Config, *, wait: bool = False) -> None:
     """Every stage, then the table; `wait` for another command that works in the run folder."""
     from hydra_ray.cluster.chain import run_splits, run_stages
-    from hydra_ray.report.split_tables import sweep_table
+    from hydra_ray.report.sweep_tables import sweep_table
     from hydra_ray.report.tables import as_terminal, terminal_table
     from hydra_ray.runs.run import STAGES, Run
     from hydra_ray.runs.split_sweep import is_sweep

@@ -26,7 +26,7 @@ from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
 from hydra_ray.models.members import Ensemble, Member
 from hydra_ray.models.student import HydraStudent
 from hydra_ray.report import make_report
-from hydra_ray.report.evidence import Evidence, SearchResult
+from hydra_ray.report.inputs import Evidence, SearchResult
 from hydra_ray.runs.model_store import load_published
 from hydra_ray.runs.plan import artifacts_of
 from hydra_ray.runs.provenance import software_facts

@@ -13,8 +13,8 @@ from numbers import Integral, Real
 from typing import Any
 
 from hydra_ray.metrics.row_scores import RowScores
-from hydra_ray.report.evidence import Evidence
-from hydra_ray.report.gallery import draw_pictures
+from hydra_ray.report.figures import draw_pictures
+from hydra_ray.report.inputs import Evidence
 from hydra_ray.report.page import write_html, write_markdown
 from hydra_ray.report.tables import terminal_table
 

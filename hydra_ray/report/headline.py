@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hydra_ray.report.evidence import ENSEMBLE, figure, students, unknown_sets
 from hydra_ray.report.formats import decimal, rough_percent, times
-from hydra_ray.report.task_words import words_of
+from hydra_ray.report.inputs import ENSEMBLE, figure, students, unknown_sets
+from hydra_ray.report.labels import words_of
 
 
 def headline(metrics: Mapping[str, Any]) -> str:

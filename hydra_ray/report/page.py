@@ -16,9 +16,10 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from hydra_ray.report.evidence import Evidence, predictors
-from hydra_ray.report.gallery import PictureKind, pictures_of
+from hydra_ray.report.figures import PictureKind, pictures_of
 from hydra_ray.report.headline import headline
+from hydra_ray.report.inputs import Evidence, predictors
+from hydra_ray.report.labels import words_of
 from hydra_ray.report.style import colours
 from hydra_ray.report.tables import (
     TextTable,
@@ -33,7 +34,6 @@ from hydra_ray.report.tables import (
     trials_table,
     unknown_figures_tables,
 )
-from hydra_ray.report.task_words import words_of
 
 TEMPLATE = "page.html.j2"
 

@@ -13,16 +13,6 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from hydra_ray.report.evidence import (
-    ENSEMBLE,
-    MEMBER,
-    SearchResult,
-    figure,
-    figures,
-    predictors,
-    students,
-    unknown_sets,
-)
 from hydra_ray.report.formats import (
     ascii_only,
     count,
@@ -36,7 +26,17 @@ from hydra_ray.report.formats import (
     times,
     words,
 )
-from hydra_ray.report.task_words import words_of
+from hydra_ray.report.inputs import (
+    ENSEMBLE,
+    MEMBER,
+    SearchResult,
+    figure,
+    figures,
+    predictors,
+    students,
+    unknown_sets,
+)
+from hydra_ray.report.labels import words_of
 
 BEST_TRIALS = 10
 

@@ -5,8 +5,8 @@ from scipy.stats import rankdata, spearmanr
 
 from hydra_ray.config.student_keys import Goal
 from hydra_ray.report import Evidence, RowScores
-from hydra_ray.report.evidence import SearchResult
-from hydra_ray.report.prediction_pictures import reliability
+from hydra_ray.report.inputs import SearchResult
+from hydra_ray.report.prediction_figures import reliability
 
 NUM_MEMBERS, NUM_CLASSES = 8, 10
 SPREADS = {"hydra": 0.8, "end2": 0.65, "proxy_end2": 0.9}

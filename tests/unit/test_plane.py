@@ -9,9 +9,9 @@ import pytest
 from hydra_ray.data import Rows
 from hydra_ray.evaluation.input_grid import Plane, grid_points, grid_ticks, shown_rows
 from hydra_ray.metrics.row_scores import RowScores
-from hydra_ray.report.evidence import Evidence
-from hydra_ray.report.gallery import pictures_of
-from hydra_ray.report.plane_pictures import _three_points, line_picture, plane_picture
+from hydra_ray.report.figures import pictures_of
+from hydra_ray.report.input_grid_figures import _three_points, line_picture, plane_picture
+from hydra_ray.report.inputs import Evidence
 
 
 def probabilities(points, num_members: int, sharpness: float) -> np.ndarray:

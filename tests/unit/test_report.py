@@ -17,7 +17,6 @@ from PIL import Image
 from rich.console import Console
 
 from hydra_ray.report import RowScores, make_report, terminal_table
-from hydra_ray.report.evidence import figure, figures
 from hydra_ray.report.formats import (
     ascii_only,
     count,
@@ -28,12 +27,13 @@ from hydra_ray.report.formats import (
     rough_percent,
 )
 from hydra_ray.report.headline import headline
+from hydra_ray.report.inputs import figure, figures
 from hydra_ray.report.page import write_html, write_markdown
-from hydra_ray.report.prediction_pictures import error_by_coverage, reliability, sparsification_picture
+from hydra_ray.report.prediction_figures import error_by_coverage, reliability, sparsification_picture
 from hydra_ray.report.style import DPI, WIDTH, colours
 from hydra_ray.report.tables import comparison_table, fidelity_table, to_markdown
-from hydra_ray.report.training_pictures import training_curves
-from hydra_ray.report.uncertainty_pictures import scatter_picture
+from hydra_ray.report.training_figures import training_curves
+from hydra_ray.report.uncertainty_figures import scatter_picture
 
 PICTURES = {
     "knowledge_uncertainty.png",

@@ -10,9 +10,9 @@ from hydra_ray.evaluation.metrics_json import Answers, metrics_of, row_scores
 from hydra_ray.losses.regression import stretch_means
 from hydra_ray.report import Evidence, make_report
 from hydra_ray.report.formats import significant
-from hydra_ray.report.interval_pictures import coverage_by_level
+from hydra_ray.report.interval_figures import coverage_by_level
 from hydra_ray.report.page import write_markdown
-from hydra_ray.report.prediction_pictures import error_by_coverage
+from hydra_ray.report.prediction_figures import error_by_coverage
 from hydra_ray.report.tables import comparison_table, fidelity_table
 from hydra_ray.tasks import REGRESSION
 

@@ -10,7 +10,7 @@ from dataset_files import write
 from hydra_ray.config.tree import Config, load_config
 from hydra_ray.errors import UserError
 from hydra_ray.report.results import results_page
-from hydra_ray.report.split_tables import PUBLISHED, sweep_table, sweeps_section
+from hydra_ray.report.sweep_tables import PUBLISHED, sweep_table, sweeps_section
 from hydra_ray.runs.run import Run
 from hydra_ray.runs.split_sweep import is_sweep, split_configs, summarise
 

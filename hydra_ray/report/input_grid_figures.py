@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from hydra_ray.evaluation.input_grid import Plane
-from hydra_ray.report.evidence import ENSEMBLE, Evidence
+from hydra_ray.report.inputs import ENSEMBLE, Evidence
 from hydra_ray.report.style import INK, QUIET, colours, new_figure, note, picture
 
 _CLASS_MARKS = ("#4477aa", "#ccbb44", "#aa3377", "#228833", "#ee6677", "#66ccee")

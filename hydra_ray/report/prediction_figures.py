@@ -15,10 +15,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hydra_ray.report.evidence import ENSEMBLE, Evidence, compared, figure, predictors, test_rows
 from hydra_ray.report.formats import decimal, percent, significant
+from hydra_ray.report.inputs import ENSEMBLE, Evidence, compared, figure, predictors, test_rows
+from hydra_ray.report.labels import words_of
 from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, note, percent_ticks, picture
-from hydra_ray.report.task_words import words_of
 
 NUM_BINS = 15
 FEW_ROWS = 20

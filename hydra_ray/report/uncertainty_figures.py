@@ -20,7 +20,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from hydra_ray.report.evidence import (
+from hydra_ray.report.formats import decimal, times
+from hydra_ray.report.inputs import (
     ENSEMBLE,
     TEST,
     UNKNOWN_PREFIX,
@@ -31,9 +32,8 @@ from hydra_ray.report.evidence import (
     unknown_sets,
     with_spread,
 )
-from hydra_ray.report.formats import decimal, times
+from hydra_ray.report.labels import words_of
 from hydra_ray.report.style import INK, TEST_GREY, colours, new_figure, note, percent_ticks, picture, tint
-from hydra_ray.report.task_words import words_of
 
 LOWEST, HIGHEST_FLOOR = 1e-6, 1e-2
 """Range of the lower end of the axes: in nats, or for variances in tens of the ensemble's median on test rows."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hydra_ray.report.evidence import ENSEMBLE, Evidence, compared, with_spread
-from hydra_ray.report.interval_pictures import intervals_picture
-from hydra_ray.report.plane_pictures import has_line, has_plane, line_picture, plane_picture
-from hydra_ray.report.prediction_pictures import reliability_picture, sparsification_picture
-from hydra_ray.report.training_pictures import training_picture, trials_picture
-from hydra_ray.report.uncertainty_pictures import histogram_picture, scatter_picture
+from hydra_ray.report.input_grid_figures import has_line, has_plane, line_picture, plane_picture
+from hydra_ray.report.inputs import ENSEMBLE, Evidence, compared, with_spread
+from hydra_ray.report.interval_figures import intervals_picture
+from hydra_ray.report.prediction_figures import reliability_picture, sparsification_picture
+from hydra_ray.report.training_figures import training_picture, trials_picture
+from hydra_ray.report.uncertainty_figures import histogram_picture, scatter_picture
 
 
 @dataclass(frozen=True)
