@@ -46,7 +46,7 @@ class Setting:
 
 def do_stage(run: Run, stage: str) -> list[dict[str, Any]]:
     """Run one stage without its lines on the terminal; its events, in order."""
-    from hydra_ray.cluster.chain import run_stages
+    from hydra_ray.cluster.pipeline import run_stages
 
     with contextlib.redirect_stdout(io.StringIO()):
         run_stages(run, [stage])

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from hydra_ray.cluster.interrupts import command_ends_in_order
+from hydra_ray.cluster.signals import command_ends_in_order
 from hydra_ray.config.tree import Config, load_config
 from hydra_ray.errors import StageError, Terminated, UserError
 from hydra_ray.storage.failures import as_storage_error
@@ -85,7 +85,7 @@ def stage_command(name: str, description: str | None) -> int:
     """The main of one stage."""
 
     def call(config: Config) -> None:
-        from hydra_ray.cluster.chain import run_stages
+        from hydra_ray.cluster.pipeline import run_stages
         from hydra_ray.runs.run import Run
 
         run_stages(Run(config), [name], wait=arguments.wait)

@@ -21,7 +21,7 @@ def main() -> int:
 
 def run(config: Config, *, wait: bool = False) -> None:
     """Every stage, then the table; `wait` for another command that works in the run folder."""
-    from hydra_ray.cluster.chain import run_splits, run_stages
+    from hydra_ray.cluster.pipeline import run_splits, run_stages
     from hydra_ray.report.sweep_tables import sweep_table
     from hydra_ray.report.tables import as_terminal, terminal_table
     from hydra_ray.runs.run import STAGES, Run
@@ -39,7 +39,7 @@ def run(config: Config, *, wait: bool = False) -> None:
 
 def show_plan(config: Config) -> None:
     """States and costs of every stage, and whether the resources are there."""
-    from hydra_ray.cluster.chain import resources
+    from hydra_ray.cluster.pipeline import resources
     from hydra_ray.runs.plan import costs, stage_states
     from hydra_ray.runs.preflight import check_networks, check_views
     from hydra_ray.runs.run import Run

@@ -63,7 +63,7 @@ def ray_session():
 @pytest.fixture(scope="session")
 def watched_run(ray_session, tmp_path_factory):
     """The tiny recipe with 2 workers up to its students: its run folder, and every socket it listened on."""
-    from hydra_ray.cluster.chain import run_stages
+    from hydra_ray.cluster.pipeline import run_stages
     from hydra_ray.runs.run import Run
 
     storage = tmp_path_factory.mktemp("small")

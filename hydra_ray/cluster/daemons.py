@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hydra_ray.cluster.interrupts import end_command
+from hydra_ray.cluster.signals import end_command
 from hydra_ray.errors import StageError
 
 _NEEDED = {"raylet": "raylet", "gcs_server": "GCS"}  # Ray's name of a process -> what people call it

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import ray
 import torch
 
-from hydra_ray.cluster.plane import ask_grid, has_plane, plane_of
+from hydra_ray.cluster.input_grid import ask_grid, has_plane, plane_of
 from hydra_ray.cluster.workers import device_of, placed
 from hydra_ray.config.student_keys import goal_of, space_of
 from hydra_ray.config.tree import Config, StudentKind

@@ -17,7 +17,7 @@ import ray
 import ray.data
 from ray.data import ActorPoolStrategy
 
-from hydra_ray.cluster.shard_steps import AskMembers, MakeShards, PlanItem, ReadRows, Work, WriteShard
+from hydra_ray.cluster.predict_steps import AskMembers, MakeShards, PlanItem, ReadRows, Work, WriteShard
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation.view_diversity import merged, view_diversity
 from hydra_ray.runs.run import Run

@@ -13,9 +13,9 @@ from contextlib import contextmanager, nullcontext
 
 from hydra_ray.cluster.address import check_address, refused
 from hydra_ray.cluster.daemons import daemons_watched
-from hydra_ray.cluster.interrupts import interrupts_past_ray
 from hydra_ray.cluster.loopback import close_to_others
 from hydra_ray.cluster.patience import start_patiently
+from hydra_ray.cluster.signals import interrupts_past_ray
 from hydra_ray.config.tree import ClusterConfig, Config
 from hydra_ray.errors import UserError
 

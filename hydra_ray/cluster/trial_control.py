@@ -17,8 +17,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from hydra_ray.cluster.failures import cause_of, full_text, one_line
-from hydra_ray.cluster.interrupts import raise_if_interrupted
-from hydra_ray.cluster.relay import Event
+from hydra_ray.cluster.progress import Event
+from hydra_ray.cluster.signals import raise_if_interrupted
 from hydra_ray.cluster.trial_jobs import FAILED, TrialWork
 from hydra_ray.config.student_keys import Goal
 from hydra_ray.config.tree import StudentKind

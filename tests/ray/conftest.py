@@ -9,7 +9,7 @@ from support import copied, events, kill_a_train_worker, tiny, wait_for
 @pytest.fixture(scope="session")
 def extended_run(small_run, tmp_path_factory):
     """Run folder of 6 members, of which 4 are those of the small run; predicted are 4."""
-    from hydra_ray.cluster.chain import run_stages
+    from hydra_ray.cluster.pipeline import run_stages
     from hydra_ray.runs.run import Run
 
     storage = tmp_path_factory.mktemp("extended")

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from support import copied, events, kill_a_train_worker, leftovers, tiny, wait_for
 
-from hydra_ray.cluster.chain import run_stages
+from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.losses.classification import hydra_loss
 from hydra_ray.runs.model_store import load_published
 from hydra_ray.runs.run import Run

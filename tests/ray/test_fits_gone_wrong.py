@@ -7,7 +7,7 @@ from helpers.bits import assert_same_bits
 from safetensors.torch import load_file
 from support import copied, events, tiny
 
-from hydra_ray.cluster.chain import run_stages
+from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.errors import UserError
 from hydra_ray.runs.run import Run
 

@@ -11,7 +11,7 @@ from helpers.checkpoints import checkpoints_in
 from safetensors.numpy import load_file
 from support import events, tiny
 
-from hydra_ray.cluster.chain import run_stages
+from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.data.folds import folds_of
 from hydra_ray.metrics.uncertainty import uncertainty
 from hydra_ray.runs.run import TRANSFER, Run

@@ -13,7 +13,7 @@ import torch
 from support import copied, events, leftovers, tiny
 
 from hydra_ray.cluster import predict
-from hydra_ray.cluster.chain import run_stages
+from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.runs.model_store import load_published
 from hydra_ray.runs.run import Run
 from hydra_ray.shards.schema import read_metadata, shard_names

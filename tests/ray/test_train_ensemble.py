@@ -6,7 +6,7 @@ import pytest
 from safetensors.numpy import load_file
 from support import events, leftovers, tiny
 
-from hydra_ray.cluster.chain import run_stages
+from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.errors import StageError, UserError
 from hydra_ray.runs.run import Run
 from hydra_ray.storage.folder import Folder

@@ -11,7 +11,7 @@ import pytest
 from support import MARK, copied, events, leftovers, processes, tiny, wait_for
 
 from hydra_ray.cluster import interrupts, search
-from hydra_ray.cluster.chain import run_stages
+from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.config.tree import parse_yaml, with_overlay
 from hydra_ray.errors import StageError
 from hydra_ray.runs.run import Run

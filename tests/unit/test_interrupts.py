@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from hydra_ray.cluster import interrupts
-from hydra_ray.cluster.interrupts import (
+from hydra_ray.cluster.signals import (
     command_ends_in_order,
     end_command,
     interrupts_kept,

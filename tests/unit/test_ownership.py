@@ -241,7 +241,7 @@ def test_owner_json_is_json_for_everyone(folder):
 
 
 def test_a_stage_does_not_begin_where_another_command_works(tmp_path):
-    from hydra_ray.cluster.chain import run_stages
+    from hydra_ray.cluster.pipeline import run_stages
 
     run = loaded(recipe(tmp_path))
     write(run.folder, someone())
@@ -251,7 +251,7 @@ def test_a_stage_does_not_begin_where_another_command_works(tmp_path):
 
 
 def test_a_plan_needs_no_lock_and_a_run_that_is_done_gives_it_back(tmp_path):
-    from hydra_ray.cluster.chain import run_stages
+    from hydra_ray.cluster.pipeline import run_stages
 
     path = recipe(tmp_path)
     publish_members(loaded(path))
@@ -265,7 +265,7 @@ def test_a_plan_needs_no_lock_and_a_run_that_is_done_gives_it_back(tmp_path):
 
 
 def test_what_rays_libraries_of_a_killed_command_have_left_goes_though_nothing_is_to_be_done(tmp_path):
-    from hydra_ray.cluster.chain import run_stages
+    from hydra_ray.cluster.pipeline import run_stages
 
     path = recipe(tmp_path)
     publish_members(loaded(path))

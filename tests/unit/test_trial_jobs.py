@@ -8,7 +8,7 @@ from ray.train import WorkerGroupError
 from ray.tune.search import Searcher
 
 from hydra_ray.cluster import trial_jobs
-from hydra_ray.cluster.students import Source
+from hydra_ray.cluster.distill import Source
 from hydra_ray.cluster.trial_control import InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import FAILED, Job
 from hydra_ray.config.student_keys import Goal

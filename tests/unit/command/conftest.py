@@ -18,7 +18,7 @@ def no_ray(monkeypatch):
         raise AssertionError("Ray was started")
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("hydra_ray.cluster.chain.session", started)
+    monkeypatch.setattr("hydra_ray.cluster.pipeline.session", started)
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ import ray
 import yaml
 from ray import tune
 
-from hydra_ray.cluster.interrupts import interrupts_kept
-from hydra_ray.cluster.relay import Event, relay
+from hydra_ray.cluster.distill import Source, source_of
+from hydra_ray.cluster.progress import Event, relay
 from hydra_ray.cluster.session import SCRATCH, available
-from hydra_ray.cluster.students import Source, source_of
+from hydra_ray.cluster.signals import interrupts_kept
 from hydra_ray.cluster.trial_control import MAILBOX, Forward, InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import Job, trainable
 from hydra_ray.config.student_keys import goal_of, space_of

@@ -15,7 +15,7 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
-from hydra_ray.cluster.relay import Event, relay
+from hydra_ray.cluster.progress import Event, relay
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config.tree import Config
 from hydra_ray.data import DataSet

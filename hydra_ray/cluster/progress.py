@@ -16,7 +16,7 @@ import ray
 from ray.actor import ActorHandle
 
 from hydra_ray.cluster.daemons import daemon_death
-from hydra_ray.cluster.interrupts import end_command
+from hydra_ray.cluster.signals import end_command
 from hydra_ray.errors import UserError
 
 Event = dict[str, Any]

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from hydra_ray.cluster.interrupts import interrupts_noticed, raise_if_interrupted
 from hydra_ray.cluster.session import SCRATCH, available, check_storage, is_private, session
+from hydra_ray.cluster.signals import interrupts_noticed, raise_if_interrupted
 from hydra_ray.cluster.temporary_folder import check_temporary_folder
 from hydra_ray.config.tree import Config
 from hydra_ray.errors import UserError
@@ -198,7 +198,7 @@ def _require_inputs(run: Run, name: str) -> None:
 def _call(run: Run, name: str, stage: Stage, tracker: Tracker) -> None:
     """Run one stage; its module, and with it the parts of Ray it needs, is imported here."""
     if name == "train_ensemble":
-        from hydra_ray.cluster.ensemble import train_ensemble
+        from hydra_ray.cluster.train_ensemble import train_ensemble
 
         train_ensemble(run, stage)
     elif name == "predict":
@@ -206,11 +206,11 @@ def _call(run: Run, name: str, stage: Stage, tracker: Tracker) -> None:
 
         predict(run, stage)
     elif name == "tune":
-        from hydra_ray.cluster.search import search
+        from hydra_ray.cluster.tune import search
 
         search(run, stage, tracker)
     elif name == "distill":
-        from hydra_ray.cluster.students import distill
+        from hydra_ray.cluster.distill import distill
 
         distill(run, stage)
     else:
