@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from benchmarks.latency import BATCHES, predictors
 from benchmarks.latency import MEMBER as MLP
 from benchmarks.pairs import Table
-from hydra_ray.config.tree import DistillConfig, EnsembleConfig
+from hydra_ray.config.sections import DistillConfig, EnsembleConfig
 from hydra_ray.losses.classification import hydra_loss
 from hydra_ray.losses.sums import Summed
 from hydra_ray.models.cost import count_macs, latency_ms

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from hydra_ray.config.tree import load_config
+from hydra_ray.config.load import load_config
 from hydra_ray.models.members import Normalise, build_member
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs.model_store import publish_model

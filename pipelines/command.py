@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from hydra_ray.cluster.signals import command_ends_in_order
-from hydra_ray.config.tree import Config, load_config
+from hydra_ray.config.load import load_config
+from hydra_ray.config.tree import Config
 from hydra_ray.errors import StageError, Terminated, UserError
 from hydra_ray.storage.failures import as_storage_error
 from pipelines.terminal import prepare_streams

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hydra_ray.config.tree import Config, load_config
+from hydra_ray.config.load import load_config
+from hydra_ray.config.tree import Config
 
 MARK = "HYDRA_TEST_MARK"
 TESTS = Path(__file__).parent

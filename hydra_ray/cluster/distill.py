@@ -16,7 +16,8 @@ from ray.actor import ActorHandle
 
 from hydra_ray.cluster.progress import Event, relay
 from hydra_ray.cluster.workers import run_workers
-from hydra_ray.config.tree import Config, StudentKind
+from hydra_ray.config.sections import StudentKind
+from hydra_ray.config.tree import Config
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs.model_store import publish_model
 from hydra_ray.runs.run import TRANSFER, Run

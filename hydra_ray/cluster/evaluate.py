@@ -18,8 +18,9 @@ import torch
 
 from hydra_ray.cluster.input_grid import ask_grid, has_plane, plane_of
 from hydra_ray.cluster.workers import device_of, placed
+from hydra_ray.config.sections import StudentKind
 from hydra_ray.config.student_keys import goal_of, space_of
-from hydra_ray.config.tree import Config, StudentKind
+from hydra_ray.config.tree import Config
 from hydra_ray.evaluation.input_grid import Plane
 from hydra_ray.evaluation.metrics_json import ENSEMBLE, MEMBER, Answers, metrics_of, row_scores
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters

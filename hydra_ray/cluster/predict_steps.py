@@ -21,6 +21,7 @@ from hydra_ray.data import DataSet, Rows, Split
 from hydra_ray.data.feature_stats import Features
 from hydra_ray.data.folds import left_out
 from hydra_ray.models.members import Ensemble, Member
+from hydra_ray.models.tensors import to_device
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs.model_store import load_published
 from hydra_ray.shards.artifact import Shards
@@ -36,7 +37,6 @@ from hydra_ray.shards.schema import (
 )
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder
-from hydra_ray.training.loop import to_device
 from hydra_ray.views.ods import apply_ods
 from hydra_ray.views.registry import VIEWS, apply_view
 from hydra_ray.views.transfer_set import NumberedView

@@ -23,8 +23,9 @@ from hydra_ray.cluster.session import SCRATCH, available
 from hydra_ray.cluster.signals import interrupts_kept
 from hydra_ray.cluster.trial_control import MAILBOX, Forward, InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import Job, trainable
+from hydra_ray.config.sections import StudentKind
 from hydra_ray.config.student_keys import goal_of, space_of
-from hydra_ray.config.tree import Config, StudentKind
+from hydra_ray.config.tree import Config
 from hydra_ray.errors import StageError, UserError
 from hydra_ray.runs.run import Run
 from hydra_ray.runs.tracking import Stage, Tracker, WandbSink

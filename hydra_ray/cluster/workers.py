@@ -22,7 +22,7 @@ from hydra_ray.cluster.failures import cause_of, is_death, one_line
 from hydra_ray.cluster.process_group import torch_config
 from hydra_ray.cluster.session import SCRATCH
 from hydra_ray.cluster.signals import interrupts_past_ray
-from hydra_ray.config.tree import ClusterConfig
+from hydra_ray.config.sections import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.runs.tracking import Stage
 from hydra_ray.storage.folder import Folder

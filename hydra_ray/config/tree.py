@@ -1,66 +1,50 @@
-"""The typed configuration tree: the one interface of every command.
+"""The typed configuration tree, the one interface of every command, and the rules that several of its keys share.
 
-A recipe is a YAML file in `configs/`; `key=value` words on the command line override it. Unknown keys and
-wrong types are refused with the place, the key, the value and the nearest valid name. This module imports
-neither torch nor ray, so that a wrong key costs a fraction of a second. The keys themselves are in
-`config_sections.py`, rules across keys in `config_rules.py`, how YAML is read in `config_files.py`, errors in words
-in `config_errors.py`. What needs the data or the cluster to be checked is in `preflight.py`.
+Unknown keys and wrong types are refused with the place, the key, the value and the nearest valid name; a rule names
+the keys, the values and the way out. Neither torch nor ray is imported, so that a wrong key costs a fraction of a
+second. The keys of each section are in `sections.py`, how a recipe is read in `load.py` and `yaml_files.py`, errors in
+words in `messages.py`. What needs the data or the cluster to be checked is in `runs/preflight.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from hydra_ray.config.messages import explain, section_at
-from hydra_ray.config.rules import check_rules
+from hydra_ray.config.messages import explain, nearest
 from hydra_ray.config.sections import (
     ClusterConfig,
     DataConfig,
-    DirichletConfig,
     DistillConfig,
     EnsembleConfig,
     EvaluateConfig,
-    Optimisation,
     PredictConfig,
     Section,
     StudentKind,
     TrackingConfig,
     TransferConfig,
-    TransferView,
     TuneConfig,
-    ViewConfig,
 )
+from hydra_ray.config.student_keys import space_of
 from hydra_ray.config.types import FolderName, NotEmpty, Seed
-from hydra_ray.config.yaml_files import assigned, flatten, parse_yaml, read_recipe, split_override
-from hydra_ray.errors import UserError
 
-__all__ = [
-    "ClusterConfig",
-    "Config",
-    "DataConfig",
-    "DirichletConfig",
-    "DistillConfig",
-    "EnsembleConfig",
-    "EvaluateConfig",
-    "Optimisation",
-    "PredictConfig",
-    "Section",
-    "StudentKind",
-    "TrackingConfig",
-    "TransferConfig",
-    "TransferView",
-    "TuneConfig",
-    "ViewConfig",
-    "flatten",
-    "load_config",
-    "parse_yaml",
-    "validate",
-    "with_overlay",
-]
+_BEST = {
+    "validation_nll": "min",
+    "validation_rmse": "min",
+    "validation_member_kl": "min",
+    "validation_accuracy": "max",
+    "validation_mutual_information_ratio": "min",
+    "validation_knowledge_variance_ratio": "min",
+}
+_NEEDS_HEADS = (
+    "validation_member_kl",
+    "validation_mutual_information_ratio",
+    "validation_knowledge_variance_ratio",
+)
+_NOT_SEARCHED = ("kind", "from_tune", "checkpoint_every")
+_OF_DISAGREEMENT = ("end2", "proxy_end2")
 
 
 class Config(Section):
@@ -109,48 +93,152 @@ class Config(Section):
         return self
 
 
-def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
-    """The recipe at `path` with `key=value` overrides applied.
-
-    Raises:
-        UserError: no such file, not YAML, an unknown key, a wrong type or values that contradict each other.
-    """
-    tree = {"name": Path(path).stem, **read_recipe(Path(path))}
-    given = [split_override(word) for word in overrides]
-    for key, value in given:
-        tree = assigned(tree, key, value, "command line")
-    return validate(tree, str(path), overridden=[key for key, _ in given])
+def check_rules(config: Config) -> None:
+    """Raises ValueError for the first rule that does not hold."""
+    for rule in (_check_data, _check_students, _check_heads, _check_batch, _check_search, _check_folds, _check_space):
+        rule(config)
 
 
-def validate(tree: Mapping[str, Any], place: str, *, overridden: Iterable[str] = ()) -> Config:
-    """`tree` as a `Config`; errors name `place`, or the command line for an overridden key.
+def _check_data(config: Config) -> None:
+    data = config.data
+    if data.target is not None and data.label is not None:
+        raise ValueError(
+            f"data.target={data.target} is for a regression, data.label={data.label} for classes: leave one of them out"
+        )
+    for key in ("target", "label"):
+        if getattr(data, key) is not None and getattr(data, key) in (data.ignore or ()):
+            raise ValueError(f"data.{key}={getattr(data, key)} stands in data.ignore too: take it out there")
 
-    Raises:
-        UserError: one line.
-    """
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise UserError(explain(error, place, Config, list(overridden))) from None
+
+def _check_students(config: Config) -> None:
+    for kind in config.students:
+        if config.students.count(kind) > 1:
+            raise ValueError(f"students={config.students}: {kind} stands there more than once; name it once")
+    learnt = [kind for kind in config.student_kinds if kind in _OF_DISAGREEMENT]
+    if learnt and config.ensemble.num_members < 2:
+        raise ValueError(
+            f"students: {learnt[0]} learns how members disagree, but ensemble.num_members=1: use 2 or more, "
+            "or students=[kd]"
+        )
 
 
-def with_overlay(config: Config, overlay: Mapping[str, Any], place: str) -> Config:
-    """`config` with the keys of `overlay` (a nested mapping, e.g. tune/best.yaml) laid over it.
+def _check_heads(config: Config) -> None:
+    heads, members = config.distill.num_heads, config.ensemble.num_members
+    if heads is not None and heads > members:
+        raise ValueError(
+            f"distill.num_heads={heads}, but ensemble.num_members={members}: "
+            f"raise ensemble.num_members to {heads} or lower distill.num_heads"
+        )
 
-    Raises:
-        UserError: the result is not valid; the line names `place`.
-    """
+
+def _check_batch(config: Config) -> None:
+    """Every worker has a row of every batch; some may have one more than others."""
+    size = config.distill.batch_size
+    wanted = {
+        "cluster.num_workers": config.cluster.num_workers,
+        "tune.workers_per_trial": config.tune.workers_per_trial,
+    }
+    for key, workers in wanted.items():
+        if size < workers:
+            raise ValueError(
+                f"distill.batch_size={size}, but {key}={workers}: some workers would have no row; "
+                f"use distill.batch_size={workers} or more"
+            )
+
+
+def _check_search(config: Config) -> None:
+    tune = config.tune
+    if config.distill.from_tune and not tune.num_trials:
+        raise ValueError("distill.from_tune=true, but tune.num_trials=0: set tune.num_trials and tune.space")
+    if not tune.num_trials:
+        return
+    if not tune.space:
+        raise ValueError(f"tune.num_trials={tune.num_trials}, but tune.space is empty: name keys of distill")
+    best = _BEST.get(tune.objective)
+    if best is not None and best != tune.direction:
+        raise ValueError(
+            f"tune.objective={tune.objective} with tune.direction={tune.direction} looks for the worst "
+            f"trial: set tune.direction={best}"
+        )
+    if not any(space_of(kind, tune) for kind in config.student_kinds):
+        raise ValueError(
+            f"tune.space={list(tune.space)}: none of these keys of distill matters to the students "
+            f"{config.student_kinds}; search others, or set tune.num_trials=0"
+        )
+
+
+def _check_space(config: Config) -> None:
+    """Every key is one of distill's, and every value that a trial may draw makes a valid configuration."""
+    known = [name for name in type(config.distill).model_fields if name not in _NOT_SEARCHED]
+    for key, domain in config.tune.space.items():
+        name = f"tune.space.{key}"
+        if key not in known:
+            raise ValueError(f"{name}: not a key of distill that can be searched; {nearest(key, known)}")
+        for value in _values(name, domain):
+            _check_choice(config, key, value)
+    _check_objective(config)
+
+
+def _check_objective(config: Config) -> None:
+    tune, heads = config.tune, min(_trial_heads(config), default=1)
+    if tune.num_trials and "hydra" in config.student_kinds and tune.objective in _NEEDS_HEADS and heads < 2:
+        raise ValueError(
+            f"tune.objective={tune.objective} is about the heads' disagreement, but a trial may have "
+            f"num_heads={heads}: leave it out, or set tune.objective=validation_nll"
+        )
+
+
+def _trial_heads(config: Config) -> list[int]:
+    """Heads that trials may have; what is no number of heads is found by `_check_space`."""
+    domain = config.tune.space.get("num_heads", [config.distill.num_heads])
+    searched = [number or config.ensemble.num_members for number in _values("tune.space.num_heads", domain)]
+    return [number for number in searched if isinstance(number, int)]
+
+
+def _check_folds(config: Config) -> None:
+    """Rows held out from members are held out from some member that a student learns from."""
+    folds = config.ensemble.folds
+    trials = _trial_heads(config) if config.tune.num_trials else []
+    heads: int = min([config.num_heads, *trials])
+    for place, view in enumerate(config.transfer.views or ()):
+        key = f"transfer.views.{place}: held_out=true"
+        if view.held_out and view.source is not None:
+            raise ValueError(f"{key}, but no member was trained on the rows of source={view.source}: leave it out")
+        if view.held_out and folds is None:
+            raise ValueError(f"{key}, but members are trained on all training rows: set ensemble.folds, e.g. 5")
+        if view.held_out and folds is not None and folds > heads:
+            raise ValueError(
+                f"{key} with ensemble.folds={folds}, but a student of {heads} heads learns from {heads} members, each "
+                f"of which leaves out one fold: rows of other folds have no teacher; use ensemble.folds={max(2, heads)}"
+                + (" and two members" if heads < 2 else " or fewer")
+            )
+
+
+def _values(name: str, domain: Any) -> Iterator[Any]:
+    """All choices of a list, both ends of a range."""
+    if isinstance(domain, list) and domain:
+        yield from domain
+        return
+    if not isinstance(domain, Mapping) or not {"low", "high"} <= set(domain) <= {"low", "high", "log"}:
+        raise ValueError(f"{name}={domain}: must be a list of choices, or {{low: ..., high: ..., log: true}}")
+    low, high, log = domain["low"], domain["high"], domain.get("log", False)
+    if not (_is_number(low) and _is_number(high) and low < high):
+        raise ValueError(f"{name}: low={low}, high={high}: must be numbers, low below high")
+    if not isinstance(log, bool) or (log and low <= 0):
+        raise ValueError(f"{name}: log={log}, low={low}: log is true or false, and true for low above 0 only")
+    yield from (low, high)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_choice(config: Config, key: str, value: Any) -> None:
+    """Build the configuration of a trial that draws `value`."""
     tree = config.model_dump()
-    for key, value in _values_in(overlay):
-        tree = assigned(tree, key, value, place)
-    return validate(tree, place)
-
-
-def _values_in(overlay: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; a mapping that is no section, such as an architecture's options, is a value."""
-    for name, value in overlay.items():
-        parts = (*above, str(name))
-        if isinstance(value, Mapping) and section_at(Config, parts) is not None:
-            yield from _values_in(value, parts)
-        else:
-            yield ".".join(parts), value
+    tree["distill"] |= {key: value, "from_tune": False}
+    tree["tune"] |= {"num_trials": 0, "space": {}}
+    try:
+        type(config).model_validate(tree)
+    except ValidationError as error:
+        raise ValueError(explain(error, f"tune.space.{key}", type(config))) from None

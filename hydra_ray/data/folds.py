@@ -12,8 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from hydra_ray.data.rows import Bools, Ints
-from hydra_ray.data.splits import splitmix64
-from hydra_ray.randomness import seed_of
+from hydra_ray.randomness import seed_of, splitmix64
 
 
 def folds_of(row_id: Ints, folds: int, seed: int) -> Ints:

@@ -1,6 +1,6 @@
 """Toy data that are generated, the same rows on every machine: what the method does can be seen on a plane or a line.
 
-Random numbers come from `splits.splitmix64`, because no stream of numpy is promised to stay the same.
+Random numbers come from `randomness.splitmix64`, because no stream of numpy is promised to stay the same.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydra_ray.data.rows import Floats, Ints
-from hydra_ray.data.splits import splitmix64
-from hydra_ray.randomness import seed_of
+from hydra_ray.randomness import seed_of, splitmix64
 
 _SEED = 0  # the toy sets are the same in every run, whatever its seed
 SPIRAL_ROWS, WAVE_ROWS = 3000, 400

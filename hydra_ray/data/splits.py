@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydra_ray.data.rows import Bools, Floats, Ints, Rows, Source
-from hydra_ray.randomness import seed_of
+from hydra_ray.randomness import seed_of, splitmix64
 
 Part = Literal["train", "validation", "test"]
 _CODES: dict[Part, int] = {"train": 1, "validation": 2, "test": 3}
@@ -124,16 +124,3 @@ def _parts(shares: Shares) -> npt.NDArray[np.uint8]:
 def _ranked(row_id: Ints, seed: int, part: Part) -> Ints:
     """Positions in the random order of (seed, part)."""
     return row_id[np.argsort(splitmix64(seed_of(seed, "split", part), row_id), kind="stable")]
-
-
-def splitmix64(seed: int, index: Ints) -> npt.NDArray[np.uint64]:
-    """The outputs number `index` (from 0) of splitmix64 started at `seed`: uint64, as many as `index` has.
-
-    The same function as `hydra_ray.draws.child`, here without torch; no random stream of numpy is promised to
-    stay the same between versions.
-    """
-    step = index.astype(np.uint64) + np.uint64(1)
-    x = np.uint64(seed) + step * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hydra_ray.models.tensors import to_device
 from hydra_ray.shards.schema import Predictions, ShardReader
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import Task
-from hydra_ray.training.loop import to_device
 from hydra_ray.views.transfer_set import NumberedView
 
 Diversity = dict[str, dict[str, float]]

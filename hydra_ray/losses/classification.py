@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hydra_ray.losses.sums import Summed
+from hydra_ray.losses.sums import Summed, sum_rows
 from hydra_ray.metrics.member_weights import Members
 
 LOG_CONCENTRATION_RANGE = (-700.0, 30.0)
@@ -63,7 +63,7 @@ def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mas
     teacher_log_probs_BMC = _soft_log_probs(teacher_BMC, temperature)
     kl_BM = _kl(teacher_log_probs_BMC, student_log_probs_BMC)
     members = Members.of(mask_BM)
-    return members.sum_rows(members.mean(kl_BM)).scaled(temperature**2)
+    return sum_rows(members.mean(kl_BM), members.counts_B).scaled(temperature**2)
 
 
 def spread_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None = None) -> Summed:
@@ -82,7 +82,7 @@ def spread_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None
     """
     members = Members.of(mask_BM, least=2)
     student_B, teacher_B = (_mutual_information(logits, members) for logits in (student_BMC, teacher_BMC))
-    return members.sum_rows(((student_B + _SMALL_MI).log() - (teacher_B + _SMALL_MI).log()).square())
+    return sum_rows(((student_B + _SMALL_MI).log() - (teacher_B + _SMALL_MI).log()).square(), members.counts_B)
 
 
 def _mutual_information(logits_BMC: Tensor, members: Members) -> Tensor:
@@ -114,7 +114,7 @@ def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_
     members = Members.of(mask_BM)
     student_log_probs_BC = _soft_log_probs(student_BC, temperature)
     teacher_log_probs_BC = members.log_mean(_soft_log_probs(teacher_BMC, temperature))
-    return members.sum_rows(_kl(teacher_log_probs_BC, student_log_probs_BC)).scaled(temperature**2)
+    return sum_rows(_kl(teacher_log_probs_BC, student_log_probs_BC), members.counts_B).scaled(temperature**2)
 
 
 def dirichlet_nll(
@@ -151,7 +151,7 @@ def dirichlet_nll(
     concentration_BC = _concentration(student_BC, temperature)
     log_probs_BMC = _smooth(_soft_log_probs(teacher_BMC.double(), temperature), smoothing)
     fit_B = ((concentration_BC - 1) * members.mean(log_probs_BMC)).sum(dim=-1)
-    return members.sum_rows(_log_normaliser(concentration_BC) - fit_B).scaled(temperature**2)
+    return sum_rows(_log_normaliser(concentration_BC) - fit_B, members.counts_B).scaled(temperature**2)
 
 
 def proxy_dirichlet_rkl(
@@ -194,7 +194,7 @@ def proxy_dirichlet_rkl(
     concentration_BC = _concentration(student_BC, temperature) + 1
     reconstruction_B = -(mean_BC * _expected_log_probs(concentration_BC)).sum(dim=-1)
     loss_B = reconstruction_B - _differential_entropy(concentration_BC) / precision_B
-    return members.sum_rows(loss_B).scaled(temperature**2)
+    return sum_rows(loss_B, members.counts_B).scaled(temperature**2)
 
 
 def _check_temperature(temperature: float) -> None:

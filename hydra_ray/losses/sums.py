@@ -33,6 +33,14 @@ class Summed(NamedTuple):
         return Summed(factor * self.total, self.num_rows)
 
 
+def sum_rows(values_B: Tensor, counts_B: Tensor | None = None) -> Summed:
+    """Sum over the rows where `counts_B` (bool) is true, or all, and their number; the other values must be finite."""
+    if counts_B is None:
+        return Summed(values_B.sum(), len(values_B))
+    # choosing the rows would have a GPU waited for at every step
+    return Summed((values_B * counts_B).sum(), counts_B.sum())
+
+
 Loss = Callable[..., Sequence[Summed]]
 """What a step minimises: outputs and targets of one rank's rows -> its terms."""
 

@@ -15,8 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hydra_ray.losses.sums import Summed
-
 
 class Members(NamedTuple):
     """Which members each row is learnt from, as weights; both None for all members and rows."""
@@ -48,18 +46,6 @@ class Members(NamedTuple):
         weights = self.weights_BM.to(values.dtype).reshape(*self.weights_BM.shape, *(1 for _ in values.shape[2:]))
         return (values * weights).sum(dim=1)
 
-    def sum_rows(self, values_B: Tensor) -> Summed:
-        """Sum over the rows that count, and their number."""
-        return sum_rows(values_B, self.counts_B)
-
 
 ALL_MEMBERS = Members(None, None)
 """Every row is learnt from all members."""
-
-
-def sum_rows(values_B: Tensor, counts_B: Tensor | None = None) -> Summed:
-    """Sum over the rows where `counts_B` (bool) is true, or all, and their number; the other values must be finite."""
-    if counts_B is None:
-        return Summed(values_B.sum(), len(values_B))
-    # choosing the rows would have a GPU waited for at every step
-    return Summed((values_B * counts_B).sum(), counts_B.sum())

@@ -18,8 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hydra_ray.losses.regression import mixture_moments, row_mixture_nll
 from hydra_ray.metrics.classification import Figures
+from hydra_ray.metrics.gaussian import mixture_moments, row_mixture_nll
 from hydra_ray.metrics.uncertainty import Scores, map_rows
 
 COVERED = 0.95

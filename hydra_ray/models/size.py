@@ -7,7 +7,10 @@ It is not: the cost of a network that is there (`cost.py`), nor the memory of it
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +18,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from hydra_ray.errors import UserError
-from hydra_ray.machine import in_gigabytes, memory_bytes
 
 _BYTES = 16
 """Of a parameter in training: itself, its gradient and AdamW's two moments, float32 each."""
 _MOST_TENSORS = 100_000
 _MAKERS = (torch.empty, torch.zeros, torch.ones)
 """What layers make their parameters with."""
+
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+"""Of control groups, version 2 and 1."""
 
 
 def check_size(build: Callable[[], Any], what: str) -> None:
@@ -92,3 +97,18 @@ class _Counted(TorchFunctionMode):
             raise _NumbersError(self._number)
         if self._num_tensors > _MOST_TENSORS:
             raise _TensorsError
+
+
+def memory_bytes() -> int:
+    """Of the machine or the container, whichever is less."""
+    found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for place in _LIMITS:
+        with suppress(OSError, ValueError):  # not there, or "max"
+            found.append(int(Path(place).read_text()))
+    return min(found)
+
+
+def in_gigabytes(number: float) -> str:
+    """12.3 GB, 1,200 GB and the like."""
+    size = number / 1e9
+    return f"{size:,.0f} GB" if size >= 100 else f"{size:.3g} GB"

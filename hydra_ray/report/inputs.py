@@ -8,16 +8,15 @@ Shapes: N rows of a split.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from hydra_ray.config.student_keys import Goal
 from hydra_ray.evaluation.input_grid import Plane
+from hydra_ray.evaluation.metrics_tree import figure
 from hydra_ray.metrics.row_scores import RowScores
 
 MEMBER = "member"
@@ -87,23 +86,6 @@ class Evidence:
         unlabelled = [name for name, splits in self.scores.items() if TEST in splits and splits[TEST].error is None]
         if unlabelled:
             raise ValueError(f"scores of test rows need `error`: {', '.join(unlabelled)}")
-
-
-def figure(tree: Mapping[str, Any], *path: str) -> float | None:
-    """The number at `path`; None where it is absent, None or not finite."""
-    value: Any = tree
-    for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return float(value) if isinstance(value, Real) and math.isfinite(value) else None
-
-
-def figures(tree: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], float | None]]:
-    """Every (path, number or None) below `tree`, in order; what is neither is left out."""
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from (((name, *path), number) for path, number in figures(value))
-        elif value is None or isinstance(value, Real):
-            yield (name,), figure(tree, name)
 
 
 def predictors(metrics: Mapping[str, Any]) -> list[str]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
+from hydra_ray.evaluation.metrics_tree import figure
 from hydra_ray.report.formats import percent, significant
-from hydra_ray.report.inputs import ENSEMBLE, Evidence, compared, figure, predictors, test_rows
+from hydra_ray.report.inputs import ENSEMBLE, Evidence, compared, predictors, test_rows
 from hydra_ray.report.style import INK, TEST_GREY, colours, new_figure, percent_ticks, picture
 
 _CURVE_POINTS = 200

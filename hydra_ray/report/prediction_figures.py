@@ -15,8 +15,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from hydra_ray.evaluation.metrics_tree import figure
 from hydra_ray.report.formats import decimal, percent, significant
-from hydra_ray.report.inputs import ENSEMBLE, Evidence, compared, figure, predictors, test_rows
+from hydra_ray.report.inputs import ENSEMBLE, Evidence, compared, predictors, test_rows
 from hydra_ray.report.labels import words_of
 from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, note, percent_ticks, picture
 

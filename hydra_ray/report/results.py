@@ -14,8 +14,9 @@ from typing import Any
 
 from hydra_ray.config.yaml_files import flatten
 from hydra_ray.errors import UserError
+from hydra_ray.evaluation.metrics_tree import figure
 from hydra_ray.report.formats import count, decimal
-from hydra_ray.report.inputs import ENSEMBLE, MEMBER, figure, students, unknown_sets
+from hydra_ray.report.inputs import ENSEMBLE, MEMBER, students, unknown_sets
 from hydra_ray.report.sweep_tables import Sweep, sweeps_section
 from hydra_ray.report.tables import TextTable, to_markdown
 from hydra_ray.storage.folder import Folder

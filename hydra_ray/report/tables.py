@@ -13,6 +13,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from hydra_ray.evaluation.metrics_tree import figure, figures
 from hydra_ray.report.formats import (
     ascii_only,
     count,
@@ -26,16 +27,7 @@ from hydra_ray.report.formats import (
     times,
     words,
 )
-from hydra_ray.report.inputs import (
-    ENSEMBLE,
-    MEMBER,
-    SearchResult,
-    figure,
-    figures,
-    predictors,
-    students,
-    unknown_sets,
-)
+from hydra_ray.report.inputs import ENSEMBLE, MEMBER, SearchResult, predictors, students, unknown_sets
 from hydra_ray.report.labels import words_of
 
 BEST_TRIALS = 10

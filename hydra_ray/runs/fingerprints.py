@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hydra_ray.config.tree import Config, DataConfig
+from hydra_ray.config.sections import DataConfig
+from hydra_ray.config.tree import Config
 from hydra_ray.data import DataSet
 from hydra_ray.models.own_code import code_of
 

@@ -13,8 +13,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from hydra_ray.config.load import with_overlay
+from hydra_ray.config.sections import DataConfig, Section, StudentKind, ViewConfig
 from hydra_ray.config.student_keys import OF_OTHERS, goal_of, space_of
-from hydra_ray.config.tree import Config, DataConfig, Section, StudentKind, ViewConfig, parse_yaml, with_overlay
+from hydra_ray.config.tree import Config
+from hydra_ray.config.yaml_files import parse_yaml
 from hydra_ray.data import DataSet, open_data
 from hydra_ray.data.feature_stats import Features
 from hydra_ray.data.rows import Ints

@@ -17,7 +17,9 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra_ray.config.tree import Config, TrackingConfig, flatten
+from hydra_ray.config.sections import TrackingConfig
+from hydra_ray.config.tree import Config
+from hydra_ray.config.yaml_files import flatten
 from hydra_ray.errors import StorageError, UserError
 from hydra_ray.storage.events import EventFile
 from hydra_ray.storage.failures import in_one_line

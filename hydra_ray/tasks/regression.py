@@ -14,23 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.config.tree import Config, DistillConfig
+from hydra_ray.config.sections import DistillConfig
+from hydra_ray.config.tree import Config
 from hydra_ray.errors import UserError
-from hydra_ray.losses.regression import (
-    gaussian_kl,
-    gaussian_nll,
-    heads_loss,
-    mixture_moments,
-    mixture_nll,
-    moments_loss,
-    spread_loss,
-    stretch_means,
-)
-from hydra_ray.losses.sums import Summed
+from hydra_ray.losses.regression import gaussian_nll, heads_loss, mixture_nll, moments_loss, spread_loss
+from hydra_ray.losses.sums import Summed, sum_rows
 from hydra_ray.metrics.classification import Figures
 from hydra_ray.metrics.fidelity import ratio_of_means
+from hydra_ray.metrics.gaussian import gaussian_kl, mixture_moments, stretch_means
 from hydra_ray.metrics.intervals import ratio_interval
-from hydra_ray.metrics.member_weights import sum_rows
 from hydra_ray.metrics.regression import (
     DATA_VARIANCE,
     KNOWLEDGE_VARIANCE,

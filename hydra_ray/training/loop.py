@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hydra_ray.config.tree import Optimisation
+from hydra_ray.config.sections import Optimisation
 from hydra_ray.losses.sums import Loss, share_of_mean
 from hydra_ray.randomness import seed_generators, seed_of
 
@@ -153,17 +151,6 @@ def learning_rate(settings: Optimisation, step: int, num_steps: int) -> float:
         return settings.learning_rate * (step + 1) / warmup
     progress = (step - warmup) / max(1, num_steps - warmup)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def to_safetensors(tensors: Mapping[str, Tensor]) -> bytes:
-    """Tensors by name as the bytes of a safetensors file, from whatever device."""
-    return save_tensors({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
-
-
-def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """A numpy array as a tensor on `device`; memory that may not be written (Arrow's, Ray's) is copied first."""
-    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

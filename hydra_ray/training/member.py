@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.config.tree import EnsembleConfig
+from hydra_ray.config.sections import EnsembleConfig
 from hydra_ray.data import Rows
 from hydra_ray.data.feature_stats import Features
 from hydra_ray.losses.sums import Summed

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.config.tree import EnsembleConfig
+from hydra_ray.config.sections import EnsembleConfig
 from hydra_ray.errors import UserError
 from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import Member

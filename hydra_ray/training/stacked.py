@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from hydra_ray.config.tree import EnsembleConfig
+from hydra_ray.config.sections import EnsembleConfig
 from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import Member
 from hydra_ray.models.precision import at_full_precision

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.config.tree import Config, DistillConfig, StudentKind
+from hydra_ray.config.sections import DistillConfig, StudentKind
+from hydra_ray.config.tree import Config
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.student import HydraStudent, build_student
+from hydra_ray.models.tensors import to_device
 from hydra_ray.randomness import permutation, seed_of
 from hydra_ray.shards.loader import Batch, BatchReader, Feed
 from hydra_ray.shards.schema import Predictions
@@ -27,7 +29,7 @@ from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training.calibration import fit_spread
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Subject, Watch
-from hydra_ray.training.loop import Fitting, Ranks, to_device
+from hydra_ray.training.loop import Fitting, Ranks
 from hydra_ray.training.student_kinds import HEADS_PHASE, Objective, Phase
 
 Report = Callable[[dict[str, Any]], None]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hydra_ray.data.feature_stats import Features
-from hydra_ray.draws import Draws
+from hydra_ray.randomness import Draws
 from hydra_ray.views.options import AmountOptions
 
 Mixes = Literal["nothing", "rows", "columns"]

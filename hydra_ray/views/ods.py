@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.draws import Draws
 from hydra_ray.errors import UserError
+from hydra_ray.randomness import Draws
 from hydra_ray.views.options import OdsOptions, parse_options
 
 _MEMBER_DRAW, _DIRECTION_DRAW = 0, 1

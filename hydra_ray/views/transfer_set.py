@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from hydra_ray.config.tree import TransferConfig, TransferView, ViewConfig
-from hydra_ray.draws import Draws
+from hydra_ray.config.sections import TransferConfig, TransferView, ViewConfig
 from hydra_ray.errors import UserError
+from hydra_ray.randomness import Draws
 
 IDENTITY = ViewConfig(view="identity")
 _FURTHER = "transfer-"

@@ -25,7 +25,7 @@ def machine() -> dict[str, str]:
 
 def assert_golden(name: str, folder: Path) -> None:
     """`report/metrics.json` of a run folder is that of tests/golden/`name`.json to 1e-6, times left out."""
-    found = {path: value for path, value in leaves(json.loads((folder / "report" / "metrics.json").read_text()))}
+    found = dict(leaves(json.loads((folder / "report" / "metrics.json").read_text())))
     path = GOLDEN / f"{name}.json"
     if os.environ.get("HYDRA_GOLDEN") == "write":
         path.write_text(json.dumps({"machine": machine(), "figures": found}, indent=1) + "\n")

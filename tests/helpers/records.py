@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from hydra_ray.config.tree import Config, validate
+from hydra_ray.config.load import validate
+from hydra_ray.config.tree import Config
 from hydra_ray.storage.folder import Folder
 
 

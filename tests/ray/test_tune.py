@@ -12,7 +12,8 @@ from support import MARK, copied, events, leftovers, processes, tiny, wait_for
 
 from hydra_ray.cluster import interrupts, search
 from hydra_ray.cluster.pipeline import run_stages
-from hydra_ray.config.tree import parse_yaml, with_overlay
+from hydra_ray.config.load import with_overlay
+from hydra_ray.config.yaml_files import parse_yaml
 from hydra_ray.errors import StageError
 from hydra_ray.runs.run import Run
 

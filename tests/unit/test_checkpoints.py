@@ -11,7 +11,7 @@ from helpers.mortal import Killed, mortal
 from helpers.shards import synthetic, write, write_views
 from helpers.two_ranks import student_of
 
-from hydra_ray.config.tree import validate
+from hydra_ray.config.load import validate
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import CLASSIFICATION

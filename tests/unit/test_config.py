@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from hydra_ray.config.load import load_config, validate, with_overlay
 from hydra_ray.config.messages import known_keys
-from hydra_ray.config.tree import Config, flatten, load_config, parse_yaml, validate, with_overlay
+from hydra_ray.config.tree import Config
+from hydra_ray.config.yaml_files import flatten, parse_yaml
 from hydra_ray.errors import UserError
 
 REPO = Path(__file__).parents[2]
@@ -51,7 +53,8 @@ def test_there_are_shipped_recipes():
 
 
 def test_importing_the_configuration_imports_neither_torch_nor_ray():
-    check = "import sys, hydra_ray.config.tree; print([m for m in ('torch', 'ray', 'numpy', 'pyarrow') if m in sys.modules])"
+    heavy = ("torch", "ray", "numpy", "pyarrow")
+    check = f"import sys, hydra_ray.config; print([m for m in {heavy} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", check], cwd=REPO, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hydra_ray.config.tree import load_config
+from hydra_ray.config.load import load_config
 from hydra_ray.errors import UserError
 
 RECIPE = "name: x\ndata: {source: digits}\n"

@@ -10,7 +10,7 @@ from helpers.mortal import Killed
 from helpers.shards import synthetic, write
 from helpers.two_ranks import student_of
 
-from hydra_ray.config.tree import validate
+from hydra_ray.config.load import validate
 from hydra_ray.errors import DivergedError, UserError
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.runs.model_store import load_published, publish_model

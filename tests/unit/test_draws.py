@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.draws import Draws, child
+from hydra_ray.randomness import Draws, child
 
 
 def test_draws_are_the_published_splitmix64():

@@ -9,7 +9,7 @@ from helpers.checkpoints import checkpoints_in
 from helpers.mortal import Killed
 from helpers.shards import synthetic
 
-from hydra_ray.config.tree import validate
+from hydra_ray.config.load import validate
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training.member import Blueprint, LabelledRows, fit_member

@@ -11,7 +11,8 @@ from helpers.shards import synthetic, write
 from helpers.two_ranks import Job, on_two_ranks, outcome_of
 from torch import nn
 
-from hydra_ray.config.tree import Optimisation, validate
+from hydra_ray.config.load import validate
+from hydra_ray.config.sections import Optimisation
 from hydra_ray.losses.sums import Summed, share_of_mean
 from hydra_ray.shards.schema import NO_LABEL
 from hydra_ray.storage.folder import Folder

@@ -8,7 +8,7 @@ from helpers.mortal import Killed
 from helpers.shards import synthetic, write, write_views
 from helpers.two_ranks import student_of
 
-from hydra_ray.config.tree import validate
+from hydra_ray.config.load import validate
 from hydra_ray.shards.loader import BatchReader
 from hydra_ray.shards.schema import read_shard
 from hydra_ray.storage.folder import Folder

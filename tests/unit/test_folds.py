@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hydra_ray.config.tree import validate
+from hydra_ray.config.load import validate
 from hydra_ray.data.folds import folds_of, left_out
 from hydra_ray.errors import UserError
 

@@ -10,7 +10,7 @@ import pytest
 from dataset_files import encoded, hub_column, message, opened, pictures, read, write
 from PIL import Image
 
-from hydra_ray.config.tree import load_config
+from hydra_ray.config.load import load_config
 from hydra_ray.data import images as module
 from hydra_ray.errors import UserError
 from hydra_ray.runs.run import Run

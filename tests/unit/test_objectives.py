@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hydra_ray import losses
-from hydra_ray.config.tree import DirichletConfig, DistillConfig
+from hydra_ray.config.sections import DirichletConfig, DistillConfig
 from hydra_ray.shards.schema import NO_LABEL
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training.student_kinds import Objective

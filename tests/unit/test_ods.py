@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from hydra_ray.draws import Draws
 from hydra_ray.errors import UserError
 from hydra_ray.models.members import ModelSpec, Normalise, build_member
+from hydra_ray.randomness import Draws
 from hydra_ray.views.ods import apply_ods, check_gradients
 from hydra_ray.views.registry import VIEWS, apply_view
 

@@ -10,7 +10,7 @@ from helpers.finished import RECIPE, loaded, publish_members, publish_shards, pu
 from helpers.shards import synthetic
 
 from hydra_ray import distillation
-from hydra_ray.config.tree import validate
+from hydra_ray.config.load import validate
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 from hydra_ray.training.student import Ends, facts_of, plan_of, validation_figures
 

@@ -9,7 +9,7 @@ import pytest
 from helpers.shards import synthetic, write
 
 import hydra_ray.cluster
-from hydra_ray.config.tree import ClusterConfig
+from hydra_ray.config.sections import ClusterConfig
 from hydra_ray.storage.folder import Folder
 
 CLUSTER = Path(hydra_ray.cluster.__file__).parent

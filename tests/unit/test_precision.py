@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hydra_ray.config.tree import DistillConfig, EnsembleConfig
+from hydra_ray.config.sections import DistillConfig, EnsembleConfig
 from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.outputs import GaussianOutput

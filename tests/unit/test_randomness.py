@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_ray.data.splits import splitmix64
-from hydra_ray.draws import Draws
 from hydra_ray.randomness import (
     STREAMS,
+    Draws,
     StreamName,
     in_32_bits,
     numpy_generator,
@@ -19,6 +18,7 @@ from hydra_ray.randomness import (
     seed_generators,
     seed_of,
     seeded,
+    splitmix64,
 )
 
 

@@ -9,7 +9,8 @@ import torch
 from helpers.checkpoints import checkpoints_in
 
 from hydra_ray import gaussian
-from hydra_ray.config.tree import DistillConfig, load_config, validate
+from hydra_ray.config.load import load_config, validate
+from hydra_ray.config.sections import DistillConfig
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of, row_scores
 from hydra_ray.models.files import load_model, to_safetensors_bytes

@@ -16,6 +16,7 @@ from helpers.pages import Page
 from PIL import Image
 from rich.console import Console
 
+from hydra_ray.evaluation.metrics_tree import figure, figures
 from hydra_ray.report import RowScores, make_report, terminal_table
 from hydra_ray.report.formats import (
     ascii_only,
@@ -27,7 +28,6 @@ from hydra_ray.report.formats import (
     rough_percent,
 )
 from hydra_ray.report.headline import headline
-from hydra_ray.report.inputs import figure, figures
 from hydra_ray.report.page import write_html, write_markdown
 from hydra_ray.report.prediction_figures import error_by_coverage, reliability, sparsification_picture
 from hydra_ray.report.style import DPI, WIDTH, colours

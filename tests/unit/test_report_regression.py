@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of, row_scores
-from hydra_ray.losses.regression import stretch_means
+from hydra_ray.metrics.gaussian import stretch_means
 from hydra_ray.report import Evidence, make_report
 from hydra_ray.report.formats import significant
 from hydra_ray.report.interval_figures import coverage_by_level

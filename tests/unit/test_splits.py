@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_ray.data import Split, concatenate
-from hydra_ray.data.splits import Shares, splitmix64
+from hydra_ray.data.splits import Shares
+from hydra_ray.randomness import splitmix64
 
 
 @pytest.mark.parametrize("rows_per_chunk", [1, 7, 100, 5000])

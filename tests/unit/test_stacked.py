@@ -7,7 +7,7 @@ from helpers.mortal import Killed
 from helpers.shards import synthetic
 from torch import nn
 
-from hydra_ray.config.tree import load_config, validate
+from hydra_ray.config.load import load_config, validate
 from hydra_ray.errors import UserError
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.models.networks import Network

@@ -16,15 +16,14 @@ from torch import nn
 
 from hydra_ray import randomness, search_space
 from hydra_ray.cluster import shard_steps, students
-from hydra_ray.config.tree import validate
+from hydra_ray.config.load import validate
 from hydra_ray.data import generated
 from hydra_ray.data.folds import left_out
-from hydra_ray.draws import Draws
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of
 from hydra_ray.models.members import ModelSpec, build_member
 from hydra_ray.models.networks import Network
 from hydra_ray.models.student import build_student
-from hydra_ray.randomness import STREAMS, THROWN_AWAY, seed_of
+from hydra_ray.randomness import STREAMS, THROWN_AWAY, Draws, seed_of
 from hydra_ray.runs.run import Run
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from dataset_files import write
 
-from hydra_ray.config.tree import Config, load_config
+from hydra_ray.config.load import load_config
+from hydra_ray.config.tree import Config
 from hydra_ray.errors import UserError
 from hydra_ray.report.results import results_page
 from hydra_ray.report.sweep_tables import PUBLISHED, sweep_table, sweeps_section

@@ -10,9 +10,10 @@ from helpers.bits import assert_same_bits
 from safetensors.torch import load as load_tensors
 from torch import nn
 
-from hydra_ray.config.tree import Optimisation
+from hydra_ray.config.sections import Optimisation
 from hydra_ray.losses.sums import Summed
-from hydra_ray.training.loop import Fitting, learning_rate, to_safetensors
+from hydra_ray.models.tensors import to_safetensors
+from hydra_ray.training.loop import Fitting, learning_rate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

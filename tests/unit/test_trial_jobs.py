@@ -11,8 +11,8 @@ from hydra_ray.cluster import trial_jobs
 from hydra_ray.cluster.distill import Source
 from hydra_ray.cluster.trial_control import InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import FAILED, Job
+from hydra_ray.config.load import validate
 from hydra_ray.config.student_keys import Goal
-from hydra_ray.config.tree import validate
 from hydra_ray.errors import DivergedError, StageError
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
+from hydra_ray.config.sections import TuneConfig
 from hydra_ray.config.student_keys import Goal, goal_of, space_of
-from hydra_ray.config.tree import TuneConfig
 from hydra_ray.errors import StageError
 from hydra_ray.training.trials import StoppingRule, Trial, best_of, stops, table_of
 

@@ -6,7 +6,7 @@ import pytest
 from helpers.records import config
 from helpers.wandb_files import offline_runs
 
-from hydra_ray.config.tree import TrackingConfig
+from hydra_ray.config.sections import TrackingConfig
 from hydra_ray.runs.tracking import Tracker, _mode
 from hydra_ray.storage.folder import Folder
 

@@ -1,0 +1,61 @@
+"""From a recipe and `key=value` words to a `Config`, and an overlay laid over one; errors in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hydra_ray.config.messages import explain, section_at
+from hydra_ray.config.tree import Config
+from hydra_ray.config.yaml_files import assigned, read_recipe, split_override
+from hydra_ray.errors import UserError
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """The recipe at `path` with `key=value` overrides applied.
+
+    Raises:
+        UserError: no such file, not YAML, an unknown key, a wrong type or values that contradict each other.
+    """
+    tree = {"name": Path(path).stem, **read_recipe(Path(path))}
+    given = [split_override(word) for word in overrides]
+    for key, value in given:
+        tree = assigned(tree, key, value, "command line")
+    return validate(tree, str(path), overridden=[key for key, _ in given])
+
+
+def validate(tree: Mapping[str, Any], place: str, *, overridden: Iterable[str] = ()) -> Config:
+    """`tree` as a `Config`; errors name `place`, or the command line for an overridden key.
+
+    Raises:
+        UserError: one line.
+    """
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise UserError(explain(error, place, Config, list(overridden))) from None
+
+
+def with_overlay(config: Config, overlay: Mapping[str, Any], place: str) -> Config:
+    """`config` with the keys of `overlay` (a nested mapping, e.g. tune/best.yaml) laid over it.
+
+    Raises:
+        UserError: the result is not valid; the line names `place`.
+    """
+    tree = config.model_dump()
+    for key, value in _values_in(overlay):
+        tree = assigned(tree, key, value, place)
+    return validate(tree, place)
+
+
+def _values_in(overlay: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values; a mapping that is no section, such as an architecture's options, is a value."""
+    for name, value in overlay.items():
+        parts = (*above, str(name))
+        if isinstance(value, Mapping) and section_at(Config, parts) is not None:
+            yield from _values_in(value, parts)
+        else:
+            yield ".".join(parts), value
