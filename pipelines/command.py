@@ -9,10 +9,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from hydra_ray.cluster.signals import command_ends_in_order
-from hydra_ray.config.load import load_config
-from hydra_ray.config.tree import Config
+from hydra_ray.config import Config, load_config
 from hydra_ray.errors import StageError, Terminated, UserError
-from hydra_ray.storage.failures import as_storage_error
+from hydra_ray.storage import as_storage_error
 from pipelines.terminal import prepare_streams
 
 EXIT_STAGE_ERROR = 1
@@ -87,7 +86,7 @@ def stage_command(name: str, description: str | None) -> int:
 
     def call(config: Config) -> None:
         from hydra_ray.cluster.pipeline import run_stages
-        from hydra_ray.runs.run import Run
+        from hydra_ray.runs import Run
 
         run_stages(Run(config), [name], wait=arguments.wait)
 

@@ -17,11 +17,9 @@ def main() -> int:
     arguments = parser.parse_args()
     prepare_streams()
     try:
-        from hydra_ray.report.results import FinishedRun, results_page
-        from hydra_ray.runs.provenance import software_facts
-        from hydra_ray.runs.split_sweep import SWEEP_FILE
-        from hydra_ray.storage.folder import Folder
-        from hydra_ray.storage.manifests import unsealed
+        from hydra_ray.report import FinishedRun, results_page
+        from hydra_ray.runs import SWEEP_FILE, software_facts
+        from hydra_ray.storage import Folder, unsealed
 
         folders = [Folder.open(place) for place in arguments.runs]
         sweeps = [unsealed(folder, SWEEP_FILE) for folder in folders if SWEEP_FILE in folder.files()]

@@ -6,7 +6,7 @@ import json
 import sys
 from functools import partial
 
-from hydra_ray.config.tree import Config
+from hydra_ray.config import Config
 from pipelines.command import guarded, parser_of
 from pipelines.terminal import show
 
@@ -22,10 +22,8 @@ def main() -> int:
 def run(config: Config, *, wait: bool = False) -> None:
     """Every stage, then the table; `wait` for another command that works in the run folder."""
     from hydra_ray.cluster.pipeline import run_splits, run_stages
-    from hydra_ray.report.sweep_tables import sweep_table
-    from hydra_ray.report.tables import as_terminal, terminal_table
-    from hydra_ray.runs.run import STAGES, Run
-    from hydra_ray.runs.split_sweep import is_sweep
+    from hydra_ray.report import as_terminal, sweep_table, terminal_table
+    from hydra_ray.runs import STAGES, Run, is_sweep
 
     if is_sweep(config):
         show(as_terminal(sweep_table(run_splits(config, wait=wait))))
@@ -40,10 +38,7 @@ def run(config: Config, *, wait: bool = False) -> None:
 def show_plan(config: Config) -> None:
     """States and costs of every stage, and whether the resources are there."""
     from hydra_ray.cluster.pipeline import resources
-    from hydra_ray.runs.plan import costs, stage_states
-    from hydra_ray.runs.preflight import check_networks, check_views
-    from hydra_ray.runs.run import Run
-    from hydra_ray.runs.split_sweep import is_sweep, split_configs
+    from hydra_ray.runs import Run, check_networks, check_views, costs, is_sweep, split_configs, stage_states
 
     if is_sweep(config):
         for each in split_configs(config):

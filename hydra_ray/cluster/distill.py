@@ -16,20 +16,13 @@ from ray.actor import ActorHandle
 
 from hydra_ray.cluster.progress import Event, relay
 from hydra_ray.cluster.workers import run_workers
-from hydra_ray.config.sections import StudentKind
-from hydra_ray.config.tree import Config
+from hydra_ray.config import Config, StudentKind
 from hydra_ray.randomness import seed_of
-from hydra_ray.runs.model_store import publish_model
-from hydra_ray.runs.run import TRANSFER, Run
-from hydra_ray.runs.tracking import Stage
-from hydra_ray.shards.loader import BatchReader
-from hydra_ray.shards.schema import Predictions, load, shard_names
-from hydra_ray.storage.artifact import Artifact
-from hydra_ray.storage.folder import Folder
+from hydra_ray.runs import TRANSFER, Run, Stage, publish_model
+from hydra_ray.shards import BatchReader, Predictions, load, shard_names
+from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import Task
-from hydra_ray.training.checkpoints import Checkpoints
-from hydra_ray.training.loop import Ranks
-from hydra_ray.training.student import Distillation, Ends, distil, facts_of, plan_of
+from hydra_ray.training import Checkpoints, Distillation, Ends, Ranks, distil, facts_of, plan_of
 
 
 @dataclass(frozen=True)

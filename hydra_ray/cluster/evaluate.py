@@ -18,27 +18,16 @@ import torch
 
 from hydra_ray.cluster.input_grid import ask_grid, has_plane, plane_of
 from hydra_ray.cluster.workers import device_of, placed
-from hydra_ray.config.sections import StudentKind
-from hydra_ray.config.student_keys import goal_of, space_of
-from hydra_ray.config.tree import Config
-from hydra_ray.evaluation.input_grid import Plane
-from hydra_ray.evaluation.metrics_json import ENSEMBLE, MEMBER, Answers, metrics_of, row_scores
-from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
-from hydra_ray.models.members import Ensemble, Member
-from hydra_ray.models.student import HydraStudent
-from hydra_ray.report import make_report
-from hydra_ray.report.inputs import Evidence, SearchResult
-from hydra_ray.runs.model_store import load_published
-from hydra_ray.runs.plan import artifacts_of
-from hydra_ray.runs.provenance import software_facts
-from hydra_ray.runs.run import STAGES, TRANSFER, Run
-from hydra_ray.runs.tracking import Stage, Tracker
+from hydra_ray.config import Config, StudentKind, goal_of, space_of
+from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, Plane, metrics_of, row_scores
+from hydra_ray.models import Ensemble, HydraStudent, Member, count_macs, latency_ms, num_parameters
+from hydra_ray.report import Evidence, SearchResult, make_report
+from hydra_ray.runs import STAGES, TRANSFER, Run, Stage, Tracker, artifacts_of, load_published, software_facts
 from hydra_ray.runs.work_seconds import work_seconds
-from hydra_ray.shards.schema import Predictions, ShardReader, concatenate, is_labelled
-from hydra_ray.storage.artifact import Artifact
-from hydra_ray.storage.folder import Folder
+from hydra_ray.shards import Predictions, ShardReader, concatenate, is_labelled
+from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import Prediction, Task
-from hydra_ray.training.student import predict
+from hydra_ray.training import predict
 
 _LATENCY_BATCHES = (1, 256)
 _GRID = "grid"

@@ -13,16 +13,13 @@ import ray
 import torch
 
 from hydra_ray.cluster.workers import device_of, placed
-from hydra_ray.config.tree import Config
-from hydra_ray.evaluation.input_grid import Plane, grid_points, grid_ticks, shown_rows
-from hydra_ray.evaluation.metrics_json import ENSEMBLE
-from hydra_ray.models.members import Ensemble, Member
-from hydra_ray.models.student import HydraStudent
-from hydra_ray.runs.model_store import load_published
-from hydra_ray.runs.run import Run
-from hydra_ray.storage.artifact import Artifact
+from hydra_ray.config import Config
+from hydra_ray.evaluation import ENSEMBLE, Plane, grid_points, grid_ticks, shown_rows
+from hydra_ray.models import Ensemble, HydraStudent, Member
+from hydra_ray.runs import Run, load_published
+from hydra_ray.storage import Artifact
 from hydra_ray.tasks import Prediction
-from hydra_ray.training.student import predict
+from hydra_ray.training import predict
 
 _LARGEST = 2
 

@@ -13,23 +13,26 @@ from typing import Any
 from hydra_ray.cluster.session import SCRATCH, available, check_storage, is_private, session
 from hydra_ray.cluster.signals import interrupts_noticed, raise_if_interrupted
 from hydra_ray.cluster.temporary_folder import check_temporary_folder
-from hydra_ray.config.tree import Config
+from hydra_ray.config import Config
 from hydra_ray.errors import UserError
-from hydra_ray.runs.plan import artifacts_of, stage_state
-from hydra_ray.runs.preflight import (
+from hydra_ray.runs import (
+    STAGES,
+    SWEEP_FILE,
+    TRANSFER,
+    Run,
+    Stage,
+    Tracker,
+    artifacts_of,
     check_networks,
     check_object_store,
     check_resources,
     check_run,
     features_that_say_nothing,
+    split_configs,
+    stage_state,
+    summarise,
 )
-from hydra_ray.runs.run import STAGES, TRANSFER, Run
-from hydra_ray.runs.split_sweep import SWEEP_FILE, split_configs, summarise
-from hydra_ray.runs.tracking import Stage, Tracker
-from hydra_ray.storage.failures import as_storage_error
-from hydra_ray.storage.folder import Folder
-from hydra_ray.storage.manifests import sealed
-from hydra_ray.storage.ownership import owned
+from hydra_ray.storage import Folder, as_storage_error, owned, sealed
 
 ERROR_LOG = "error.log"
 _BEFORE = {

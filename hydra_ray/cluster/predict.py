@@ -19,12 +19,11 @@ from ray.data import ActorPoolStrategy
 
 from hydra_ray.cluster.predict_steps import AskMembers, MakeShards, PlanItem, ReadRows, Work, WriteShard
 from hydra_ray.errors import UserError
-from hydra_ray.evaluation.view_diversity import merged, view_diversity
-from hydra_ray.runs.run import Run
-from hydra_ray.runs.tracking import Stage
-from hydra_ray.shards.artifact import Shards
-from hydra_ray.shards.files import count_rows, shard_names
-from hydra_ray.storage.folder import Folder
+from hydra_ray.evaluation import merged
+from hydra_ray.evaluation.view_diversity import view_diversity
+from hydra_ray.runs import Run, Stage
+from hydra_ray.shards import Shards, count_rows, shard_names
+from hydra_ray.storage import Folder
 
 _TASK_CPUS, _ACTOR_CPUS = 0.25, 0.5  # beside GPUs; the pool must never take all CPUs: reading and writing need some
 _TASKS_A_CPU, _SHARDS_A_TASK = 8, 16  # at least, so that CPUs end together; at most, so that little is done twice

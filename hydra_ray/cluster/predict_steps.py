@@ -16,16 +16,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from hydra_ray.config.tree import Config
-from hydra_ray.data import DataSet, Rows, Split
-from hydra_ray.data.feature_stats import Features
-from hydra_ray.data.folds import left_out
-from hydra_ray.models.members import Ensemble, Member
-from hydra_ray.models.tensors import to_device
+from hydra_ray.config import Config
+from hydra_ray.data import DataSet, Features, Rows, Split, left_out
+from hydra_ray.models import Ensemble, Member, to_device
 from hydra_ray.randomness import seed_of
-from hydra_ray.runs.model_store import load_published
-from hydra_ray.shards.artifact import Shards
-from hydra_ray.shards.schema import (
+from hydra_ray.runs import load_published
+from hydra_ray.shards import (
+    Shards,
     inputs_of,
     no_labels,
     read_shard,
@@ -35,11 +32,8 @@ from hydra_ray.shards.schema import (
     with_mask,
     write_shard,
 )
-from hydra_ray.storage.artifact import Artifact
-from hydra_ray.storage.folder import Folder
-from hydra_ray.views.ods import apply_ods
-from hydra_ray.views.registry import VIEWS, apply_view
-from hydra_ray.views.transfer_set import NumberedView
+from hydra_ray.storage import Artifact, Folder
+from hydra_ray.views import VIEWS, NumberedView, apply_ods, apply_view
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from hydra_ray.cluster.daemons import daemons_watched
 from hydra_ray.cluster.loopback import close_to_others
 from hydra_ray.cluster.patience import start_patiently
 from hydra_ray.cluster.signals import interrupts_past_ray
-from hydra_ray.config.sections import ClusterConfig
-from hydra_ray.config.tree import Config
+from hydra_ray.config import ClusterConfig, Config
 from hydra_ray.errors import UserError
 
 _ALWAYS = {

@@ -17,22 +17,14 @@ from ray.actor import ActorHandle
 
 from hydra_ray.cluster.progress import Event, relay
 from hydra_ray.cluster.workers import run_workers
-from hydra_ray.config.tree import Config
-from hydra_ray.data import DataSet
-from hydra_ray.data.feature_stats import Features
-from hydra_ray.data.folds import left_out
-from hydra_ray.data.rows import Ints
-from hydra_ray.models.members import Member, ModelSpec
-from hydra_ray.runs.model_store import publish_model
-from hydra_ray.runs.run import Run
-from hydra_ray.runs.tracking import Stage
-from hydra_ray.storage.artifact import Artifact
+from hydra_ray.config import Config
+from hydra_ray.data import DataSet, Features, Ints, left_out
+from hydra_ray.models import Member, ModelSpec
+from hydra_ray.runs import Run, Stage, publish_model
+from hydra_ray.storage import Artifact
 from hydra_ray.tasks import Task, task_named
-from hydra_ray.training.checkpoints import Checkpoints
-from hydra_ray.training.loop import Ranks
-from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
-from hydra_ray.training.stack_size import stack_size, stacks
-from hydra_ray.training.stacked import Seat, fit_stacked
+from hydra_ray.training import Blueprint, Checkpoints, LabelledRows, Ranks, Seat, fit_member, fit_stacked, stacks
+from hydra_ray.training.stack_size import stack_size
 
 
 @dataclass(frozen=True)

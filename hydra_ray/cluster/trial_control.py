@@ -20,10 +20,8 @@ from hydra_ray.cluster.failures import cause_of, full_text, one_line
 from hydra_ray.cluster.progress import Event
 from hydra_ray.cluster.signals import raise_if_interrupted
 from hydra_ray.cluster.trial_jobs import FAILED, TrialWork
-from hydra_ray.config.sections import StudentKind
-from hydra_ray.config.student_keys import Goal
-from hydra_ray.training.search_space import Sampler, drawn
-from hydra_ray.training.trials import StoppingRule, Trial, outcome, stops
+from hydra_ray.config import Goal, StudentKind
+from hydra_ray.training import Sampler, StoppingRule, Trial, drawn, outcome, stops
 
 MAILBOX = "hydra-ray-trials"
 

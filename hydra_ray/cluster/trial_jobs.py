@@ -23,12 +23,9 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from hydra_ray.cluster.distill import Source
 from hydra_ray.cluster.failures import cause_of, full_text, is_death, one_line
 from hydra_ray.cluster.process_group import torch_config
-from hydra_ray.config.load import with_overlay
-from hydra_ray.config.sections import StudentKind
-from hydra_ray.config.tree import Config
-from hydra_ray.shards.schema import Predictions
-from hydra_ray.training.loop import Ranks
-from hydra_ray.training.student import Report, distil
+from hydra_ray.config import Config, StudentKind, with_overlay
+from hydra_ray.shards import Predictions
+from hydra_ray.training import Ranks, Report, distil
 
 FAILED = "failed"
 """Key of a result that says why the trial failed."""

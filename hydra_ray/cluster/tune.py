@@ -23,18 +23,12 @@ from hydra_ray.cluster.session import SCRATCH, available
 from hydra_ray.cluster.signals import interrupts_kept
 from hydra_ray.cluster.trial_control import MAILBOX, Forward, InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import Job, trainable
-from hydra_ray.config.sections import StudentKind
-from hydra_ray.config.student_keys import goal_of, space_of
-from hydra_ray.config.tree import Config
+from hydra_ray.config import Config, StudentKind, goal_of, space_of
 from hydra_ray.errors import StageError, UserError
-from hydra_ray.runs.run import Run
-from hydra_ray.runs.tracking import Stage, Tracker, WandbSink
-from hydra_ray.shards.files import bytes_per_row, count_rows, required_names
-from hydra_ray.shards.schema import Predictions, load
-from hydra_ray.storage.artifact import Artifact
-from hydra_ray.storage.folder import Folder
-from hydra_ray.storage.manifests import sealed, unsealed
-from hydra_ray.training.trials import StoppingRule, Trial, best_of, table_of
+from hydra_ray.runs import Run, Stage, Tracker, WandbSink
+from hydra_ray.shards import Predictions, bytes_per_row, count_rows, load, required_names
+from hydra_ray.storage import Artifact, Folder, sealed, unsealed
+from hydra_ray.training import StoppingRule, Trial, best_of, table_of
 
 TRIALS = "trials"
 _OF_THE_STORE = 0.5  # the most that rows take of it

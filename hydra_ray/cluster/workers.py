@@ -22,11 +22,11 @@ from hydra_ray.cluster.failures import cause_of, is_death, one_line
 from hydra_ray.cluster.process_group import torch_config
 from hydra_ray.cluster.session import SCRATCH
 from hydra_ray.cluster.signals import interrupts_past_ray
-from hydra_ray.config.sections import ClusterConfig
+from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
-from hydra_ray.runs.tracking import Stage
-from hydra_ray.storage.folder import Folder
-from hydra_ray.training.loop import Ranks
+from hydra_ray.runs import Stage
+from hydra_ray.storage import Folder
+from hydra_ray.training import Ranks
 
 Loop = Callable[[Any, Ranks, torch.device], None]
 

@@ -1,23 +1,27 @@
 """Data sets: a name or a path becomes train, validation, test and unknown splits that are read in slices.
 
-Nothing here transforms rows (`hydra_ray/views/registry.py`) or moves them between machines; sources and splits hold
-names and paths, so that they are cheap to send to a worker, which then reads its own slice.
+Nothing here transforms rows (`views/`); sources hold names and paths, so that they are cheap to send to a worker.
 """
 
-from hydra_ray.data.catalog import open_source, split_names
+from hydra_ray.data.catalog import open_source
 from hydra_ray.data.data_set import DataSet, open_data
-from hydra_ray.data.rows import Rows, Source, concatenate
+from hydra_ray.data.feature_stats import Features
+from hydra_ray.data.folds import left_out
+from hydra_ray.data.rows import Ints, Rows, Task
 from hydra_ray.data.splits import Split
-from hydra_ray.data.standard_splits import standard_splits
+from hydra_ray.data.tables.labels import shortened
+from hydra_ray.data.tables.options import TableOptions
 
 __all__ = [
     "DataSet",
+    "Features",
+    "Ints",
     "Rows",
-    "Source",
     "Split",
-    "concatenate",
+    "TableOptions",
+    "Task",
+    "left_out",
     "open_data",
     "open_source",
-    "split_names",
-    "standard_splits",
+    "shortened",
 ]

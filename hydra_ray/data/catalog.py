@@ -21,7 +21,7 @@ from hydra_ray.data.tables.options import ANY_TABLE, TableOptions
 from hydra_ray.data.tables.parquet import open_parquet
 from hydra_ray.data.tables.source import TableSource, Wanted
 from hydra_ray.errors import UserError
-from hydra_ray.storage.folder import Folder
+from hydra_ray.storage import Folder
 
 NAMES = (*EMBEDDED, *TORCHVISION)
 """All names that are not paths."""

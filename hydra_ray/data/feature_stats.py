@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydra_ray.data import Split
+from hydra_ray.data.splits import Split
 
 _ROWS_AT_ONCE = 65_536
 

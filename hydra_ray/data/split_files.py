@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hydra_ray.errors import UserError
-from hydra_ray.storage.folder import Folder
+from hydra_ray.storage import Folder
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")

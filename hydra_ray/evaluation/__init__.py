@@ -1,1 +1,24 @@
-"""."""
+"""From answers to metrics.json: ensemble, single member and students on the same rows.
+
+Runs no network itself.
+"""
+
+from hydra_ray.evaluation.input_grid import Plane, grid_points, grid_ticks, shown_rows
+from hydra_ray.evaluation.metrics_json import ENSEMBLE, MEMBER, Answers, metrics_of, row_scores
+from hydra_ray.evaluation.metrics_tree import figure, figures
+from hydra_ray.evaluation.view_diversity import merged
+
+__all__ = [
+    "ENSEMBLE",
+    "MEMBER",
+    "Answers",
+    "Plane",
+    "figure",
+    "figures",
+    "grid_points",
+    "grid_ticks",
+    "merged",
+    "metrics_of",
+    "row_scores",
+    "shown_rows",
+]

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hydra_ray.data import Rows
-from hydra_ray.data.rows import Task
-from hydra_ray.metrics.row_scores import RowScores
+from hydra_ray.data import Rows, Task
+from hydra_ray.metrics import RowScores
 
 _MARGIN = 0.35
 _TICKS = {1: 401, 2: 141}

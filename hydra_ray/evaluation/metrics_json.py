@@ -15,11 +15,17 @@ from typing import Any
 
 from torch import Tensor
 
-from hydra_ray.metrics.classification import Figures, detection_figures
-from hydra_ray.metrics.fidelity import score_fidelity
-from hydra_ray.metrics.intervals import Interval, auroc_ratio_interval, ratio_interval, spearman_interval
-from hydra_ray.metrics.row_scores import RowScores
-from hydra_ray.metrics.uncertainty import Scores
+from hydra_ray.metrics import (
+    Figures,
+    Interval,
+    RowScores,
+    Scores,
+    auroc_ratio_interval,
+    detection_figures,
+    ratio_interval,
+    score_fidelity,
+    spearman_interval,
+)
 from hydra_ray.randomness import seed_of
 from hydra_ray.tasks import Prediction, Task
 

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydra_ray.models.tensors import to_device
-from hydra_ray.shards.schema import Predictions, ShardReader
-from hydra_ray.storage.folder import Folder
+from hydra_ray.models import to_device
+from hydra_ray.shards import Predictions, ShardReader
+from hydra_ray.storage import Folder
 from hydra_ray.tasks import Task
-from hydra_ray.views.transfer_set import NumberedView
+from hydra_ray.views import NumberedView
 
 Diversity = dict[str, dict[str, float]]
 """Number or label of a view -> rows, and means of the task's figures of disagreement."""

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hydra_ray.losses.sums import Summed, sum_rows
-from hydra_ray.metrics.member_weights import Members
+from hydra_ray.metrics import Members
 
 LOG_CONCENTRATION_RANGE = (-700.0, 30.0)
 """A log-concentration outside is treated as if it lay on the border, and gets no gradient.

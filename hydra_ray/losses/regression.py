@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from hydra_ray.losses.sums import Summed, sum_rows
-from hydra_ray.metrics.gaussian import gaussian_kl, mixture_moments, row_mixture_nll
-from hydra_ray.metrics.member_weights import Members
+from hydra_ray.metrics import Members, gaussian_kl, mixture_moments, row_mixture_nll
 
 _SMALL_SHARE = 1e-6
 

@@ -1,1 +1,86 @@
-"""."""
+"""Figures of predictions: quality, uncertainty, diversity, fidelity, and intervals of them.
+
+Pure functions of tensors and arrays.
+"""
+
+from hydra_ray.metrics.classification import (
+    Figures,
+    accuracy,
+    calibrated_nll,
+    classification_figures,
+    detection_figures,
+    fit_temperature,
+    nll,
+    predictive_figures,
+)
+from hydra_ray.metrics.diversity import diversity_figures
+from hydra_ray.metrics.fidelity import (
+    PAIRWISE_KL,
+    compare_scores,
+    member_agreement,
+    member_kl,
+    ratio_of_means,
+    score_fidelity,
+)
+from hydra_ray.metrics.gaussian import gaussian_kl, mixture_moments, row_mixture_nll, stretch_means
+from hydra_ray.metrics.intervals import Interval, auroc_ratio_interval, ratio_interval, spearman_interval
+from hydra_ray.metrics.member_weights import Members
+from hydra_ray.metrics.regression import (
+    DATA_VARIANCE,
+    KNOWLEDGE_VARIANCE,
+    TOTAL_VARIANCE,
+    regression_figures,
+    row_interval_level,
+    row_squared_error,
+    variance_scores,
+)
+from hydra_ray.metrics.row_scores import RowScores
+from hydra_ray.metrics.uncertainty import (
+    Scores,
+    dirichlet_log_probs,
+    dirichlet_scores,
+    disagreement,
+    mixture_log_probs,
+    scores,
+)
+
+__all__ = [
+    "DATA_VARIANCE",
+    "KNOWLEDGE_VARIANCE",
+    "PAIRWISE_KL",
+    "TOTAL_VARIANCE",
+    "Figures",
+    "Interval",
+    "Members",
+    "RowScores",
+    "Scores",
+    "accuracy",
+    "auroc_ratio_interval",
+    "calibrated_nll",
+    "classification_figures",
+    "compare_scores",
+    "detection_figures",
+    "dirichlet_log_probs",
+    "dirichlet_scores",
+    "disagreement",
+    "diversity_figures",
+    "fit_temperature",
+    "gaussian_kl",
+    "member_agreement",
+    "member_kl",
+    "mixture_log_probs",
+    "mixture_moments",
+    "nll",
+    "predictive_figures",
+    "ratio_interval",
+    "ratio_of_means",
+    "regression_figures",
+    "row_interval_level",
+    "row_mixture_nll",
+    "row_squared_error",
+    "score_fidelity",
+    "scores",
+    "spearman_interval",
+    "stretch_means",
+    "variance_scores",
+]

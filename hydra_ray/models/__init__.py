@@ -1,1 +1,46 @@
-"""Networks: members, the Hydra student, their heads, their files and what they cost. No Ray."""
+"""Networks: members, the student and its heads, their outputs, their files and what they cost.
+
+How they are trained is in `training/`.
+"""
+
+from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
+from hydra_ray.models.files import from_model_json, load_model, to_model_json, to_safetensors_bytes
+from hydra_ray.models.heads import BatchedHeads
+from hydra_ray.models.members import Ensemble, Member, ModelSpec, Normalise, build_member
+from hydra_ray.models.networks import check_architecture
+from hydra_ray.models.outputs import GaussianOutput, MeanOutput, OutputKind
+from hydra_ray.models.own_code import code_of
+from hydra_ray.models.precision import at_full_precision
+from hydra_ray.models.size import check_size, in_gigabytes, memory_bytes
+from hydra_ray.models.student import HydraStudent, build_student, spread
+from hydra_ray.models.tensors import to_device, to_safetensors
+
+__all__ = [
+    "BatchedHeads",
+    "Ensemble",
+    "GaussianOutput",
+    "HydraStudent",
+    "MeanOutput",
+    "Member",
+    "ModelSpec",
+    "Normalise",
+    "OutputKind",
+    "at_full_precision",
+    "build_member",
+    "build_student",
+    "check_architecture",
+    "check_size",
+    "code_of",
+    "count_macs",
+    "from_model_json",
+    "in_gigabytes",
+    "latency_ms",
+    "load_model",
+    "memory_bytes",
+    "num_parameters",
+    "spread",
+    "to_device",
+    "to_model_json",
+    "to_safetensors",
+    "to_safetensors_bytes",
+]

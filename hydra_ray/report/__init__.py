@@ -1,46 +1,21 @@
-"""The report: evidence in, files out.
+"""The report: figures and rows' scores in, tables, pictures and pages out.
 
-Tables, pictures and one static page from figures that are already computed. It runs no model and
-reads no file.
+Runs no network and reads no file.
 """
 
-from __future__ import annotations
+from hydra_ray.report.files import make_report
+from hydra_ray.report.inputs import Evidence, SearchResult
+from hydra_ray.report.results import FinishedRun, results_page
+from hydra_ray.report.sweep_tables import sweep_table
+from hydra_ray.report.tables import as_terminal, terminal_table
 
-import json
-import math
-from collections.abc import Mapping
-from numbers import Integral, Real
-from typing import Any
-
-from hydra_ray.metrics.row_scores import RowScores
-from hydra_ray.report.figures import draw_pictures
-from hydra_ray.report.inputs import Evidence
-from hydra_ray.report.page import write_html, write_markdown
-from hydra_ray.report.tables import terminal_table
-
-__all__ = ["Evidence", "RowScores", "make_report", "terminal_table"]
-
-
-def make_report(evidence: Evidence) -> dict[str, bytes]:
-    """The report's files: name -> content of metrics.json, report.md, report.html and every picture (*.png).
-
-    Figures that are not finite are null in metrics.json, which has no other word for them.
-    """
-    pictures = draw_pictures(evidence)
-    return {
-        "metrics.json": (json.dumps(_to_json(evidence.metrics), indent=2, allow_nan=False) + "\n").encode(),
-        "report.md": write_markdown(evidence).encode(),
-        "report.html": write_html(evidence, pictures).encode(),
-        **pictures,
-    }
-
-
-def _to_json(value: Any) -> Any:
-    """Figures of numpy as plain ones, what is not finite as None."""
-    if isinstance(value, Mapping):
-        return {str(key): _to_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_to_json(item) for item in value]
-    if isinstance(value, Real) and not isinstance(value, (bool, Integral)):
-        return float(value) if math.isfinite(value) else None
-    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+__all__ = [
+    "Evidence",
+    "FinishedRun",
+    "SearchResult",
+    "as_terminal",
+    "make_report",
+    "results_page",
+    "sweep_table",
+    "terminal_table",
+]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hydra_ray.evaluation.metrics_tree import figure
+from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import decimal, rough_percent, times
 from hydra_ray.report.inputs import ENSEMBLE, students, unknown_sets
 from hydra_ray.report.labels import words_of

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from hydra_ray.evaluation.input_grid import Plane
+from hydra_ray.evaluation import Plane
 from hydra_ray.report.inputs import ENSEMBLE, Evidence
 from hydra_ray.report.style import INK, QUIET, colours, new_figure, note, picture
 

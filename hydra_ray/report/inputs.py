@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from hydra_ray.config.student_keys import Goal
-from hydra_ray.evaluation.input_grid import Plane
-from hydra_ray.evaluation.metrics_tree import figure
-from hydra_ray.metrics.row_scores import RowScores
+from hydra_ray.config import Goal
+from hydra_ray.evaluation import Plane, figure
+from hydra_ray.metrics import RowScores
 
 MEMBER = "member"
 ENSEMBLE = "ensemble"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from hydra_ray.evaluation.metrics_tree import figure
+from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import percent, significant
 from hydra_ray.report.inputs import ENSEMBLE, Evidence, compared, predictors, test_rows
 from hydra_ray.report.style import INK, TEST_GREY, colours, new_figure, percent_ticks, picture

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from hydra_ray.evaluation.metrics_tree import figure
+from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import decimal, percent, significant
 from hydra_ray.report.inputs import ENSEMBLE, Evidence, compared, predictors, test_rows
 from hydra_ray.report.labels import words_of

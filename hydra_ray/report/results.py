@@ -12,15 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra_ray.config.yaml_files import flatten
+from hydra_ray.config import flatten
 from hydra_ray.errors import UserError
-from hydra_ray.evaluation.metrics_tree import figure
+from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import count, decimal
 from hydra_ray.report.inputs import ENSEMBLE, MEMBER, students, unknown_sets
 from hydra_ray.report.sweep_tables import Sweep, sweeps_section
 from hydra_ray.report.tables import TextTable, to_markdown
-from hydra_ray.storage.folder import Folder
-from hydra_ray.storage.manifests import read_checked, read_manifest
+from hydra_ray.storage import Folder, read_checked, read_manifest
 
 _NOT_THE_RECIPE = ("name", "seed", "storage", "cluster", "tracking")
 _HOW_TO_READ = (

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from hydra_ray.evaluation.metrics_tree import figure
+from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import DASH, decimal, percent, significant
 from hydra_ray.report.inputs import ENSEMBLE, MEMBER
 from hydra_ray.report.tables import TextTable, to_markdown

@@ -13,7 +13,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from hydra_ray.evaluation.metrics_tree import figure, figures
+from hydra_ray.evaluation import figure, figures
 from hydra_ray.report.formats import (
     ascii_only,
     count,

@@ -15,7 +15,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hydra_ray.evaluation.metrics_tree import figure
+from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import DASH, decimal, setting, words
 from hydra_ray.report.inputs import Evidence, SearchResult, predictors
 from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, picture, plain_numbers

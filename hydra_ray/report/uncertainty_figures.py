@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from hydra_ray.evaluation.metrics_tree import figure
+from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import decimal, times
 from hydra_ray.report.inputs import (
     ENSEMBLE,

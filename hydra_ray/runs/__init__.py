@@ -1,1 +1,45 @@
-"""."""
+"""A run: its folder, its stages and what each depends on, what is checked and logged before and while it works.
+
+No Ray here.
+"""
+
+from hydra_ray.runs.model_store import load_published, publish_model
+from hydra_ray.runs.plan import artifacts_of, costs, stage_state, stage_states
+from hydra_ray.runs.preflight import (
+    check_networks,
+    check_object_store,
+    check_resources,
+    check_run,
+    check_views,
+    features_that_say_nothing,
+)
+from hydra_ray.runs.provenance import software_facts
+from hydra_ray.runs.run import STAGES, TRANSFER, Run
+from hydra_ray.runs.split_sweep import SWEEP_FILE, is_sweep, split_configs, summarise
+from hydra_ray.runs.tracking import Stage, Tracker, WandbSink
+
+__all__ = [
+    "STAGES",
+    "SWEEP_FILE",
+    "TRANSFER",
+    "Run",
+    "Stage",
+    "Tracker",
+    "WandbSink",
+    "artifacts_of",
+    "check_networks",
+    "check_object_store",
+    "check_resources",
+    "check_run",
+    "check_views",
+    "costs",
+    "features_that_say_nothing",
+    "is_sweep",
+    "load_published",
+    "publish_model",
+    "software_facts",
+    "split_configs",
+    "stage_state",
+    "stage_states",
+    "summarise",
+]

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hydra_ray.config.sections import DataConfig
-from hydra_ray.config.tree import Config
+from hydra_ray.config import Config, DataConfig
 from hydra_ray.data import DataSet
-from hydra_ray.models.own_code import code_of
+from hydra_ray.models import code_of
 
 
 def data_key(data: DataConfig, found: DataSet, split: str) -> dict[str, Any]:

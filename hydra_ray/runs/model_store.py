@@ -9,11 +9,16 @@ import torch
 from torch import nn
 
 from hydra_ray.errors import DivergedError, UserError
-from hydra_ray.models.files import from_model_json, load_model, to_model_json, to_safetensors_bytes
-from hydra_ray.models.members import Member, ModelSpec
-from hydra_ray.models.student import HydraStudent
-from hydra_ray.storage.artifact import Artifact, not_finite
-from hydra_ray.storage.manifests import read_checked, way_out
+from hydra_ray.models import (
+    HydraStudent,
+    Member,
+    ModelSpec,
+    from_model_json,
+    load_model,
+    to_model_json,
+    to_safetensors_bytes,
+)
+from hydra_ray.storage import Artifact, not_finite, read_checked, way_out
 
 WEIGHTS = "model.safetensors"
 

@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
-from hydra_ray.config.tree import Config
+from hydra_ray.config import Config
 from hydra_ray.runs.preflight import check_shards
 from hydra_ray.runs.run import STAGES, TRANSFER, Run
-from hydra_ray.storage.artifact import Artifact
+from hydra_ray.storage import Artifact
 
 State = Literal["done", "to do", "waits", "off"]
 _ROW_OVERHEAD = 20  # bytes of row_id, view and label

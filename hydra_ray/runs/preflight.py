@@ -9,18 +9,13 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from hydra_ray.config.sections import ViewConfig
-from hydra_ray.config.tree import Config
-from hydra_ray.data.tables.labels import shortened
+from hydra_ray.config import Config, ViewConfig
+from hydra_ray.data import shortened
 from hydra_ray.errors import UserError
-from hydra_ray.models.heads import BatchedHeads
-from hydra_ray.models.members import build_member
-from hydra_ray.models.networks import check_architecture
-from hydra_ray.models.size import check_size, in_gigabytes, memory_bytes
+from hydra_ray.models import BatchedHeads, build_member, check_architecture, check_size, in_gigabytes, memory_bytes
 from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.runs.run import TRANSFER, Run
-from hydra_ray.views.ods import check_gradients
-from hydra_ray.views.registry import VIEWS, check_view, view_block_rows
+from hydra_ray.views import VIEWS, check_gradients, check_view, view_block_rows
 
 _ROWS_AT_ONCE = 65_536
 _MOST_NAMES = 8

@@ -13,27 +13,27 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from hydra_ray.config.load import with_overlay
-from hydra_ray.config.sections import DataConfig, Section, StudentKind, ViewConfig
-from hydra_ray.config.student_keys import OF_OTHERS, goal_of, space_of
-from hydra_ray.config.tree import Config
-from hydra_ray.config.yaml_files import parse_yaml
-from hydra_ray.data import DataSet, open_data
-from hydra_ray.data.feature_stats import Features
-from hydra_ray.data.rows import Ints
-from hydra_ray.data.tables.options import TableOptions
+from hydra_ray.config import (
+    OF_OTHERS,
+    Config,
+    DataConfig,
+    Section,
+    StudentKind,
+    ViewConfig,
+    goal_of,
+    parse_yaml,
+    space_of,
+    with_overlay,
+)
+from hydra_ray.data import DataSet, Features, Ints, TableOptions, open_data
 from hydra_ray.errors import UserError
-from hydra_ray.models.members import ModelSpec
+from hydra_ray.models import ModelSpec
 from hydra_ray.randomness import STREAMS_VERSION, seed_of
 from hydra_ray.runs.fingerprints import body_code, data_key, member_code, searched_bodies
-from hydra_ray.shards.artifact import Shards
-from hydra_ray.shards.checks import row_digest, verify
-from hydra_ray.storage.artifact import Artifact
-from hydra_ray.storage.folder import Folder
-from hydra_ray.storage.ownership import Fence
+from hydra_ray.shards import Shards, row_digest, verify
+from hydra_ray.storage import Artifact, Fence, Folder
 from hydra_ray.tasks import Task, task_named
-from hydra_ray.views.registry import VIEWS
-from hydra_ray.views.transfer_set import IDENTITY, NumberedView, number_views, source_split
+from hydra_ray.views import IDENTITY, VIEWS, NumberedView, number_views, source_split
 
 TRANSFER = "transfer"
 STAGES = ("train_ensemble", "predict", "tune", "distill", "evaluate")

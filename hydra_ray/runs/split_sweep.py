@@ -11,10 +11,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra_ray.config.tree import Config
-from hydra_ray.data import open_source, standard_splits
+from hydra_ray.config import Config
+from hydra_ray.data import open_source
+from hydra_ray.data.standard_splits import standard_splits
 from hydra_ray.errors import UserError
-from hydra_ray.evaluation.metrics_tree import figure, figures
+from hydra_ray.evaluation import figure, figures
 from hydra_ray.runs.run import table_options
 
 SWEEP_FILE = "sweep.json"

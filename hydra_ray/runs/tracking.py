@@ -17,13 +17,9 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra_ray.config.sections import TrackingConfig
-from hydra_ray.config.tree import Config
-from hydra_ray.config.yaml_files import flatten
+from hydra_ray.config import Config, TrackingConfig, flatten
 from hydra_ray.errors import StorageError, UserError
-from hydra_ray.storage.events import EventFile
-from hydra_ray.storage.failures import in_one_line
-from hydra_ray.storage.folder import Folder
+from hydra_ray.storage import EventFile, Folder, in_one_line
 
 _QUIET_SECONDS = 5.0
 # a run folder is a group, its stages are names and job types; WANDB_ENTITY, _TAGS, _NOTES and others stay W&B's

@@ -1,1 +1,52 @@
-"""."""
+"""The prediction shards: the contract between whatever predicts and whatever learns.
+
+Their format, their files, the checks of them, and batches out of them.
+"""
+
+from hydra_ray.shards.artifact import Shards
+from hydra_ray.shards.checks import row_digest, verify
+from hydra_ray.shards.files import bytes_per_row, count_rows, required_names, shard_names
+from hydra_ray.shards.loader import Batch, BatchReader, Feed
+from hydra_ray.shards.schema import (
+    NO_LABEL,
+    Predictions,
+    ShardReader,
+    concatenate,
+    inputs_of,
+    is_labelled,
+    load,
+    no_labels,
+    read_shard,
+    rows_table,
+    with_inputs,
+    with_logits,
+    with_mask,
+    write_shard,
+)
+
+__all__ = [
+    "NO_LABEL",
+    "Batch",
+    "BatchReader",
+    "Feed",
+    "Predictions",
+    "ShardReader",
+    "Shards",
+    "bytes_per_row",
+    "concatenate",
+    "count_rows",
+    "inputs_of",
+    "is_labelled",
+    "load",
+    "no_labels",
+    "read_shard",
+    "required_names",
+    "row_digest",
+    "rows_table",
+    "shard_names",
+    "verify",
+    "with_inputs",
+    "with_logits",
+    "with_mask",
+    "write_shard",
+]

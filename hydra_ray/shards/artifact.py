@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hydra_ray.storage.artifact import Artifact, fingerprint
+from hydra_ray.storage import Artifact, fingerprint
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hydra_ray.data.rows import Task
+from hydra_ray.data import Task
 from hydra_ray.errors import UserError
 from hydra_ray.shards.schema import NO_LABEL, SCHEMA_VERSION, Predictions, ShardReader
-from hydra_ray.storage.folder import Folder
+from hydra_ray.storage import Folder
 
 _VIEW_BITS = 20
 

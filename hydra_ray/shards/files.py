@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ray.errors import UserError
-from hydra_ray.storage.folder import Folder
+from hydra_ray.storage import Folder
 
 METADATA_KEY = b"hydra_ray"
 COLUMNS = ("row_id", "view", "input", "label", "logits")

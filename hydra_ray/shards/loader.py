@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from hydra_ray.errors import UserError
-from hydra_ray.models.tensors import to_device
+from hydra_ray.models import to_device
 from hydra_ray.randomness import numpy_generator, seed_of
 from hydra_ray.shards.files import bytes_per_row, count_members, count_rows, required_names
 from hydra_ray.shards.schema import Predictions, ShardReader, concatenate
-from hydra_ray.storage.folder import Folder
+from hydra_ray.storage import Folder
 
 _SHARE_OF_DEVICE = 0.5  # of its free memory, for rows; the rest is the fit's
 

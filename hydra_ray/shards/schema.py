@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hydra_ray.data.rows import Task
+from hydra_ray.data import Task
 from hydra_ray.errors import UserError
 from hydra_ray.shards.files import (
     METADATA_KEY,
@@ -32,8 +32,7 @@ from hydra_ray.shards.files import (
     required_names,
     shard_names,
 )
-from hydra_ray.storage.folder import Folder
-from hydra_ray.storage.manifests import check_bytes, read_manifest
+from hydra_ray.storage import Folder, check_bytes, read_manifest
 
 __all__ = [
     "METADATA_KEY",

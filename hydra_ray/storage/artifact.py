@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from hydra_ray.config.yaml_files import flatten
+from hydra_ray.config import flatten
 from hydra_ray.errors import StorageError, UserError
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.manifests import check_sizes, describe, read_checked, read_manifest, sealed

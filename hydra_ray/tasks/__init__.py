@@ -1,17 +1,14 @@
-"""Classification and regression as objects of one interface; which one a run is, its data set says."""
+"""Classification and regression, the one seam between them.
 
-from __future__ import annotations
+Everybody else holds a `Task` and never asks which it is.
+"""
 
-from hydra_ray.data.rows import Task as TaskName
-from hydra_ray.tasks.base import Prediction, Task
-from hydra_ray.tasks.classification import Classification
-from hydra_ray.tasks.regression import Regression
+from hydra_ray.tasks.base import MemberLoss, Prediction, Task
+from hydra_ray.tasks.named import task_named
 
-__all__ = ["CLASSIFICATION", "REGRESSION", "Prediction", "Task", "task_named"]
-
-CLASSIFICATION, REGRESSION = Classification(), Regression()
-
-
-def task_named(name: TaskName) -> Task:
-    """The task that `DataSet.task` names."""
-    return REGRESSION if name == "regression" else CLASSIFICATION
+__all__ = [
+    "MemberLoss",
+    "Prediction",
+    "Task",
+    "task_named",
+]

@@ -18,14 +18,11 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from hydra_ray.config.tree import Config
-from hydra_ray.data.rows import Task as TaskName
-from hydra_ray.losses.sums import Summed
-from hydra_ray.metrics.classification import Figures
-from hydra_ray.metrics.row_scores import RowScores
-from hydra_ray.metrics.uncertainty import Scores
-from hydra_ray.models.members import Member
-from hydra_ray.models.outputs import OutputKind
+from hydra_ray.config import Config
+from hydra_ray.data import Task as TaskName
+from hydra_ray.losses import Summed
+from hydra_ray.metrics import Figures, RowScores, Scores
+from hydra_ray.models import Member, OutputKind
 
 MemberLoss = Callable[[Tensor, Tensor], Summed]
 

@@ -11,43 +11,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hydra_ray.config.tree import Config
+from hydra_ray.config import Config
 from hydra_ray.errors import UserError
-from hydra_ray.losses.classification import hydra_loss, mean_loss, spread_loss
-from hydra_ray.losses.sums import Summed
-from hydra_ray.metrics.classification import (
+from hydra_ray.losses import Summed, hydra_loss, mean_loss
+from hydra_ray.losses.classification import spread_loss
+from hydra_ray.metrics import (
+    PAIRWISE_KL,
     Figures,
+    RowScores,
+    Scores,
     accuracy,
     calibrated_nll,
     classification_figures,
-    fit_temperature,
-    nll,
-    predictive_figures,
-    row_nll,
-)
-from hydra_ray.metrics.diversity import diversity_figures
-from hydra_ray.metrics.fidelity import (
-    PAIRWISE_KL,
     compare_scores,
-    member_agreement,
-    member_kl,
-    ratio_of_means,
-)
-from hydra_ray.metrics.intervals import ratio_interval
-from hydra_ray.metrics.row_scores import RowScores
-from hydra_ray.metrics.uncertainty import (
-    Scores,
     dirichlet_log_probs,
     dirichlet_scores,
     disagreement,
+    diversity_figures,
+    fit_temperature,
+    member_agreement,
+    member_kl,
     mixture_log_probs,
+    nll,
+    predictive_figures,
+    ratio_interval,
+    ratio_of_means,
     scores,
-    uncertainty,
 )
-from hydra_ray.models.members import Member
-from hydra_ray.models.outputs import OutputKind
-from hydra_ray.models.student import spread
-from hydra_ray.shards.schema import NO_LABEL
+from hydra_ray.metrics.classification import row_nll
+from hydra_ray.metrics.uncertainty import uncertainty
+from hydra_ray.models import Member, OutputKind, spread
+from hydra_ray.shards import NO_LABEL
 from hydra_ray.tasks.base import MemberLoss, Prediction, Task
 
 DIRICHLET_KINDS = ("end2", "proxy_end2")

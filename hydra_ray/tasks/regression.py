@@ -14,29 +14,29 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.config.sections import DistillConfig
-from hydra_ray.config.tree import Config
+from hydra_ray.config import Config, DistillConfig
 from hydra_ray.errors import UserError
-from hydra_ray.losses.regression import gaussian_nll, heads_loss, mixture_nll, moments_loss, spread_loss
-from hydra_ray.losses.sums import Summed, sum_rows
-from hydra_ray.metrics.classification import Figures
-from hydra_ray.metrics.fidelity import ratio_of_means
-from hydra_ray.metrics.gaussian import gaussian_kl, mixture_moments, stretch_means
-from hydra_ray.metrics.intervals import ratio_interval
-from hydra_ray.metrics.regression import (
+from hydra_ray.losses import Summed, gaussian_nll, heads_loss, mixture_nll, moments_loss, sum_rows
+from hydra_ray.losses.regression import spread_loss
+from hydra_ray.metrics import (
     DATA_VARIANCE,
     KNOWLEDGE_VARIANCE,
     TOTAL_VARIANCE,
+    Figures,
+    RowScores,
+    Scores,
+    gaussian_kl,
+    mixture_moments,
+    ratio_interval,
+    ratio_of_means,
     regression_figures,
     row_interval_level,
-    row_nll,
     row_squared_error,
+    stretch_means,
     variance_scores,
 )
-from hydra_ray.metrics.row_scores import RowScores
-from hydra_ray.metrics.uncertainty import Scores
-from hydra_ray.models.members import Member
-from hydra_ray.models.outputs import GaussianOutput, MeanOutput, OutputKind
+from hydra_ray.metrics.regression import row_nll
+from hydra_ray.models import GaussianOutput, MeanOutput, Member, OutputKind
 from hydra_ray.tasks.base import MemberLoss, Prediction, Task
 
 STUDENT_KINDS = ("hydra", "kd")

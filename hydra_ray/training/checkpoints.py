@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
-from hydra_ray.models.tensors import to_safetensors
-from hydra_ray.storage.folder import Folder
+from hydra_ray.models import to_safetensors
+from hydra_ray.storage import Folder
 
 _KEPT = 2
 

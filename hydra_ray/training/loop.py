@@ -18,8 +18,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hydra_ray.config.sections import Optimisation
-from hydra_ray.losses.sums import Loss, share_of_mean
+from hydra_ray.config import Optimisation
+from hydra_ray.losses import Loss, share_of_mean
 from hydra_ray.randomness import seed_generators, seed_of
 
 

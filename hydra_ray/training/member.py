@@ -17,18 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.config.sections import EnsembleConfig
-from hydra_ray.data import Rows
-from hydra_ray.data.feature_stats import Features
-from hydra_ray.losses.sums import Summed
-from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
+from hydra_ray.config import EnsembleConfig
+from hydra_ray.data import Features, Rows
+from hydra_ray.losses import Summed
+from hydra_ray.models import Member, ModelSpec, Normalise, build_member
 from hydra_ray.randomness import permutation, seed_of
-from hydra_ray.tasks import Task
-from hydra_ray.tasks.base import MemberLoss
+from hydra_ray.tasks import MemberLoss, Task
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Subject, Watch
 from hydra_ray.training.loop import Fitting
-from hydra_ray.views.registry import augment
+from hydra_ray.views import augment
 
 _BATCH_WITHOUT_GRADIENT = 2048
 

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.config.sections import EnsembleConfig
+from hydra_ray.config import EnsembleConfig
 from hydra_ray.errors import UserError
-from hydra_ray.losses.sums import Summed
-from hydra_ray.models.members import Member
+from hydra_ray.losses import Summed
+from hydra_ray.models import Member
 from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.tasks import Task
 from hydra_ray.training.loop import Fitting

@@ -19,12 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from hydra_ray.config.sections import EnsembleConfig
-from hydra_ray.losses.sums import Summed
-from hydra_ray.models.members import Member
-from hydra_ray.models.precision import at_full_precision
+from hydra_ray.config import EnsembleConfig
+from hydra_ray.losses import Summed
+from hydra_ray.models import Member, at_full_precision
 from hydra_ray.randomness import THROWN_AWAY, seed_of
-from hydra_ray.tasks.base import MemberLoss
+from hydra_ray.tasks import MemberLoss
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Watch
 from hydra_ray.training.loop import Fitting

@@ -17,14 +17,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.config.sections import DistillConfig, StudentKind
-from hydra_ray.config.tree import Config
-from hydra_ray.models.members import ModelSpec, Normalise
-from hydra_ray.models.student import HydraStudent, build_student
-from hydra_ray.models.tensors import to_device
+from hydra_ray.config import Config, DistillConfig, StudentKind
+from hydra_ray.models import HydraStudent, ModelSpec, Normalise, build_student, to_device
 from hydra_ray.randomness import permutation, seed_of
-from hydra_ray.shards.loader import Batch, BatchReader, Feed
-from hydra_ray.shards.schema import Predictions
+from hydra_ray.shards import Batch, BatchReader, Feed, Predictions
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training.calibration import fit_spread
 from hydra_ray.training.checkpoints import Checkpoints

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from hydra_ray.config.sections import DistillConfig, StudentKind
-from hydra_ray.losses.classification import dirichlet_nll, proxy_dirichlet_rkl
-from hydra_ray.losses.sums import Summed
+from hydra_ray.config import DistillConfig, StudentKind
+from hydra_ray.losses import Summed, dirichlet_nll, proxy_dirichlet_rkl
 from hydra_ray.tasks import Task
 
 HEADS_PHASE, MEAN_PHASE, DIRICHLET_PHASE = "heads", "mean", "dirichlet"

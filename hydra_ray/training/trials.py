@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra_ray.config.sections import TuneConfig
-from hydra_ray.config.student_keys import Goal
+from hydra_ray.config import Goal, TuneConfig
 from hydra_ray.errors import StageError
 
 _REDUCTION = 2

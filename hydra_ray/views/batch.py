@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hydra_ray.data.feature_stats import Features
+from hydra_ray.data import Features
 from hydra_ray.randomness import Draws
 from hydra_ray.views.options import AmountOptions
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hydra_ray.data.feature_stats import Features
+from hydra_ray.data import Features
 from hydra_ray.errors import UserError
 from hydra_ray.randomness import Draws
 from hydra_ray.views.batch import Batch, Mixes, partner_rows, pieces

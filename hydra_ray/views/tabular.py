@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from hydra_ray.data.feature_stats import Features
+from hydra_ray.data import Features
 from hydra_ray.views.batch import Batch
 from hydra_ray.views.options import OutsideBoxOptions, UniformBoxOptions
 

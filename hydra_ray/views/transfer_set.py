@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hydra_ray.config.sections import TransferConfig, TransferView, ViewConfig
+from hydra_ray.config import TransferConfig, TransferView, ViewConfig
 from hydra_ray.errors import UserError
 from hydra_ray.randomness import Draws
 

@@ -4,8 +4,8 @@ import numpy as np
 from scipy.stats import rankdata, spearmanr
 
 from hydra_ray.config.student_keys import Goal
-from hydra_ray.report import Evidence, RowScores
-from hydra_ray.report.inputs import SearchResult
+from hydra_ray.metrics.row_scores import RowScores
+from hydra_ray.report.inputs import Evidence, SearchResult
 from hydra_ray.report.prediction_figures import reliability
 
 NUM_MEMBERS, NUM_CLASSES = 8, 10

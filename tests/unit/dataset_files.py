@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from hydra_ray.data import open_data, open_source
+from hydra_ray.data.catalog import open_source
+from hydra_ray.data.data_set import open_data
 from hydra_ray.data.tables.options import TableOptions
 
 SHARED = Path(__file__).parents[3] / "shared/data"

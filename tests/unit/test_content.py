@@ -15,9 +15,9 @@ import pytest
 from dataset_files import encoded, message, opened, pictures, read, write
 from fsspec.implementations.memory import MemoryFileSystem
 from helpers.finished import RECIPE, loaded, publish_members, recipe
+from hydra_ray.data.PKG import content
 
 from hydra_ray.cluster import chain
-from hydra_ray.data import content
 from hydra_ray.errors import UserError
 from hydra_ray.runs.run import STAGES
 
@@ -82,7 +82,7 @@ def edited(request, tmp_path):
 def forget():
     """As in another process."""
     content._known.clear()
-    from hydra_ray.data import csv_files
+    from hydra_ray.data.PKG import csv_files
 
     csv_files._load.cache_clear()
 

@@ -15,7 +15,8 @@ import pytest
 from dataset_files import NEEDS_SHARED, SHARED, hub_column, message, opened, pictures, read, write, write_hub
 from PIL import Image
 
-from hydra_ray.data import concatenate, open_source, split_names
+from hydra_ray.data.catalog import open_source, split_names
+from hydra_ray.data.rows import concatenate
 from hydra_ray.errors import UserError
 
 # ---------------------------------------------------------------- names
@@ -140,7 +141,7 @@ def test_damaged_torchvision_files_are_a_user_error(tmp_path):
 def test_a_worker_without_the_folder_says_so(tmp_path):
     write_mnist(tmp_path / "data")
     source = open_source("MNIST", "train", root=str(tmp_path / "data"), download=False)
-    from hydra_ray.data import in_memory
+    from hydra_ray.data.PKG import in_memory
 
     in_memory._load.cache_clear()
     (tmp_path / "data").rename(tmp_path / "gone")

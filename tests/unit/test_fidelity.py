@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hydra_ray import fidelity, losses, metrics, uncertainty
 from hydra_ray.evaluation.metrics_json import Answers, fidelity_figures
-from hydra_ray.tasks import CLASSIFICATION
+from hydra_ray.tasks.named import CLASSIFICATION
 
 quick = settings(deadline=None, max_examples=30)
 EXACT = {"rel": 1e-10, "abs": 1e-10}

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from dataset_files import encoded, hub_column, message, opened, pictures, read, write
+from hydra_ray.data.PKG import images as module
 from PIL import Image
 
 from hydra_ray.config.load import load_config
-from hydra_ray.data import images as module
 from hydra_ray.errors import UserError
 from hydra_ray.runs.run import Run
 
@@ -166,7 +166,7 @@ def test_the_row_of_another_size_is_named_wherever_it_is(tmp_path, place):
 
 
 def test_colour_after_many_grey_rows_is_refused_and_not_made_grey(tmp_path, monkeypatch):
-    from hydra_ray.data import tables
+    from hydra_ray.data.PKG import tables
 
     monkeypatch.setattr(tables, "ROWS_LOOKED_AT", 3)
     files = [encoded(each) for each in [*pictures(3), pictures(1, (6, 5, 3))[0]]]
@@ -236,7 +236,7 @@ def test_an_image_that_is_too_large_is_refused_before_it_is_decoded(tmp_path, si
 
 
 def test_a_bomb_behind_the_first_rows_is_refused_too(tmp_path, monkeypatch):
-    from hydra_ray.data import tables
+    from hydra_ray.data.PKG import tables
 
     monkeypatch.setattr(tables, "ROWS_LOOKED_AT", 2)
     source = source_of(tmp_path, [*[encoded(each) for each in pictures(2)], bomb(30_000, 30_000)])

@@ -11,7 +11,7 @@ from helpers.shards import synthetic
 
 from hydra_ray import distillation
 from hydra_ray.config.load import validate
-from hydra_ray.tasks import CLASSIFICATION, REGRESSION
+from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
 from hydra_ray.training.student import Ends, facts_of, plan_of, validation_figures
 
 pytestmark = pytest.mark.usefixtures("one_thread")

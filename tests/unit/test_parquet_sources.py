@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from dataset_files import encoded, hub_column, message, opened, pictures, read, write, write_hub
 
-from hydra_ray.data import split_names
+from hydra_ray.data.catalog import split_names
 from hydra_ray.errors import UserError
 
 

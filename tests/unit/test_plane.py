@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hydra_ray.data import Rows
+from hydra_ray.data.rows import Rows
 from hydra_ray.evaluation.input_grid import Plane, grid_points, grid_ticks, shown_rows
 from hydra_ray.metrics.row_scores import RowScores
 from hydra_ray.report.figures import pictures_of

@@ -9,7 +9,7 @@ from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.outputs import GaussianOutput
 from hydra_ray.models.student import build_student
-from hydra_ray.tasks import CLASSIFICATION, REGRESSION
+from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
 from hydra_ray.training.loop import Fitting
 from hydra_ray.training.member import Blueprint
 from hydra_ray.training.stacked import StackedMembers

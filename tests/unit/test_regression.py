@@ -18,7 +18,7 @@ from hydra_ray.models.members import Ensemble, ModelSpec, Normalise, build_membe
 from hydra_ray.models.outputs import LOG_VARIANCE_RANGE, GaussianOutput, MeanOutput, bounded
 from hydra_ray.models.student import build_student
 from hydra_ray.runs.run import Run
-from hydra_ray.tasks import CLASSIFICATION, REGRESSION
+from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
 from hydra_ray.training.calibration import fit_spread
 from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
 from hydra_ray.training.stacked import Seat, fit_stacked

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from dataset_files import NEEDS_SHARED, SHARED, hub_column, message, opened, pictures, read, write
 
-from hydra_ray.data import split_names
+from hydra_ray.data.catalog import split_names
 from hydra_ray.data.generated import spirals, wave
 from hydra_ray.errors import UserError
 
@@ -105,7 +105,7 @@ def test_csv_that_changed_after_opening_is_refused(tmp_path):
     path = write_csv(tmp_path / "houses.csv", columns())
     shipped = pickle.dumps(read(path, target="price"))
     write_csv(path, columns(30))
-    from hydra_ray.data import csv_files
+    from hydra_ray.data.PKG import csv_files
 
     csv_files._load.cache_clear()
     with pytest.raises(UserError, match="has changed"):

@@ -17,7 +17,8 @@ from PIL import Image
 from rich.console import Console
 
 from hydra_ray.evaluation.metrics_tree import figure, figures
-from hydra_ray.report import RowScores, make_report, terminal_table
+from hydra_ray.metrics.row_scores import RowScores
+from hydra_ray.report.files import make_report
 from hydra_ray.report.formats import (
     ascii_only,
     count,
@@ -31,7 +32,7 @@ from hydra_ray.report.headline import headline
 from hydra_ray.report.page import write_html, write_markdown
 from hydra_ray.report.prediction_figures import error_by_coverage, reliability, sparsification_picture
 from hydra_ray.report.style import DPI, WIDTH, colours
-from hydra_ray.report.tables import comparison_table, fidelity_table, to_markdown
+from hydra_ray.report.tables import comparison_table, fidelity_table, terminal_table, to_markdown
 from hydra_ray.report.training_figures import training_curves
 from hydra_ray.report.uncertainty_figures import scatter_picture
 
@@ -65,7 +66,7 @@ def text_of(table, width=100):
 
 def without_drawing(monkeypatch):
     """Pages without the time that pictures take."""
-    monkeypatch.setattr("hydra_ray.report.draw_pictures", lambda evidence: {})
+    monkeypatch.setattr("hydra_ray.report.files.draw_pictures", lambda evidence: {})
 
 
 # The whole report.

@@ -8,13 +8,14 @@ import torch
 
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of, row_scores
 from hydra_ray.metrics.gaussian import stretch_means
-from hydra_ray.report import Evidence, make_report
+from hydra_ray.report.files import make_report
 from hydra_ray.report.formats import significant
+from hydra_ray.report.inputs import Evidence
 from hydra_ray.report.interval_figures import coverage_by_level
 from hydra_ray.report.page import write_markdown
 from hydra_ray.report.prediction_figures import error_by_coverage
 from hydra_ray.report.tables import comparison_table, fidelity_table
-from hydra_ray.tasks import REGRESSION
+from hydra_ray.tasks.named import REGRESSION
 
 PICTURES = {"knowledge_uncertainty.png", "fidelity.png", "intervals.png", "sparsification.png"}
 

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from dataset_files import message, opened, read, write
 
-from hydra_ray.data import split_names
+from hydra_ray.data.catalog import split_names
 from hydra_ray.errors import UserError
 
 SIZES = {"train": 60, "validation": 20, "test": 12}

@@ -11,8 +11,8 @@ from dataset_files import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_ray.data import Split, concatenate
-from hydra_ray.data.splits import Shares
+from hydra_ray.data.rows import concatenate
+from hydra_ray.data.splits import Shares, Split
 from hydra_ray.randomness import splitmix64
 
 

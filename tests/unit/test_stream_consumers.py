@@ -12,12 +12,12 @@ import pytest
 import torch
 from dataset_files import opened
 from helpers.shards import synthetic, write, write_views
+from hydra_ray.data.PKG import generated
 from torch import nn
 
 from hydra_ray import randomness, search_space
 from hydra_ray.cluster import shard_steps, students
 from hydra_ray.config.load import validate
-from hydra_ray.data import generated
 from hydra_ray.data.folds import left_out
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of
 from hydra_ray.models.members import ModelSpec, build_member
@@ -27,7 +27,7 @@ from hydra_ray.randomness import STREAMS, THROWN_AWAY, Draws, seed_of
 from hydra_ray.runs.run import Run
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
-from hydra_ray.tasks import CLASSIFICATION
+from hydra_ray.tasks.named import CLASSIFICATION
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.loop import Ranks
 from hydra_ray.training.member import Blueprint, LabelledRows, fit_member

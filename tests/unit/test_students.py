@@ -5,7 +5,7 @@ import torch
 
 from hydra_ray.metrics.uncertainty import dirichlet_log_probs, mixture_log_probs, uncertainty
 from hydra_ray.models.student import spread
-from hydra_ray.tasks import CLASSIFICATION, REGRESSION
+from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
 from hydra_ray.training.calibration import SPREAD_RANGE, fit_spread
 
 
