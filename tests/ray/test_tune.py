@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from support import MARK, copied, events, leftovers, processes, tiny, wait_for
 
-from hydra_ray.cluster import interrupts, search
+from hydra_ray.cluster import signals as interrupts
+from hydra_ray.cluster import tune as search
 from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.config.load import with_overlay
 from hydra_ray.config.yaml_files import parse_yaml

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from dataset_files import message, opened, write
+from helpers.dataset_files import message, opened, write
 
 from hydra_ray.errors import DivergedError, StageError, StorageError, UserError
 

@@ -1,0 +1,92 @@
+"""What the tests of data sets share: short calls, and small Parquet files of several layouts."""
+
+import io
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from support import REPO
+
+from hydra_ray.data.catalog import open_source
+from hydra_ray.data.data_set import open_data
+from hydra_ray.data.tables.options import TableOptions
+
+SHARED = REPO.parent / "shared/data"
+NEEDS_SHARED = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED}: real Parquet data are not here")
+
+DEFAULTS = {
+    "root": "nowhere",
+    "download": False,
+    "validation_share": 0.1,
+    "test_share": 0.2,
+    "seed": 0,
+    "max_train_rows": None,
+    "unknown": {},
+}
+
+
+def opened(source, **changed):
+    """A data set, with keys of `data` that are about tables among `changed`."""
+    options = _options(changed)
+    return open_data(str(source), options=options, **{**DEFAULTS, **changed})
+
+
+def read(path, split: Literal["train", "test"] = "train", **changed):
+    options = _options(changed)
+    return open_source(str(path), split, root="nowhere", download=False, options=options, **changed)
+
+
+def _options(changed: dict) -> TableOptions:
+    """Taken out of `changed`."""
+    names = [field.name for field in fields(TableOptions)]
+    return TableOptions(**{name: changed.pop(name) for name in names if name in changed})
+
+
+def message(raised) -> str:
+    text = str(raised.value)
+    assert "\n" not in text
+    return text
+
+
+def encoded(image: np.ndarray, kind: str = "PNG", mode: str | None = None) -> bytes:
+    buffer = io.BytesIO()
+    picture = Image.fromarray(image)
+    (picture.convert(mode) if mode else picture).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def pictures(num_rows: int, shape=(6, 5), seed=0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (num_rows, *shape), dtype=np.uint8)
+
+
+def hub_column(images) -> pa.Array:
+    rows = [{"bytes": each if each is None else encoded(each), "path": None} for each in images]
+    return pa.array(rows, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+
+
+def write(path: Path, columns: dict, row_group_size: int = 4, metadata: dict | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table(columns)
+    if metadata:
+        table = table.replace_schema_metadata({"huggingface": json.dumps(metadata)})
+    pq.write_table(table, path, row_group_size=row_group_size)
+    return path
+
+
+def write_hub(folder: Path, num_rows: int = 30, num_classes: int = 3, shape=(6, 5)) -> Path:
+    """A folder with a train and a test split, two files for train."""
+    for split, total in (("train", 2), ("test", 1)):
+        for part in range(total):
+            images = pictures(num_rows, shape, seed=part + 10 * total)
+            labels = np.arange(num_rows) % num_classes
+            write(
+                folder / f"{split}-{part:05}-of-{total:05}.parquet",
+                {"image": hub_column(images), "label": labels},
+            )
+    return folder

@@ -1,0 +1,309 @@
+"""The losses against literal versions written from the definitions, with loops and plain Python numbers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import digamma, gammaln
+
+from hydra_ray.losses import classification as losses
+from hydra_ray.losses import regression as regression_losses
+
+quick = settings(deadline=None, max_examples=30)
+EXACT = {"rel": 1e-10, "abs": 1e-10}
+# Larger concentrations cost any float64 computation digits, the literal one too.
+DIRICHLET_SCALES = (0.0, 0.1, 1.0)
+
+
+@st.composite
+def batches(draw, scales=(0.0, 0.1, 1.0, 5.0)):
+    """Student logits [B, M, C], teacher logits [B, M, C] and a temperature."""
+    shape = (draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(2, 5)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    scale = draw(st.sampled_from(scales))
+    student, teacher = (torch.from_numpy(scale * rng.normal(size=shape)) for _ in range(2))
+    return student, teacher, draw(st.floats(0.5, 8.0))
+
+
+def softmax(logits, temperature):
+    exps = [math.exp(z / temperature) for z in logits]
+    return [e / sum(exps) for e in exps]
+
+
+def kl(p, q):
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+@quick
+@given(batches())
+def test_hydra_loss_is_the_mean_kl_from_each_member_to_its_head_times_t_squared(batch):
+    student, teacher, t = batch
+    pairs = [
+        kl(softmax(member, t), softmax(head, t))
+        for heads, members in zip(student.tolist(), teacher.tolist(), strict=True)
+        for head, member in zip(heads, members, strict=True)
+    ]
+    expected = t * t * sum(pairs) / len(pairs)
+    assert losses.hydra_loss(student, teacher, t).mean().item() == pytest.approx(expected, **EXACT)
+
+
+@quick
+@given(batches())
+def test_mean_loss_is_the_kl_from_the_mean_of_probabilities(batch):
+    student, teacher, t = batch
+    student = student[:, 0]
+    rows = []
+    for output, members in zip(student.tolist(), teacher.tolist(), strict=True):
+        softened = [softmax(member, t) for member in members]
+        mean = [sum(column) / len(softened) for column in zip(*softened, strict=True)]
+        rows.append(kl(mean, softmax(output, t)))
+    expected = t * t * sum(rows) / len(rows)
+    assert losses.mean_loss(student, teacher, t).mean().item() == pytest.approx(expected, **EXACT)
+
+
+@quick
+@given(batches(DIRICHLET_SCALES), st.sampled_from([0.0, 1e-4, 1e-3, 0.3]))
+def test_dirichlet_nll_is_minus_the_mean_log_density(batch, smoothing):
+    student, teacher, t = batch
+    student = student[:, 0]
+    rows = []
+    for output, members in zip(student.tolist(), teacher.tolist(), strict=True):
+        alpha = [math.exp(z / t) for z in output]
+        densities = []
+        for member in members:
+            pi = [(1 - smoothing) * (p - 1 / len(output)) + 1 / len(output) for p in softmax(member, t)]
+            densities.append(
+                math.lgamma(sum(alpha))
+                - sum(math.lgamma(a) for a in alpha)
+                + sum((a - 1) * math.log(p) for a, p in zip(alpha, pi, strict=True))
+            )
+        rows.append(-sum(densities) / len(densities))
+    expected = t * t * sum(rows) / len(rows)
+    actual = losses.dirichlet_nll(student, teacher, t, smoothing).mean().item()
+    assert actual == pytest.approx(expected, **EXACT)
+
+
+def literal_proxy(output, members, t, max_precision):
+    """One row of the proxy loss, and the KL between the two Dirichlets without its constant."""
+    softened = [softmax(member, t) for member in members]
+    mean = [sum(column) / len(softened) for column in zip(*softened, strict=True)]
+    reverse = sum(kl(mean, p) for p in softened) / len(softened)
+    num_classes = len(output)
+    precision = max_precision
+    if reverse > 1e-15:
+        precision = min(max_precision, (num_classes - 1) / (2 * reverse))
+    alpha = np.array([math.exp(z / t) + 1 for z in output])
+    expected_logs = digamma(alpha) - digamma(alpha.sum())
+    fit = -float(np.dot(mean, expected_logs))
+    log_beta = gammaln(alpha).sum() - gammaln(alpha.sum())
+    entropy = log_beta + (alpha.sum() - num_classes) * digamma(alpha.sum())
+    entropy -= float(np.dot(alpha - 1, digamma(alpha)))
+    return fit - entropy / (precision + num_classes), precision * fit - entropy
+
+
+@quick
+@given(batches(DIRICHLET_SCALES), st.sampled_from([5.0, 1e4]))
+def test_proxy_dirichlet_rkl_follows_its_definition(batch, max_precision):
+    student, teacher, t = batch
+    student = student[:, 0]
+    rows = [
+        literal_proxy(output, members, t, max_precision)[0]
+        for output, members in zip(student.tolist(), teacher.tolist(), strict=True)
+    ]
+    expected = t * t * sum(rows) / len(rows)
+    actual = losses.proxy_dirichlet_rkl(student, teacher, t, max_precision).mean().item()
+    assert actual == pytest.approx(expected, **EXACT)
+
+
+def test_dirichlet_nll_is_least_near_the_concentration_the_members_came_from():
+    alpha = torch.tensor([4.0, 2.0, 1.0], dtype=torch.float64)
+    torch.manual_seed(0)
+    members = torch.distributions.Dirichlet(alpha).sample(torch.Size([2000])).log().unsqueeze(0)
+    at_truth = losses.dirichlet_nll(alpha.log().unsqueeze(0), members, 1.0, 0.0).mean()
+    for factor in (0.5, 2.0):
+        assert losses.dirichlet_nll((factor * alpha).log().unsqueeze(0), members, 1.0, 0.0).mean() > at_truth
+
+
+def test_student_equal_to_teacher_costs_nothing_and_gets_no_gradient():
+    torch.manual_seed(0)
+    teacher = torch.randn(3, 4, 5, dtype=torch.float64)
+    student = teacher.clone().requires_grad_()
+    loss = losses.hydra_loss(student, teacher, 2.0).mean()
+    loss.backward()
+    assert loss.item() == pytest.approx(0, abs=1e-15)
+    assert student.grad is not None
+    assert student.grad.abs().max() < 1e-15
+
+
+def test_heads_are_paired_with_their_own_members():
+    torch.manual_seed(0)
+    teacher = torch.randn(3, 4, 5)
+    assert losses.hydra_loss(teacher.flip(1), teacher, 1.0).mean() > 0.1
+
+
+def test_one_head_makes_hydra_plain_distillation():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(3, 1, 5), torch.randn(3, 1, 5)
+    torch.testing.assert_close(
+        losses.hydra_loss(student, teacher, 3.0).mean(), losses.mean_loss(student[:, 0], teacher, 3.0).mean()
+    )
+
+
+def test_mean_loss_uses_the_mean_of_probabilities_not_of_logits():
+    teacher = torch.tensor([[[6.0, 0.0, 0.0], [0.0, 2.0, 0.0]]], dtype=torch.float64)
+    mean_probs = teacher.softmax(-1).mean(1)
+    assert losses.mean_loss(mean_probs.log(), teacher, 1.0).mean().item() == pytest.approx(0, abs=1e-14)
+    assert losses.mean_loss(teacher.mean(1), teacher, 1.0).mean() > 0.01
+
+
+def test_t_squared_keeps_the_gradient_at_high_temperature():
+    torch.manual_seed(0)
+    teacher = torch.randn(2, 3, 4, dtype=torch.float64)
+    norms = []
+    for t in (50.0, 100.0):
+        student = torch.zeros(2, 3, 4, dtype=torch.float64, requires_grad=True)
+        losses.hydra_loss(student, teacher, t).mean().backward()
+        assert student.grad is not None
+        norms.append(student.grad.norm().item())
+    assert norms[0] == pytest.approx(norms[1], rel=0.02)
+
+
+def all_losses(student_BMC, teacher_BMC, temperature):
+    return [
+        losses.hydra_loss(student_BMC, teacher_BMC, temperature).mean(),
+        losses.mean_loss(student_BMC[:, 0], teacher_BMC, temperature).mean(),
+        losses.dirichlet_nll(student_BMC[:, 0], teacher_BMC, temperature).mean(),
+        losses.proxy_dirichlet_rkl(student_BMC[:, 0], teacher_BMC, temperature).mean(),
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_extreme_logits_give_finite_losses_and_gradients(dtype, temperature):
+    extreme = torch.tensor([[[1e3, -1e3, 0.0], [-1e3, 1e3, 0.0]], [[-1e3, -1e3, -1e3], [1e3, 1e3, 1e3]]])
+    for teacher in (extreme.flip(-1), extreme, torch.zeros_like(extreme)):
+        student = extreme.to(dtype).requires_grad_()
+        for loss in all_losses(student, teacher.to(dtype), temperature):
+            (gradient,) = torch.autograd.grad(loss, student)
+            assert loss.isfinite()
+            assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_worked_on_in_float32(dtype):
+    torch.manual_seed(0)
+    student, teacher = torch.randn(4, 3, 5).to(dtype), torch.randn(4, 3, 5).to(dtype)
+    for half, full in zip(
+        all_losses(student, teacher, 2.0), all_losses(student.double(), teacher.double(), 2.0), strict=True
+    ):
+        assert half.dtype in (torch.float32, torch.float64)
+        assert half.item() == pytest.approx(full.item(), rel=1e-5)
+
+
+def test_gradients_agree_with_finite_differences():
+    torch.manual_seed(0)
+    student = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    teacher = torch.randn(2, 3, 4, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda s: tuple(all_losses(s, teacher, 2.0)), [student])
+
+
+def test_wrong_arguments_are_refused_with_the_shapes():
+    student, teacher = torch.zeros(2, 3, 4), torch.zeros(2, 5, 4)
+    with pytest.raises(ValueError, match=r"\[2, 3, 4\].*\[2, 5, 4\]"):
+        losses.hydra_loss(student, teacher, 1.0)
+    with pytest.raises(ValueError, match=r"\[2, 3, 4\].*\[2, 5, 4\]"):
+        losses.mean_loss(student, teacher, 1.0)
+    with pytest.raises(ValueError, match="temperature must be positive, got 0"):
+        losses.mean_loss(student[:, 0], teacher, 0)
+    with pytest.raises(ValueError, match="smoothing"):
+        losses.dirichlet_nll(student[:, 0], teacher, 1.0, 1.0)
+    with pytest.raises(ValueError, match="max_precision"):
+        losses.proxy_dirichlet_rkl(student[:, 0], teacher, 1.0, 0)
+
+
+# masks: rows that are learnt from some members only
+
+
+def masked(seed, shape=(6, 5, 4)):
+    """Student and teacher logits [B, M, C], and a mask with a full row, a row of one member and an empty one."""
+    rng = np.random.default_rng(seed)
+    student, teacher = (torch.from_numpy(rng.normal(size=shape)) for _ in range(2))
+    mask = torch.from_numpy(rng.random(shape[:2]) < 0.5)
+    mask[0], mask[1], mask[2] = True, torch.arange(shape[1]) == 3, False
+    mask[3, :2] = True
+    return student, teacher, mask
+
+
+ROW_LOSSES = {
+    "hydra": (lambda s, t, m: losses.hydra_loss(s, t, 2.0, m), 1),
+    "mean": (lambda s, t, m: losses.mean_loss(s[:, 0], t, 2.0, m), 1),
+    "dirichlet": (lambda s, t, m: losses.dirichlet_nll(s[:, 0], t, 2.0, 1e-3, m), 1),
+    "proxy": (lambda s, t, m: losses.proxy_dirichlet_rkl(s[:, 0], t, mask_BM=m), 2),
+    "spread": (losses.spread_loss, 2),
+}
+
+
+@pytest.mark.parametrize("name", ROW_LOSSES)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_masked_loss_is_the_mean_over_rows_of_the_loss_on_their_members(name, seed):
+    loss, least = ROW_LOSSES[name]
+    student, teacher, mask = masked(seed)
+    rows = []
+    for row in range(len(mask)):
+        which = mask[row]
+        if which.sum() >= least:
+            heads = student[row : row + 1, which] if name in ("spread", "hydra") else student[row : row + 1]
+            rows.append(loss(heads, teacher[row : row + 1, which], None).mean().item())
+    found = loss(student, teacher, mask)
+    assert found.num_rows == len(rows)
+    assert found.mean().item() == pytest.approx(sum(rows) / len(rows), **EXACT)
+
+
+@pytest.mark.parametrize(
+    "loss", [losses.hydra_loss, regression_losses.heads_loss], ids=["classification", "regression"]
+)
+def test_a_row_learnt_from_one_member_counts_as_much_as_one_learnt_from_all(loss):
+    """Every pair of head and member is equally far apart, so every row must pull at its heads with the same force."""
+    options = {"temperature": 2.0} if loss is losses.hydra_loss else {}
+    student = torch.tensor([0.3, -0.2], dtype=torch.float64).expand(2, 5, 2).clone().requires_grad_()
+    teacher, mask = torch.zeros_like(student), torch.ones(2, 5, dtype=torch.bool)
+    mask[1, 1:] = False
+    loss(student, teacher, mask_BM=mask, **options).mean().backward()
+    assert student.grad is not None
+    of_all, of_one = student.grad.sum(dim=1)
+    torch.testing.assert_close(of_one, of_all)
+    assert of_one.abs().min() > 1e-3
+
+
+@pytest.mark.parametrize("name", ROW_LOSSES)
+def test_masks_of_all_and_of_none(name):
+    """All: as without a mask. None: no loss, and gradients of 0 rather than none or not a number."""
+    loss, _ = ROW_LOSSES[name]
+    student, teacher, mask = masked(1)
+    everyone, unmasked = loss(student, teacher, torch.ones_like(mask)), loss(student, teacher, None)
+    assert everyone.num_rows == unmasked.num_rows == len(mask)
+    assert everyone.mean().item() == pytest.approx(unmasked.mean().item(), **EXACT)
+    student.requires_grad_()
+    nobody = loss(student, teacher, torch.zeros_like(mask)).mean()
+    nobody.backward()
+    assert nobody.item() == 0
+    assert student.grad is not None
+    assert (student.grad == 0).all()
+
+
+@pytest.mark.parametrize("name", ROW_LOSSES)
+@pytest.mark.parametrize("is_masked", [True, False])
+def test_sums_and_counts_of_parts_add_up_to_those_of_the_whole(name, is_masked):
+    """What any number of ranks rests on; the last part has no rows."""
+    loss, _ = ROW_LOSSES[name]
+    student, teacher, mask = masked(2)
+    parts = [
+        loss(student[part], teacher[part], mask[part] if is_masked else None)
+        for part in (slice(1), slice(1, 4), slice(4, 6), slice(6, 6))
+    ]
+    whole = loss(student, teacher, mask if is_masked else None)
+    assert sum(part.num_rows for part in parts) == whole.num_rows
+    assert sum(part.total.item() for part in parts) == pytest.approx(whole.total.item(), **EXACT)

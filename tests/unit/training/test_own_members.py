@@ -1,0 +1,93 @@
+"""A student depends on its own members, the first H of the shards, and on no other: what its fingerprint says."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers.finished import RECIPE, loaded, publish_members, publish_shards, publish_student, recipe
+from helpers.shards import synthetic
+
+from hydra_ray.config.load import validate
+from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
+from hydra_ray.training import student as distillation
+from hydra_ray.training.student import Ends, facts_of, plan_of, validation_figures
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+REGRESSION_RECIPE = RECIPE.replace("{source: digits, max_train_rows: 200}", "{source: diabetes}")
+HISTORIES = {
+    "hydra of 3": ("hydra", ["ensemble.num_members=3"], ["ensemble.num_members=5", "distill.num_heads=3"]),
+    "hydra with a mean head": (
+        "hydra",
+        ["distill.mean_head=true", "ensemble.num_members=2"],
+        ["distill.mean_head=true", "ensemble.num_members=4", "distill.num_heads=2"],
+    ),
+    "kd": ("kd", ["ensemble.num_members=3"], ["ensemble.num_members=5"]),
+}
+
+
+@pytest.mark.parametrize("text", [RECIPE, REGRESSION_RECIPE], ids=["classification", "regression"])
+@pytest.mark.parametrize("story", HISTORIES)
+def test_two_histories_of_one_key_give_one_student(tmp_path, text, story):
+    """Shards of its members alone; and shards of more, in which it takes the first."""
+    kind, few, more = HISTORIES[story]
+    found = []
+    for number, shards_of in enumerate((few, more)):
+        (tmp_path / str(number)).mkdir()
+        path = recipe(tmp_path / str(number), text)
+        publish_members(loaded(path, *shards_of))
+        publish_shards(loaded(path, *shards_of))
+        # a `kd` learns from all members of its configuration, of which the shards may hold more
+        run = loaded(path, *(few if kind == "kd" else shards_of))
+        found.append(publish_student(run, kind))
+    assert found[0].fingerprint == found[1].fingerprint
+    assert content(found[0]) == content(found[1])
+
+
+def content(student):
+    """The published files' bytes, the time of publishing left out."""
+    manifest = json.loads(student.folder.read("model.json"))
+    del manifest["created"], manifest["checksum"]
+    return json.dumps(manifest), student.folder.read("model.safetensors")
+
+
+@pytest.mark.parametrize("task", [CLASSIFICATION, REGRESSION], ids=lambda task: task.name)
+def test_a_perfect_copy_of_four_of_eight_members_keeps_all_of_their_disagreement(monkeypatch, task):
+    rows, plan = eight_members(task)
+    monkeypatch.setattr(distillation, "predict", lambda student, inputs: torch.tensor(rows.logits_NMC[:, :4]))
+    figures = validation_figures(plan, None, rows)
+    assert figures[f"validation_{task.knowledge}_ratio"] == pytest.approx(1, rel=1e-9)
+    assert figures["validation_member_kl"] == pytest.approx(0, abs=1e-9)
+    assert facts_of(plan, None, rows)["spread"] == pytest.approx(1, rel=1e-6)
+
+
+def test_the_units_of_a_regressions_outputs_are_those_of_its_members():
+    rows, _ = eight_members(REGRESSION)
+    far = replace(rows, logits_NMC=np.concatenate([rows.logits_NMC[:, :4], 9 + 5 * rows.logits_NMC[:, 4:]], axis=1))
+    own = Ends.of(REGRESSION, rows.of_first(4), 4).output
+    assert Ends.of(REGRESSION, far, 4).output.state_dict() == own.state_dict()
+    assert Ends.of(REGRESSION, far, 8).output.state_dict() != own.state_dict()
+
+
+def eight_members(task):
+    """Rows with eight members' outputs, and the plan of a student of four of them."""
+    classes = 4 if task is CLASSIFICATION else 2
+    rows = synthetic(50, members=8, classes=classes, dtype=np.float32)
+    if task is REGRESSION:
+        rows = replace(rows, labels=rows.logits_NMC[:, 0, 0])
+    config = validate(
+        {"name": "x", "data": {"source": "x"}, "ensemble": {"num_members": 8}, "distill": {"num_heads": 4}}, "here"
+    )
+    return rows, plan_of(config, task, "hydra", num_members=8, input_shape=(4, 4, 1), num_outputs=classes)
+
+
+def test_a_spread_at_its_bound_stands_in_model_json(monkeypatch):
+    rows, plan = eight_members(CLASSIFICATION)
+    alike = rows.logits_NMC[:, :4].mean(1, keepdims=True) + 1e-3 * rows.logits_NMC[:, :4]
+    monkeypatch.setattr(distillation, "predict", lambda student, inputs: torch.tensor(alike))
+    facts = facts_of(plan, None, rows)
+    assert facts["spread"] == 10
+    assert facts["spread_caveat"].startswith("calibration ends at its bound 10, where")
+    monkeypatch.setattr(distillation, "predict", lambda student, inputs: torch.tensor(rows.logits_NMC[:, :4]))
+    assert "spread_caveat" not in facts_of(plan, None, rows)
