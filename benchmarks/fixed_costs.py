@@ -93,7 +93,7 @@ def _scaled(setting: Setting, stage: str, against: str, sizes: tuple[int, ...]) 
     for size in sizes:
         members, views = (size, 1) if stage == "train_ensemble" else (8, size)
         words = [f"ensemble.num_members={members}", "ensemble.epochs=5", "tune.num_trials=0", "tune.space={}"]
-        words += ["distill.from_tune=false"]
+        words += ["distill.use_best_trial=false"]
         words += [f"transfer.views=[{{view: affine, count: {20 * views}}}]"]
         run = setting.run("digits", f"scale-{next(_NUMBERS)}", *words)
         if stage == "predict":
@@ -113,7 +113,7 @@ def _scaled(setting: Setting, stage: str, against: str, sizes: tuple[int, ...]) 
 def tune(setting: Setting) -> list[Table]:
     """What a trial costs beside its own work, when the processes are there: their time less the trials' own."""
     trials = setting.pick(14, 4)
-    words = [f"tune.num_trials={trials}", "tune.epochs=2", "tune.scheduler=none", "distill.mean_epochs=0"]
+    words = [f"tune.num_trials={trials}", "tune.epochs=2", "tune.scheduler=none", "distill.mean_phase_epochs=0"]
     run = setting.run("digits", f"tune-{next(_NUMBERS)}", *words)
     publish_untrained(run)
     do_stage(run, "predict")

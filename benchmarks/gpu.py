@@ -37,8 +37,8 @@ from hydra_ray.models.cost import count_macs, latency_ms
 from hydra_ray.models.members import Ensemble, Member, ModelSpec, build_member
 from hydra_ray.runs.provenance import software_facts
 from hydra_ray.shards.loader import Batch
-from hydra_ray.shards.schema import Predictions
-from hydra_ray.training.loop import Fitting
+from hydra_ray.shards.schema import ShardRows
+from hydra_ray.training.loop import TrainState
 from hydra_ray.training.stacked import StackedMembers, losses_of_each, sum_of_means
 
 RESNET = ModelSpec("member", "resnet20", (32, 32, 3), 10)
@@ -131,8 +131,8 @@ def _difference(place: Place, spec: ModelSpec) -> float:
     settings = EnsembleConfig(optimizer="sgd", learning_rate=0.01, precision="float32")
     first, alone = place.members(spec, 3), place.members(spec, 3)
     stack = StackedMembers(first).to(place.device).train()
-    fittings = [Fitting(member.train(), settings, num_steps=5, seed=0) for member in alone]
-    together = Fitting(stack, settings, num_steps=5, seed=0)
+    fittings = [TrainState(member.train(), settings, num_steps=5, seed=0) for member in alone]
+    together = TrainState(stack, settings, num_steps=5, seed=0)
     for _ in range(5):
         inputs = place.pixels(spec, 3 * 32).unflatten(0, (3, 32))
         labels = torch.randint(0, 10, (3, 32), device=place.device)
@@ -194,7 +194,7 @@ def _train_seconds(place: Place, spec: ModelSpec, number: int, *, compiled: bool
     members, steps = place.members(spec, number), 2 if place.tiny else 20
     model = members[0] if number == 1 else StackedMembers(members).to(place.device)
     loss = _loss_alone if number == 1 else _sum_of_losses
-    fitting = Fitting(model.train(), EnsembleConfig(compile=compiled), num_steps=10_000, seed=0)
+    fitting = TrainState(model.train(), EnsembleConfig(compile=compiled), num_steps=10_000, seed=0)
     places = torch.randint(0, len(inputs), (steps, number, BATCH), device=place.device)
 
     def some_steps() -> None:
@@ -247,7 +247,7 @@ def distill(place: Place) -> Table:
 
 def _distill_seconds(place: Place, number: int) -> tuple[float, float]:
     model, steps = predictors(number)["hydra"].to(place.device).train(), 2 if place.tiny else 20
-    fitting = Fitting(model, DistillConfig(), num_steps=10_000, seed=0)
+    fitting = TrainState(model, DistillConfig(), num_steps=10_000, seed=0)
     stored = _stored(2048 if place.tiny else 50_000, number)
     resident = Batch.of(stored, place.device)
     on_host = np.random.default_rng(0).integers(0, len(stored), (steps, 256))
@@ -264,9 +264,9 @@ def _distill_seconds(place: Place, number: int) -> tuple[float, float]:
     return stays / steps, copied / steps
 
 
-def _stored(num_rows: int, number: int) -> Predictions:
+def _stored(num_rows: int, number: int) -> ShardRows:
     rng = np.random.default_rng(0)
-    return Predictions(
+    return ShardRows(
         np.arange(num_rows),
         np.zeros(num_rows, np.int32),
         rng.integers(0, 256, (num_rows, *MLP.input_shape), np.uint8),

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from hydra_ray.losses.classification import hydra_loss, spread_loss
+from hydra_ray.losses.classification import diversity_matching_loss, hydra_loss
 from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import Normalise, build_member
 from hydra_ray.models.student import build_student
@@ -139,7 +139,7 @@ def _optimizer(settings: Any, network: torch.nn.Module) -> torch.optim.Optimizer
 
 
 def _cosine(optimizer: torch.optim.Optimizer, settings: Any, steps: int) -> torch.optim.lr_scheduler.LambdaLR:
-    warmup = max(1, int(settings.warmup_share * steps))
+    warmup = max(1, int(settings.warmup_fraction * steps))
 
     def factor(step: int) -> float:
         progress = (step - warmup) / max(1, steps - warmup)
@@ -239,8 +239,8 @@ def _distil(config: Any, rank: int, num_ranks: int, ready: Callable[[], None]) -
 
 def student_loss(settings: Any, students_BMC: Tensor, teachers_BMC: Tensor) -> tuple[Summed, Summed]:
     """What every head imitates, and how far their disagreement is from the members'."""
-    spread = spread_loss(students_BMC, teachers_BMC)
-    return hydra_loss(students_BMC, teachers_BMC, settings.temperature), spread.scaled(settings.spread_weight)
+    spread = diversity_matching_loss(students_BMC, teachers_BMC)
+    return hydra_loss(students_BMC, teachers_BMC, settings.temperature), spread.scaled(settings.diversity_weight)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from hydra_ray.models.members import Normalise
 from hydra_ray.models.student import build_student
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.shards.loader import BatchReader, Feed
-from hydra_ray.training.loop import Fitting
+from hydra_ray.training.loop import TrainState
 
 _NUMBERS = itertools.count()
 
@@ -38,7 +38,7 @@ def train(setting: Setting) -> list[Table]:
     small += ["ensemble.architecture=resnet20", "ensemble.options={}", "ensemble.augment=null"]
     cases = [
         (f"MNIST MLP 784-200-200-10, {members} members, {epochs} epochs of {rows:,} rows", "mnist", mlp),
-        ("the same, members_per_worker=auto", "mnist", [*mlp, "ensemble.members_per_worker=auto"]),
+        ("the same, stack_size=auto", "mnist", [*mlp, "ensemble.stack_size=auto"]),
         (f"CIFAR-10 ResNet-20, 2 members, 1 epoch of {small[0].split('=')[1]} rows", "cifar10_small", small),
     ]
     pairs = [
@@ -134,7 +134,7 @@ def distill(setting: Setting) -> list[Table]:
     """Steps a second of a Hydra student, fed from shards or from tensors; and the share of time that is waiting."""
     members, epochs, rows = setting.pick((20, 6, 60_000), (4, 3, 2000))
     words = [f"ensemble.num_members={members}", f"data.max_train_rows={rows}", "transfer.views=[{view: identity}]"]
-    words += [f"distill.epochs={epochs}", "distill.mean_epochs=0", "students=[hydra]", "cluster.num_workers=2"]
+    words += [f"distill.epochs={epochs}", "distill.mean_phase_epochs=0", "students=[hydra]", "cluster.num_workers=2"]
     runs = [_fresh(setting, "mnist", *words) for _ in range(setting.pick(3, 1))]
     for run in runs:
         if run is runs[0]:
@@ -173,11 +173,11 @@ def _waiting(run: Run) -> Table:
     members = config.ensemble.num_members
     batches = BatchReader(
         source, batch_size=config.distill.batch_size, seed=0, num_members=members, rank=0, num_ranks=1,
-        max_bytes=config.cluster.rows_memory_mb << 20,
+        max_bytes=config.cluster.transfer_memory_mb << 20,
     )  # fmt: skip
     normalise = Normalise.fit(run.data.splits["train"].read(0, 1000).inputs)
     student = build_student(plain.student_spec(run), 0, normalise)
-    fitting = Fitting(student.train(), config.distill, num_steps=1000, seed=0)
+    fitting = TrainState(student.train(), config.distill, num_steps=1000, seed=0)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     spent, steps = {"gathering the batch": 0.0, "the step": 0.0}, min(100, batches.steps_per_epoch - 1)

@@ -14,19 +14,27 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
-from hydra_ray.cluster.progress import Event, relay
+from hydra_ray.cluster.progress import Event, progress_channel
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config, StudentKind
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs import TRANSFER, Run, Stage, publish_model
-from hydra_ray.shards import BatchReader, Predictions, load, shard_names
+from hydra_ray.shards import BatchReader, ShardRows, load, shard_names
 from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import Task
-from hydra_ray.training import Checkpoints, Distillation, Ends, Ranks, distil, facts_of, plan_of
+from hydra_ray.training import (
+    Checkpoints,
+    Distillation,
+    DistributedContext,
+    InputOutputScaling,
+    distil,
+    facts_of,
+    plan_of,
+)
 
 
 @dataclass(frozen=True)
-class Source:
+class StudentInputs:
     """What students are made from.
 
     Attributes:
@@ -43,16 +51,18 @@ class Source:
     num_members: int
     num_outputs: int
 
-    def ends(self, num_members: int) -> Ends:
+    def scaling(self, num_members: int) -> InputOutputScaling:
         """Of a student of the first `num_members`, from the first shard's rows: the same on every rank."""
-        return Ends.of(self.task, load(self.transfer, names=shard_names(self.transfer)[:1]), num_members)
+        return InputOutputScaling.of(self.task, load(self.transfer, names=shard_names(self.transfer)[:1]), num_members)
 
     def plan(self, config: Config, kind: StudentKind, input_shape: tuple[int, ...]) -> Distillation:
         """The student of this kind that `config` describes."""
         shape: dict[str, Any] = {"input_shape": input_shape, "num_outputs": self.num_outputs}
         return plan_of(config, self.task, kind, num_members=self.num_members, **shape)
 
-    def batches(self, config: Config, plan: Distillation, ranks: Ranks, rows: Predictions | None = None) -> BatchReader:
+    def batches(
+        self, config: Config, plan: Distillation, ranks: DistributedContext, rows: ShardRows | None = None
+    ) -> BatchReader:
         """This rank's part of seeded batches; of `rows`, where the caller has them in memory."""
         return BatchReader(
             self.transfer,
@@ -61,49 +71,49 @@ class Source:
             num_members=plan.num_members,
             rank=ranks.rank,
             num_ranks=ranks.num_ranks,
-            max_bytes=config.cluster.rows_memory_mb << 20,
+            max_bytes=config.cluster.transfer_memory_mb << 20,
             rows=rows,
         )
 
 
 @dataclass(frozen=True)
 class _Job:
-    source: Source
+    source: StudentInputs
     students: list[tuple[StudentKind, Config, Artifact]]
-    mailbox: ActorHandle
+    channel: ActorHandle
 
 
 def distill(run: Run, stage: Stage) -> None:
     """Fit and publish every student that is not there yet."""
-    source = source_of(run)
+    source = student_inputs_of(run)
     students: dict[StudentKind, Artifact] = {kind: run.student(kind) for kind in run.config.student_kinds}
     missing: list[tuple[StudentKind, Config, Artifact]] = [
         (kind, run.tuned(kind), artifact) for kind, artifact in students.items() if not artifact.is_done
     ]
     num_epochs: dict[StudentKind, int] = {
-        kind: config.distill.mean_epochs + config.distill.epochs for kind, config, _ in missing
+        kind: config.distill.mean_phase_epochs + config.distill.epochs for kind, config, _ in missing
     }
-    with relay(lambda event: _record(stage, event, num_epochs, run.task)) as mailbox:
-        run_workers(_fit_students, _Job(source, missing, mailbox), run.config.cluster, run.folder, stage)
+    with progress_channel(lambda event: _record(stage, event, num_epochs, run.task)) as channel:
+        run_workers(_fit_students, _Job(source, missing, channel), run.config.cluster, run.folder, stage)
 
 
-def source_of(run: Run) -> Source:
+def student_inputs_of(run: Run) -> StudentInputs:
     """The shards students are made from; `cluster/chain.py` has checked them."""
     members = run.config.ensemble.num_members
     folders = [run.shards(split).folder for split in (TRANSFER, "validation")]
-    return Source(run.task, *folders, num_members=members, num_outputs=run.data.num_outputs)
+    return StudentInputs(run.task, *folders, num_members=members, num_outputs=run.data.num_outputs)
 
 
-def _fit_students(job: _Job, ranks: Ranks, device: torch.device) -> None:
+def _fit_students(job: _Job, ranks: DistributedContext, device: torch.device) -> None:
     """One worker: its part of every batch of every student."""
-    job.mailbox.put.remote({"event": "started", "rank": ranks.rank})
+    job.channel.put.remote({"event": "started", "rank": ranks.rank})
     for kind, config, artifact in job.students:
         if not artifact.is_done:
             _fit_one(job, kind, config, artifact, ranks, device)
 
 
 def _fit_one(
-    job: _Job, kind: StudentKind, config: Config, artifact: Artifact, ranks: Ranks, device: torch.device
+    job: _Job, kind: StudentKind, config: Config, artifact: Artifact, ranks: DistributedContext, device: torch.device
 ) -> None:
     validation = load(job.source.validation)
     plan = job.source.plan(config, kind, validation.inputs.shape[1:])
@@ -111,22 +121,22 @@ def _fit_one(
 
     def report(figures: dict[str, Any]) -> None:
         if ranks.is_first:
-            job.mailbox.put.remote({"event": "epoch", "student": kind, **figures})
+            job.channel.put.remote({"event": "epoch", "student": kind, **figures})
 
     def say(text: str) -> None:
-        job.mailbox.put.remote({"event": "checkpoint_removed", "text": text})
+        job.channel.put.remote({"event": "checkpoint_removed", "text": text})
 
-    ends = job.source.ends(plan.num_members)
+    scaling = job.source.scaling(plan.num_members)
     checkpoints = Checkpoints(artifact.attempt, artifact.fingerprint, say, is_writer=ranks.is_first)
     student = distil(
-        plan, batches, validation, ends, device=device, ranks=ranks, checkpoints=checkpoints, report=report
+        plan, batches, validation, scaling, device=device, ranks=ranks, checkpoints=checkpoints, report=report
     )
     ranks.wait()
     if ranks.is_first:
         facts = facts_of(plan, student, validation)
         publish_model(artifact, student, plan.spec, facts)
-        spread = {key: facts[key] for key in ("spread", "spread_caveat") if key in facts}
-        ray.get(job.mailbox.put.remote({"event": "student", "student": kind, **facts["figures"], **spread}))
+        calibration = {key: facts[key] for key in ("calibration", "calibration_caveat") if key in facts}
+        ray.get(job.channel.put.remote({"event": "student", "student": kind, **facts["figures"], **calibration}))
     ranks.wait()
 
 
@@ -146,8 +156,8 @@ def _record(stage: Stage, event: Event, num_epochs: Mapping[StudentKind, int], t
     if event["event"] == "student":
         stage.event("student", **facts)
         stage.say(f"{text}; published")
-        if "spread_caveat" in event:
-            stage.say(f"{event['student']}: {event['spread_caveat']}")
+        if "calibration_caveat" in event:
+            stage.say(f"{event['student']}: {event['calibration_caveat']}")
     else:
         stage.figures("epoch", series=event["student"], **facts)
         stage.say_sometimes(f"{text} after epoch {event['epoch']}/{num_epochs[event['student']]} ({event['phase']})")

@@ -21,10 +21,10 @@ from hydra_ray.cluster.workers import device_of, placed
 from hydra_ray.config import Config, StudentKind, goal_of, space_of
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, Plane, metrics_of, row_scores
 from hydra_ray.models import Ensemble, HydraStudent, Member, count_macs, latency_ms, num_parameters
-from hydra_ray.report import Evidence, SearchResult, make_report
+from hydra_ray.report import ReportInputs, SearchResult, make_report
 from hydra_ray.runs import STAGES, TRANSFER, Run, Stage, Tracker, artifacts_of, load_published, software_facts
 from hydra_ray.runs.work_seconds import work_seconds
-from hydra_ray.shards import Predictions, ShardReader, concatenate, is_labelled
+from hydra_ray.shards import ShardReader, ShardRows, concatenate, is_labelled
 from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training import predict
@@ -80,7 +80,7 @@ def _answers(run: Run) -> Answers:
     return Answers(run.task, predictions, labels, frozenset(views))
 
 
-def _without_inputs(folder: Folder, num_members: int) -> Predictions:
+def _without_inputs(folder: Folder, num_members: int) -> ShardRows:
     shards = ShardReader(folder)
     parts = [shards.read(name, num_members=num_members) for name in shards.names]
     return concatenate([replace(part, inputs=part.inputs[:, :0]) for part in parts])
@@ -89,9 +89,9 @@ def _without_inputs(folder: Folder, num_members: int) -> Predictions:
 def _predictions_of(
     task: Task, kind: str, facts: dict[str, Any], answers: dict[str, np.ndarray]
 ) -> dict[str, dict[str, Prediction]]:
-    """A student's predictions, and where it has a fitted spread, those with it, as `<kind>_spread`."""
+    """A student's predictions: with its calibration of disagreement, and where it has one, raw too as `<kind>_raw`."""
     outputs = {split: torch.tensor(answer) for split, answer in answers.items()}
-    scales = {kind: 1.0} | ({f"{kind}_spread": facts["spread"]} if "spread" in facts else {})
+    scales = {kind: facts["calibration"], f"{kind}_raw": 1.0} if "calibration" in facts else {kind: 1.0}
     mean_head = bool(facts.get("mean_head"))
     return {
         name: {split: task.of_student(kind, each, mean_head=mean_head, scale=scale) for split, each in outputs.items()}
@@ -117,7 +117,7 @@ def _costs(run: Run, students: Sequence[str]) -> dict[str, Any]:
     artifacts |= {kind: [run.student(kind)] for kind in run.config.student_kinds}
     measure = placed(_measure_cost, run.config.cluster)
     costs = {name: ray.get(measure.remote(found, run.config)) for name, found in artifacts.items()}
-    return {**costs, **{name: costs[name.removesuffix("_spread")] for name in students}}
+    return {**costs, **{name: costs[name.removesuffix("_raw")] for name in students}}
 
 
 @ray.remote
@@ -141,9 +141,9 @@ def _seconds(run: Run, tracker: Tracker) -> dict[str, float]:
     return work_seconds(tracker.events(), in_use)
 
 
-def _evidence(run: Run, tracker: Tracker, metrics: dict[str, Any], answers: Answers) -> Evidence:
+def _evidence(run: Run, tracker: Tracker, metrics: dict[str, Any], answers: Answers) -> ReportInputs:
     config = run.config
-    return Evidence(
+    return ReportInputs(
         run_name=config.name,
         config={**config.model_dump(), **_found_by_searches(run)},
         metrics=metrics,
@@ -159,11 +159,13 @@ def _evidence(run: Run, tracker: Tracker, metrics: dict[str, Any], answers: Answ
 def _notes(run: Run) -> list[str]:
     """What is known against the students' figures."""
     manifests = {kind: run.student(kind).manifest() or {} for kind in run.config.student_kinds}
-    return [f"{kind}: {facts['spread_caveat']}." for kind, facts in manifests.items() if "spread_caveat" in facts]
+    return [
+        f"{kind}: {facts['calibration_caveat']}." for kind, facts in manifests.items() if "calibration_caveat" in facts
+    ]
 
 
 def _plane(run: Run, config: Config) -> Plane:
-    """What ensemble and students say over the whole of a small input space, without spread calibration."""
+    """What ensemble and students say over the whole of a small input space, without calibration."""
     outputs = ask_grid(run, config)
     found = {ENSEMBLE: run.task.of_members(torch.tensor(outputs[ENSEMBLE]))}
     for kind in config.student_kinds:
@@ -178,7 +180,7 @@ def _epochs(run: Run, tracker: Tracker) -> list[dict[str, Any]]:
     lengths = {str(number): run.config.ensemble.epochs for number in range(run.config.ensemble.num_members)}
     for kind in run.config.student_kinds:
         distill = run.tuned(kind).distill
-        lengths[kind] = distill.mean_epochs + distill.epochs
+        lengths[kind] = distill.mean_phase_epochs + distill.epochs
     for event in tracker.events():
         owner = str(event.get("member", event.get("student")))
         if event["event"] == "epoch" and event["epoch"] <= lengths.get(owner, 0):
@@ -194,7 +196,7 @@ def _search(run: Run, kind: StudentKind) -> SearchResult:
 
 def _found_by_searches(run: Run) -> dict[str, Any]:
     """What students were trained with in place of the recipe's values."""
-    if not run.config.distill.from_tune:
+    if not run.config.distill.use_best_trial:
         return {}
     return {"found by tune": {kind: run.search(kind).require()["best"]["parameters"] for kind in run.searched_kinds}}
 

@@ -83,7 +83,7 @@ def run_splits(config: Config, *, wait: bool = False) -> dict[str, Any]:
             print(f"\n{each.name} [{number}/{len(configs)}]", flush=True)
             run = Run(each)
             run_stages(run, STAGES, stack=stack, wait=wait)
-            found.append((int(each.data.split or 0), json.loads(run.report().read("metrics.json"))))
+            found.append((int(each.data.test_split or 0), json.loads(run.report().read("metrics.json"))))
     summary = summarise(config, found)
     folder = Folder.open(config.storage) / config.name
     folder.write_json(SWEEP_FILE, sealed(summary))

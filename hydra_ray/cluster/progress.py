@@ -39,19 +39,19 @@ class _Mailbox:
 
 
 @contextmanager
-def relay(handle: Callable[[Event], None], name: str | None = None) -> Iterator[ActorHandle]:
-    """A mailbox whose events are given to `handle` in the driver until the `with` block ends.
+def progress_channel(handle: Callable[[Event], None], name: str | None = None) -> Iterator[ActorHandle]:
+    """A channel whose events are given to `handle` in the driver until the `with` block ends.
 
     With a `name`, the session's other processes find it by `ray.get_actor(name)`. What `handle` raises is raised
     when the block ends, and what the user can mend, such as a full disk, ends it.
     """
     make: Any = ray.remote(num_cpus=0)(_Mailbox)
-    mailbox: Any = make.options(name=name).remote()
+    channel: Any = make.options(name=name).remote()
     stop = threading.Event()
     failures: list[Exception] = []
 
     def empty() -> None:
-        for event in ray.get(mailbox.take_all.remote()):
+        for event in ray.get(channel.take_all.remote()):
             handle(event)
 
     def watch() -> None:
@@ -67,15 +67,15 @@ def relay(handle: Callable[[Event], None], name: str | None = None) -> Iterator[
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield mailbox
+        yield channel
     except BaseException:
         stop.set()
         thread.join(_LAST_SECONDS)  # what failed may be Ray itself, which then answers nothing
         if daemon_death() is None:
-            ray.kill(mailbox)
+            ray.kill(channel)
         raise
     stop.set()
     thread.join()
-    ray.kill(mailbox)
+    ray.kill(channel)
     if failures:
         raise failures[0]

@@ -15,7 +15,7 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
-from hydra_ray.cluster.progress import Event, relay
+from hydra_ray.cluster.progress import Event, progress_channel
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config
 from hydra_ray.data import DataSet, Features, Ints, left_out
@@ -23,7 +23,16 @@ from hydra_ray.models import Member, ModelSpec
 from hydra_ray.runs import Run, Stage, publish_model
 from hydra_ray.storage import Artifact
 from hydra_ray.tasks import Task, task_named
-from hydra_ray.training import Blueprint, Checkpoints, LabelledRows, Ranks, Seat, fit_member, fit_stacked, stacks
+from hydra_ray.training import (
+    Checkpoints,
+    DistributedContext,
+    LabelledRows,
+    MemberSpec,
+    StackSlot,
+    fit_member,
+    fit_stacked,
+    stacks,
+)
 from hydra_ray.training.stack_size import stack_size
 
 
@@ -35,7 +44,7 @@ class _Job:
     data: DataSet
     spec: ModelSpec
     members: list[tuple[int, Artifact]]
-    mailbox: ActorHandle
+    channel: ActorHandle
     features: Features | None
 
 
@@ -49,8 +58,8 @@ def train_ensemble(run: Run, stage: Stage) -> None:
         finished += event["event"] == "member"
         _record(stage, event, f"[{finished}/{run.config.ensemble.num_members}]", run.task)
 
-    with relay(handle) as mailbox:
-        job = _Job(run.config, run.data, run.member_spec(), missing, mailbox, run.features)
+    with progress_channel(handle) as channel:
+        job = _Job(run.config, run.data, run.member_spec(), missing, channel, run.features)
         run_workers(_fit_members, job, run.config.cluster, run.folder, stage)
 
 
@@ -72,56 +81,58 @@ def _record(stage: Stage, event: Event, progress: str, task: Task) -> None:
         stage.say_sometimes(f"{progress} {text} after epoch {event['epoch']}")
 
 
-def _fit_members(job: _Job, ranks: Ranks, device: torch.device) -> None:
+def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> None:
     """One worker: its share of the members, one after the other or several as one network."""
     mine = [(number, member) for number, member in job.members[ranks.rank :: ranks.num_ranks] if not member.is_done]
     if not mine:
         return
     rows = job.data.splits["train"].read_all()
     assert rows.labels is not None, "checked when the data set was opened"
-    blueprint = Blueprint.of(task_named(job.data.task), job.spec, rows.inputs, rows.labels)
+    member_spec = MemberSpec.of(task_named(job.data.task), job.spec, rows.inputs, rows.labels)
     train = LabelledRows.of(rows, device, job.features)
     validation = LabelledRows.of(job.data.splits["validation"].read_all(), device)
-    size = stack_size(job.config.ensemble, len(mine), blueprint, train)
-    job.mailbox.put.remote({"event": "started", "rank": ranks.rank, "stacked": size})
+    size = stack_size(job.config.ensemble, len(mine), member_spec, train)
+    job.channel.put.remote({"event": "started", "rank": ranks.rank, "stacked": size})
     if size == 1:
         for number, artifact in mine:
-            _fit_one(job, number, artifact, blueprint, train, validation)
+            _fit_one(job, number, artifact, member_spec, train, validation)
         return
-    seats = [Seat(number, _rows_of(job, number, rows.row_id), _checkpoints(job, artifact)) for number, artifact in mine]
-    for stack in stacks(seats, size):
-        _fit_stack(job, stack, dict(mine), blueprint, train, validation)
+    slots = [
+        StackSlot(number, _rows_of(job, number, rows.row_id), _checkpoints(job, artifact)) for number, artifact in mine
+    ]
+    for stack in stacks(slots, size):
+        _fit_stack(job, stack, dict(mine), member_spec, train, validation)
 
 
 def _fit_one(
-    job: _Job, number: int, artifact: Artifact, blueprint: Blueprint, train: LabelledRows, validation: LabelledRows
+    job: _Job, number: int, artifact: Artifact, member_spec: MemberSpec, train: LabelledRows, validation: LabelledRows
 ) -> None:
     settings, seed = job.config.ensemble, job.config.seed
     if settings.folds is not None:
         train = train.at(_rows_of(job, number, train.row_id.cpu().numpy()))
     model, figures = fit_member(
-        number, settings, seed, blueprint, train, validation, _checkpoints(job, artifact), partial(_report, job)
+        number, settings, seed, member_spec, train, validation, _checkpoints(job, artifact), partial(_report, job)
     )
     _publish(job, number, artifact, model, figures)
 
 
 def _fit_stack(
     job: _Job,
-    seats: list[Seat],
+    slots: list[StackSlot],
     artifacts: dict[int, Artifact],
-    blueprint: Blueprint,
+    member_spec: MemberSpec,
     train: LabelledRows,
     validation: LabelledRows,
 ) -> None:
     settings, seed = job.config.ensemble, job.config.seed
-    fitted = fit_stacked(seats, settings, seed, blueprint, train, validation, partial(_report, job))
-    for seat, (model, figures) in zip(seats, fitted, strict=True):
-        _publish(job, seat.member, artifacts[seat.member], model, figures)
+    fitted = fit_stacked(slots, settings, seed, member_spec, train, validation, partial(_report, job))
+    for slot, (model, figures) in zip(slots, fitted, strict=True):
+        _publish(job, slot.member, artifacts[slot.member], model, figures)
 
 
 def _checkpoints(job: _Job, artifact: Artifact) -> Checkpoints:
     def say(text: str) -> None:
-        job.mailbox.put.remote({"event": "checkpoint_removed", "text": text})
+        job.channel.put.remote({"event": "checkpoint_removed", "text": text})
 
     return Checkpoints(artifact.attempt, artifact.fingerprint, say)
 
@@ -135,9 +146,9 @@ def _rows_of(job: _Job, number: int, row_id: Ints) -> torch.Tensor:
 
 
 def _report(job: _Job, figures: dict[str, Any]) -> None:
-    job.mailbox.put.remote({"event": "epoch", **figures})
+    job.channel.put.remote({"event": "epoch", **figures})
 
 
 def _publish(job: _Job, number: int, artifact: Artifact, model: Member, figures: dict[str, float]) -> None:
     publish_model(artifact, model, job.spec, {"member": number, "seed": job.config.seed, "figures": figures})
-    ray.get(job.mailbox.put.remote({"event": "member", "member": number, **figures}))
+    ray.get(job.channel.put.remote({"event": "member", "member": number, **figures}))

@@ -23,7 +23,7 @@ from hydra_ray.cluster.trial_jobs import FAILED, TrialWork
 from hydra_ray.config import Goal, StudentKind
 from hydra_ray.training import Sampler, StoppingRule, Trial, drawn, outcome, stops
 
-MAILBOX = "hydra-ray-trials"
+CHANNEL = "hydra-ray-trials"
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class StopInOrder(FIFOScheduler):
 
 
 class Forward(tune.Callback):
-    """Sends what happens to trials to the relay.
+    """Sends what happens to trials to the progress_channel.
 
     Tune pickles its callbacks, so this one knows no more than an actor's name.
     """
@@ -169,4 +169,4 @@ def _failure_of(trial: Any) -> str:
 def _send(event: str, trial: Any, facts: dict[str, Any]) -> None:
     work = TrialWork.of(trial.config)
     who: Event = {"event": event, "student": work.kind, "number": work.number, "parameters": work.parameters}
-    ray.get_actor(MAILBOX).put.remote({**who, **facts})
+    ray.get_actor(CHANNEL).put.remote({**who, **facts})

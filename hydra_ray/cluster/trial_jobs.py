@@ -20,12 +20,12 @@ from ray.train import RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from hydra_ray.cluster.distill import Source
+from hydra_ray.cluster.distill import StudentInputs
 from hydra_ray.cluster.failures import cause_of, full_text, is_death, one_line
 from hydra_ray.cluster.process_group import torch_config
 from hydra_ray.config import Config, StudentKind, with_overlay
-from hydra_ray.shards import Predictions
-from hydra_ray.training import Ranks, Report, distil
+from hydra_ray.shards import ShardRows
+from hydra_ray.training import DistributedContext, Report, distil
 
 FAILED = "failed"
 """Key of a result that says why the trial failed."""
@@ -45,9 +45,9 @@ class Job:
     """
 
     config: Config
-    source: Source
-    validation: Predictions
-    transfer: Predictions | None
+    source: StudentInputs
+    validation: ShardRows
+    transfer: ShardRows | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def _trial(config: dict[str, Any], job: Job) -> None:
     torch.set_num_threads(max(1, int(job.config.cluster.cpus_per_worker)))
     device = torch.device("cuda" if job.config.cluster.use_gpu else "cpu")
     try:
-        _fit(TrialWork.of(config), job, Ranks(), device, tune.report)
+        _fit(TrialWork.of(config), job, DistributedContext(), device, tune.report)
     except Exception as error:
         tune.report({FAILED: one_line(error)})
 
@@ -122,11 +122,11 @@ def _trial_worker(arguments: dict[str, Any]) -> None:
     job = arguments["job"]
     torch.set_num_threads(max(1, int(job.config.cluster.cpus_per_worker)))
     context = ray.train.get_context()
-    ranks = Ranks(context.get_world_rank(), context.get_world_size())
+    ranks = DistributedContext(context.get_world_rank(), context.get_world_size())
     _fit(TrialWork.of(arguments["config"]), job, ranks, ray.train.torch.get_device(), ray.train.report)
 
 
-def _fit(work: TrialWork, job: Job, ranks: Ranks, device: torch.device, report: Report) -> None:
+def _fit(work: TrialWork, job: Job, ranks: DistributedContext, device: torch.device, report: Report) -> None:
     epochs = {"epochs": job.config.tune.epochs} if job.config.tune.epochs else {}
     config = with_overlay(job.config, {"distill": {**epochs, **work.parameters}}, "tune")
     plan = job.source.plan(config, work.kind, job.validation.inputs.shape[1:])
@@ -134,7 +134,7 @@ def _fit(work: TrialWork, job: Job, ranks: Ranks, device: torch.device, report: 
         plan,
         job.source.batches(config, plan, ranks, rows=job.transfer),
         job.validation,
-        job.source.ends(plan.num_members),
+        job.source.scaling(plan.num_members),
         device=device,
         ranks=ranks,
         checkpoints=None,

@@ -17,16 +17,16 @@ import ray
 import yaml
 from ray import tune
 
-from hydra_ray.cluster.distill import Source, source_of
-from hydra_ray.cluster.progress import Event, relay
+from hydra_ray.cluster.distill import StudentInputs, student_inputs_of
+from hydra_ray.cluster.progress import Event, progress_channel
 from hydra_ray.cluster.session import SCRATCH, available
 from hydra_ray.cluster.signals import interrupts_kept
-from hydra_ray.cluster.trial_control import MAILBOX, Forward, InOrder, KindSearch, StopInOrder
+from hydra_ray.cluster.trial_control import CHANNEL, Forward, InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import Job, trainable
 from hydra_ray.config import Config, StudentKind, goal_of, space_of
 from hydra_ray.errors import StageError, UserError
 from hydra_ray.runs import Run, Stage, Tracker, WandbSink
-from hydra_ray.shards import Predictions, bytes_per_row, count_rows, load, required_names
+from hydra_ray.shards import ShardRows, bytes_per_row, count_rows, load, required_names
 from hydra_ray.storage import Artifact, Folder, sealed, unsealed
 from hydra_ray.training import StoppingRule, Trial, best_of, table_of
 
@@ -51,11 +51,11 @@ def search(run: Run, stage: Stage, tracker: Tracker) -> None:
 def _search_of(config: Config, kind: StudentKind, artifact: Artifact) -> KindSearch:
     """A kind's search, with the trials that an earlier command has finished."""
     settings, folder = config.tune, artifact.attempt / TRIALS
-    num_epochs = config.distill.mean_epochs + (settings.epochs or config.distill.epochs)
+    num_epochs = config.distill.mean_phase_epochs + (settings.epochs or config.distill.epochs)
     trials = [Trial(number, {}) for number in range(settings.num_trials)]
     for number, trial in enumerate(trials):
         trials[number] = _finished(folder, trial) or trial
-    rule = StoppingRule.of(settings, config.distill.mean_epochs, num_epochs)
+    rule = StoppingRule.of(settings, config.distill.mean_phase_epochs, num_epochs)
     space = space_of(kind, settings)
     return KindSearch(kind, space, settings.search, config.seed, goal_of(kind, settings), rule, trials)
 
@@ -78,10 +78,10 @@ def _run_trials(run: Run, searches: Sequence[KindSearch], record: _Record) -> No
     Raises:
         StageError: one died more often than `cluster.max_failures` allows.
     """
-    source, scratch = source_of(run), run.folder / SCRATCH
+    source, scratch = student_inputs_of(run), run.folder / SCRATCH
     job = Job(run.config, source, load(source.validation), _rows_that_fit(source))
     try:
-        with relay(record.handle, name=MAILBOX), interrupts_kept():
+        with progress_channel(record.handle, name=CHANNEL), interrupts_kept():
             _tuner(run.config, job, searches, scratch).fit()
     finally:
         record.close()
@@ -89,7 +89,7 @@ def _run_trials(run: Run, searches: Sequence[KindSearch], record: _Record) -> No
     record.require_all()
 
 
-def _rows_that_fit(source: Source) -> Predictions | None:
+def _rows_that_fit(source: StudentInputs) -> ShardRows | None:
     """The transfer rows, if they take less than half of the object store once they are in memory."""
     names = required_names(source.transfer)
     num_rows = sum(count_rows(source.transfer, name) for name in names)
@@ -166,7 +166,7 @@ class _Record:
         self._lost: list[str] = []
 
     def handle(self, event: Event) -> None:
-        """One event of the relay."""
+        """One event of the progress_channel."""
         trial = self._searches[event["student"]].trials[event["number"]]
         facts = {key: value for key, value in event.items() if key not in ("event", "number")}
         name = f"{event['student']}/{trial.name}"

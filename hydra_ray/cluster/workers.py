@@ -26,9 +26,9 @@ from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.runs import Stage
 from hydra_ray.storage import Folder
-from hydra_ray.training import Ranks
+from hydra_ray.training import DistributedContext
 
-Loop = Callable[[Any, Ranks, torch.device], None]
+Loop = Callable[[Any, DistributedContext, torch.device], None]
 
 
 def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, stage: Stage) -> None:
@@ -103,5 +103,5 @@ def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name
 def _worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(config["threads"])
     context = ray.train.get_context()
-    ranks = Ranks(context.get_world_rank(), context.get_world_size())
+    ranks = DistributedContext(context.get_world_rank(), context.get_world_size())
     config["loop"](config["job"], ranks, ray.train.torch.get_device())

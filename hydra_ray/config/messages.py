@@ -13,6 +13,22 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 Section = type[BaseModel]
+RENAMED = {
+    "cluster.rows_memory_mb": "cluster.transfer_memory_mb",
+    "data.root": "data.torchvision_root",
+    "data.split": "data.test_split",
+    "data.test_share": "data.test_fraction",
+    "data.validation_share": "data.validation_fraction",
+    "distill.from_tune": "distill.use_best_trial",
+    "distill.init_noise": "distill.head_init_noise",
+    "distill.mean_epochs": "distill.mean_phase_epochs",
+    "distill.spread_weight": "distill.diversity_weight",
+    "distill.warmup_share": "distill.warmup_fraction",
+    "ensemble.members_per_worker": "ensemble.stack_size",
+    "ensemble.warmup_share": "ensemble.warmup_fraction",
+    "tune.direction": "tune.mode",
+}
+"""Keys that are gone -> what they are called now."""
 
 
 def explain(error: ValidationError, place: str, root: Section, overridden: Sequence[str] = ()) -> str:
@@ -58,7 +74,8 @@ def _without_tags(location: Iterable[str | int], root: Section) -> list[str]:
 
 def _reason(first: ErrorDetails, parts: list[str], message: str, root: Section) -> str:
     if first["type"] == "extra_forbidden":
-        return f"unknown key; {nearest_key('.'.join(parts), root)}"
+        key = ".".join(parts)
+        return f"is called {RENAMED[key]} now" if key in RENAMED else f"unknown key; {nearest_key(key, root)}"
     section = section_at(root, parts)
     if section is not None and first["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return f"must be a section with the keys {', '.join(section.model_fields)}"

@@ -53,10 +53,10 @@ class DataConfig(Section):
     source: str
     """`digits`, `spirals`, `MNIST`, `FashionMNIST`, `CIFAR10`, `CIFAR100`, `SVHN`; regression: `diabetes`, `wave`; or a
     Parquet or CSV file, or a folder of them."""
-    root: str = "data"
+    torchvision_root: str = "data"
     """Folder in which torchvision sets lie."""
     download: bool = False
-    """Let torchvision fetch a missing set into `data.root`."""
+    """Let torchvision fetch a missing set into `data.torchvision_root`."""
     target: str | None = None
     """The column of Parquet or CSV that a regression predicts from all other columns of numbers."""
     label: str | None = None
@@ -69,12 +69,12 @@ class DataConfig(Section):
     """Whether the first line of CSV files holds the names of their columns. None: found from the line."""
     decimal: Literal[".", ","] | None = None
     """What stands between ones and tenths in CSV. None: found from the values."""
-    split: SplitChoice | None = None
+    test_split: SplitChoice | None = None
     """Test rows of standard split k, the column `test_split_k`; `all`, or a range such as `0-9`, runs one after the
     other."""
-    validation_share: Share = 0.1
+    validation_fraction: Share = 0.1
     """Share of the training rows held out; everything that is chosen is chosen on them."""
-    test_share: Share = 0.2
+    test_fraction: Share = 0.2
     """Share of the rows held out for test, where the source has no test split of its own."""
     max_train_rows: Count | None = None
     """Keep a seeded subset of the training rows."""
@@ -97,7 +97,7 @@ class Optimisation(Section):
     """Peak learning rate, reached after the warm-up; cosine to zero from there."""
     weight_decay: NotNegative = 1e-4
     """Decoupled for AdamW, L2 for SGD."""
-    warmup_share: Share = 0.05
+    warmup_fraction: Share = 0.05
     """Share of the steps with linear warm-up."""
     clip_norm: Positive | None = None
     """Largest gradient norm, none to leave gradients alone."""
@@ -116,7 +116,7 @@ class EnsembleConfig(Optimisation):
     """`mlp`, `cnn`, `resnet20`, a `torchvision.models` name, or an import path `package.module:function`."""
     options: dict[str, Any] = {}
     """The architecture's options, e.g. `{hidden: [200, 200]}`."""
-    members_per_worker: Several | Literal["auto"] = 1
+    stack_size: Several | Literal["auto"] = 1
     """Members that a worker fits as one network; `auto`: as many as a measurement at the start finds fastest. A member
     is the same up to rounding, whatever it is."""
     likelihood: Literal["gaussian", "mse"] | None = None
@@ -204,7 +204,7 @@ class DistillConfig(Optimisation):
     label_weight: NotNegative = 0.0
     """Weight of the negative log likelihood of labels, for rows that have one, under what predicts: the heads' mixture,
     or with `mean_head` that head."""
-    spread_weight: NotNegative = 0.0
+    diversity_weight: NotNegative = 0.0
     """Weight of the squared difference of ln MI (regression: ln knowledge variance) of heads and members, by rows."""
     mean_head: bool = False
     """One head more, taught the mean: it predicts, the others measure uncertainty."""
@@ -212,13 +212,13 @@ class DistillConfig(Optimisation):
     """Heads that learn at a step, a seeded choice, to bound memory with large M. None: all."""
     dirichlet: DirichletConfig = DirichletConfig()
     """Of `end2` and `proxy_end2`."""
-    mean_epochs: CountOrNone = 2
+    mean_phase_epochs: CountOrNone = 2
     """Phase 1: epochs in which one head learns the members' mean."""
-    init_noise: NotNegative = 0.1
-    """Phase 2 starts all heads from that head, moved by noise of this share of each tensor's spread."""
+    head_init_noise: NotNegative = 0.1
+    """Phase 2 starts all heads from that head, moved by noise of this share of each tensor's standard deviation."""
     checkpoint_every: Count = 200
     """Steps between checkpoints: what a killed worker costs at most."""
-    from_tune: bool = False
+    use_best_trial: bool = False
     """Take what `tune` found best for a kind (tune/<kind>/best.yaml) over the values here."""
 
 
@@ -244,7 +244,7 @@ class TuneConfig(Section):
     ] = "validation_nll"
     """The figure trials are compared by; a ratio is best at 1 (|ln ratio| is compared). A kind that has not got it is
     compared by `validation_nll`: `kd` has no ratio, and only `hydra` has `validation_member_kl`."""
-    direction: Literal["min", "max"] = "min"
+    mode: Literal["min", "max"] = "min"
     """Whether less or more of it is better."""
     epochs: Count | None = None
     """Epochs of one trial, none for the student's own."""
@@ -281,7 +281,7 @@ class ClusterConfig(Section):
     """CPUs of one worker, or of one task that asks the members; also its number of threads."""
     max_failures: CountOrNone = 3
     """Times a stage starts its workers again after one died."""
-    rows_memory_mb: Count = 2048
+    transfer_memory_mb: Count = 2048
     """Memory of one worker for transfer rows; a larger transfer set is read a window of shards at a time."""
     object_store_mb: StoreSize = 1024
     """Object store of a private local session; Ray takes no less than 75."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hydra_ray.config.sections import StudentKind, TuneConfig
 
-_HEADS_ONLY = {"num_heads", "init_noise", "spread_weight", "mean_head", "heads_per_step"}
+_HEADS_ONLY = {"num_heads", "head_init_noise", "diversity_weight", "mean_head", "heads_per_step"}
 _SOFT_ONLY = {"temperature", "final_temperature", "label_weight"}
 OF_OTHERS: dict[StudentKind, set[str]] = {
     "hydra": {"dirichlet"},
@@ -27,13 +27,13 @@ class Goal(NamedTuple):
     """The figure that trials of a kind are compared by, and whether less or more of it is better."""
 
     objective: str
-    direction: str
+    mode: str
 
     def badness(self, value: float) -> float:
         """What is least for the best value: of a ratio, which is best at 1, |ln ratio| (infinite where it is <= 0)."""
         if self.objective.endswith("_ratio"):
             return abs(math.log(value)) if value > 0 else math.inf
-        return value if self.direction == "min" else -value
+        return value if self.mode == "min" else -value
 
 
 def space_of(kind: StudentKind, tune: TuneConfig) -> dict[str, Any]:
@@ -50,4 +50,4 @@ def goal_of(kind: StudentKind, tune: TuneConfig) -> Goal:
     has_none = kind == "kd" and tune.objective.endswith("_ratio")
     if has_none or (kind != "hydra" and tune.objective == "validation_member_kl"):
         return Goal(FALLBACK, "min")
-    return Goal(tune.objective, tune.direction)
+    return Goal(tune.objective, tune.mode)

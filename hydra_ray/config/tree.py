@@ -43,7 +43,7 @@ _NEEDS_HEADS = (
     "validation_mutual_information_ratio",
     "validation_knowledge_variance_ratio",
 )
-_NOT_SEARCHED = ("kind", "from_tune", "checkpoint_every")
+_NOT_SEARCHED = ("kind", "use_best_trial", "checkpoint_every")
 _OF_DISAGREEMENT = ("end2", "proxy_end2")
 
 
@@ -75,7 +75,7 @@ class Config(Section):
     cluster: ClusterConfig = ClusterConfig()
     """Resources."""
     tracking: TrackingConfig = TrackingConfig()
-    """Figures' way out."""
+    """Where metrics are logged."""
 
     @property
     def student_kinds(self) -> list[StudentKind]:
@@ -148,17 +148,17 @@ def _check_batch(config: Config) -> None:
 
 def _check_search(config: Config) -> None:
     tune = config.tune
-    if config.distill.from_tune and not tune.num_trials:
-        raise ValueError("distill.from_tune=true, but tune.num_trials=0: set tune.num_trials and tune.space")
+    if config.distill.use_best_trial and not tune.num_trials:
+        raise ValueError("distill.use_best_trial=true, but tune.num_trials=0: set tune.num_trials and tune.space")
     if not tune.num_trials:
         return
     if not tune.space:
         raise ValueError(f"tune.num_trials={tune.num_trials}, but tune.space is empty: name keys of distill")
     best = _BEST.get(tune.objective)
-    if best is not None and best != tune.direction:
+    if best is not None and best != tune.mode:
         raise ValueError(
-            f"tune.objective={tune.objective} with tune.direction={tune.direction} looks for the worst "
-            f"trial: set tune.direction={best}"
+            f"tune.objective={tune.objective} with tune.mode={tune.mode} looks for the worst "
+            f"trial: set tune.mode={best}"
         )
     if not any(space_of(kind, tune) for kind in config.student_kinds):
         raise ValueError(
@@ -236,7 +236,7 @@ def _is_number(value: Any) -> bool:
 def _check_choice(config: Config, key: str, value: Any) -> None:
     """Build the configuration of a trial that draws `value`."""
     tree = config.model_dump()
-    tree["distill"] |= {key: value, "from_tune": False}
+    tree["distill"] |= {key: value, "use_best_trial": False}
     tree["tune"] |= {"num_trials": 0, "space": {}}
     try:
         type(config).model_validate(tree)

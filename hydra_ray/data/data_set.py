@@ -17,7 +17,7 @@ import numpy.typing as npt
 from hydra_ray.data.catalog import open_source, split_names
 from hydra_ray.data.described import lines_of
 from hydra_ray.data.images import MAX_PIXELS
-from hydra_ray.data.rows import Source, Task
+from hydra_ray.data.rows import Source, TaskName
 from hydra_ray.data.split_files import SPLIT_NAMES, SplitName
 from hydra_ray.data.splits import Part, Shares, Split
 from hydra_ray.data.standard_splits import standard_test_rows
@@ -36,7 +36,7 @@ class DataSet:
     """(H, W, channels) or (D,)."""
     class_names: tuple[str, ...]
     """In order; the class's number where the source has no names. None in a regression."""
-    task: Task = "classification"
+    task: TaskName = "classification"
 
     @property
     def num_classes(self) -> int:
@@ -93,8 +93,8 @@ def open_data(
     *,
     root: str,
     download: bool,
-    validation_share: float,
-    test_share: float,
+    validation_fraction: float,
+    test_fraction: float,
     seed: int,
     max_train_rows: int | None,
     unknown: Mapping[str, str],
@@ -109,9 +109,9 @@ def open_data(
         source: Name or path; see `open_source`.
         root: Folder of torchvision's sets.
         download: Whether torchvision may fetch missing ones.
-        validation_share: Fraction of the training source's rows held out, where the source has no validation split of
+        validation_fraction: of the training source's rows held out, where the source has no validation split of
             its own; else unused.
-        test_share: The same for test rows, where the source has no test split of its own; else unused.
+        test_fraction: The same for test rows, where the source has no test split of its own; else unused.
         seed: Of the choice of rows.
         max_train_rows: Keep at most so many training rows, a seeded choice; the other splits stay.
         unknown: Our name -> name or path of an unknown set; its test split, or its only one.
@@ -134,9 +134,9 @@ def open_data(
         name: _in_colour_as(train, opener(source, name, train=train)) for name in names if name != "train"
     }
     standard = None if split is None else standard_test_rows(train, split, has_own_test="test" in own)
-    validation_share = 0.0 if "validation" in own else validation_share
-    test_share = 0.0 if "test" in own or standard else test_share
-    shares = Shares(train.num_rows, seed, validation_share, test_share, max_train_rows, standard)
+    validation_fraction = 0.0 if "validation" in own else validation_fraction
+    test_fraction = 0.0 if "test" in own or standard else test_fraction
+    shares = Shares(train.num_rows, seed, validation_fraction, test_fraction, max_train_rows, standard)
     splits = _known_splits(train, own, shares)
     further = partial(_further, opener=opener, train=train)
     for name, place in unknown.items():
@@ -165,7 +165,7 @@ def _known_splits(train: Source, own: Mapping[SplitName, Source], shares: Shares
 
 
 def _check_shares(shares: Shares) -> None:
-    for key, share in (("validation_share", shares.validation), ("test_share", shares.test)):
+    for key, share in (("validation_fraction", shares.validation), ("test_fraction", shares.test)):
         if not 0 <= share < 1:
             raise UserError(f"data.{key}={share}: must be at least 0 and below 1")
     if shares.validation + shares.test >= 1:
@@ -176,7 +176,7 @@ def _check_shares(shares: Shares) -> None:
 
 def _empty(part: Part, shares: Shares) -> str:
     if part == "train":
-        both = f"data.validation_share={shares.validation} and data.test_share={shares.test}"
+        both = f"data.validation_fraction={shares.validation} and data.test_fraction={shares.test}"
         return f"{both} leave no training row of {shares.num_rows} rows; lower them"
     share = shares.validation if part == "validation" else shares.test
     least = 1 / shares.num_rows

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydra_ray.data.generated import GENERATED
-from hydra_ray.data.rows import Bools, Floats, Inputs, Ints, Rows, Task, positions
+from hydra_ray.data.rows import Bools, Floats, Inputs, Ints, Rows, TaskName, positions
 from hydra_ray.errors import UserError
 
 EMBEDDED = ("digits", "photo_patches", "diabetes", *GENERATED)
@@ -49,7 +49,7 @@ class Arrays:
     feature_names: tuple[str, ...] | None = None
 
     @property
-    def task(self) -> Task:
+    def task(self) -> TaskName:
         """Targets are of a floating-point type."""
         return "regression" if self.labels is not None and self.labels.dtype == np.float32 else "classification"
 
@@ -70,7 +70,7 @@ class InMemorySource:
     num_rows: int
     input_shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    task: Task
+    task: TaskName
     class_names: tuple[str, ...] | None
     feature_names: tuple[str, ...] | None
     checksum: int
@@ -100,10 +100,13 @@ class InMemorySource:
         try:
             arrays = _load(self.name, self.split, self.root)
         except _DAMAGED as error:
-            place = f"data.root={self.root}: {self.name} cannot be read on this machine"
+            place = f"data.torchvision_root={self.root}: {self.name} cannot be read on this machine"
             raise UserError(f"{place} ({_reason(error)}); put the folder where every machine sees it") from error
         if arrays.checksum != self.checksum:
-            place = f"data.root={self.root}: {self.name} has changed since the run began, or is another on this machine"
+            place = (
+                f"data.torchvision_root={self.root}: {self.name} has changed since the run began, or is another on "
+                "this machine"
+            )
             raise UserError(f"{place}; run the command again when nobody writes to it")
         return arrays
 
@@ -122,7 +125,7 @@ def open_in_memory(name: str, split: str, root: str, *, download: bool, key: str
         UserError: the set is not there, damaged, or has no such split.
     """
     if name in EMBEDDED and split != "train":
-        raise UserError(f"{key}={name} has no test split of its own; hold rows out with data.test_share")
+        raise UserError(f"{key}={name} has no test split of its own; hold rows out with data.test_fraction")
     root = root if name in TORCHVISION else ""
     try:
         arrays = _load_or_fetch(name, split, root) if download else _load(name, split, root)
@@ -229,8 +232,8 @@ def _torchvision(name: str, split: str, root: str, download: bool) -> Arrays:
 def _missing(name: str, root: str, download: bool, key: str, reason: str) -> str:
     parquet = f"point {key} at a folder with the hub's Parquet layout, e.g. {TORCHVISION.get(name)} from the hub"
     if download:
-        return f"{key}={name}: could not be fetched into data.root={root} ({reason}); {parquet}"
-    return f"{key}={name}: not usable in data.root={root} ({reason}); set data.download=true or {parquet}"
+        return f"{key}={name}: could not be fetched into data.torchvision_root={root} ({reason}); {parquet}"
+    return f"{key}={name}: not usable in data.torchvision_root={root} ({reason}); set data.download=true or {parquet}"
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 Inputs = npt.NDArray[Any]
-Task = Literal["classification", "regression"]
+TaskName = Literal["classification", "regression"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Source(Protocol):
         ...
 
     @property
-    def task(self) -> Task:
+    def task(self) -> TaskName:
         """What its labels are: numbers of classes, or the target of a regression."""
         ...
 

@@ -29,11 +29,13 @@ def standard_test_rows(source: Source, split: int, *, has_own_test: bool) -> byt
     Raises:
         UserError: the source has no such split, or none of its rows or all of them are in it.
     """
-    key, known = f"data.split={split}", standard_splits(source)
+    key, known = f"data.test_split={split}", standard_splits(source)
     if has_own_test:
-        raise UserError(f"{key}: {source.name} has a test split of its own; leave data.split out")
+        raise UserError(f"{key}: {source.name} has a test split of its own; leave data.test_split out")
     if not isinstance(source, TableSource) or not known:
-        raise UserError(f"{key}: {source.name} has no columns test_split_0, test_split_1, ...; leave data.split out")
+        raise UserError(
+            f"{key}: {source.name} has no columns test_split_0, test_split_1, ...; leave data.test_split out"
+        )
     if split not in known:
         raise UserError(f"{key}: {source.name} has no column {split_column(split)}; its splits are {_listed(known)}")
     rows = source.read_flags(split_column(split))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hydra_ray.data import Rows, Task
+from hydra_ray.data import Rows, TaskName
 from hydra_ray.metrics import RowScores
 
 _MARGIN = 0.35
@@ -37,7 +37,7 @@ class Plane:
             log variance of each Gaussian of its mixture.
     """
 
-    task: Task
+    task: TaskName
     names: tuple[str, ...]
     class_names: tuple[str, ...]
     ticks: tuple[np.ndarray, ...]

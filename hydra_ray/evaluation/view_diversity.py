@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hydra_ray.models import to_device
-from hydra_ray.shards import Predictions, ShardReader
+from hydra_ray.shards import ShardReader, ShardRows
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import Task
 from hydra_ray.views import NumberedView
@@ -66,7 +66,7 @@ def _as_means(total: dict[str, float]) -> dict[str, float]:
     return {key: value if key == "rows" else value / total["rows"] for key, value in total.items()}
 
 
-def _by_teachers(shard: Predictions) -> Iterator[Tensor]:
+def _by_teachers(shard: ShardRows) -> Iterator[Tensor]:
     """Outputs [N, M, C] of rows that are learnt from the same members; there are as many parts as folds."""
     outputs_NMC = to_device(shard.logits_NMC, torch.device("cpu")).float()
     if shard.mask_NM is None:

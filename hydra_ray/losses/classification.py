@@ -66,7 +66,7 @@ def hydra_loss(student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mas
     return sum_rows(members.mean(kl_BM), members.counts_B).scaled(temperature**2)
 
 
-def spread_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None = None) -> Summed:
+def diversity_matching_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None = None) -> Summed:
     """How far the size of the heads' disagreement is from the members', row by row (ours).
 
     Mean over the batch of (ln(MI_student + e) - ln(MI_teacher + e))^2, with MI the mutual information of label and

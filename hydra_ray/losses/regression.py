@@ -80,7 +80,7 @@ def moments_loss(student_B2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None
     return sum_rows(gaussian_kl(target_B2, _at_least_float32(student_B2)), members.counts_B)
 
 
-def spread_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None = None) -> Summed:
+def diversity_matching_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None = None) -> Summed:
     """How far the size of the heads' disagreement is from the members', row by row (ours).
 
     Mean over the batch of (ln(k_student + e) - ln(k_teacher + e))^2, with k the knowledge variance and e a millionth

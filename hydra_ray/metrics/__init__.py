@@ -22,7 +22,7 @@ from hydra_ray.metrics.fidelity import (
     ratio_of_means,
     score_fidelity,
 )
-from hydra_ray.metrics.gaussian import gaussian_kl, mixture_moments, row_mixture_nll, stretch_means
+from hydra_ray.metrics.gaussian import gaussian_kl, mixture_moments, rescale_means, row_mixture_nll
 from hydra_ray.metrics.intervals import Interval, auroc_ratio_interval, ratio_interval, spearman_interval
 from hydra_ray.metrics.member_weights import Members
 from hydra_ray.metrics.regression import (
@@ -75,12 +75,12 @@ __all__ = [
     "ratio_interval",
     "ratio_of_means",
     "regression_figures",
+    "rescale_means",
     "row_interval_level",
     "row_mixture_nll",
     "row_squared_error",
     "score_fidelity",
     "scores",
     "spearman_interval",
-    "stretch_means",
     "variance_scores",
 ]

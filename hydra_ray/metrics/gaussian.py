@@ -54,7 +54,7 @@ def mixture_moments(outputs_NM2: Tensor, members: Members = ALL_MEMBERS) -> Mome
     return Moments(mean_N, members.mean(log_variances_NM.exp()), knowledge_N)
 
 
-def stretch_means(outputs_NM2: Tensor, scale: float) -> Tensor:
+def rescale_means(outputs_NM2: Tensor, scale: float) -> Tensor:
     """Spread calibration: mu_m <- mean(mu) + scale (mu_m - mean(mu)); the variances stay.
 
     The mean of the mixture stays where it was and its knowledge variance is multiplied by scale^2.

@@ -12,7 +12,7 @@ from hydra_ray.models.outputs import GaussianOutput, MeanOutput, OutputKind
 from hydra_ray.models.own_code import code_of
 from hydra_ray.models.precision import at_full_precision
 from hydra_ray.models.size import check_size, in_gigabytes, memory_bytes
-from hydra_ray.models.student import HydraStudent, build_student, spread
+from hydra_ray.models.student import HydraStudent, build_student, rescale_disagreement
 from hydra_ray.models.tensors import to_device, to_safetensors
 
 __all__ = [
@@ -38,7 +38,7 @@ __all__ = [
     "load_model",
     "memory_bytes",
     "num_parameters",
-    "spread",
+    "rescale_disagreement",
     "to_device",
     "to_model_json",
     "to_safetensors",

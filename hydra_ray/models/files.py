@@ -61,7 +61,7 @@ def load_model(
 
 
 def to_model_json(spec: ModelSpec, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The content of `model.json`: `spec`, and beside it `facts` such as seed, fingerprint or spread."""
+    """The content of `model.json`: `spec`, and beside it `facts` such as seed, fingerprint or calibration."""
     return {**(facts or {}), "spec": spec.to_json()}
 
 

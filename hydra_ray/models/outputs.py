@@ -62,7 +62,7 @@ class GaussianOutput(Standardised):
 class MeanOutput(Standardised):
     """A mean alone: [..., 1] -> [..., 2] in target units, with one variance for all inputs.
 
-    The variance is no weight of the network: `settle` takes it from residuals.
+    The variance is no weight of the network: `fit_residual_variance` takes it from residuals.
     """
 
     log_variance: Tensor
@@ -76,7 +76,7 @@ class MeanOutput(Standardised):
         mean = self.in_target_units(raw[..., 0])
         return torch.stack([mean, self.log_variance.expand_as(mean)], dim=-1)
 
-    def settle(self, outputs_N2: Tensor, targets_N: Tensor) -> Tensor:
+    def fit_residual_variance(self, outputs_N2: Tensor, targets_N: Tensor) -> Tensor:
         """Take the variance that makes these rows most likely, the mean squared residual, within the bounds.
 
         Returns:

@@ -2,7 +2,7 @@
 
 It is: the student as a module, its second phase (one head becomes M), and the repair of the size of its
 disagreement. The mean-distilled student (KD) and the Dirichlet student are the same module with one head.
-It is not: a loss, training, or the fit of the spread on validation rows.
+It is not: a loss, training, or the calibration of disagreement on validation rows.
 
 Shapes: B batch, M heads, C outputs, F features of the body.
     stored inputs: uint8 [B, H, W, ch] or float32 [B, D] -> features_BF -> logits_BMC
@@ -96,7 +96,7 @@ def build_student(
     return HydraStudent(spec, chosen, network.body, heads, copy.deepcopy(output) or build_output(spec.output))
 
 
-def spread(log_probs_BMC: Tensor, scale: float) -> Tensor:
+def rescale_disagreement(log_probs_BMC: Tensor, scale: float) -> Tensor:
     """Spread calibration: z_m <- mean(z) + scale (z_m - mean(z)), z the heads' log-probabilities.
 
     The mean is over heads. Heads disagree more with `scale` above 1 and less below; their geometric mean

@@ -4,14 +4,14 @@ Runs no network and reads no file.
 """
 
 from hydra_ray.report.files import make_report
-from hydra_ray.report.inputs import Evidence, SearchResult
+from hydra_ray.report.inputs import ReportInputs, SearchResult
 from hydra_ray.report.results import FinishedRun, results_page
 from hydra_ray.report.sweep_tables import sweep_table
 from hydra_ray.report.tables import as_terminal, terminal_table
 
 __all__ = [
-    "Evidence",
     "FinishedRun",
+    "ReportInputs",
     "SearchResult",
     "as_terminal",
     "make_report",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hydra_ray.report.input_grid_figures import has_line, has_plane, line_picture, plane_picture
-from hydra_ray.report.inputs import ENSEMBLE, Evidence, compared, with_spread
+from hydra_ray.report.inputs import ENSEMBLE, ReportInputs, compared, with_knowledge
 from hydra_ray.report.interval_figures import intervals_picture
 from hydra_ray.report.prediction_figures import reliability_picture, sparsification_picture
 from hydra_ray.report.training_figures import training_picture, trials_picture
@@ -25,21 +25,21 @@ class PictureKind:
         heading: above it.
         reading: one plain sentence on how to read it.
         draw: the PNG.
-        is_there: whether the evidence holds what it shows.
+        is_there: whether the inputs holds what it shows.
     """
 
     file: str
     heading: str
     reading: str
-    draw: Callable[[Evidence], bytes]
-    is_there: Callable[[Evidence], bool]
+    draw: Callable[[ReportInputs], bytes]
+    is_there: Callable[[ReportInputs], bool]
 
 
-def _is_regression(evidence: Evidence) -> bool:
-    return evidence.metrics.get("task") == "regression"
+def _is_regression(inputs: ReportInputs) -> bool:
+    return inputs.metrics.get("task") == "regression"
 
 
-GALLERY = (
+FIGURES = (
     PictureKind(
         "plane.png",
         "The input plane",
@@ -64,7 +64,7 @@ GALLERY = (
         "unknown inputs are recognised; the thin lines in a student's panels are the ensemble's two "
         "histograms, which a faithful student fills.",
         histogram_picture,
-        lambda evidence: bool(with_spread(evidence)),
+        lambda inputs: bool(with_knowledge(inputs)),
     ),
     PictureKind(
         "fidelity.png",
@@ -72,7 +72,7 @@ GALLERY = (
         "On the dashed diagonal the student is exactly as unsure as the ensemble; below it the heads agree "
         "more than the members do; rank correlation says whether both put the rows in the same order.",
         scatter_picture,
-        lambda evidence: len(with_spread(evidence)) > 1 and ENSEMBLE in with_spread(evidence),
+        lambda inputs: len(with_knowledge(inputs)) > 1 and ENSEMBLE in with_knowledge(inputs),
     ),
     PictureKind(
         "reliability.png",
@@ -80,7 +80,7 @@ GALLERY = (
         "Of predictions made with 70 % confidence, 70 % should be right: bars end at the dashed diagonal, "
         "and hatching is what is missing or too much (pale: fewer than 20 rows).",
         reliability_picture,
-        lambda evidence: not _is_regression(evidence) and bool(compared(evidence)),
+        lambda inputs: not _is_regression(inputs) and bool(compared(inputs)),
     ),
     PictureKind(
         "intervals.png",
@@ -89,7 +89,7 @@ GALLERY = (
         "below it the intervals are too narrow, above it too wide, and within the grey band chance may be all there is "
         "to it; of two calibrated predictors the one with narrower intervals says more.",
         intervals_picture,
-        lambda evidence: _is_regression(evidence) and bool(compared(evidence)),
+        lambda inputs: _is_regression(inputs) and bool(compared(inputs)),
     ),
     PictureKind(
         "sparsification.png",
@@ -97,7 +97,7 @@ GALLERY = (
         "Read from right to left: as the rows of highest entropy are handed to somebody else, the accuracy "
         "of the rest should rise quickly.",
         sparsification_picture,
-        lambda evidence: not _is_regression(evidence) and bool(compared(evidence)),
+        lambda inputs: not _is_regression(inputs) and bool(compared(inputs)),
     ),
     PictureKind(
         "sparsification.png",
@@ -105,7 +105,7 @@ GALLERY = (
         "Read from right to left: as the rows of highest total variance are handed to somebody else, the RMSE of the "
         "rest should fall quickly.",
         sparsification_picture,
-        lambda evidence: _is_regression(evidence) and bool(compared(evidence)),
+        lambda inputs: _is_regression(inputs) and bool(compared(inputs)),
     ),
     PictureKind(
         "training.png",
@@ -113,15 +113,15 @@ GALLERY = (
         "Thin lines are members, bold lines students; the upper panels share one axis, the losses below are "
         "each its own kind, and a dotted line marks where the next phase of distillation begins.",
         training_picture,
-        lambda evidence: any("member" in event or "student" in event for event in evidence.epochs),
+        lambda inputs: any("member" in event or "student" in event for event in inputs.epochs),
     ),
 )
 
 
-def pictures_of(evidence: Evidence) -> list[PictureKind]:
-    """The pictures that this evidence gives."""
-    searches = [_search_picture(kind) for kind in evidence.searches]
-    return [kind for kind in (*GALLERY, *searches) if kind.is_there(evidence)]
+def pictures_of(inputs: ReportInputs) -> list[PictureKind]:
+    """The pictures that this inputs gives."""
+    searches = [_search_picture(kind) for kind in inputs.searches]
+    return [kind for kind in (*FIGURES, *searches) if kind.is_there(inputs)]
 
 
 def _search_picture(kind: str) -> PictureKind:
@@ -129,11 +129,11 @@ def _search_picture(kind: str) -> PictureKind:
         f"trials-{kind}.png",
         f"The search for {kind}",
         "Each point is a trial, at the value it tried: hollow ones were stopped early, the ringed one is the best.",
-        lambda evidence: trials_picture(evidence.searches[kind]),
-        lambda evidence: bool(evidence.searches[kind].ranked) and bool(evidence.searches[kind].keys),
+        lambda inputs: trials_picture(inputs.searches[kind]),
+        lambda inputs: bool(inputs.searches[kind].ranked) and bool(inputs.searches[kind].keys),
     )
 
 
-def draw_pictures(evidence: Evidence) -> dict[str, bytes]:
+def draw_pictures(inputs: ReportInputs) -> dict[str, bytes]:
     """File name -> PNG of every picture."""
-    return {kind.file: kind.draw(evidence) for kind in pictures_of(evidence)}
+    return {kind.file: kind.draw(inputs) for kind in pictures_of(inputs)}

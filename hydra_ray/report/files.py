@@ -1,4 +1,4 @@
-"""The report's files: metrics.json, report.md, report.html and the pictures, from evidence. Nothing is written here."""
+"""The report's files: metrics.json, report.md, report.html and the pictures, from inputs. Nothing is written here."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from numbers import Integral, Real
 from typing import Any
 
 from hydra_ray.report.figures import draw_pictures
-from hydra_ray.report.inputs import Evidence
+from hydra_ray.report.inputs import ReportInputs
 from hydra_ray.report.page import write_html, write_markdown
 
 
-def make_report(evidence: Evidence) -> dict[str, bytes]:
+def make_report(inputs: ReportInputs) -> dict[str, bytes]:
     """The report's files: name -> content of metrics.json, report.md, report.html and every picture (*.png).
 
     Figures that are not finite are null in metrics.json, which has no other word for them.
     """
-    pictures = draw_pictures(evidence)
+    pictures = draw_pictures(inputs)
     return {
-        "metrics.json": (json.dumps(_to_json(evidence.metrics), indent=2, allow_nan=False) + "\n").encode(),
-        "report.md": write_markdown(evidence).encode(),
-        "report.html": write_html(evidence, pictures).encode(),
+        "metrics.json": (json.dumps(_to_json(inputs.metrics), indent=2, allow_nan=False) + "\n").encode(),
+        "report.md": write_markdown(inputs).encode(),
+        "report.html": write_html(inputs, pictures).encode(),
         **pictures,
     }
 

@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from hydra_ray.evaluation import Plane
-from hydra_ray.report.inputs import ENSEMBLE, Evidence
+from hydra_ray.report.inputs import ENSEMBLE, ReportInputs
 from hydra_ray.report.style import INK, QUIET, colours, new_figure, note, picture
 
 _CLASS_MARKS = ("#4477aa", "#ccbb44", "#aa3377", "#228833", "#ee6677", "#66ccee")
@@ -32,20 +32,20 @@ _POINTS = ("A", "B", "C")
 _NO_KNOWLEDGE = "one output:\nno knowledge\nuncertainty"
 
 
-def has_plane(evidence: Evidence) -> bool:
+def has_plane(inputs: ReportInputs) -> bool:
     """Whether inputs have two features."""
-    return evidence.plane is not None and len(evidence.plane.ticks) == 2
+    return inputs.plane is not None and len(inputs.plane.ticks) == 2
 
 
-def has_line(evidence: Evidence) -> bool:
+def has_line(inputs: ReportInputs) -> bool:
     """Whether inputs have one feature."""
-    return evidence.plane is not None and len(evidence.plane.ticks) == 1
+    return inputs.plane is not None and len(inputs.plane.ticks) == 1
 
 
 @picture
-def plane_picture(evidence: Evidence) -> Figure:
+def plane_picture(inputs: ReportInputs) -> Figure:
     """Maps of total and of knowledge uncertainty, predictors side by side; for three classes three points below."""
-    plane = _plane(evidence)
+    plane = _plane(inputs)
     names, points = list(plane.scores), _three_points(plane)
     size = 7.2 / len(names)
     whole = new_figure(0.75 + 2 * (size + 0.12) + (2.2 if points else 0.0), _map_title(plane))
@@ -65,9 +65,9 @@ def plane_picture(evidence: Evidence) -> Figure:
 
 
 @picture
-def line_picture(evidence: Evidence) -> Figure:
+def line_picture(inputs: ReportInputs) -> Figure:
     """What predictors say along the only feature, side by side: a regression's bands, or uncertainties of classes."""
-    plane = _plane(evidence)
+    plane = _plane(inputs)
     names = list(plane.scores)
     whole = new_figure(3.35, _line_title(plane))
     panels = whole.subplots(1, len(names), squeeze=False, sharex=True, sharey=True)[0]
@@ -82,9 +82,9 @@ def line_picture(evidence: Evidence) -> Figure:
     return whole
 
 
-def _plane(evidence: Evidence) -> Plane:
-    assert evidence.plane is not None, "asked before"
-    return evidence.plane
+def _plane(inputs: ReportInputs) -> Plane:
+    assert inputs.plane is not None, "asked before"
+    return inputs.plane
 
 
 # maps

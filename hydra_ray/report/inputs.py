@@ -51,7 +51,7 @@ class SearchResult:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ReportInputs:
     """The whole input of the report.
 
     Attributes:
@@ -103,23 +103,23 @@ def unknown_sets(metrics: Mapping[str, Any]) -> list[str]:
     return list(metrics.get("unknown", {}))
 
 
-def compared(evidence: Evidence) -> list[str]:
+def compared(inputs: ReportInputs) -> list[str]:
     """Predictors with scores of the test rows, the ensemble first."""
-    present = [name for name in predictors(evidence.metrics) if name in evidence.scores]
-    return [name for name in present if TEST in evidence.scores[name]]
+    present = [name for name in predictors(inputs.metrics) if name in inputs.scores]
+    return [name for name in present if TEST in inputs.scores[name]]
 
 
-def test_rows(evidence: Evidence, predictor: str) -> RowScores:
+def test_rows(inputs: ReportInputs, predictor: str) -> RowScores:
     """Scores of the test rows; their labels are known."""
-    return evidence.scores[predictor][TEST]
+    return inputs.scores[predictor][TEST]
 
 
-def row_knowledge(evidence: Evidence, predictor: str, split: str) -> np.ndarray | None:
+def row_knowledge(inputs: ReportInputs, predictor: str, split: str) -> np.ndarray | None:
     """[N] knowledge uncertainty; None for single heads and for splits without scores."""
-    scores = evidence.scores.get(predictor, {}).get(split)
+    scores = inputs.scores.get(predictor, {}).get(split)
     return None if scores is None else scores.knowledge
 
 
-def with_spread(evidence: Evidence) -> list[str]:
+def with_knowledge(inputs: ReportInputs) -> list[str]:
     """Predictors whose knowledge uncertainty on test rows is there, the ensemble first."""
-    return [name for name in compared(evidence) if row_knowledge(evidence, name, TEST) is not None]
+    return [name for name in compared(inputs) if row_knowledge(inputs, name, TEST) is not None]

@@ -18,7 +18,7 @@ from jinja2 import Environment, StrictUndefined
 
 from hydra_ray.report.figures import PictureKind, pictures_of
 from hydra_ray.report.headline import headline
-from hydra_ray.report.inputs import Evidence, predictors
+from hydra_ray.report.inputs import ReportInputs, predictors
 from hydra_ray.report.labels import words_of
 from hydra_ray.report.style import colours
 from hydra_ray.report.tables import (
@@ -38,46 +38,46 @@ from hydra_ray.report.tables import (
 TEMPLATE = "page.html.j2"
 
 
-def write_markdown(evidence: Evidence) -> str:
+def write_markdown(inputs: ReportInputs) -> str:
     """The report for people and forges that read Markdown; it shows the PNG files beside it."""
-    metrics, words = evidence.metrics, words_of(evidence.metrics)
-    parts = [f"# {markdown_text(evidence.run_name)}", markdown_text(headline(metrics)), _subtitle(evidence)]
+    metrics, words = inputs.metrics, words_of(inputs.metrics)
+    parts = [f"# {markdown_text(inputs.run_name)}", markdown_text(headline(metrics)), _subtitle(inputs)]
     parts += _section(comparison_table(metrics), words.comparison_note)
-    parts += _section(fidelity_table(metrics), words.fidelity_note, *map(markdown_text, evidence.notes))
-    for kind in pictures_of(evidence):
+    parts += _section(fidelity_table(metrics), words.fidelity_note, *map(markdown_text, inputs.notes))
+    for kind in pictures_of(inputs):
         parts += [f"## {kind.heading}", f"![{kind.heading}]({kind.file})", kind.reading]
-    for table in [*_search(evidence), *_all_figures(metrics), cost_table(metrics), seconds_table(metrics)]:
+    for table in [*_search(inputs), *_all_figures(metrics), cost_table(metrics), seconds_table(metrics)]:
         parts += _section(table)
-    parts += ["## Configuration", f"```yaml\n{_as_yaml(evidence.config)}\n```", *_section(_facts(evidence))]
+    parts += ["## Configuration", f"```yaml\n{_as_yaml(inputs.config)}\n```", *_section(_facts(inputs))]
     return "\n\n".join(parts) + "\n"
 
 
-def write_html(evidence: Evidence, pictures: Mapping[str, bytes]) -> str:
+def write_html(inputs: ReportInputs, pictures: Mapping[str, bytes]) -> str:
     """The report as one self-contained HTML file.
 
     Args:
-        evidence: what it is made of.
+        inputs: what it is made of.
         pictures: file name -> PNG, of `gallery.draw_pictures`; those that are missing are left out.
     """
-    metrics, words = evidence.metrics, words_of(evidence.metrics)
+    metrics, words = inputs.metrics, words_of(inputs.metrics)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("hydra_ray.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
     return template.render(
-        run_name=evidence.run_name,
+        run_name=inputs.run_name,
         headline=headline(metrics).replace(" %", "\u00a0%").replace(" ×", "\u00a0×"),
-        subtitle=_subtitle(evidence),
+        subtitle=_subtitle(inputs),
         comparison=comparison_table(metrics),
         comparison_note=words.comparison_note,
         fidelity=fidelity_table(metrics),
         fidelity_note=words.fidelity_note,
-        notes=evidence.notes,
-        pictures=[_inline(kind, pictures[kind.file]) for kind in pictures_of(evidence) if kind.file in pictures],
-        search=_search(evidence),
+        notes=inputs.notes,
+        pictures=[_inline(kind, pictures[kind.file]) for kind in pictures_of(inputs) if kind.file in pictures],
+        search=_search(inputs),
         all_figures=_all_figures(metrics),
         cost=cost_table(metrics),
         seconds=seconds_table(metrics),
-        config=_as_yaml(evidence.config),
-        facts=_facts(evidence),
+        config=_as_yaml(inputs.config),
+        facts=_facts(inputs),
         colours=colours(predictors(metrics)),
         what_they_are=words.what_they_are,
     )
@@ -87,18 +87,18 @@ def _section(table: TextTable, *notes: str) -> list[str]:
     return [f"## {markdown_text(table.title)}", to_markdown(table), *notes] if table.rows else []
 
 
-def _subtitle(evidence: Evidence) -> str:
-    members = evidence.metrics.get("num_members")
+def _subtitle(inputs: ReportInputs) -> str:
+    members = inputs.metrics.get("num_members")
     known = [
-        evidence.metrics.get("task"),
+        inputs.metrics.get("task"),
         f"{members} members" if members else None,
-        evidence.facts.get("date"),
+        inputs.facts.get("date"),
     ]
     return ", ".join(str(part) for part in known if part)
 
 
-def _search(evidence: Evidence) -> list[TextTable]:
-    return [trials_table(kind, search) for kind, search in evidence.searches.items() if search.ranked]
+def _search(inputs: ReportInputs) -> list[TextTable]:
+    return [trials_table(kind, search) for kind, search in inputs.searches.items() if search.ranked]
 
 
 def _all_figures(metrics: Mapping[str, Any]) -> list[TextTable]:
@@ -106,8 +106,8 @@ def _all_figures(metrics: Mapping[str, Any]) -> list[TextTable]:
     return [table for table in tables if table.rows]
 
 
-def _facts(evidence: Evidence) -> TextTable:
-    return TextTable("Where and with what", ("", ""), tuple((name, value) for name, value in evidence.facts.items()))
+def _facts(inputs: ReportInputs) -> TextTable:
+    return TextTable("Where and with what", ("", ""), tuple((name, value) for name, value in inputs.facts.items()))
 
 
 def _as_yaml(config: Mapping[str, Any]) -> str:

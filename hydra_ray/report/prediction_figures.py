@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import decimal, percent, significant
-from hydra_ray.report.inputs import ENSEMBLE, Evidence, compared, predictors, test_rows
+from hydra_ray.report.inputs import ENSEMBLE, ReportInputs, compared, predictors, test_rows
 from hydra_ray.report.labels import words_of
 from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, note, percent_ticks, picture
 
@@ -65,12 +65,12 @@ def error_by_coverage(total_N: np.ndarray, error_N: np.ndarray) -> tuple[np.ndar
 
 
 @picture
-def reliability_picture(evidence: Evidence) -> Figure:
+def reliability_picture(inputs: ReportInputs) -> Figure:
     """Reliability diagrams of the test rows, ensemble and students, each above its number of rows a bin."""
-    names = compared(evidence)
+    names = compared(inputs)
     num_lines = math.ceil(len(names) / _MOST_COLUMNS)
     num_columns = math.ceil(len(names) / num_lines)
-    whole = new_figure(0.4 + (1.1 + 8.0 / max(num_columns, 3)) * num_lines, _reliability_title(evidence, names))
+    whole = new_figure(0.4 + (1.1 + 8.0 / max(num_columns, 3)) * num_lines, _reliability_title(inputs, names))
     grid = whole.subplots(
         2 * num_lines,
         num_columns,
@@ -83,7 +83,7 @@ def reliability_picture(evidence: Evidence) -> Figure:
         line, column = divmod(place, num_columns)
         upper, lower = grid[2 * line, column], grid[2 * line + 1, column]
         if place < len(names):
-            _draw_reliability(upper, lower, evidence, names[place])
+            _draw_reliability(upper, lower, inputs, names[place])
             _label_outer(upper, lower, column)
         else:
             upper.set_axis_off()
@@ -92,14 +92,14 @@ def reliability_picture(evidence: Evidence) -> Figure:
 
 
 @picture
-def sparsification_picture(evidence: Evidence) -> Figure:
+def sparsification_picture(inputs: ReportInputs) -> Figure:
     """Accuracy, or RMSE, of the test rows left as those of highest total uncertainty are handed to somebody else."""
-    names, colour = compared(evidence), colours(predictors(evidence.metrics))
-    words, quality = words_of(evidence.metrics), _quality(evidence)
-    whole = new_figure(3.7, _sparsification_title(evidence, names))
+    names, colour = compared(inputs), colours(predictors(inputs.metrics))
+    words, quality = words_of(inputs.metrics), _quality(inputs)
+    whole = new_figure(3.7, _sparsification_title(inputs, names))
     axes = whole.subplots()
     for name in names:
-        coverage, values = _curve(evidence, name)
+        coverage, values = _curve(inputs, name)
         label = f"{name}: {quality.text(float(values[-1]))} on all rows"
         style = {"linestyle": (0, (5, 1.5)), "zorder": 3} if name == ENSEMBLE else {}
         axes.plot(coverage, values, color=colour[name], label=label, **style)
@@ -112,27 +112,27 @@ def sparsification_picture(evidence: Evidence) -> Figure:
     return whole
 
 
-def _reliability_title(evidence: Evidence, names: list[str]) -> str:
+def _reliability_title(inputs: ReportInputs, names: list[str]) -> str:
     if len(names) >= 5:
         return "Reliability on the test rows"
     found = []
     for name in names:
-        confidence_N, correct_N = _confident_rows(evidence, name)
+        confidence_N, correct_N = _confident_rows(inputs, name)
         found.append(f"{100 * (confidence_N.mean() - correct_N.mean()):+.1f} ({name})")
     return f"Mean confidence minus accuracy, in points: {', '.join(found)}"
 
 
-def _confident_rows(evidence: Evidence, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _confident_rows(inputs: ReportInputs, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Top probability [N] of the test rows, and 1 where they are right, else 0."""
-    scores = test_rows(evidence, name)
+    scores = test_rows(inputs, name)
     assert scores.confidence is not None, "classification has it"
-    assert scores.error is not None, "checked by Evidence"
+    assert scores.error is not None, "checked by ReportInputs"
     return scores.confidence, 1 - scores.error
 
 
-def _draw_reliability(upper: Axes, lower: Axes, evidence: Evidence, name: str) -> None:
-    bins = reliability(*_confident_rows(evidence, name))
-    colour = colours(predictors(evidence.metrics))[name]
+def _draw_reliability(upper: Axes, lower: Axes, inputs: ReportInputs, name: str) -> None:
+    bins = reliability(*_confident_rows(inputs, name))
+    colour = colours(predictors(inputs.metrics))[name]
     middle = (np.arange(NUM_BINS) + 0.5) / NUM_BINS
     shade = np.where(bins.rows < FEW_ROWS, 0.35, 0.9)
     for at, accuracy, expected, alpha in zip(middle, bins.accuracy, bins.confidence, shade, strict=True):
@@ -142,7 +142,7 @@ def _draw_reliability(upper: Axes, lower: Axes, evidence: Evidence, name: str) -
     upper.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
     upper.set(xlim=(0, 1), ylim=(0, 1), title=name)
     upper.title.set_color(colour)
-    note(upper, f"ECE {decimal(figure(evidence.metrics, 'test', name, 'ece'), 3)}")
+    note(upper, f"ECE {decimal(figure(inputs.metrics, 'test', name, 'ece'), 3)}")
     lower.bar(middle, bins.rows, 0.92 / NUM_BINS, color=colour, alpha=0.6, linewidth=0)
     log_axis(lower.yaxis, 1, 1000)
     lower.set_ylim(bottom=0.7)
@@ -179,24 +179,24 @@ _ACCURACY = _Quality("accuracy", lambda error: 1 - error, lambda value: percent(
 _RMSE = _Quality("RMSE", np.sqrt, significant)
 
 
-def _quality(evidence: Evidence) -> _Quality:
-    return _RMSE if evidence.metrics.get("task") == "regression" else _ACCURACY
+def _quality(inputs: ReportInputs) -> _Quality:
+    return _RMSE if inputs.metrics.get("task") == "regression" else _ACCURACY
 
 
-def _sparsification_title(evidence: Evidence, names: list[str]) -> str:
-    quality = _quality(evidence)
+def _sparsification_title(inputs: ReportInputs, names: list[str]) -> str:
+    quality = _quality(inputs)
     if len(names) >= 4:
         return f"{quality.heading} against coverage"
-    at_80 = {name: float(np.interp(0.8, *_curve(evidence, name))) for name in names}
+    at_80 = {name: float(np.interp(0.8, *_curve(inputs, name))) for name in names}
     found = ", ".join(f"{quality.text(value)} ({name})" for name, value in at_80.items())
     return f"{quality.heading} without the most uncertain fifth: {found}"
 
 
-def _curve(evidence: Evidence, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _curve(inputs: ReportInputs, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Some hundred points of quality by coverage, from where enough rows are left to speak of a share."""
-    scores = test_rows(evidence, name)
-    assert scores.error is not None, "checked by Evidence"
+    scores = test_rows(inputs, name)
+    assert scores.error is not None, "checked by ReportInputs"
     coverage_N, error_N = error_by_coverage(scores.total, scores.error)
     first = min(len(coverage_N), max(FEW_ROWS, len(coverage_N) // 50)) - 1
     points = np.unique(np.linspace(first, len(coverage_N) - 1, _CURVE_POINTS).round().astype(int))
-    return coverage_N[points], _quality(evidence).of_error(error_N[points])
+    return coverage_N[points], _quality(inputs).of_error(error_N[points])

@@ -24,7 +24,7 @@ from hydra_ray.storage import Folder, read_checked, read_manifest
 _NOT_THE_RECIPE = ("name", "seed", "storage", "cluster", "tracking")
 _HOW_TO_READ = (
     "Mean and standard deviation over seeds. Ratios are student / ensemble of the same seed, 1 is ideal (NLL: less is "
-    "better, AUROC: more); rho is Spearman's rank correlation of the rows' MI. `_spread` is the student after spread "
+    "better, AUROC: more); rho is Spearman's rank correlation of the rows' MI. `_raw` is a student without its "
     "calibration on validation rows. MACs are in units of one member's."
 )
 
@@ -105,8 +105,8 @@ def _quality(group: Sequence[FinishedRun]) -> TextTable:
     aurocs = [f"AUROC of {'MI' if score != 'entropy' else score}, {name}" for name, score in detectors]
     rows = []
     for name in (MEMBER, ENSEMBLE, *students(group[0].metrics)):
-        cells = [_spread(group, "test", name, key) for key in ("nll", "accuracy", "ece")]
-        cells += [_spread(group, "unknown", each, name, f"auroc_{score}") for each, score in detectors]
+        cells = [_mean_and_deviation(group, "test", name, key) for key in ("nll", "accuracy", "ece")]
+        cells += [_mean_and_deviation(group, "unknown", each, name, f"auroc_{score}") for each, score in detectors]
         rows.append((name, *cells, _relative_macs(group[0], name)))
     return TextTable("Test rows", ("predictor", "NLL", "accuracy", "ECE", *aurocs, "MACs / member"), tuple(rows))
 
@@ -120,11 +120,11 @@ def _fidelity(group: Sequence[FinishedRun]) -> TextTable:
         paths.append((f"rho of MI, {name}", ("spearman_mutual_information", name)))
     paths += [(f"AUROC ratio, {name}", ("auroc_ratio", name)) for name in unknown]
     names = students(group[0].metrics)
-    rows = [(label, *(_spread(group, "fidelity", name, *path) for name in names)) for label, path in paths]
+    rows = [(label, *(_mean_and_deviation(group, "fidelity", name, *path) for name in names)) for label, path in paths]
     return TextTable("Student against ensemble", ("figure", *names), tuple(rows))
 
 
-def _spread(group: Sequence[FinishedRun], *path: str) -> str:
+def _mean_and_deviation(group: Sequence[FinishedRun], *path: str) -> str:
     """Mean +- standard deviation over the runs that have the figure."""
     values = [value for run in group if (value := figure(run.metrics, *path)) is not None]
     if not values:

@@ -74,7 +74,7 @@ def sweeps_section(sweeps: Sequence[Sweep]) -> str:
         f"Mean ± standard error over the first {' or '.join(map(str, numbers))} standard splits; our ensemble of "
         f"{ensemble['num_members']} beside the students. Published figures are of the same protocol "
         "(50 members, two hidden layers of 100; student one hidden layer of 50; papers.md 4.2), which gives no errors. "
-        "`_spread` is the student after spread calibration on validation rows.",
+        "`_raw` is a student without its calibration of disagreement.",
     ]
     for key, (heading, shown) in _COLUMNS["regression"].items():
         parts += [f"### {heading}", to_markdown(_figure_table(sweeps, key, heading, shown))]

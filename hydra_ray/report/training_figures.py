@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import DASH, decimal, setting, words
-from hydra_ray.report.inputs import Evidence, SearchResult, predictors
+from hydra_ray.report.inputs import ReportInputs, SearchResult, predictors
 from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, picture, plain_numbers
 
 _MOST_COLUMNS = 4
@@ -41,23 +41,23 @@ def training_curves(epochs: Sequence[Mapping[str, Any]], owner: str) -> Curves:
 
 
 @picture
-def training_picture(evidence: Evidence) -> Figure:
+def training_picture(inputs: ReportInputs) -> Figure:
     """Validation NLL above, loss below; members as thin lines, students bold."""
-    members, students = (training_curves(evidence.epochs, owner) for owner in ("member", "student"))
+    members, students = (training_curves(inputs.epochs, owner) for owner in ("member", "student"))
     whole = new_figure(5.0, _training_title(members, students))
     above, below = whole.subfigures(2, 1, squeeze=False)[:, 0]
     groups = [curves for curves in (members, students) if curves]
     upper = above.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     lower = below.subplots(1, bool(members) + len(students), squeeze=False)[0]
     for axes, curves in zip(upper, groups, strict=True):
-        _draw_curves(axes, evidence, curves, "validation_nll")
+        _draw_curves(axes, inputs, curves, "validation_nll")
     upper[0].set_ylabel("validation NLL (nats)")
     lower[0].set_ylabel("training loss (nats)")
     singles = ([members] if members else []) + [{name: events} for name, events in students.items()]
     for axes, curves in zip(lower, singles, strict=True):
-        _draw_curves(axes, evidence, curves, "loss")
-    _same_scale(upper, evidence.epochs, "validation_nll")
-    _same_scale(lower, evidence.epochs, "loss")
+        _draw_curves(axes, inputs, curves, "loss")
+    _same_scale(upper, inputs.epochs, "validation_nll")
+    _same_scale(lower, inputs.epochs, "loss")
     for axes in (*upper, *lower):
         axes.set_xlabel("epoch")
     return whole
@@ -100,8 +100,8 @@ def _last_nll(curves: Curves) -> str:
     return " to ".join(dict.fromkeys(texts))
 
 
-def _draw_curves(axes: Axes, evidence: Evidence, curves: Curves, key: str) -> None:
-    names = predictors(evidence.metrics)
+def _draw_curves(axes: Axes, inputs: ReportInputs, curves: Curves, key: str) -> None:
+    names = predictors(inputs.metrics)
     colour = colours([*names, *(name for name in curves if name not in names and not name.isdigit())])
     for name, events in curves.items():
         known = [(event["epoch"], value) for event in events if (value := figure(event, key)) is not None]

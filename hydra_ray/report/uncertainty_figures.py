@@ -26,11 +26,11 @@ from hydra_ray.report.inputs import (
     ENSEMBLE,
     TEST,
     UNKNOWN_PREFIX,
-    Evidence,
+    ReportInputs,
     predictors,
     row_knowledge,
     unknown_sets,
-    with_spread,
+    with_knowledge,
 )
 from hydra_ray.report.labels import words_of
 from hydra_ray.report.style import INK, TEST_GREY, colours, new_figure, note, percent_ticks, picture, tint
@@ -57,40 +57,40 @@ class _Range:
 
 
 @picture
-def histogram_picture(evidence: Evidence) -> Figure:
+def histogram_picture(inputs: ReportInputs) -> Figure:
     """Histograms of knowledge uncertainty: a line for each unknown set, predictors side by side."""
-    names, sets = with_spread(evidence), unknown_sets(evidence.metrics)
+    names, sets = with_knowledge(inputs), unknown_sets(inputs.metrics)
     lines: list[str | None] = [*sets] or [None]
-    whole = new_figure(1.3 + 1.95 * len(lines), _histogram_title(evidence, names, sets))
+    whole = new_figure(1.3 + 1.95 * len(lines), _histogram_title(inputs, names, sets))
     grid = whole.subplots(len(lines), len(names), squeeze=False, sharex=True, sharey=True)
-    span = _range(evidence)
+    span = _range(inputs)
     for panels, unknown in zip(grid, lines, strict=True):
         for axes, name in zip(panels, names, strict=True):
-            _draw_histograms(axes, evidence, name, unknown, span)
+            _draw_histograms(axes, inputs, name, unknown, span)
         panels[0].set_ylabel(f"{unknown or TEST}\nshare of rows")
     for axes, name in zip(grid[0], names, strict=True):
-        axes.set_title(name, color=colours(predictors(evidence.metrics))[name])
+        axes.set_title(name, color=colours(predictors(inputs.metrics))[name])
     grid[0, 0].set_xlim(span.low, span.high)
-    grid[0, 0].set_ylim(0, _readable_height(evidence, span))
+    grid[0, 0].set_ylim(0, _readable_height(inputs, span))
     for axes in grid[-1]:
-        axes.set_xlabel(words_of(evidence.metrics).knowledge_axis)
-    _add_legend(whole, evidence, names, unknown=bool(sets))
+        axes.set_xlabel(words_of(inputs.metrics).knowledge_axis)
+    _add_legend(whole, inputs, names, unknown=bool(sets))
     return whole
 
 
 @picture
-def scatter_picture(evidence: Evidence) -> Figure:
+def scatter_picture(inputs: ReportInputs) -> Figure:
     """Each student's knowledge uncertainty against the ensemble's, row by row: one line for each student."""
-    names, words = [name for name in with_spread(evidence) if name != ENSEMBLE], words_of(evidence.metrics)
-    splits = [TEST, *(UNKNOWN_PREFIX + name for name in unknown_sets(evidence.metrics))]
+    names, words = [name for name in with_knowledge(inputs) if name != ENSEMBLE], words_of(inputs.metrics)
+    splits = [TEST, *(UNKNOWN_PREFIX + name for name in unknown_sets(inputs.metrics))]
     side = 6.5 / max(len(splits), 2 if len(names) == 1 else 3)
     height = 1.15 + (side + 0.17) * len(names)
-    whole = new_figure(height, _scatter_title(evidence, names), compressed=True)
+    whole = new_figure(height, _scatter_title(inputs, names), compressed=True)
     grid = whole.subplots(len(names), len(splits), squeeze=False, sharex=True, sharey=True)
-    span = _range(evidence)
+    span = _range(inputs)
     for panels, name in zip(grid, names, strict=True):
         for axes, split in zip(panels, splits, strict=True):
-            _draw_scatter(axes, evidence, name, split, span)
+            _draw_scatter(axes, inputs, name, split, span)
         panels[0].set_ylabel(f"{name}'s {words.knowledge_short}")
     for axes, split in zip(grid[0], splits, strict=True):
         axes.set_title(split.removeprefix(UNKNOWN_PREFIX))
@@ -100,27 +100,27 @@ def scatter_picture(evidence: Evidence) -> Figure:
     return whole
 
 
-def _histogram_title(evidence: Evidence, names: list[str], sets: list[str]) -> str:
+def _histogram_title(inputs: ReportInputs, names: list[str], sets: list[str]) -> str:
     if len(sets) != 1 or len(names) > 3:
         return "Knowledge uncertainty of test rows" + (" and unknown rows" if sets else "")
-    score = f"auroc_{words_of(evidence.metrics).knowledge}"
-    found = [figure(evidence.metrics, "unknown", sets[0], name, score) for name in names]
+    score = f"auroc_{words_of(inputs.metrics).knowledge}"
+    found = [figure(inputs.metrics, "unknown", sets[0], name, score) for name in names]
     aurocs = ", ".join(f"{decimal(value, 3)} ({name})" for name, value in zip(names, found, strict=True))
     return f"Knowledge uncertainty tells {sets[0]} from test rows: AUROC {aurocs}"
 
 
-def _scatter_title(evidence: Evidence, names: list[str]) -> str:
+def _scatter_title(inputs: ReportInputs, names: list[str]) -> str:
     if len(names) > 2:
         return "Knowledge uncertainty of the students against the ensemble's, row by row"
-    ratio = f"{words_of(evidence.metrics).knowledge}_ratio"
-    found = [figure(evidence.metrics, "fidelity", name, ratio, TEST) for name in names]
+    ratio = f"{words_of(inputs.metrics).knowledge}_ratio"
+    found = [figure(inputs.metrics, "fidelity", name, ratio, TEST) for name in names]
     sizes = ", ".join(f"{times(value)} ({name})" for name, value in zip(names, found, strict=True))
     return f"Mean knowledge uncertainty of test rows, student / ensemble: {sizes}"
 
 
-def _add_legend(whole: Figure, evidence: Evidence, names: list[str], *, unknown: bool) -> None:
+def _add_legend(whole: Figure, inputs: ReportInputs, names: list[str], *, unknown: bool) -> None:
     """Grey for test rows, a patch of each predictor's colour for unknown rows, a line for the ensemble's."""
-    colour = colours(predictors(evidence.metrics))
+    colour = colours(predictors(inputs.metrics))
     handles: dict[str, Any] = {"test rows": Patch(color=TEST_GREY)}
     if unknown:
         handles["unknown rows"] = tuple(Patch(color=colour[name]) for name in names)
@@ -136,40 +136,40 @@ def _add_legend(whole: Figure, evidence: Evidence, names: list[str], *, unknown:
     )
 
 
-def _range(evidence: Evidence) -> _Range:
+def _range(inputs: ReportInputs) -> _Range:
     """One axis for all predictors and splits: from few of the ensemble's test rows to the largest value."""
-    names = with_spread(evidence)
-    every = [row_knowledge(evidence, name, split) for name in names for split in evidence.scores[name]]
+    names = with_knowledge(inputs)
+    every = [row_knowledge(inputs, name, split) for name in names for split in inputs.scores[name]]
     found = [values for values in every if values is not None]
-    first, unit = row_knowledge(evidence, names[0], TEST), _unit(evidence, names[0])
+    first, unit = row_knowledge(inputs, names[0], TEST), _unit(inputs, names[0])
     low = LOWEST * unit if first is None else float(np.quantile(first, 0.05))
     floor = 10.0 ** math.floor(math.log10(max(low, LOWEST * unit)))
     high = max(float(values.max()) for values in found)
     return _Range(min(floor, HIGHEST_FLOOR * unit), max(high * 1.15, 10 * HIGHEST_FLOOR * unit))
 
 
-def _unit(evidence: Evidence, name: str) -> float:
+def _unit(inputs: ReportInputs, name: str) -> float:
     """A nat; in a regression ten times the median, as variances have the target's unit."""
-    values = row_knowledge(evidence, name, TEST)
-    if evidence.metrics.get("task") != "regression" or values is None:
+    values = row_knowledge(inputs, name, TEST)
+    if inputs.metrics.get("task") != "regression" or values is None:
         return 1.0
     return 10 * float(np.median(values)) or 1.0
 
 
-def _draw_histograms(axes: Axes, evidence: Evidence, name: str, unknown: str | None, span: _Range) -> None:
-    colour = colours(predictors(evidence.metrics))[name]
+def _draw_histograms(axes: Axes, inputs: ReportInputs, name: str, unknown: str | None, span: _Range) -> None:
+    colour = colours(predictors(inputs.metrics))[name]
     splits = {TEST: TEST_GREY} | ({UNKNOWN_PREFIX + unknown: colour} if unknown else {})
     for split, fill in splits.items():
-        _draw_shares(axes, row_knowledge(evidence, name, split), span, color=fill, alpha=0.75)
+        _draw_shares(axes, row_knowledge(inputs, name, split), span, color=fill, alpha=0.75)
         if name != ENSEMBLE:
-            own = row_knowledge(evidence, ENSEMBLE, split)
+            own = row_knowledge(inputs, ENSEMBLE, split)
             _draw_shares(axes, own, span, histtype="step", color=INK, linewidth=0.8)
     axes.set_xscale("log")
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_formatter(percent_ticks())
     _decades(axes)
     if unknown:
-        auroc = figure(evidence.metrics, "unknown", unknown, name, f"auroc_{words_of(evidence.metrics).knowledge}")
+        auroc = figure(inputs.metrics, "unknown", unknown, name, f"auroc_{words_of(inputs.metrics).knowledge}")
         note(axes, f"AUROC {decimal(auroc, 3)}")
 
 
@@ -179,21 +179,21 @@ def _draw_shares(axes: Axes, values_N: np.ndarray | None, span: _Range, **style:
         axes.hist(span.clip(values_N), bins=span.edges, weights=weights, **style)  # pyright: ignore[reportArgumentType]
 
 
-def _readable_height(evidence: Evidence, span: _Range) -> float:
+def _readable_height(inputs: ReportInputs, span: _Range) -> float:
     """Room for every bar of the ensemble; a student whose heads collapsed into one would flatten all else."""
     heights: dict[str, float] = {}
-    for name in with_spread(evidence):
-        values = [row_knowledge(evidence, name, split) for split in evidence.scores[name]]
+    for name in with_knowledge(inputs):
+        values = [row_knowledge(inputs, name, split) for split in inputs.scores[name]]
         shares = [np.histogram(span.clip(each), span.edges)[0].max() / len(each) for each in values if each is not None]
         heights[name] = float(max(shares))
     return 1.2 * min(max(heights.values()), 2.5 * heights.get(ENSEMBLE, 1.0))
 
 
-def _draw_scatter(axes: Axes, evidence: Evidence, name: str, split: str, span: _Range) -> None:
-    colour = colours(predictors(evidence.metrics))[name]
+def _draw_scatter(axes: Axes, inputs: ReportInputs, name: str, split: str, span: _Range) -> None:
+    colour = colours(predictors(inputs.metrics))[name]
     student, ensemble = (
-        row_knowledge(evidence, name, split),
-        row_knowledge(evidence, ENSEMBLE, split),
+        row_knowledge(inputs, name, split),
+        row_knowledge(inputs, ENSEMBLE, split),
     )
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -203,8 +203,8 @@ def _draw_scatter(axes: Axes, evidence: Evidence, name: str, split: str, span: _
     _draw_rows(axes, span.clip(ensemble), span.clip(student), span, colour)
     _decades(axes)  # after hexbin, which sets its own
     axes.plot([span.low, span.high], [span.low, span.high], color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
-    fidelity, known_as = evidence.metrics.get("fidelity", {}).get(name, {}), split.removeprefix(UNKNOWN_PREFIX)
-    words = words_of(evidence.metrics)
+    fidelity, known_as = inputs.metrics.get("fidelity", {}).get(name, {}), split.removeprefix(UNKNOWN_PREFIX)
+    words = words_of(inputs.metrics)
     note(axes, f"Spearman {decimal(figure(fidelity, f'spearman_{words.knowledge}', known_as), 2)}")
     ratio = figure(fidelity, f"{words.knowledge}_ratio", known_as)
     if ratio is not None:

@@ -19,13 +19,13 @@ def data_key(data: DataConfig, found: DataSet, split: str) -> dict[str, Any]:
     is not used makes nothing stale, and a validation file that turns up makes the members anew.
     """
     shares = found.splits[split].shares
-    set_later = {"target": data.target, "split": data.split}
+    set_later = {"target": data.target, "split": data.test_split}
     return {
         "source": found.splits[split].source.fingerprint(),
         "class_names": list(found.class_names),
         "num_outputs": found.num_outputs,
-        "validation_share": shares.validation if shares else None,
-        "test_share": shares.test if shares else None,
+        "validation_fraction": shares.validation if shares else None,
+        "test_fraction": shares.test if shares else None,
         "max_train_rows": shares.max_train_rows if shares else None,
         **{key: value for key, value in set_later.items() if value is not None},
     }

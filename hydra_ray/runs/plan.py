@@ -89,9 +89,11 @@ def costs(run: Run) -> dict[str, str]:
     rows = {name: sum(len(run.rows_of_view(name, view)) for view in run.views(name)) for name in run.split_names}
     transfer = rows.pop(TRANSFER)
     others = sum(rows.values())
-    epochs = students * (config.distill.mean_epochs + config.distill.epochs)
+    epochs = students * (config.distill.mean_phase_epochs + config.distill.epochs)
     searched = len(run.searched_kinds)
-    trial_epochs = searched * trials * (config.distill.mean_epochs + (config.tune.epochs or config.distill.epochs))
+    trial_epochs = (
+        searched * trials * (config.distill.mean_phase_epochs + (config.tune.epochs or config.distill.epochs))
+    )
     shards = readable_bytes((transfer + others) * row_bytes(config, run))
     return {
         "train_ensemble": f"{members * config.ensemble.epochs:,} member-epochs of {train:,} rows",

@@ -37,9 +37,14 @@ from hydra_ray.views import IDENTITY, VIEWS, NumberedView, number_views, source_
 
 TRANSFER = "transfer"
 STAGES = ("train_ensemble", "predict", "tune", "distill", "evaluate")
-_HOW_NOT_WHAT = {"kind", "from_tune", "checkpoint_every", "compile"}  # keys of distill that leave students as they are
+_HOW_NOT_WHAT = {
+    "kind",
+    "use_best_trial",
+    "checkpoint_every",
+    "compile",
+}  # keys of distill that leave students as they are
 _HOW_TRIALS_ARE_RUN = {"max_concurrent", "workers_per_trial"}
-_HOW_MEMBERS_ARE_MADE = {"num_members", "members_per_worker", "compile"}  # and of ensemble, each member as it is
+_HOW_MEMBERS_ARE_MADE = {"num_members", "stack_size", "compile"}  # and of ensemble, each member as it is
 
 
 def _what_is_set(section: Section, leave_out: set[str]) -> dict[str, Any]:
@@ -78,15 +83,15 @@ class Run:
     def data(self) -> DataSet:
         """The data set's splits; unknown sets that are views of the test rows among them."""
         data, seed = self._given.data, self._given.seed
-        if isinstance(data.split, str):
+        if isinstance(data.test_split, str):
             several = "stands for several splits, each a run of its own, which pipelines.run makes one after the other"
-            raise UserError(f"data.split={data.split}: {several}; name one of them, e.g. data.split=0")
+            raise UserError(f"data.test_split={data.test_split}: {several}; name one of them, e.g. data.test_split=0")
         found = open_data(
             data.source,
-            root=data.root,
+            root=data.torchvision_root,
             download=data.download,
-            validation_share=data.validation_share,
-            test_share=data.test_share,
+            validation_fraction=data.validation_fraction,
+            test_fraction=data.test_fraction,
             seed=seed,
             max_train_rows=data.max_train_rows,
             unknown={name: place for name, place in data.unknown.items() if isinstance(place, str)},
@@ -96,7 +101,7 @@ class Run:
                 if view.source is not None
             },
             options=table_options(data),
-            split=data.split,
+            split=data.test_split,
             max_pixels=data.max_pixels,
         )
         test = found.splits["test"]
@@ -269,12 +274,12 @@ class Run:
         Raises:
             UserError: its search has no result yet.
         """
-        if not self.config.distill.from_tune or kind not in self.searched_kinds:
+        if not self.config.distill.use_best_trial or kind not in self.searched_kinds:
             return self.config
         search = self.search(kind)
         if not search.is_done:
             raise UserError(
-                f"distill.from_tune=true, but the search for {kind} has no valid result: run pipelines.tune first"
+                f"distill.use_best_trial=true, but the search for {kind} has no valid result: run pipelines.tune first"
             )
         place = f"{search.folder}/best.yaml"
         return with_overlay(self.config, parse_yaml(search.read("best.yaml").decode()), place)

@@ -1,6 +1,6 @@
 """A sweep over the standard splits of a data set: one run for each, then mean and standard error of every figure.
 
-What `data.split=all`, or a range such as `0-9`, stands for. Who runs the splits is not known here
+What `data.test_split=all`, or a range such as `0-9`, stands for. Who runs the splits is not known here
 (`cluster/chain.py`), nor how figures are shown (`report/split_tables.py`).
 """
 
@@ -25,7 +25,7 @@ _SECTIONS = ("test", "unknown", "fidelity", "cost")
 
 def is_sweep(config: Config) -> bool:
     """Whether a configuration stands for several runs."""
-    return isinstance(config.data.split, str)
+    return isinstance(config.data.test_split, str)
 
 
 def split_configs(config: Config) -> list[Config]:
@@ -35,11 +35,15 @@ def split_configs(config: Config) -> list[Config]:
         UserError: the data set has no standard splits, or lacks one of those asked for.
     """
     data = config.data
-    source = open_source(data.source, "train", root=data.root, download=data.download, options=table_options(data))
+    source = open_source(
+        data.source, "train", root=data.torchvision_root, download=data.download, options=table_options(data)
+    )
     known = standard_splits(source)
     if not known:
-        raise UserError(f"data.split={data.split}: {source.name} has no columns test_split_0, test_split_1, ...")
-    return [_config_of(config, split) for split in _chosen(str(data.split), known)]
+        raise UserError(
+            f"data.test_split={data.test_split}: {source.name} has no columns test_split_0, test_split_1, ..."
+        )
+    return [_config_of(config, split) for split in _chosen(str(data.test_split), known)]
 
 
 def _chosen(choice: str, known: tuple[int, ...]) -> list[int]:
@@ -49,7 +53,9 @@ def _chosen(choice: str, known: tuple[int, ...]) -> list[int]:
     wanted = range(first, last + 1)
     missing = [split for split in wanted if split not in known]
     if missing:
-        raise UserError(f"data.split={choice}: there is no column test_split_{missing[0]}; use all, or a part of it")
+        raise UserError(
+            f"data.test_split={choice}: there is no column test_split_{missing[0]}; use all, or a part of it"
+        )
     return list(wanted)
 
 

@@ -1,8 +1,8 @@
-"""Figures' way out: events.jsonl always, lines on the terminal, W&B on request.
+"""Metrics logging: events.jsonl always, lines on the terminal, W&B on request.
 
-All of it happens in the driver process; workers send their figures there (`cluster/relay.py`). A W&B run is opened for
-each stage and trial, in one group for the run folder. W&B that cannot start is an error that names the key to change;
-W&B that fails later is noted once and never stops the work.
+All of it happens in the driver process; workers send their figures there (`cluster/progress.py`). A W&B run is opened
+for each stage and trial, in one group for the run folder. W&B that cannot start is an error that names the key to
+change; W&B that fails later is noted once and never stops the work.
 """
 
 from __future__ import annotations

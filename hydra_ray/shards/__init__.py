@@ -9,8 +9,8 @@ from hydra_ray.shards.files import bytes_per_row, count_rows, required_names, sh
 from hydra_ray.shards.loader import Batch, BatchReader, Feed
 from hydra_ray.shards.schema import (
     NO_LABEL,
-    Predictions,
     ShardReader,
+    ShardRows,
     concatenate,
     inputs_of,
     is_labelled,
@@ -29,8 +29,8 @@ __all__ = [
     "Batch",
     "BatchReader",
     "Feed",
-    "Predictions",
     "ShardReader",
+    "ShardRows",
     "Shards",
     "bytes_per_row",
     "concatenate",

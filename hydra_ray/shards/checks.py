@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hydra_ray.data import Task
+from hydra_ray.data import TaskName
 from hydra_ray.errors import UserError
-from hydra_ray.shards.schema import NO_LABEL, SCHEMA_VERSION, Predictions, ShardReader
+from hydra_ray.shards.schema import NO_LABEL, SCHEMA_VERSION, ShardReader, ShardRows
 from hydra_ray.storage import Folder
 
 _VIEW_BITS = 20
@@ -29,7 +29,7 @@ def verify(
     members: Sequence[str],
     num_rows: int,
     expected: Mapping[str, Any] | None = None,
-    task: Task | None = None,
+    task: TaskName | None = None,
     num_outputs: int | None = None,
     digest: str | None = None,
 ) -> None:
@@ -113,7 +113,7 @@ def _check_like_first(
 
 
 def _check_shapes(
-    subject: str, folder: Folder, shard: Predictions, footer: Mapping[str, Any], task: Task | None, wanted: int | None
+    subject: str, folder: Folder, shard: ShardRows, footer: Mapping[str, Any], task: TaskName | None, wanted: int | None
 ) -> None:
     _, num_members, num_outputs = shard.logits_NMC.shape
     known = len(footer.get("members", []))
@@ -133,7 +133,7 @@ def _check_shapes(
         raise _wrong(subject, folder, f"holds {num_outputs} outputs a member, its footer names {len(names)} classes")
 
 
-def _check_values(subject: str, folder: Folder, shard: Predictions, footer: Mapping[str, Any]) -> None:
+def _check_values(subject: str, folder: Folder, shard: ShardRows, footer: Mapping[str, Any]) -> None:
     if not np.isfinite(shard.logits_NMC).all():
         raise UserError(f"{subject}: logits are not finite; with float16 they may overflow: predict.dtype=float32")
     if not np.isfinite(shard.inputs).all():

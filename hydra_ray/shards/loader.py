@@ -20,7 +20,7 @@ from hydra_ray.errors import UserError
 from hydra_ray.models import to_device
 from hydra_ray.randomness import numpy_generator, seed_of
 from hydra_ray.shards.files import bytes_per_row, count_members, count_rows, required_names
-from hydra_ray.shards.schema import Predictions, ShardReader, concatenate
+from hydra_ray.shards.schema import ShardReader, ShardRows, concatenate
 from hydra_ray.storage import Folder
 
 _SHARE_OF_DEVICE = 0.5  # of its free memory, for rows; the rest is the fit's
@@ -45,7 +45,7 @@ class BatchReader:
         rank: int,
         num_ranks: int,
         max_bytes: int,
-        rows: Predictions | None = None,
+        rows: ShardRows | None = None,
     ) -> None:
         """Reads only the footers.
 
@@ -84,11 +84,11 @@ class BatchReader:
         """Whether every rank has as many rows of each batch."""
         return self._batch % self._num_ranks == 0
 
-    def batches(self, epoch: int, start: int = 0) -> Iterator[Predictions]:
+    def batches(self, epoch: int, start: int = 0) -> Iterator[ShardRows]:
         """This rank's rows of each step of an epoch, from step `start` on."""
         return (window.take(places, self.num_members) for window, places in self.places(epoch, start))
 
-    def places(self, epoch: int, start: int = 0) -> Iterator[tuple[Predictions, np.ndarray]]:
+    def places(self, epoch: int, start: int = 0) -> Iterator[tuple[ShardRows, np.ndarray]]:
         """Of each step of an epoch the rows in memory, and which of them are this rank's: int64 [n]."""
         rng = numpy_generator(seed_of(self._seed, "epoch of a reader", epoch))
         step, pending = 0, None
@@ -102,7 +102,7 @@ class BatchReader:
                 step += 1
             pending = pending.take(order[whole:]) if self._num_windows > 1 else None
 
-    def _windows(self, rng: np.random.Generator) -> Iterator[Predictions]:
+    def _windows(self, rng: np.random.Generator) -> Iterator[ShardRows]:
         if self._num_windows == 1:
             if self._kept is None:
                 self._kept = self._shards.load(num_members=self.num_members)
@@ -124,7 +124,7 @@ class Batch(NamedTuple):
     """Members each row is learnt from; None for all."""
 
     @classmethod
-    def of(cls, rows: Predictions, device: torch.device) -> Batch:
+    def of(cls, rows: ShardRows, device: torch.device) -> Batch:
         """Rows copied to a device, which is not waited for."""
         mask_BM = None if rows.mask_NM is None else to_device(rows.mask_NM, device)
         inputs, labels_B, logits_BMC = (to_device(part, device) for part in (rows.inputs, rows.labels, rows.logits_NMC))
@@ -149,7 +149,7 @@ class Feed:
             resident: whether rows stay on the device; None for where that is a GPU with room for them.
         """
         self._reader, self._device, self._wanted = reader, device, resident
-        self._window: Predictions | None = None
+        self._window: ShardRows | None = None
         self._rows: Batch | None = None
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
@@ -166,7 +166,7 @@ class Feed:
             else:
                 yield self._rows.at(to_device(places, self._device))
 
-    def _moved(self, window: Predictions) -> Batch | None:
+    def _moved(self, window: ShardRows) -> Batch | None:
         """A window's rows on the device; None where they would take more than their share of it."""
         rows = window.take(np.arange(len(window)), self._reader.num_members)
         parts = (rows.inputs, rows.labels, rows.logits_NMC, rows.mask_NM)

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hydra_ray.data import Task
+from hydra_ray.data import TaskName
 from hydra_ray.errors import UserError
 from hydra_ray.shards.files import (
     METADATA_KEY,
@@ -38,8 +38,8 @@ __all__ = [
     "METADATA_KEY",
     "NO_LABEL",
     "SCHEMA_VERSION",
-    "Predictions",
     "ShardReader",
+    "ShardRows",
     "concatenate",
     "inputs_of",
     "is_labelled",
@@ -61,7 +61,7 @@ _ROW_GROUP_ROWS = 5000
 
 
 @dataclass(frozen=True)
-class Predictions:
+class ShardRows:
     """Rows of shards as arrays.
 
     Attributes:
@@ -83,16 +83,16 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.row_id)
 
-    def of_first(self, num_members: int) -> Predictions:
+    def of_first(self, num_members: int) -> ShardRows:
         """The same rows with the first `num_members` of their members."""
         mask_NM = None if self.mask_NM is None else self.mask_NM[:, :num_members]
         return replace(self, logits_NMC=self.logits_NMC[:, :num_members], mask_NM=mask_NM)
 
-    def take(self, index: np.ndarray, num_members: int | None = None) -> Predictions:
+    def take(self, index: np.ndarray, num_members: int | None = None) -> ShardRows:
         """The rows at `index` (int64 [n]), of their members the first `num_members`."""
         # `take` needs a fifth of the time of `array[index]`, as long as the array is contiguous
         mask_NM = None if self.mask_NM is None else self.mask_NM.take(index, 0)[:, :num_members]
-        return Predictions(
+        return ShardRows(
             self.row_id.take(index, 0),
             self.view.take(index, 0),
             self.inputs.take(index, 0),
@@ -102,7 +102,7 @@ class Predictions:
         )
 
 
-def no_labels(num_rows: int, task: Task) -> np.ndarray:
+def no_labels(num_rows: int, task: TaskName) -> np.ndarray:
     """Labels of rows that have none, of the type that the task's labels have."""
     return np.full(num_rows, NO_LABEL) if task == "classification" else np.full(num_rows, np.nan, np.float32)
 
@@ -113,7 +113,7 @@ def is_labelled(labels: np.ndarray) -> np.ndarray:
 
 
 def rows_table(row_id: np.ndarray, view: int, inputs: np.ndarray, labels: np.ndarray) -> pa.Table:
-    """Rows that have not been predicted yet: every column but `logits`; `labels` as in `Predictions`."""
+    """Rows that have not been predicted yet: every column but `logits`; `labels` as in `ShardRows`."""
     label = pa.array(labels, pa.float32() if labels.dtype.kind == "f" else pa.int64(), mask=~is_labelled(labels))
     return pa.table(
         {
@@ -183,7 +183,7 @@ class ShardReader:
         """Names of the Parquet files, in order."""
         return shard_names(self.folder)
 
-    def read(self, name: str, *, num_members: int | None = None) -> Predictions:
+    def read(self, name: str, *, num_members: int | None = None) -> ShardRows:
         """One shard; of its members the first `num_members`.
 
         Raises:
@@ -192,7 +192,7 @@ class ShardReader:
         with self._opened(name) as file:
             return _rows_of(f"{self.folder}/{name}", file.read(), num_members)
 
-    def read_all(self, name: str) -> tuple[Predictions, pa.Schema, dict[str, Any]]:
+    def read_all(self, name: str) -> tuple[ShardRows, pa.Schema, dict[str, Any]]:
         """One shard with its columns' types and its footer.
 
         Raises:
@@ -202,7 +202,7 @@ class ShardReader:
         with self._opened(name) as file:
             return _rows_of(subject, file.read(), None), file.schema_arrow, metadata_of(subject, file.schema_arrow)
 
-    def load(self, *, num_members: int | None = None, names: Sequence[str] | None = None) -> Predictions:
+    def load(self, *, num_members: int | None = None, names: Sequence[str] | None = None) -> ShardRows:
         """All shards (or those named) as arrays, in the files' order.
 
         Raises:
@@ -221,21 +221,21 @@ class ShardReader:
             yield file
 
 
-def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> Predictions:
+def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> ShardRows:
     """One shard, see `ShardReader.read`."""
     return ShardReader(folder).read(name, num_members=num_members)
 
 
-def load(folder: Folder, *, num_members: int | None = None, names: Sequence[str] | None = None) -> Predictions:
+def load(folder: Folder, *, num_members: int | None = None, names: Sequence[str] | None = None) -> ShardRows:
     """All shards of a folder (or those named), see `ShardReader.load`."""
     return ShardReader(folder).load(num_members=num_members, names=names)
 
 
-def _rows_of(subject: str, table: pa.Table, num_members: int | None) -> Predictions:
+def _rows_of(subject: str, table: pa.Table, num_members: int | None) -> ShardRows:
     check_nulls(subject, table)
     label = table.column("label").combine_chunks()
     label = label.fill_null(float("nan") if pa.types.is_floating(label.type) else NO_LABEL)
-    return Predictions(
+    return ShardRows(
         row_id=table.column("row_id").to_numpy(),
         view=table.column("view").to_numpy(),
         inputs=inputs_of(table),
@@ -255,13 +255,13 @@ def _mask_of(subject: str, table: pa.Table, num_members: int | None) -> np.ndarr
     return mask_NM[:, :num_members] > 0
 
 
-def concatenate(parts: Sequence[Predictions]) -> Predictions:
+def concatenate(parts: Sequence[ShardRows]) -> ShardRows:
     """Several shards' rows as one."""
     fields = ("row_id", "view", "inputs", "labels", "logits_NMC")
     columns = {field: np.concatenate([getattr(part, field) for part in parts]) for field in fields}
     masks = [np.ones(part.logits_NMC.shape[:2], np.bool_) if part.mask_NM is None else part.mask_NM for part in parts]
     is_masked = any(part.mask_NM is not None for part in parts)
-    return Predictions(**columns, mask_NM=np.concatenate(masks) if is_masked else None)
+    return ShardRows(**columns, mask_NM=np.concatenate(masks) if is_masked else None)
 
 
 def member_fingerprints(metadata: Mapping[str, Any]) -> list[str]:

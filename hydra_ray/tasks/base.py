@@ -19,7 +19,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from hydra_ray.config import Config
-from hydra_ray.data import Task as TaskName
+from hydra_ray.data import TaskName
 from hydra_ray.losses import Summed
 from hydra_ray.metrics import Figures, RowScores, Scores
 from hydra_ray.models import Member, OutputKind
@@ -83,7 +83,7 @@ class Task(ABC):
         """What a member minimises: its outputs_BC, labels_B -> a sum over rows, nats."""
 
     @abstractmethod
-    def settle(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
+    def fit_residual_variance(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
         """Set what is no weight of a member but taken from validation rows; its outputs on them with that."""
 
     @abstractmethod
@@ -107,7 +107,7 @@ class Task(ABC):
         """One output imitates the members' mixture; nats."""
 
     @abstractmethod
-    def spread_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Summed:
+    def diversity_matching_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Summed:
         """Squared difference of ln knowledge uncertainty, row by row."""
 
     @abstractmethod
@@ -129,7 +129,7 @@ class Task(ABC):
         """Knowledge uncertainty alone: float64 [N]."""
 
     @abstractmethod
-    def stretch(self, outputs_NMC: Tensor, scale: float) -> Tensor:
+    def rescale_disagreement(self, outputs_NMC: Tensor, scale: float) -> Tensor:
         """Outputs that disagree more (`scale` above 1) or less about the same mean."""
 
     def of_members(self, outputs_NMC: Tensor) -> Prediction:
@@ -143,11 +143,11 @@ class Task(ABC):
             kind: `hydra`, `kd`, `end2` or `proxy_end2`.
             outputs_NHC: what it says.
             mean_head: whether the last output was taught the mean and predicts, while the others measure uncertainty.
-            scale: of the heads' disagreement, see `stretch`; 1 leaves them as they are.
+            scale: of the heads' disagreement, see `rescale_disagreement`; 1 leaves them as they are.
         """
         heads_NMC = outputs_NHC[:, :-1] if mean_head else outputs_NHC
         if scale != 1.0:
-            heads_NMC = self.stretch(heads_NMC.double(), scale)
+            heads_NMC = self.rescale_disagreement(heads_NMC.double(), scale)
         found = self.of_members(heads_NMC)
         return replace(found, distribution=self.distribution(outputs_NHC[:, -1:])) if mean_head else found
 

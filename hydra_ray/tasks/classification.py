@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hydra_ray.config import Config
 from hydra_ray.errors import UserError
 from hydra_ray.losses import Summed, hydra_loss, mean_loss
-from hydra_ray.losses.classification import spread_loss
+from hydra_ray.losses.classification import diversity_matching_loss
 from hydra_ray.metrics import (
     PAIRWISE_KL,
     Figures,
@@ -40,7 +40,7 @@ from hydra_ray.metrics import (
 )
 from hydra_ray.metrics.classification import row_nll
 from hydra_ray.metrics.uncertainty import uncertainty
-from hydra_ray.models import Member, OutputKind, spread
+from hydra_ray.models import Member, OutputKind, rescale_disagreement
 from hydra_ray.shards import NO_LABEL
 from hydra_ray.tasks.base import MemberLoss, Prediction, Task
 
@@ -85,8 +85,8 @@ class Classification(Task):
         """Cross-entropy."""
         return _cross_entropy
 
-    def settle(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
-        """See `Task.settle`: all of a member is weights."""
+    def fit_residual_variance(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
+        """See `Task.fit_residual_variance`: all of a member is weights."""
         return outputs_NC
 
     def member_figures(self, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
@@ -107,9 +107,9 @@ class Classification(Task):
         """See `losses.mean_loss`."""
         return mean_loss(student_BC, teacher_BMC, temperature, mask_BM)
 
-    def spread_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Summed:
-        """See `losses.spread_loss`."""
-        return spread_loss(student_BMC, teacher_BMC, mask_BM)
+    def diversity_matching_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Summed:
+        """See `losses.diversity_matching_loss`."""
+        return diversity_matching_loss(student_BMC, teacher_BMC, mask_BM)
 
     def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Summed:
         """Cross-entropy of the mean of probabilities; see `Task.label_loss`."""
@@ -130,9 +130,9 @@ class Classification(Task):
         """Mutual information, nats."""
         return uncertainty(outputs_NMC).knowledge
 
-    def stretch(self, outputs_NMC: Tensor, scale: float) -> Tensor:
-        """Log-probabilities stretched about their mean; see `models.hydra.spread`."""
-        return spread(outputs_NMC, scale)
+    def rescale_disagreement(self, outputs_NMC: Tensor, scale: float) -> Tensor:
+        """Log-probabilities stretched about their mean; see `models.student.rescale_disagreement`."""
+        return rescale_disagreement(outputs_NMC, scale)
 
     def of_student(self, kind: str, outputs_NHC: Tensor, *, mean_head: bool = False, scale: float = 1.0) -> Prediction:
         """See `Task.of_student`; Dirichlet students have closed forms."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hydra_ray.data import Task as TaskName
+from hydra_ray.data import TaskName
 from hydra_ray.tasks.base import Task
 from hydra_ray.tasks.classification import Classification
 from hydra_ray.tasks.regression import Regression

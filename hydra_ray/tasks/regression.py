@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from hydra_ray.config import Config, DistillConfig
 from hydra_ray.errors import UserError
 from hydra_ray.losses import Summed, gaussian_nll, heads_loss, mixture_nll, moments_loss, sum_rows
-from hydra_ray.losses.regression import spread_loss
+from hydra_ray.losses.regression import diversity_matching_loss
 from hydra_ray.metrics import (
     DATA_VARIANCE,
     KNOWLEDGE_VARIANCE,
@@ -30,9 +30,9 @@ from hydra_ray.metrics import (
     ratio_interval,
     ratio_of_means,
     regression_figures,
+    rescale_means,
     row_interval_level,
     row_squared_error,
-    stretch_means,
     variance_scores,
 )
 from hydra_ray.metrics.regression import row_nll
@@ -114,9 +114,13 @@ class Regression(Task):
 
         return squared_error
 
-    def settle(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
-        """See `Task.settle`: the one variance of a member that has a mean alone."""
-        return member.output.settle(outputs_NC, labels_N) if isinstance(member.output, MeanOutput) else outputs_NC
+    def fit_residual_variance(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
+        """See `Task.fit_residual_variance`: the one variance of a member that has a mean alone."""
+        return (
+            member.output.fit_residual_variance(outputs_NC, labels_N)
+            if isinstance(member.output, MeanOutput)
+            else outputs_NC
+        )
 
     def member_figures(self, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
         """See `Task.member_figures`."""
@@ -136,9 +140,9 @@ class Regression(Task):
         """See `gaussian.moments_loss`; there is no temperature."""
         return moments_loss(student_BC, teacher_BMC, mask_BM)
 
-    def spread_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Summed:
-        """See `gaussian.spread_loss`."""
-        return spread_loss(student_BMC, teacher_BMC, mask_BM)
+    def diversity_matching_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Summed:
+        """See `gaussian.diversity_matching_loss`."""
+        return diversity_matching_loss(student_BMC, teacher_BMC, mask_BM)
 
     def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Summed:
         """NLL of the mixture; see `Task.label_loss`."""
@@ -156,9 +160,9 @@ class Regression(Task):
         """Variance of means, squared target units."""
         return mixture_moments(outputs_NMC.double()).knowledge_variance
 
-    def stretch(self, outputs_NMC: Tensor, scale: float) -> Tensor:
-        """Means stretched about their mean; see `gaussian.stretch_means`."""
-        return stretch_means(outputs_NMC, scale)
+    def rescale_disagreement(self, outputs_NMC: Tensor, scale: float) -> Tensor:
+        """Means stretched about their mean; see `gaussian.rescale_means`."""
+        return rescale_means(outputs_NMC, scale)
 
     def row_nll(self, found: Prediction, labels_N: Tensor) -> Tensor:
         """See `Task.row_nll`."""

@@ -4,24 +4,24 @@ Also what a search of students draws and judges.
 """
 
 from hydra_ray.training.checkpoints import Checkpoints
-from hydra_ray.training.loop import Ranks
-from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
+from hydra_ray.training.loop import DistributedContext
+from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 from hydra_ray.training.search_space import Sampler, drawn
 from hydra_ray.training.stack_size import stacks
-from hydra_ray.training.stacked import Seat, fit_stacked
-from hydra_ray.training.student import Distillation, Ends, Report, distil, facts_of, plan_of, predict
+from hydra_ray.training.stacked import StackSlot, fit_stacked
+from hydra_ray.training.student import Distillation, InputOutputScaling, Report, distil, facts_of, plan_of, predict
 from hydra_ray.training.trials import StoppingRule, Trial, best_of, outcome, stops, table_of
 
 __all__ = [
-    "Blueprint",
     "Checkpoints",
     "Distillation",
-    "Ends",
+    "DistributedContext",
+    "InputOutputScaling",
     "LabelledRows",
-    "Ranks",
+    "MemberSpec",
     "Report",
     "Sampler",
-    "Seat",
+    "StackSlot",
     "StoppingRule",
     "Trial",
     "best_of",

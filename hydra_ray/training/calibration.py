@@ -1,9 +1,8 @@
-"""Spread calibration: one number, fitted on validation rows, that gives a student's disagreement its right size.
+"""Calibration of disagreement: one number, fitted on validation rows, that gives it the ensemble's size.
 
-Heads distilled in domain disagree too little. z_m <- mean(z) + s (z_m - mean(z)) stretches them about their mean, on
-log-probabilities (`models.hydra.spread`) or on the means of a regression (`gaussian.stretch_means`); s is chosen so
-that the mean knowledge uncertainty on validation rows is the ensemble's. Labels are not looked at, nor test or unknown
-rows.
+Heads distilled in domain disagree too little. z_m <- mean(z) + s (z_m - mean(z)) rescales them about their mean, on
+log-probabilities (`models/student.py`) or on the means of a regression (`metrics/gaussian.py`); s is chosen so that the
+mean knowledge uncertainty on validation rows is the ensemble's. Labels are not looked at, nor test or unknown rows.
 
 N rows, M heads or members, C outputs.
 """
@@ -17,20 +16,20 @@ from torch import Tensor
 
 from hydra_ray.tasks import Task
 
-SPREAD_RANGE = (0.1, 10.0)
+CALIBRATION_RANGE = (0.1, 10.0)
 _ROUNDS = 40
 _NO_DISAGREEMENT = 1e-12  # of the ensemble's: what rounding leaves of equal heads
 
 
-class SpreadFit(NamedTuple):
+class Calibration(NamedTuple):
     """What was fitted, and in words why it does not do what it is for, where it does not."""
 
     scale: float
     caveat: str | None = None
 
 
-def fit_spread(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> SpreadFit:
-    """The s for which the student's mean knowledge uncertainty is the ensemble's, within `SPREAD_RANGE`.
+def fit_calibration(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> Calibration:
+    """The s for which the student's mean knowledge uncertainty is the ensemble's, within `CALIBRATION_RANGE`.
 
     It grows with s, so bisection on ln s finds it.
 
@@ -47,14 +46,14 @@ def fit_spread(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> SpreadF
     student_NMC = student_NMC.double()
 
     def kept(scale: float) -> float:
-        return float(task.knowledge_of(task.stretch(student_NMC, scale)).mean())
+        return float(task.knowledge_of(task.rescale_disagreement(student_NMC, scale)).mean())
 
     if kept(1.0) <= _NO_DISAGREEMENT * target:
-        return SpreadFit(1.0, "the heads do not differ, so no calibration can give their disagreement its size")
-    lowest, highest = SPREAD_RANGE
+        return Calibration(1.0, "the heads do not differ, so no calibration can give their disagreement its size")
+    lowest, highest = CALIBRATION_RANGE
     if not kept(lowest) <= target <= kept(highest):
         bound = highest if kept(highest) < target else lowest
-        return SpreadFit(bound, _at_bound(task, bound, kept(bound), target))
+        return Calibration(bound, _at_bound(task, bound, kept(bound), target))
     low, high = math.log(lowest), math.log(highest)
     for _ in range(_ROUNDS):
         middle = (low + high) / 2
@@ -62,7 +61,7 @@ def fit_spread(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> SpreadF
             low = middle
         else:
             high = middle
-    return SpreadFit(math.exp((low + high) / 2))
+    return Calibration(math.exp((low + high) / 2))
 
 
 def _at_bound(task: Task, bound: float, kept: float, target: float) -> str:

@@ -45,7 +45,7 @@ class Checkpoints:
         return replace(self, name=f"{name}-checkpoint")
 
     def write(self, state: Mapping[str, Tensor]) -> None:
-        """Keep a state (`Fitting.state`) and the one before."""
+        """Keep a state (`TrainState.state`) and the one before."""
         if not self.is_writer:
             return
         data, step = to_safetensors(state), int(state["num_done"])

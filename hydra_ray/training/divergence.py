@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from hydra_ray.errors import DivergedError
-from hydra_ray.training.loop import Ranks
+from hydra_ray.training.loop import DistributedContext
 
 _STEPS_BETWEEN_LOOKS = 50
-_ALONE = Ranks()
+_ALONE = DistributedContext()
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ class Subject:
 class Watch:
     """Over the losses and weights of one or several fits that take the same steps of one epoch."""
 
-    def __init__(self, subjects: Sequence[Subject], epoch: int, *, first_step: int = 0, ranks: Ranks = _ALONE) -> None:
+    def __init__(
+        self, subjects: Sequence[Subject], epoch: int, *, first_step: int = 0, ranks: DistributedContext = _ALONE
+    ) -> None:
         """Nothing has happened yet.
 
         Args:
@@ -95,7 +97,7 @@ class Watch:
         """Look at all losses, and at the weights as they are now: what a checkpoint may be written after.
 
         Args:
-            states: `Fitting.state` of each fit; their `model.` entries are looked at.
+            states: `TrainState.state` of each fit; their `model.` entries are looked at.
 
         Raises:
             DivergedError: one is not finite. A step may leave such weights behind a finite loss.

@@ -1,7 +1,7 @@
 """The training loop, plain PyTorch: one optimiser, one schedule, checkpoints, any number of ranks.
 
-Members and students are fitted by the same `Fitting`. It knows nothing of Ray, of members or of heads: the caller gives
-batches and a loss. W ranks and one rank with the same global batch take the same steps, up to the order of sums,
+Members and students are trained by the same `TrainState`. It knows nothing of Ray, of members or of heads: the caller
+gives batches and a loss. W ranks and one rank with the same global batch take the same steps, up to the order of sums,
 however the rows that count are spread over the ranks; what is drawn within a step (dropout) is each rank's own.
 """
 
@@ -24,7 +24,7 @@ from hydra_ray.randomness import seed_generators, seed_of
 
 
 @dataclass(frozen=True)
-class Ranks:
+class DistributedContext:
     """This process among those that fit one network together."""
 
     rank: int = 0
@@ -62,7 +62,7 @@ class Ranks:
         return self.rank == 0
 
 
-class Fitting:
+class TrainState:
     """A network being fitted: model, optimiser, schedule and the step it has reached."""
 
     def __init__(
@@ -72,7 +72,7 @@ class Fitting:
         *,
         num_steps: int,
         seed: int,
-        ranks: Ranks = Ranks(),
+        ranks: DistributedContext = DistributedContext(),
         is_even: bool = True,
         clip: Callable[[Iterable[Tensor], float], object] = nn.utils.clip_grad_norm_,
     ) -> None:
@@ -146,7 +146,7 @@ class Fitting:
 
 def learning_rate(settings: Optimisation, step: int, num_steps: int) -> float:
     """Linear warm-up to the peak, then half a cosine to zero (Loshchilov & Hutter 2017)."""
-    warmup = int(settings.warmup_share * num_steps)
+    warmup = int(settings.warmup_fraction * num_steps)
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
     progress = (step - warmup) / max(1, num_steps - warmup)

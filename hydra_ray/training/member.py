@@ -1,4 +1,4 @@
-"""Fitting one member of the ensemble, plain PyTorch.
+"""TrainState one member of the ensemble, plain PyTorch.
 
 Everything random about a member follows from (seed, member): its weights, the order of its rows and its
 augmentation. Nothing follows from the worker it happens to be fitted on. What it minimises, its task says; no Ray,
@@ -25,7 +25,7 @@ from hydra_ray.randomness import permutation, seed_of
 from hydra_ray.tasks import MemberLoss, Task
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Subject, Watch
-from hydra_ray.training.loop import Fitting
+from hydra_ray.training.loop import TrainState
 from hydra_ray.views import augment
 
 _BATCH_WITHOUT_GRADIENT = 2048
@@ -60,7 +60,7 @@ class LabelledRows:
 
 
 @dataclass(frozen=True)
-class Blueprint:
+class MemberSpec:
     """What all members are made from; seeds alone tell them apart.
 
     Attributes:
@@ -76,7 +76,7 @@ class Blueprint:
     output: nn.Module
 
     @classmethod
-    def of(cls, task: Task, spec: ModelSpec, inputs: np.ndarray, labels: np.ndarray) -> Blueprint:
+    def of(cls, task: Task, spec: ModelSpec, inputs: np.ndarray, labels: np.ndarray) -> MemberSpec:
         """From the training rows' inputs and labels."""
         return cls(task, spec, Normalise.fit(inputs), task.fit_output(spec.output, labels))
 
@@ -89,7 +89,7 @@ def fit_member(
     member: int,
     settings: EnsembleConfig,
     seed: int,
-    blueprint: Blueprint,
+    member_spec: MemberSpec,
     train: LabelledRows,
     validation: LabelledRows,
     checkpoints: Checkpoints,
@@ -101,7 +101,7 @@ def fit_member(
         member: its number, which with `seed` decides everything random.
         settings: optimiser, epochs, augmentation.
         seed: the run's.
-        blueprint: what it is made from.
+        member_spec: what it is made from.
         train: rows to learn from.
         validation: rows to report on; nothing is chosen by them here.
         checkpoints: this member's own; a killed worker costs at most the epoch it was in.
@@ -113,12 +113,12 @@ def fit_member(
     Raises:
         DivergedError: its loss, weights or figures are not finite.
     """
-    task = blueprint.task
-    model = blueprint.build(seed_of(seed, "member weights", member)).to(train.inputs.device)
+    task = member_spec.task
+    model = member_spec.build(seed_of(seed, "member weights", member)).to(train.inputs.device)
     batch = min(settings.batch_size, len(train))
     steps = len(train) // batch
     dropout = seed_of(seed, "member dropout", member)
-    fitting = Fitting(model, settings, num_steps=settings.epochs * steps, seed=dropout)
+    fitting = TrainState(model, settings, num_steps=settings.epochs * steps, seed=dropout)
     state, subject = checkpoints.newest(), subject_of(member, settings)
     if state is not None:
         fitting.load(state)
@@ -141,7 +141,7 @@ def subject_of(member: int, settings: EnsembleConfig) -> Subject:
 
 def _fit_epoch(
     watch: Watch,
-    fitting: Fitting,
+    fitting: TrainState,
     member_loss: MemberLoss,
     settings: EnsembleConfig,
     train: LabelledRows,
@@ -186,4 +186,4 @@ def evaluate_member(task: Task, model: Member, rows: LabelledRows) -> dict[str, 
 
 def figures_of(task: Task, model: Member, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
     """Figures of a member that says `outputs_NC` of validation rows."""
-    return task.member_figures(task.settle(model, outputs_NC, labels_N), labels_N)
+    return task.member_figures(task.fit_residual_variance(model, outputs_NC, labels_N), labels_N)

@@ -19,50 +19,50 @@ from hydra_ray.losses import Summed
 from hydra_ray.models import Member
 from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.tasks import Task
-from hydra_ray.training.loop import Fitting
-from hydra_ray.training.member import Blueprint, LabelledRows
-from hydra_ray.training.stacked import Seat, StackedMembers, losses_of_each, sum_of_means
+from hydra_ray.training.loop import TrainState
+from hydra_ray.training.member import LabelledRows, MemberSpec
+from hydra_ray.training.stacked import StackedMembers, StackSlot, losses_of_each, sum_of_means
 
 _WARM_UP, _STEPS = 2, 5
 _LONGEST_SECONDS = 5.0  # of one number's steps; larger stacks of networks that slow have nothing to gain
 _GAIN = 0.95  # time a member of a larger stack must take at most, as a share of the best so far
 
 
-def stacks(seats: Sequence[Seat], size: int) -> Iterator[list[Seat]]:
+def stacks(slots: Sequence[StackSlot], size: int) -> Iterator[list[StackSlot]]:
     """Members in groups of at most `size` that have as many rows and have done as many steps."""
 
-    def key(seat: Seat) -> tuple[int, int]:
-        return seat.num_done(), len(seat.rows)
+    def key(slot: StackSlot) -> tuple[int, int]:
+        return slot.num_done(), len(slot.rows)
 
-    for _, alike in itertools.groupby(sorted(seats, key=key, reverse=True), key):
+    for _, alike in itertools.groupby(sorted(slots, key=key, reverse=True), key):
         group = list(alike)
         yield from (group[start : start + size] for start in range(0, len(group), size))
 
 
-def stack_size(settings: EnsembleConfig, most: int, blueprint: Blueprint, train: LabelledRows) -> int:
+def stack_size(settings: EnsembleConfig, most: int, member_spec: MemberSpec, train: LabelledRows) -> int:
     """Members to be fitted as one network; 1 is one after the other.
 
     Args:
-        settings: `members_per_worker` is a number, or `auto` for what is measured here.
+        settings: `stack_size` is a number, or `auto` for what is measured here.
         most: members that are left.
-        blueprint: what they are made from.
+        member_spec: what they are made from.
         train: rows to learn from; a few steps are taken on the first of them, by networks that are thrown away.
 
     Raises:
         UserError: a number above 1 is asked for, and such networks cannot be stacked.
     """
-    wanted = settings.members_per_worker
+    wanted = settings.stack_size
     if wanted == 1 or most == 1:
         return 1
-    obstacle = _obstacle(blueprint.build(THROWN_AWAY), train)
+    obstacle = _obstacle(member_spec.build(THROWN_AWAY), train)
     if wanted != "auto" and obstacle is not None:
         raise UserError(
-            f"ensemble.members_per_worker={wanted}: {blueprint.spec.architecture} cannot be stacked ({obstacle}); "
-            "use ensemble.members_per_worker=1"
+            f"ensemble.stack_size={wanted}: {member_spec.spec.architecture} cannot be stacked ({obstacle}); "
+            "use ensemble.stack_size=1"
         )
     if wanted != "auto":
         return min(wanted, most)
-    return 1 if obstacle is not None else _fastest(settings, most, blueprint, train)
+    return 1 if obstacle is not None else _fastest(settings, most, member_spec, train)
 
 
 def _obstacle(member: Member, train: LabelledRows) -> str | None:
@@ -84,14 +84,14 @@ def _obstacle(member: Member, train: LabelledRows) -> str | None:
     return None
 
 
-def _fastest(settings: EnsembleConfig, most: int, blueprint: Blueprint, train: LabelledRows) -> int:
+def _fastest(settings: EnsembleConfig, most: int, member_spec: MemberSpec, train: LabelledRows) -> int:
     """The size of stack, doubled from 1 on, at which a member's step takes the least time and fits."""
     best, least, size = 1, float("inf"), 1
     while size <= most:
         try:
             seeds = [seed_of(0, "thrown away", number) for number in range(size)]
-            members = [blueprint.build(seed).to(train.inputs.device) for seed in seeds]
-            seconds = _step_seconds(members, settings, train, blueprint.task)
+            members = [member_spec.build(seed).to(train.inputs.device) for seed in seeds]
+            seconds = _step_seconds(members, settings, train, member_spec.task)
         except torch.OutOfMemoryError:
             break
         if seconds / size > least * _GAIN:
@@ -107,7 +107,7 @@ def _step_seconds(members: Sequence[Member], settings: EnsembleConfig, train: La
     """Seconds of one step of all members: stacked, or of one alone."""
     model: nn.Module = members[0] if len(members) == 1 else StackedMembers(members)
     device = train.inputs.device
-    fitting = Fitting(model.train(), settings, num_steps=_WARM_UP + _STEPS, seed=THROWN_AWAY)
+    fitting = TrainState(model.train(), settings, num_steps=_WARM_UP + _STEPS, seed=THROWN_AWAY)
     rows = torch.arange(min(settings.batch_size, len(train)), device=device).expand(len(members), -1).squeeze(0)
 
     member_loss = task.member_loss(members[0])

@@ -1,4 +1,4 @@
-"""Fitting several members as one network: every weight is [K, ...], and one `vmap` runs them all.
+"""TrainState several members as one network: every weight is [K, ...], and one `vmap` runs them all.
 
 Small networks leave a processor idle between their many small operations; K of them as one do not. Each member
 keeps what follows from (seed, member): first weights, order of rows, augmentation. Up to the order of sums it ends as
@@ -26,8 +26,8 @@ from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.tasks import MemberLoss
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Watch
-from hydra_ray.training.loop import Fitting
-from hydra_ray.training.member import Blueprint, LabelledRows, augmented, figures_of, order_of, subject_of
+from hydra_ray.training.loop import TrainState
+from hydra_ray.training.member import LabelledRows, MemberSpec, augmented, figures_of, order_of, subject_of
 
 _ROWS_WITHOUT_GRADIENT = 8192  # over all members of a stack
 
@@ -71,7 +71,7 @@ class StackedMembers(nn.Module):
 
 
 @dataclass(frozen=True)
-class Seat:
+class StackSlot:
     """A member's place in a stack.
 
     Attributes:
@@ -91,10 +91,10 @@ class Seat:
 
 
 def fit_stacked(
-    seats: Sequence[Seat],
+    slots: Sequence[StackSlot],
     settings: EnsembleConfig,
     seed: int,
-    blueprint: Blueprint,
+    member_spec: MemberSpec,
     train: LabelledRows,
     validation: LabelledRows,
     report: Callable[[dict[str, Any]], None],
@@ -102,10 +102,10 @@ def fit_stacked(
     """Fit members as one network, from their checkpoints where there are any.
 
     Args:
-        seats: the members; their numbers of rows and their progress must be the same.
+        slots: the members; their numbers of rows and their progress must be the same.
         settings: optimiser, epochs, augmentation; a gradient is clipped by its own member's norm.
         seed: the run's.
-        blueprint: what they are made from.
+        member_spec: what they are made from.
         train: rows to learn from.
         validation: rows to report on.
         report: called for each member after each epoch, with the figures `ensemble.fit_member` gives.
@@ -116,15 +116,15 @@ def fit_stacked(
     Raises:
         DivergedError: the loss, weights or figures of a member are not finite.
     """
-    fit = _StackFit(seats, settings, seed, blueprint, train)
+    fit = _StackFit(slots, settings, seed, member_spec, train)
     figures = fit.evaluated(validation)
     for epoch in range(fit.fitting.num_done // fit.steps, settings.epochs):
         losses = fit.epoch(epoch)
         figures = fit.evaluated(validation)
-        for seat, found in zip(seats, figures, strict=True):
-            subject_of(seat.member, settings).check_figures(found, epoch + 1)
-        for seat, loss, found in zip(seats, losses, figures, strict=True):
-            report({"member": seat.member, "epoch": epoch + 1, "loss": loss, **found})
+        for slot, found in zip(slots, figures, strict=True):
+            subject_of(slot.member, settings).check_figures(found, epoch + 1)
+        for slot, loss, found in zip(slots, losses, figures, strict=True):
+            report({"member": slot.member, "epoch": epoch + 1, "loss": loss, **found})
         fit.write_checkpoints()
     return list(zip(fit.members(), figures, strict=True))
 
@@ -134,28 +134,28 @@ class _StackFit:
 
     def __init__(
         self,
-        seats: Sequence[Seat],
+        slots: Sequence[StackSlot],
         settings: EnsembleConfig,
         seed: int,
-        blueprint: Blueprint,
+        member_spec: MemberSpec,
         train: LabelledRows,
     ) -> None:
-        self._seats, self._settings, self._seed, self._train = seats, settings, seed, train
-        self._task = blueprint.task
-        weights = [seed_of(seed, "member weights", seat.member) for seat in seats]
-        self._alone = [blueprint.build(each).to(train.inputs.device) for each in weights]
+        self._seats, self._settings, self._seed, self._train = slots, settings, seed, train
+        self._task = member_spec.task
+        weights = [seed_of(seed, "member weights", slot.member) for slot in slots]
+        self._alone = [member_spec.build(each).to(train.inputs.device) for each in weights]
         self._stack = StackedMembers(self._alone)
-        self._batch = min(settings.batch_size, len(seats[0].rows))
-        self.steps = len(seats[0].rows) // self._batch
+        self._batch = min(settings.batch_size, len(slots[0].rows))
+        self.steps = len(slots[0].rows) // self._batch
         # no network in a stack draws random numbers, so the seed of the draws says nothing
-        self.fitting = Fitting(
+        self.fitting = TrainState(
             self._stack,
             settings,
             num_steps=settings.epochs * self.steps,
             seed=THROWN_AWAY,
             clip=clip_each_norm,
         )
-        states = [state for seat in seats if (state := seat.checkpoints.newest()) is not None]
+        states = [state for slot in slots if (state := slot.checkpoints.newest()) is not None]
         if states:
             self.fitting.load(joined(states))
 
@@ -163,8 +163,8 @@ class _StackFit:
         """One pass, each member in its own order; its mean loss."""
         self._stack.train()
         device = self._train.inputs.device
-        watch = Watch([subject_of(seat.member, self._settings) for seat in self._seats], epoch + 1)
-        orders = [seat.rows[order_of(len(seat.rows), self._seed, seat.member, epoch)] for seat in self._seats]
+        watch = Watch([subject_of(slot.member, self._settings) for slot in self._seats], epoch + 1)
+        orders = [slot.rows[order_of(len(slot.rows), self._seed, slot.member, epoch)] for slot in self._seats]
         whole_KN = torch.stack(orders)[:, : self.steps * self._batch].to(device)
 
         member_loss = self._task.member_loss(self._alone[0])
@@ -184,7 +184,7 @@ class _StackFit:
         if self._settings.augment is None:
             return self._train.inputs.index_select(0, rows_KB.flatten()).unflatten(0, rows_KB.shape)
         parts = zip(self._seats, rows_KB, strict=True)
-        views = [augmented(self._settings, self._train, rows, self._seed, seat.member, epoch) for seat, rows in parts]
+        views = [augmented(self._settings, self._train, rows, self._seed, slot.member, epoch) for slot, rows in parts]
         return torch.stack(views)
 
     @torch.no_grad()
@@ -198,11 +198,11 @@ class _StackFit:
 
     def write_checkpoints(self) -> None:
         """One file a member, as it would write it alone."""
-        for seat, state in zip(self._seats, self._states(), strict=True):
-            seat.checkpoints.write(state)
+        for slot, state in zip(self._seats, self._states(), strict=True):
+            slot.checkpoints.write(state)
 
     def _states(self) -> list[dict[str, Tensor]]:
-        """What each member's `Fitting.state` would be alone."""
+        """What each member's `TrainState.state` would be alone."""
         return taken_apart(self.fitting.state(), len(self._seats))
 
     def members(self) -> list[Member]:
@@ -237,7 +237,7 @@ def clip_each_norm(parameters: Iterable[Tensor], max_norm: float) -> None:
 
 
 def taken_apart(state: Mapping[str, Tensor], num_members: int) -> list[dict[str, Tensor]]:
-    """The `Fitting.state` of a stack as that of each of its members alone."""
+    """The `TrainState.state` of a stack as that of each of its members alone."""
     return [
         {name: value[place] if _is_of_one_member(name) else value for name, value in state.items()}
         for place in range(num_members)
@@ -253,5 +253,5 @@ def joined(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _is_of_one_member(name: str) -> bool:
-    """Whether a tensor of a `Fitting.state` differs between members; steps and normalisation are common to all."""
+    """Whether a tensor of a `TrainState.state` differs between members; steps and normalisation are common to all."""
     return name.startswith("model.network.") or (name.startswith("optimizer.") and not name.endswith(".step"))

@@ -20,26 +20,26 @@ from torch import Tensor, nn
 from hydra_ray.config import Config, DistillConfig, StudentKind
 from hydra_ray.models import HydraStudent, ModelSpec, Normalise, build_student, to_device
 from hydra_ray.randomness import permutation, seed_of
-from hydra_ray.shards import Batch, BatchReader, Feed, Predictions
+from hydra_ray.shards import Batch, BatchReader, Feed, ShardRows
 from hydra_ray.tasks import Prediction, Task
-from hydra_ray.training.calibration import fit_spread
+from hydra_ray.training.calibration import fit_calibration
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Subject, Watch
-from hydra_ray.training.loop import Fitting, Ranks
+from hydra_ray.training.loop import DistributedContext, TrainState
 from hydra_ray.training.student_kinds import HEADS_PHASE, Objective, Phase
 
 Report = Callable[[dict[str, Any]], None]
 _BATCH_WITHOUT_GRADIENT = 2048
 
 
-class Ends(NamedTuple):
+class InputOutputScaling(NamedTuple):
     """What a student's network starts and ends with: it depends on rows of shards, and on no weight."""
 
     normalise: Normalise
     output: nn.Module
 
     @classmethod
-    def of(cls, task: Task, rows: Predictions, num_members: int) -> Ends:
+    def of(cls, task: Task, rows: ShardRows, num_members: int) -> InputOutputScaling:
         """From some rows of the transfer set and the student's own members, the first `num_members` of theirs."""
         return cls(Normalise.fit(rows.inputs), task.fit_student_output(rows.of_first(num_members).logits_NMC))
 
@@ -116,11 +116,11 @@ def plan_of(
 def distil(
     plan: Distillation,
     batches: BatchReader,
-    validation: Predictions,
-    ends: Ends,
+    validation: ShardRows,
+    ends: InputOutputScaling,
     *,
     device: torch.device,
-    ranks: Ranks,
+    ranks: DistributedContext,
     checkpoints: Checkpoints | None,
     report: Report,
 ) -> HydraStudent:
@@ -148,7 +148,7 @@ def distil(
     for number in range(len(plan.phases)):
         if number:
             noise = seed_of(plan.seed, "head noise", plan.objective.kind)
-            student = student.expand(plan.phases[number].num_heads, plan.settings.init_noise, noise)
+            student = student.expand(plan.phases[number].num_heads, plan.settings.head_init_noise, noise)
         if number < first:
             continue
         fit = _PhaseFit(plan, number, student.to(device), batches, validation, ranks, checkpoints, report)
@@ -156,7 +156,7 @@ def distil(
     return student
 
 
-def _first_student(plan: Distillation, ends: Ends) -> HydraStudent:
+def _first_student(plan: Distillation, ends: InputOutputScaling) -> HydraStudent:
     heads = plan.phases[0].num_heads
     seed = seed_of(plan.seed, "student weights", plan.objective.kind)
     return build_student(replace(plan.spec, num_heads=heads), seed, ends.normalise, ends.output)
@@ -182,8 +182,8 @@ class _PhaseFit:
         number: int,
         student: HydraStudent,
         batches: BatchReader,
-        validation: Predictions,
-        ranks: Ranks,
+        validation: ShardRows,
+        ranks: DistributedContext,
         checkpoints: Checkpoints | None,
         report: Report,
     ) -> None:
@@ -194,7 +194,7 @@ class _PhaseFit:
         self.subject = Subject(f"student {plan.objective.kind}", "distill", plan.settings.learning_rate)
         self.steps = batches.steps_per_epoch
         self.feed = Feed(batches, next(student.parameters()).device)
-        self.fitting = Fitting(
+        self.fitting = TrainState(
             student,
             plan.settings,
             num_steps=self.phase.num_epochs * self.steps,
@@ -266,8 +266,8 @@ def predict(student: HydraStudent, inputs: Any) -> Tensor:
     return torch.cat([student(to_device(part, device)).float().cpu() for part in parts])
 
 
-def facts_of(plan: Distillation, student: HydraStudent, validation: Predictions) -> dict[str, Any]:
-    """What `model.json` says of a finished student beside its architecture: figures and the fitted spread.
+def facts_of(plan: Distillation, student: HydraStudent, validation: ShardRows) -> dict[str, Any]:
+    """What `model.json` says of a finished student beside its architecture: figures and the fitted calibration.
 
     Of the members in `validation` the student's own are looked at, as its fingerprint holds no others: a student of 4
     heads is the same beside 4 members and beside 8. How it compares with all of them, the report says.
@@ -281,14 +281,14 @@ def facts_of(plan: Distillation, student: HydraStudent, validation: Predictions)
     heads_NMC = plan.prediction(predict(student, validation.inputs)).outputs_NMC
     if heads_NMC is not None and heads_NMC.shape[1] > 1:
         members_NMC = torch.tensor(validation.of_first(plan.num_members).logits_NMC)
-        found = fit_spread(plan.task, heads_NMC, members_NMC)
-        facts["spread"] = found.scale
+        found = fit_calibration(plan.task, heads_NMC, members_NMC)
+        facts["calibration"] = found.scale
         if found.caveat is not None:
-            facts["spread_caveat"] = found.caveat
+            facts["calibration_caveat"] = found.caveat
     return facts
 
 
-def validation_figures(plan: Distillation, student: HydraStudent, rows: Predictions) -> dict[str, float]:
+def validation_figures(plan: Distillation, student: HydraStudent, rows: ShardRows) -> dict[str, float]:
     """What a fit is judged by while it runs: quality of the prediction, and how much of the disagreement is kept.
 
     The disagreement is that of the student's own members, the first `plan.num_members`: a perfect copy of 4 of 8

@@ -47,7 +47,7 @@ class Objective:
     @property
     def phases(self) -> list[Phase]:
         """What is done in order; every kind takes the same number of epochs in all."""
-        before, after = self.settings.mean_epochs, self.settings.epochs
+        before, after = self.settings.mean_phase_epochs, self.settings.epochs
         if self.kind == "hydra":
             phases = [Phase(MEAN_PHASE, 1, before), Phase(HEADS_PHASE, self.num_outputs, after)]
             return [phase for phase in phases if phase.num_epochs]
@@ -117,9 +117,9 @@ class Objective:
         terms = [self.task.heads_loss(heads_BMC, members_BMC, temperature, paired_BM)]
         if self.settings.mean_head:
             terms.append(self.task.mean_loss(student_BHC[:, -1], teacher_BMC, temperature, mask_BM))
-        if self.settings.spread_weight:
-            spread = self.task.spread_loss(heads_BMC, members_BMC, paired_BM)
-            terms.append(spread.scaled(self.settings.spread_weight))
+        if self.settings.diversity_weight:
+            diversity = self.task.diversity_matching_loss(heads_BMC, members_BMC, paired_BM)
+            terms.append(diversity.scaled(self.settings.diversity_weight))
         return terms
 
     def _dirichlet(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Summed:

@@ -81,9 +81,9 @@ class StoppingRule:
     num_epochs: int
 
     @classmethod
-    def of(cls, tune: TuneConfig, mean_epochs: int, num_epochs: int) -> StoppingRule:
+    def of(cls, tune: TuneConfig, mean_phase_epochs: int, num_epochs: int) -> StoppingRule:
         """Of a configuration; the grace period counts from the second phase on."""
-        return cls(tune.scheduler, min(tune.grace_epochs + mean_epochs, num_epochs), num_epochs)
+        return cls(tune.scheduler, min(tune.grace_epochs + mean_phase_epochs, num_epochs), num_epochs)
 
     @property
     def epochs(self) -> list[int]:

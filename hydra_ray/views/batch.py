@@ -22,7 +22,7 @@ _PARTNER_DRAW = 1 << 40
 
 
 @dataclass(frozen=True)
-class Batch:
+class ViewBatch:
     """B rows on their way through a view: uint8 [B, H, W, channels] or float32 [B, D]."""
 
     rows: Tensor
@@ -52,7 +52,7 @@ class Batch:
         return self.per_row(self.draws.uniform(0, 1) * span + options.amount_min)
 
 
-def pieces(whole: Batch) -> Iterator[Batch]:
+def pieces(whole: ViewBatch) -> Iterator[ViewBatch]:
     """The batch in pieces that bound the memory of the work in between."""
     size = max(1, _ELEMENTS_AT_ONCE // max(1, whole.rows[0].numel()))
     for start in range(0, len(whole.rows), size):

@@ -22,7 +22,7 @@ from torch import Tensor
 from hydra_ray.data import Features
 from hydra_ray.errors import UserError
 from hydra_ray.randomness import Draws
-from hydra_ray.views.batch import Batch, Mixes, partner_rows, pieces
+from hydra_ray.views.batch import Mixes, ViewBatch, partner_rows, pieces
 from hydra_ray.views.options import (
     AffineOptions,
     BlockOptions,
@@ -49,7 +49,7 @@ class View(Generic[OptionsT]):
     """What is known of a named view."""
 
     options: type[OptionsT]
-    apply: Callable[[OptionsT, Batch], Tensor]
+    apply: Callable[[OptionsT, ViewBatch], Tensor]
     """Rows in, rows out; the result is rounded to the rows' dtype by the caller."""
     takes: Literal["images", "features", "both"] = "images"
     mixes: Mixes = "nothing"
@@ -150,7 +150,7 @@ def augment(
     if not len(inputs) or view.apply is _identity:
         return inputs
     block = torch.zeros_like(keys) if block is None else block
-    whole = Batch(inputs, draws, partner_rows(view.mixes, inputs, keys, block, draws), features)
+    whole = ViewBatch(inputs, draws, partner_rows(view.mixes, inputs, keys, block, draws), features)
     return torch.cat([_rounded(view.apply(parsed, part), inputs.dtype) for part in pieces(whole)])
 
 
@@ -169,11 +169,11 @@ def _rounded(rows: Tensor, dtype: torch.dtype) -> Tensor:
     return rows.round().clamp(0, 255).to(dtype)
 
 
-def _identity(_: Options, batch: Batch) -> Tensor:
+def _identity(_: Options, batch: ViewBatch) -> Tensor:
     return batch.rows
 
 
-def _affine(options: AffineOptions, batch: Batch) -> Tensor:
+def _affine(options: AffineOptions, batch: ViewBatch) -> Tensor:
     height, width = batch.rows.shape[1:3]
     turn, zoom, right, down = batch.draws.signed(0, 4).double().reshape(-1, 4, 1, 1).unbind(1)
     angle, shrink = turn * math.radians(options.degrees), torch.ones_like(zoom) / (1 + zoom * options.scale)
@@ -185,7 +185,7 @@ def _affine(options: AffineOptions, batch: Batch) -> Tensor:
     return sample(batch.rows, from_x, from_y, options.padding)
 
 
-def _elastic(options: ElasticOptions, batch: Batch) -> Tensor:
+def _elastic(options: ElasticOptions, batch: ViewBatch) -> Tensor:
     height, width = batch.rows.shape[1:3]
     knots = batch.draws.signed(0, options.grid**2 * 2).reshape(-1, options.grid, options.grid, 2)
     dx, dy = smooth_field(knots, height, width).unbind(-1)
@@ -194,7 +194,7 @@ def _elastic(options: ElasticOptions, batch: Batch) -> Tensor:
     return sample(batch.rows, from_x, from_y, options.padding)
 
 
-def _crop_flip(options: CropFlipOptions, batch: Batch) -> Tensor:
+def _crop_flip(options: CropFlipOptions, batch: ViewBatch) -> Tensor:
     height, width = batch.rows.shape[1:3]
     across, down = round(options.pad * width), round(options.pad * height)
     chance = batch.draws.uniform(0, 3).double()
@@ -203,7 +203,7 @@ def _crop_flip(options: CropFlipOptions, batch: Batch) -> Tensor:
     return shifted(batch.rows, dx, dy, chance[:, 2] < options.flip, options.padding)
 
 
-def _cyclic_shift(options: CyclicShiftOptions, batch: Batch) -> Tensor:
+def _cyclic_shift(options: CyclicShiftOptions, batch: ViewBatch) -> Tensor:
     """What leaves on one side comes back on the other."""
     height, width = batch.rows.shape[1:3]
     right, down = batch.draws.signed(0, 2).double().reshape(-1, 2, 1, 1).unbind(1)
@@ -213,13 +213,13 @@ def _cyclic_shift(options: CyclicShiftOptions, batch: Batch) -> Tensor:
     return batch.rows[rows, y.transpose(1, 2), x]
 
 
-def _gaussian_noise(options: GaussianNoiseOptions, batch: Batch) -> Tensor:
+def _gaussian_noise(options: GaussianNoiseOptions, batch: ViewBatch) -> Tensor:
     scale = 255.0 if batch.rows.dtype == torch.uint8 else batch.scale().std
     noise = batch.draws.normal(0, batch.rows[0].numel()).reshape(batch.rows.shape)
     return batch.rows + noise * (scale * options.sigma)
 
 
-def _smooth_noise(options: SmoothNoiseOptions, batch: Batch) -> Tensor:
+def _smooth_noise(options: SmoothNoiseOptions, batch: ViewBatch) -> Tensor:
     height, width, channels = batch.rows.shape[1:]
     knots = batch.draws.uniform(1, options.grid**2 * channels)
     knots = knots.reshape(-1, options.grid, options.grid, channels)
@@ -228,16 +228,16 @@ def _smooth_noise(options: SmoothNoiseOptions, batch: Batch) -> Tensor:
     return batch.rows * (1 - amount) + noise * amount
 
 
-def _mixup(options: MixOptions, batch: Batch) -> Tensor:
+def _mixup(options: MixOptions, batch: ViewBatch) -> Tensor:
     amount = batch.amounts(options)
     return batch.rows * (1 - amount) + batch.partners * amount
 
 
-def _resample(_: BlockOptions, batch: Batch) -> Tensor:
+def _resample(_: BlockOptions, batch: ViewBatch) -> Tensor:
     return batch.partners
 
 
-def _cutmix(options: MixOptions, batch: Batch) -> Tensor:
+def _cutmix(options: MixOptions, batch: ViewBatch) -> Tensor:
     """A rectangle of the image's own proportions; its area is the partner's share."""
     side = batch.amounts(options)[..., 0].sqrt()
     _, right, down = batch.draws.uniform(0, 3).reshape(-1, 3, 1, 1).unbind(1)

@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from hydra_ray.data import Features
-from hydra_ray.views.batch import Batch
+from hydra_ray.views.batch import ViewBatch
 from hydra_ray.views.options import OutsideBoxOptions, UniformBoxOptions
 
 
-def uniform_box(options: UniformBoxOptions, batch: Batch) -> Tensor:
+def uniform_box(options: UniformBoxOptions, batch: ViewBatch) -> Tensor:
     """Every feature uniform in its range, widened by `margin` ranges on each side: float32 [B, D]."""
     features = batch.scale()
     place = batch.draws.uniform(0, len(features.low))
     return _at(features, place * (1 + 2 * options.margin) - options.margin)
 
 
-def outside_box(options: OutsideBoxOptions, batch: Batch) -> Tensor:
+def outside_box(options: OutsideBoxOptions, batch: ViewBatch) -> Tensor:
     """Uniform in the widened box without the box itself: float32 [B, D].
 
     In the widened box each feature that varies is out of its range with probability q = 2 margin / (1 + 2 margin),

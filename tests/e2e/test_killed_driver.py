@@ -16,7 +16,7 @@ SLOWER = [
     "distill.body_options={width: 16, seconds: 0.08}",
     "tune.epochs=1",
 ]
-WORDS = ["pipelines.run", "tiny.yaml", "storage=killed", "distill.from_tune=true", *SLOWER]
+WORDS = ["pipelines.run", "tiny.yaml", "storage=killed", "distill.use_best_trial=true", *SLOWER]
 
 
 class Story:

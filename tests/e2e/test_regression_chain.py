@@ -21,12 +21,12 @@ from hydra_ray.storage.folder import Folder
 
 pytestmark = pytest.mark.timeout(900)
 RECIPE = """
-data: {source: roots.parquet, target: y, split: all, unknown: {wide: {view: uniform_box}}}
+data: {source: roots.parquet, target: y, test_split: all, unknown: {wide: {view: uniform_box}}}
 ensemble: {num_members: 3, options: {hidden: [16]}, epochs: 4, batch_size: 32, learning_rate: 1e-2, likelihood: mse}
 transfer: {views: [{view: identity}, {view: uniform_box}]}
 predict: {rows_per_shard: 500}
 students: [hydra, kd]
-distill: {epochs: 3, mean_epochs: 1, batch_size: 64, learning_rate: 1e-2, head_width: 4}
+distill: {epochs: 3, mean_phase_epochs: 1, batch_size: 64, learning_rate: 1e-2, head_width: 4}
 evaluate: {latency_repeats: 2}
 cluster: {object_store_mb: 100}
 """
@@ -83,12 +83,12 @@ def test_shards_hold_mean_and_log_variance_as_float32_and_targets_with_nulls(run
 def test_figures_of_the_ensemble_are_those_of_the_shards(run):
     metrics = metrics_of(run)
     assert metrics["task"] == "regression"
-    assert set(metrics["test"]) == set(metrics["cost"]) == {"member", "ensemble", "hydra", "hydra_spread", "kd"}
+    assert set(metrics["test"]) == set(metrics["cost"]) == {"member", "ensemble", "hydra", "hydra_raw", "kd"}
     rows = load(Folder.open(str(run / "predictions" / "test")))
     outputs, targets = torch.tensor(rows.logits_NMC), torch.tensor(rows.labels)
     for name, value in regression_figures(outputs, targets, variance_scores(outputs)).items():
         assert metrics["test"]["ensemble"][name] == pytest.approx(value, rel=1e-9), name
-    spread = metrics["fidelity"]["hydra_spread"]
+    spread = metrics["fidelity"]["hydra"]
     assert set(spread["knowledge_variance_ratio"]) == {"test", "wide"}
     assert metrics["unknown"]["wide"]["ensemble"]["auroc_knowledge_variance"] is not None
 
@@ -138,7 +138,7 @@ def test_a_sweep_that_is_done_is_skipped_and_has_a_page(sweep, place):
     ],
 )
 def test_what_it_has_no_use_for_ends_with_2_before_anything_starts(place, word, line):
-    refused = Command([*WORDS, "data.split=0", "name=refused", word], place).finish(60)
+    refused = Command([*WORDS, "data.test_split=0", "name=refused", word], place).finish(60)
     assert refused.code == 2
     assert refused.err.startswith(f"error: {line}")
     assert refused.err.count("\n") == 1

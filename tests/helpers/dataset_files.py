@@ -23,8 +23,8 @@ NEEDS_SHARED = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED}: rea
 DEFAULTS = {
     "root": "nowhere",
     "download": False,
-    "validation_share": 0.1,
-    "test_share": 0.2,
+    "validation_fraction": 0.1,
+    "test_fraction": 0.2,
     "seed": 0,
     "max_train_rows": None,
     "unknown": {},

@@ -14,15 +14,15 @@ from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.shards.loader import BatchReader
 from hydra_ray.shards.schema import load, no_labels, rows_table, with_logits, write_shard
 from hydra_ray.storage.artifact import Artifact
-from hydra_ray.training.loop import Ranks
-from hydra_ray.training.member import Blueprint
-from hydra_ray.training.student import Ends, distil, facts_of, plan_of
+from hydra_ray.training.loop import DistributedContext
+from hydra_ray.training.member import MemberSpec
+from hydra_ray.training.student import InputOutputScaling, distil, facts_of, plan_of
 
 RECIPE = """
 data: {source: digits, max_train_rows: 200}
 ensemble: {num_members: 5, options: {hidden: [4]}, epochs: 1}
 transfer: {views: [{view: identity}]}
-distill: {batch_size: 64, epochs: 1, mean_epochs: 1, head_width: 2}
+distill: {batch_size: 64, epochs: 1, mean_phase_epochs: 1, head_width: 2}
 cluster: {num_workers: 2, object_store_mb: 100}
 """
 
@@ -43,10 +43,10 @@ def publish_members(run: Run) -> None:
     """All members that are not there yet, untrained."""
     rows = run.data.splits["train"].read_all()
     assert rows.labels is not None
-    blueprint = Blueprint.of(run.task, run.member_spec(), rows.inputs, rows.labels)
+    member_spec = MemberSpec.of(run.task, run.member_spec(), rows.inputs, rows.labels)
     for number, artifact in enumerate(run.members()):
         if not artifact.is_done:
-            model = blueprint.build(seed_of(run.config.seed, "member weights", number))
+            model = member_spec.build(seed_of(run.config.seed, "member weights", number))
             publish_model(artifact, model, model.spec, {"member": number, "seed": run.config.seed, "figures": {}})
 
 
@@ -82,8 +82,13 @@ def publish_student(run: Run, kind: StudentKind) -> Artifact:
         num_ranks=1,
         max_bytes=1 << 30,
     )
-    ends = Ends.of(run.task, load(transfer), plan.num_members)
-    options: dict[str, Any] = {"device": device, "ranks": Ranks(), "checkpoints": None, "report": lambda figures: None}
+    ends = InputOutputScaling.of(run.task, load(transfer), plan.num_members)
+    options: dict[str, Any] = {
+        "device": device,
+        "ranks": DistributedContext(),
+        "checkpoints": None,
+        "report": lambda figures: None,
+    }
     student = distil(plan, batches, rows, ends, **options)
     publish_model(artifact, student, plan.spec, facts_of(plan, student, rows))
     return artifact

@@ -18,8 +18,8 @@ from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks.named import task_named
 from hydra_ray.training.checkpoints import Checkpoints
-from hydra_ray.training.loop import Ranks
-from hydra_ray.training.student import Ends, distil, plan_of
+from hydra_ray.training.loop import DistributedContext
+from hydra_ray.training.student import InputOutputScaling, distil, plan_of
 
 State = dict[str, Tensor]
 _SECONDS = 180
@@ -53,7 +53,7 @@ def student_of(
     validation: Folder,
     task: str = "classification",
     *,
-    ranks: Ranks = Ranks(),  # noqa: B008
+    ranks: DistributedContext = DistributedContext(),  # noqa: B008
     checkpoints: Checkpoints | None = None,
     report: Callable[[dict[str, Any]], None] = lambda figures: None,
     reader: type[BatchReader] = BatchReader,
@@ -73,14 +73,14 @@ def student_of(
         num_ranks=ranks.num_ranks,
         max_bytes=1 << 30,
     )
-    ends = Ends.of(learnt, held, plan.num_members)
+    ends = InputOutputScaling.of(learnt, held, plan.num_members)
     student = distil(
         plan, batches, held, ends, device=torch.device("cpu"), ranks=ranks, checkpoints=checkpoints, report=report
     )
     return student.state_dict()
 
 
-def outcome_of(job: Job, ranks: Ranks = Ranks()) -> Outcome:  # noqa: B008
+def outcome_of(job: Job, ranks: DistributedContext = DistributedContext()) -> Outcome:  # noqa: B008
     """Fit a job's student."""
     losses: list[float] = []
     try:
@@ -113,6 +113,6 @@ def _on_rank(rank: int, folder: str, jobs: Jobs) -> dict[str, Outcome]:
     meet = f"file://{folder}/meet"
     dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=2, timeout=timedelta(seconds=_SECONDS))
     try:
-        return {name: outcome_of(job, Ranks(rank, 2)) for name, job in jobs.items()}
+        return {name: outcome_of(job, DistributedContext(rank, 2)) for name, job in jobs.items()}
     finally:
         dist.destroy_process_group()

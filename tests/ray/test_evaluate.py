@@ -12,8 +12,8 @@ from hydra_ray.storage.folder import Folder
 
 pytestmark = pytest.mark.timeout(400)
 
-PREDICTORS = {"member", "ensemble", "hydra", "hydra_spread", "kd"}
-STUDENTS = {"hydra", "hydra_spread", "kd"}
+PREDICTORS = {"member", "ensemble", "hydra", "hydra_raw", "kd"}
+STUDENTS = {"hydra", "hydra_raw", "kd"}
 TEST_FIGURES = {"nll", "brier", "accuracy", "ece", "aurc", "mutual_information"}
 UNKNOWN_FIGURES = {
     f"{figure}_{score}"

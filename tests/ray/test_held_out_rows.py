@@ -16,7 +16,7 @@ from hydra_ray.data.folds import folds_of
 from hydra_ray.metrics.uncertainty import uncertainty
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.shards.schema import load
-from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
+from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 
 pytestmark = pytest.mark.timeout(400)
 VIEWS = "transfer.views=[{view: identity}, {view: affine}, {view: identity, held_out: true}]"
@@ -36,9 +36,9 @@ def test_a_member_is_trained_on_the_rows_of_other_folds(run, tmp_path):
     parts = (rows.row_id[keep], rows.inputs[keep], rows.labels[keep])
     own = LabelledRows(*(torch.from_numpy(part) for part in parts))
     validation = LabelledRows.of(run.data.splits["validation"].read_all(), torch.device("cpu"))
-    blueprint = Blueprint.of(run.task, run.member_spec(), rows.inputs, rows.labels)
+    member_spec = MemberSpec.of(run.task, run.member_spec(), rows.inputs, rows.labels)
     attempt = checkpoints_in(tmp_path)
-    member, _ = fit_member(3, config.ensemble, config.seed, blueprint, own, validation, attempt, lambda figures: None)
+    member, _ = fit_member(3, config.ensemble, config.seed, member_spec, own, validation, attempt, lambda figures: None)
     published = load_file(f"{run.member(3).folder}/model.safetensors")
     for name, weights in member.state_dict().items():
         np.testing.assert_allclose(weights.numpy(), published[name], rtol=1e-6, atol=1e-7, err_msg=name)

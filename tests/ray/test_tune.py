@@ -63,7 +63,7 @@ def test_every_kind_with_asha(chain, project, kind):
 
 def test_optuna_without_early_stopping_and_students_from_what_it_found(small_run, tmp_path):
     folder = copied(small_run, tmp_path)
-    words = ["tune.search=optuna", "tune.scheduler=none", "tune.num_trials=3", "distill.from_tune=true"]
+    words = ["tune.search=optuna", "tune.scheduler=none", "tune.num_trials=3", "distill.use_best_trial=true"]
     config = tiny(tmp_path, *words, "cluster.num_workers=1")
     run_stages(Run(config), ["tune", "distill"])
     for kind in KEYS:

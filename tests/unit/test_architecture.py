@@ -10,6 +10,11 @@ import pytest
 REPO = Path(__file__).parents[2]
 MODULES = sorted(path for package in ("hydra_ray", "pipelines") for path in (REPO / package).rglob("*.py"))
 EDGE = (REPO / "hydra_ray" / "cluster", REPO / "pipelines")
+ROOMS = (
+    "pipelines", "cluster", "report", "runs", "evaluation", "training", "tasks", "losses", "metrics", "shards",
+    "models", "views", "data", "storage", "config",
+)  # fmt: skip
+"""From the top of the house down: a room imports those below it and itself."""
 FORBIDDEN = ("eval", "exec", "pickle.load", "pickle.loads", "torch.load")
 MAX_FUNCTION_LINES, MAX_FILE_LINES = 60, 350
 
@@ -41,6 +46,36 @@ def test_there_are_modules():
 def test_ray_is_imported_at_the_edge_alone(path):
     if not any(path.is_relative_to(edge) for edge in EDGE):
         assert "ray" not in imported(tree_of(path)), f"{path}: only hydra_ray/cluster and pipelines may import ray"
+
+
+def room_of(module: str) -> str:
+    """`hydra_ray.config.tree` -> `config`; what lies beside the rooms is open to all, and its own name."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "hydra_ray" and len(parts) > 1 else parts[0]
+
+
+def test_every_folder_is_a_room():
+    folders = {path.name for path in (REPO / "hydra_ray").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders == set(ROOMS) - {"pipelines"}
+
+
+@each_module
+def test_no_room_imports_one_above_it(path):
+    own = room_of(".".join(path.relative_to(REPO).with_suffix("").parts))
+    for node in ast.walk(tree_of(path)):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            if own in ROOMS and room_of(name) in ROOMS and name.startswith(("hydra_ray", "pipelines")):
+                assert ROOMS.index(room_of(name)) >= ROOMS.index(own), f"{path}:{node.lineno}: {own} imports {name}"
+            elif own not in ROOMS:
+                assert room_of(name) not in ROOMS, f"{path}:{node.lineno}: below all rooms, imports {name}"
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room != "pipelines"])
+def test_a_room_says_in_two_sentences_what_belongs_in_it(room):
+    words = ast.get_docstring(tree_of(REPO / "hydra_ray" / room / "__init__.py")) or ""
+    assert 60 < len(words) < 400
 
 
 @each_module

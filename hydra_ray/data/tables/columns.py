@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.types as pat
 
-from hydra_ray.data.rows import Task
+from hydra_ray.data.rows import TaskName
 from hydra_ray.data.tables.column_types import depth_of, is_encoded, is_tensor
 from hydra_ray.data.tables.facts import ColumnFacts, Facts
 from hydra_ray.data.tables.label_column import check_target, find_label
@@ -50,7 +50,7 @@ class Columns:
     label: str | None
     classes: Classes | None = None
     """Of the labels of a classification."""
-    task: Task = "classification"
+    task: TaskName = "classification"
     test_splits: tuple[int, ...] = ()
     """Every k of the columns `test_split_k`, which say of each row whether standard split k tests on it."""
     offsets: tuple[tuple[str, Offset], ...] = ()

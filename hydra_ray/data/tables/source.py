@@ -18,7 +18,7 @@ import pyarrow.types as pat
 
 from hydra_ray.data.content import FileContent
 from hydra_ray.data.images import MAX_PIXELS, ROWS_LOOKED_AT, ImageRules, decode_images, image_shape
-from hydra_ray.data.rows import Bools, Floats, Ints, Rows, Task, positions
+from hydra_ray.data.rows import Bools, Floats, Ints, Rows, TaskName, positions
 from hydra_ray.data.tables.columns import Columns, check_ignored, find_columns, hub_class_names
 from hydra_ray.data.tables.decoding import decode_inputs, decode_targets, image_files
 from hydra_ray.data.tables.facts import Facts
@@ -116,7 +116,7 @@ class TableSource(ABC):
         return self.place
 
     @property
-    def task(self) -> Task:
+    def task(self) -> TaskName:
         """Regression where a target is named."""
         return self.columns.task
 

@@ -32,7 +32,7 @@ def value(config, epoch):
 
 
 def run(kinds, *, seed=0, deaths=0.0, at_once=2, most=10_000):
-    """Tune's part: trials report in any order; one that dies begins again. Ends after so many steps."""
+    """Tune's part: trials report in any order; one that dies begins again. InputOutputScaling after so many steps."""
     order, control, drawn, running = InOrder(kinds, at_once), StopInOrder(kinds), random.Random(seed), {}
     for step in range(most):
         config = order.suggest(f"id{step}")

@@ -8,7 +8,7 @@ from ray.train import WorkerGroupError
 from ray.tune.search import Searcher
 
 from hydra_ray.cluster import trial_jobs
-from hydra_ray.cluster.distill import Source
+from hydra_ray.cluster.distill import StudentInputs
 from hydra_ray.cluster.trial_control import InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import FAILED, Job
 from hydra_ray.config.load import validate
@@ -38,7 +38,9 @@ def job(tmp_path_factory):
         {"name": "x", "data": {"source": "digits"}, "ensemble": {"num_members": 4}, "distill": tree}, "here"
     )
     num_outputs = load(folder / "validation").logits_NMC.shape[2]
-    source = Source(CLASSIFICATION, folder / "transfer", folder / "validation", num_members=4, num_outputs=num_outputs)
+    source = StudentInputs(
+        CLASSIFICATION, folder / "transfer", folder / "validation", num_members=4, num_outputs=num_outputs
+    )
     return Job(config, source, load(folder / "validation"), None)
 
 

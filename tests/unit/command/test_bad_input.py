@@ -53,7 +53,7 @@ def test_a_data_folder_that_is_not_there(path, refused, stage):
 
 
 def test_a_torchvision_set_that_is_not_there(path, refused, tmp_path):
-    text = refused("run", path, "data.source=MNIST", f"data.root={tmp_path}/empty")
+    text = refused("run", path, "data.source=MNIST", f"data.torchvision_root={tmp_path}/empty")
     assert f"{tmp_path}/empty" in text
     assert "data.download=true" in text
 
@@ -61,7 +61,7 @@ def test_a_torchvision_set_that_is_not_there(path, refused, tmp_path):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["data.validation_share=0.9"], "data.validation_share=0.9"),
+        (["data.validation_fraction=0.9"], "data.validation_fraction=0.9"),
         (["ensemble.architecture=nope"], "ensemble: architecture=nope"),
         (["ensemble.options.hiden=[3]"], "ensemble: "),
         (["distill.body=nope"], "distill.body: architecture=nope"),
@@ -98,8 +98,8 @@ def houses(folder: Path, **changed) -> Path:
             [],
             "leaves none of 3 rows; use 0.33",
         ),
-        ({}, ["data.split=0"], "data.split=0: houses.parquet has no columns test_split_0, test_split_1, ..."),
-        ({}, ["data.split=0-9"], "data.split=0-9: "),
+        ({}, ["data.test_split=0"], "data.test_split=0: houses.parquet has no columns test_split_0, test_split_1, ..."),
+        ({}, ["data.test_split=0-9"], "data.test_split=0-9: "),
         ({}, ["transfer.views=[{view: affine}]"], "transfer.views.0: view affine needs images"),
     ],
 )

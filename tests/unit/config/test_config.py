@@ -186,7 +186,7 @@ def test_one_line_names_place_key_value_and_way_out(digits, override, expected):
     ("key", "most"),
     [
         ("ensemble.num_members", 10_000),
-        ("ensemble.members_per_worker", 10_000),
+        ("ensemble.stack_size", 10_000),
         ("distill.num_heads", 10_000),
         ("distill.head_width", 100_000),
         ("distill.head_depth", 10_000),
@@ -310,10 +310,10 @@ def test_spaces_that_are_searched(digits):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["tune.objective=validation_accuracy"], "set tune.direction=max"),
-        (["tune.direction=max"], "tune.objective=validation_nll with tune.direction=max looks for the worst trial"),
+        (["tune.objective=validation_accuracy"], "set tune.mode=max"),
+        (["tune.mode=max"], "tune.objective=validation_nll with tune.mode=max looks for the worst trial"),
         (["tune.objective=validation_member_kl", "tune.space.num_heads=[1, 2]"], "a trial may have num_heads=1"),
-        (["distill.from_tune=true", "tune.num_trials=0"], "distill.from_tune=true, but tune.num_trials=0"),
+        (["distill.use_best_trial=true", "tune.num_trials=0"], "distill.use_best_trial=true, but tune.num_trials=0"),
     ],
 )
 def test_searches_that_could_not_find_anything(digits, overrides, expected):
@@ -322,7 +322,7 @@ def test_searches_that_could_not_find_anything(digits, overrides, expected):
 
 def test_an_objective_of_several_heads_is_fine_with_several(digits):
     load_config(digits, ["tune.objective=validation_member_kl", "tune.space.num_heads=[2, 5]"])
-    load_config(digits, ["tune.objective=validation_accuracy", "tune.direction=max"])
+    load_config(digits, ["tune.objective=validation_accuracy", "tune.mode=max"])
 
 
 # overlays and flat keys

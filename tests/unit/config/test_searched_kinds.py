@@ -33,7 +33,7 @@ def searched(tmp_path_factory):
 
 
 def test_what_was_found_for_a_kind_is_laid_over_that_kind_alone(searched):
-    run = loaded(searched, "distill.from_tune=true")
+    run = loaded(searched, "distill.use_best_trial=true")
     assert run.searched_kinds == ["hydra", "kd"]
     assert (run.tuned("hydra").num_heads, run.tuned("hydra").distill.temperature) == (3, 3.0)
     assert (run.tuned("kd").distill.num_heads, run.tuned("kd").distill.temperature) == (None, 1.0)
@@ -48,7 +48,7 @@ def test_what_was_found_for_a_kind_is_laid_over_that_kind_alone(searched):
         (["students=[hydra]"], set()),
         (["tune.objective=validation_nll"], {"hydra"}),
         (["tune.space.num_heads=[2, 4]"], {"hydra"}),
-        (["distill.spread_weight=0.1"], {"hydra"}),
+        (["distill.diversity_weight=0.1"], {"hydra"}),
         (["distill.dirichlet.temperature=3"], set()),
         (["distill.temperature=5"], set()),
         (["distill.head_width=5"], {"hydra", "kd"}),
@@ -61,9 +61,9 @@ def test_a_search_is_stale_where_something_of_its_kind_is_another(searched, word
 
 
 def test_a_kind_without_its_search_is_an_error_with_the_way_out(searched):
-    run = loaded(searched, "distill.from_tune=true", "distill.head_width=5")
+    run = loaded(searched, "distill.use_best_trial=true", "distill.head_width=5")
     with pytest.raises(
-        UserError, match=r"^distill.from_tune=true, but the search for kd has .*run pipelines.tune first$"
+        UserError, match=r"^distill.use_best_trial=true, but the search for kd has .*run pipelines.tune first$"
     ):
         run.tuned("kd")
 
@@ -71,7 +71,7 @@ def test_a_kind_without_its_search_is_an_error_with_the_way_out(searched):
 def test_the_report_shows_each_search_and_what_was_found(searched):
     from hydra_ray.cluster import evaluate
 
-    run = loaded(searched, "distill.from_tune=true")
+    run = loaded(searched, "distill.use_best_trial=true")
     found = {kind: evaluate._search(run, kind) for kind in run.searched_kinds}
     assert found["hydra"].goal == Goal("validation_member_kl", "min")
     assert found["kd"].goal == Goal("validation_nll", "min")

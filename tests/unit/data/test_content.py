@@ -141,7 +141,7 @@ def test_classes_outputs_and_a_validation_file_that_turns_up_are_part_of_the_key
     write_plain(tmp_path / "set/validation.parquet", 1)
     after = loaded(path).member(0).fingerprint
     assert after != before
-    assert loaded(path, "data.validation_share=0.3").member(0).fingerprint == after
+    assert loaded(path, "data.validation_fraction=0.3").member(0).fingerprint == after
 
 
 # ---------------------------------------------------------------- files that change

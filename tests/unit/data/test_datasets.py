@@ -78,7 +78,7 @@ def test_sets_without_a_test_split_say_so():
     assert split_names("CIFAR10") == ("train", "test")
     with pytest.raises(UserError) as raised:
         read("digits", "test")
-    assert "data.test_share" in message(raised)
+    assert "data.test_fraction" in message(raised)
 
 
 def write_idx(path: Path, values: np.ndarray) -> None:
@@ -103,7 +103,7 @@ def test_torchvision_sets_are_read_from_root(tmp_path, name):
     np.testing.assert_array_equal(rows.inputs[..., 0], images[5:25])
     np.testing.assert_array_equal(rows.labels, labels[5:25])
     assert len(source.class_names or ()) == 10
-    data = opened(name, root=str(tmp_path), validation_share=0.2)
+    data = opened(name, root=str(tmp_path), validation_fraction=0.2)
     assert {split: each.num_rows for split, each in data.splits.items()} == {
         "train": 32,
         "validation": 8,
@@ -190,10 +190,10 @@ def test_the_fingerprint_follows_the_data_and_not_their_place(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"validation_share": 0.0}, "data.validation_share=0.0 leaves none of 1797 rows"),
-        ({"test_share": 0.0001}, "data.test_share=0.0001 leaves none of 1797 rows"),
-        ({"validation_share": 0.5, "test_share": 0.5}, "leave no training row"),
-        ({"validation_share": 1.5}, "data.validation_share=1.5"),
+        ({"validation_fraction": 0.0}, "data.validation_fraction=0.0 leaves none of 1797 rows"),
+        ({"test_fraction": 0.0001}, "data.test_fraction=0.0001 leaves none of 1797 rows"),
+        ({"validation_fraction": 0.5, "test_fraction": 0.5}, "leave no training row"),
+        ({"validation_fraction": 1.5}, "data.validation_fraction=1.5"),
         ({"max_train_rows": 0}, "data.max_train_rows=0"),
         ({"max_train_rows": 1}, "training rows are of class"),
         ({"unknown": {"a/b": "photo_patches"}}, "data.unknown.a/b"),

@@ -104,7 +104,7 @@ def test_rows_without_a_label_are_refused(tmp_path, missing):
     values: list = ["a", "b"] * 30 if missing == "" else [0.0, 1.0] * 30
     values[5] = missing
     with pytest.raises(UserError, match="1 train rows have no label"):
-        opened(write(tmp_path / "rows.parquet", table(values)), validation_share=0.02, test_share=0.02)
+        opened(write(tmp_path / "rows.parquet", table(values)), validation_fraction=0.02, test_fraction=0.02)
 
 
 # files beside the training rows'

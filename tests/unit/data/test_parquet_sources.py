@@ -83,7 +83,7 @@ def test_columns_are_found_by_type_and_name(tmp_path, kind, names):
 def test_class_names_come_from_the_hubs_metadata(tmp_path):
     metadata = {"info": {"features": {"what": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
     columns = {"image": hub_column(pictures(8)), "what": np.arange(8) % 2, "size": np.arange(8)}
-    data = opened(write(tmp_path / "rows.parquet", columns, metadata=metadata), validation_share=0.25)
+    data = opened(write(tmp_path / "rows.parquet", columns, metadata=metadata), validation_fraction=0.25)
     assert data.class_names == ("cat", "dog")
 
 

@@ -61,7 +61,7 @@ def test_classification_has_as_many_outputs_as_classes():
 
 def test_a_standard_split_is_taken_as_it_is(houses):
     for split in (0, 1):
-        data = opened(houses, target="price", split=split, validation_share=0.25)
+        data = opened(houses, target="price", split=split, validation_fraction=0.25)
         np.testing.assert_array_equal(data.splits["test"].row_ids(), np.arange(split, 40, 10))
         assert {name: each.num_rows for name, each in data.splits.items()} == {"train": 26, "validation": 10, "test": 4}
         assert len(np.unique(np.concatenate([each.row_ids() for each in data.splits.values()]))) == 40
@@ -152,9 +152,13 @@ NAN, HUGE = float("nan"), 1e300
         ({"price": [*range(39), None]}, {"target": "price"}, "data.source={}: column price: row 39 has no value"),
         ({"price": [*range(39), HUGE]}, {"target": "price"}, "column price: row 39 has the value 1e+300, too large"),
         ({"town": ["Ulm"] * 40}, {"target": "price"}, "column town holds text ('Ulm'): store"),
-        ({}, {"target": "price", "split": 2}, "data.split=2: {name} has no column test_split_2; its splits are 0 to 1"),
-        ({"test_split_1": [False] * 40}, {"target": "price", "split": 1}, "data.split=1: none of the rows"),
-        ({"test_split_1": [True] * 40}, {"target": "price", "split": 1}, "data.split=1: all of the rows"),
+        (
+            {},
+            {"target": "price", "split": 2},
+            "data.test_split=2: {name} has no column test_split_2; its splits are 0 to 1",
+        ),
+        ({"test_split_1": [False] * 40}, {"target": "price", "split": 1}, "data.test_split=1: none of the rows"),
+        ({"test_split_1": [True] * 40}, {"target": "price", "split": 1}, "data.test_split=1: all of the rows"),
         ({}, {}, "column price holds double; for a regression set data.target=price"),
     ],
 )
@@ -212,20 +216,20 @@ def test_three_rows_are_too_few_and_the_line_says_what_to_do(tmp_path):
     with pytest.raises(UserError, match=r"leaves none of 3 rows; use 0.33 or more"):
         opened(path, target="y")
     with pytest.raises(UserError, match="there is 1 training row only"):
-        opened(path, target="y", validation_share=0.34, test_share=0.34)
+        opened(path, target="y", validation_fraction=0.34, test_fraction=0.34)
 
 
 def test_settings_that_do_not_fit_the_source_are_named(tmp_path):
     for settings, expected in (
         ({"target": "y"}, "data.target=y: diabetes has labels of its own"),
-        ({"split": 0}, "data.split=0: diabetes has no columns test_split_0"),
+        ({"split": 0}, "data.test_split=0: diabetes has no columns test_split_0"),
     ):
         with pytest.raises(UserError) as raised:
             opened("diabetes", **settings)
         assert expected in message(raised)
     for split in ("train", "test"):
         write(tmp_path / f"{split}.parquet", columns())
-    with pytest.raises(UserError, match=r"has a test split of its own; leave data.split out"):
+    with pytest.raises(UserError, match=r"has a test split of its own; leave data.test_split out"):
         opened(tmp_path, target="price", split=0)
 
 

@@ -54,7 +54,7 @@ def test_rows_of_a_validation_file_are_the_validation_split(tmp_path):
     """Case 06: validation is of another year, so that labels tell which rows were taken."""
     write(tmp_path / "train-00000-of-00001.parquet", table(600))
     write(tmp_path / "validation-00000-of-00001.parquet", table(200, flip=True))
-    data = opened(tmp_path, validation_share=0.15, test_share=0.25)
+    data = opened(tmp_path, validation_fraction=0.15, test_fraction=0.25)
     assert {name: split.num_rows for name, split in data.splits.items()} == {
         "train": 450,
         "validation": 200,
@@ -64,7 +64,7 @@ def test_rows_of_a_validation_file_are_the_validation_split(tmp_path):
         rows = split.read_all()
         np.testing.assert_array_equal(rows.labels, (rows.inputs[:, 0] > 0) ^ (name == "validation"))
     assert data.splits["validation"].source.num_rows == 200
-    assert opened(tmp_path, validation_share=0.0).splits["validation"].num_rows == 200
+    assert opened(tmp_path, validation_fraction=0.0).splits["validation"].num_rows == 200
 
 
 def test_with_all_three_files_no_training_row_is_held_out(tmp_path):

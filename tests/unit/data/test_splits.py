@@ -41,7 +41,7 @@ def members(**changed) -> dict[str, set]:
 
 
 def test_shares_move_only_what_they_must():
-    base, more = members(), members(validation_share=0.3)
+    base, more = members(), members(validation_fraction=0.3)
     assert more["test"] == base["test"]
     assert more["validation"] > base["validation"]
     few = members(max_train_rows=100)

@@ -33,7 +33,7 @@ USED = {
 
 def accuracy(path, **settings) -> float:
     """On test rows, of a logistic regression of standardised features, fitted by 200 steps of full batches."""
-    data = opened(path, test_share=0.25, **settings)
+    data = opened(path, test_fraction=0.25, **settings)
     train, test = (data.splits[name].read_all() for name in ("train", "test"))
     mean, std = train.inputs.mean(0, dtype=np.float64), train.inputs.std(0, dtype=np.float64)
     assert train.labels is not None

@@ -11,7 +11,7 @@ from hydra_ray.evaluation.input_grid import Plane, grid_points, grid_ticks, show
 from hydra_ray.metrics.row_scores import RowScores
 from hydra_ray.report.figures import pictures_of
 from hydra_ray.report.input_grid_figures import _three_points, line_picture, plane_picture
-from hydra_ray.report.inputs import Evidence
+from hydra_ray.report.inputs import ReportInputs
 
 
 def probabilities(points, num_members: int, sharpness: float) -> np.ndarray:
@@ -62,8 +62,8 @@ def plane_of_targets(size: int) -> Plane:
     return Plane("regression", ("x", "y")[:size], (), ticks, rows, np.sin(3 * rows[:, 0]), scores, answers)
 
 
-def evidence_of(plane: Plane | None) -> Evidence:
-    return Evidence("run", {}, {"task": "classification"}, {}, [], {}, {}, plane)
+def evidence_of(plane: Plane | None) -> ReportInputs:
+    return ReportInputs("run", {}, {"task": "classification"}, {}, [], {}, {}, plane)
 
 
 def size_of(png: bytes) -> tuple[int, int]:

@@ -103,7 +103,7 @@ def test_losses_of_distillation_do_not_change_with_the_units_of_the_target(case,
     pairs = [
         (losses.heads_loss, student),
         (losses.moments_loss, student[:, 0]),
-        (losses.spread_loss, student),
+        (losses.diversity_matching_loss, student),
     ]
     for loss, outputs in pairs:
         expected = loss(outputs, teacher).mean().item()
@@ -139,10 +139,10 @@ def test_spread_loss_is_zero_for_equal_disagreement_and_is_what_it_says():
     teacher = torch.tensor([[[0.0, 0.0], [2.0, 0.0]]], dtype=torch.float64)
     student = torch.tensor([[[5.0, 3.0], [6.0, -3.0]]], dtype=torch.float64)
     expected = (math.log(0.25 + 1e-6) - math.log(1 + 1e-6)) ** 2
-    assert losses.spread_loss(student, teacher).mean().item() == pytest.approx(expected)
-    assert losses.spread_loss(teacher + torch.tensor([7.0, 2.0]), teacher).mean().item() == pytest.approx(0)
+    assert losses.diversity_matching_loss(student, teacher).mean().item() == pytest.approx(expected)
+    assert losses.diversity_matching_loss(teacher + torch.tensor([7.0, 2.0]), teacher).mean().item() == pytest.approx(0)
     collapsed = torch.zeros(1, 2, 2, requires_grad=True)
-    losses.spread_loss(collapsed, teacher.float()).mean().backward()
+    losses.diversity_matching_loss(collapsed, teacher.float()).mean().backward()
     assert collapsed.grad is not None
     assert collapsed.grad.isfinite().all()
 
@@ -156,9 +156,9 @@ def test_masked_losses_are_those_of_the_members_left():
     assert losses.heads_loss(student, teacher, mask).mean().item() == pytest.approx(np.mean(rows))
     means = [losses.moments_loss(student[row, :1], parts[row][1]).mean().item() for row in range(3)]
     assert losses.moments_loss(student[:, 0], teacher, mask).mean().item() == pytest.approx(np.mean(means))
-    gaps = [losses.spread_loss(*parts[row]).mean().item() for row in range(2)]  # one member has no spread
-    assert losses.spread_loss(student, teacher, mask).mean().item() == pytest.approx(np.mean(gaps))
-    for loss in (losses.heads_loss, losses.spread_loss):
+    gaps = [losses.diversity_matching_loss(*parts[row]).mean().item() for row in range(2)]  # one member has no spread
+    assert losses.diversity_matching_loss(student, teacher, mask).mean().item() == pytest.approx(np.mean(gaps))
+    for loss in (losses.heads_loss, losses.diversity_matching_loss):
         everyone, nobody = (loss(student, teacher, which(4, 3).bool()) for which in (torch.ones, torch.zeros))
         assert everyone.mean().item() == pytest.approx(loss(student, teacher).mean().item())
         assert nobody.mean().item() == nobody.num_rows == 0
@@ -246,7 +246,7 @@ def test_losses_are_finite_with_finite_gradients_at_the_extremes_in_float32():
     for loss in (
         losses.heads_loss(student, teacher).mean(),
         losses.moments_loss(student[:, 0], teacher).mean(),
-        losses.spread_loss(student, teacher).mean(),
+        losses.diversity_matching_loss(student, teacher).mean(),
         losses.mixture_nll(student, torch.full((3,), 1e4)).mean(),
     ):
         (gradient,) = torch.autograd.grad(loss, student)
@@ -264,7 +264,7 @@ def test_one_member_has_no_knowledge_variance():
 
 def test_stretched_means_keep_their_mean_and_scale_the_knowledge_variance():
     outputs = torch.randn(6, 4, 2, dtype=torch.float64)
-    before, after = (gaussian.mixture_moments(each) for each in (outputs, gaussian.stretch_means(outputs, 1.5)))
+    before, after = (gaussian.mixture_moments(each) for each in (outputs, gaussian.rescale_means(outputs, 1.5)))
     torch.testing.assert_close(after.mean, before.mean)
     torch.testing.assert_close(after.data_variance, before.data_variance)
     torch.testing.assert_close(after.knowledge_variance, 2.25 * before.knowledge_variance)

@@ -242,7 +242,7 @@ ROW_LOSSES = {
     "mean": (lambda s, t, m: losses.mean_loss(s[:, 0], t, 2.0, m), 1),
     "dirichlet": (lambda s, t, m: losses.dirichlet_nll(s[:, 0], t, 2.0, 1e-3, m), 1),
     "proxy": (lambda s, t, m: losses.proxy_dirichlet_rkl(s[:, 0], t, mask_BM=m), 2),
-    "spread": (losses.spread_loss, 2),
+    "spread": (losses.diversity_matching_loss, 2),
 }
 
 

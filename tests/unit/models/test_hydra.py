@@ -1,4 +1,4 @@
-"""The student: shapes, seeds, its second phase, and spread calibration."""
+"""The student: shapes, seeds, its second phase, and rescale_disagreement calibration."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hydra_ray.models.members import ModelSpec, Normalise
-from hydra_ray.models.student import build_student, spread
+from hydra_ray.models.student import build_student, rescale_disagreement
 
 SPEC = ModelSpec("student", "mlp", (8, 8, 1), 10, {"hidden": [20]}, num_heads=4, head_width=6, head_depth=1)
 
@@ -55,9 +55,9 @@ def test_select_keeps_the_first_heads():
 def test_spread_moves_heads_about_their_mean():
     torch.manual_seed(0)
     log_probs_BMC = torch.randn(6, 4, 3).log_softmax(-1)
-    assert torch.allclose(spread(log_probs_BMC, 1.0), log_probs_BMC, atol=1e-6)
-    assert spread(log_probs_BMC, 0.0).std(1).max() < 1e-6
-    wide = spread(log_probs_BMC, 1.7)
+    assert torch.allclose(rescale_disagreement(log_probs_BMC, 1.0), log_probs_BMC, atol=1e-6)
+    assert rescale_disagreement(log_probs_BMC, 0.0).std(1).max() < 1e-6
+    wide = rescale_disagreement(log_probs_BMC, 1.7)
     assert torch.allclose(wide.exp().sum(-1), torch.ones(6, 4), atol=1e-5)
     expected = log_probs_BMC.mean(1, keepdim=True) + 1.7 * (log_probs_BMC - log_probs_BMC.mean(1, keepdim=True))
     assert torch.allclose(wide, expected.log_softmax(-1), atol=1e-5)
@@ -66,4 +66,6 @@ def test_spread_moves_heads_about_their_mean():
 
 def test_spread_takes_logits_too():
     logits_BMC = torch.randn(6, 4, 3)
-    assert torch.allclose(spread(logits_BMC + 5, 1.3), spread(logits_BMC.log_softmax(-1), 1.3), atol=1e-5)
+    assert torch.allclose(
+        rescale_disagreement(logits_BMC + 5, 1.3), rescale_disagreement(logits_BMC.log_softmax(-1), 1.3), atol=1e-5
+    )

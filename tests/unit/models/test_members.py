@@ -47,7 +47,7 @@ def trained(spec, seed=(0,)):
 
 @pytest.mark.parametrize("spec", [CNN, MLP, STUDENT])
 def test_specs_survive_json(spec):
-    content = json.loads(json.dumps(to_model_json(spec, {"seed": 3, "spread": 1.5})))
+    content = json.loads(json.dumps(to_model_json(spec, {"seed": 3, "calibration": 1.5})))
     assert from_model_json(content) == spec
     assert content["seed"] == 3
 

@@ -10,8 +10,8 @@ from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.outputs import GaussianOutput
 from hydra_ray.models.student import build_student
 from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
-from hydra_ray.training.loop import Fitting
-from hydra_ray.training.member import Blueprint
+from hydra_ray.training.loop import TrainState
+from hydra_ray.training.member import MemberSpec
 from hydra_ray.training.stacked import StackedMembers
 
 INPUTS = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
@@ -28,10 +28,10 @@ def networks(kind, task):
     if is_student:
         model = build_student(spec, 0, normalise, output)
         return model, [model.heads, model.output], model.body
-    blueprint = Blueprint(task, spec, normalise, output)
-    model = blueprint.build(0)
+    member_spec = MemberSpec(task, spec, normalise, output)
+    model = member_spec.build(0)
     if kind == "stack":
-        model = StackedMembers([model, blueprint.build(1)])
+        model = StackedMembers([model, member_spec.build(1)])
         return model, [model.network.head, model.output], model.network.body
     return model, [model.network.head, model.output], model.network.body
 
@@ -49,7 +49,7 @@ def test_only_the_body_is_bfloat16(kind, task):
     settings = (DistillConfig if kind == "student" else EnsembleConfig)(precision="bfloat16")
     inputs = INPUTS.expand(2, -1, -1) if kind == "stack" else INPUTS
     seen = []
-    Fitting(model, settings, num_steps=1, seed=0).step(lambda outputs: squares(keep(seen, outputs)), inputs)
+    TrainState(model, settings, num_steps=1, seed=0).step(lambda outputs: squares(keep(seen, outputs)), inputs)
     assert types["exact"] == [torch.float32] * 4
     if kind != "stack":  # torch's vmap knows no autocast on CPUs: there a whole stack is float32
         assert types["body"] == [torch.bfloat16]

@@ -1,4 +1,4 @@
-"""The report on synthetic evidence: complete, self-contained, and equal to the metrics it was given."""
+"""The report on synthetic inputs: complete, self-contained, and equal to the metrics it was given."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.evidence import SPREADS, synthetic
 from helpers.pages import Page
+from helpers.report_inputs import SPREADS, synthetic
 from PIL import Image
 from rich.console import Console
 
@@ -47,15 +47,15 @@ PICTURES = {
 
 
 @pytest.fixture(scope="module")
-def evidence():
+def inputs():
     return synthetic()
 
 
 @pytest.fixture(scope="module")
-def report(evidence):
+def report(inputs):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return make_report(evidence)
+        return make_report(inputs)
 
 
 def text_of(table, width=100):
@@ -66,7 +66,7 @@ def text_of(table, width=100):
 
 def without_drawing(monkeypatch):
     """Pages without the time that pictures take."""
-    monkeypatch.setattr("hydra_ray.report.files.draw_pictures", lambda evidence: {})
+    monkeypatch.setattr("hydra_ray.report.files.draw_pictures", lambda inputs: {})
 
 
 # The whole report.
@@ -76,8 +76,8 @@ def test_every_file_is_there(report):
     assert set(report) == {"metrics.json", "report.md", "report.html"} | PICTURES
 
 
-def test_metrics_json_is_what_was_given(report, evidence):
-    assert json.loads(report["metrics.json"]) == evidence.metrics
+def test_metrics_json_is_what_was_given(report, inputs):
+    assert json.loads(report["metrics.json"]) == inputs.metrics
 
 
 def test_pictures_are_page_wide(report):
@@ -106,19 +106,19 @@ def test_markdown_shows_every_picture(report):
     assert len(widths) > 30
 
 
-def test_same_evidence_same_bytes(report, evidence):
-    assert sparsification_picture(evidence) == report["sparsification.png"]
+def test_same_evidence_same_bytes(report, inputs):
+    assert sparsification_picture(inputs) == report["sparsification.png"]
 
 
-def test_page_holds_every_figure(report, evidence):
+def test_page_holds_every_figure(report, inputs):
     cells = set(Page(report["report.html"].decode()).cells)
-    for name, found in evidence.metrics["test"].items():
+    for name, found in inputs.metrics["test"].items():
         assert decimal(found["nll"]) in cells
         assert percent(found["accuracy"]) in cells
-        assert count(evidence.metrics["cost"][name]["macs"]) in cells
-    for ratio in evidence.metrics["fidelity"]["hydra"]["mutual_information_ratio"].values():
+        assert count(inputs.metrics["cost"][name]["macs"]) in cells
+    for ratio in inputs.metrics["fidelity"]["hydra"]["mutual_information_ratio"].values():
         assert decimal(ratio) in cells
-    assert duration(evidence.metrics["seconds"]["tune"]) in cells
+    assert duration(inputs.metrics["seconds"]["tune"]) in cells
 
 
 @pytest.mark.parametrize(
@@ -133,12 +133,12 @@ def test_page_holds_every_figure(report, evidence):
 )
 def test_other_shapes_of_evidence(changes, monkeypatch):
     monkeypatch.setitem(SPREADS, "own_student", 0.0)
-    evidence = synthetic(**{"num_rows": 100, **changes})
+    inputs = synthetic(**{"num_rows": 100, **changes})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        report = make_report(evidence)
-    missing = set() if evidence.searches else {"trials-hydra.png"}
-    missing |= set() if evidence.epochs else {"training.png"}
+        report = make_report(inputs)
+    missing = set() if inputs.searches else {"trials-hydra.png"}
+    missing |= set() if inputs.epochs else {"training.png"}
     missing |= {"fidelity.png"} if changes.get("students") == ("kd",) else set()
     assert {name for name in report if name.endswith(".png")} == PICTURES - missing
     assert Page(report["report.html"].decode()).open == []
@@ -154,8 +154,8 @@ def test_many_rows_are_shown_as_density():
 def test_names_are_escaped(monkeypatch):
     without_drawing(monkeypatch)
     name = "<script>alert('x')</script> & | more"
-    evidence = synthetic(unknown=("<b>",), run_name=name, num_rows=50)
-    report = make_report(replace(evidence, facts={"<i>": "</td>|"}))
+    inputs = synthetic(unknown=("<b>",), run_name=name, num_rows=50)
+    report = make_report(replace(inputs, facts={"<i>": "</td>|"}))
     page = Page(report["report.html"].decode())
     assert "script" not in page.tags
     assert html.escape(name, quote=False).replace("'", "&#39;") in report["report.html"].decode()
@@ -167,13 +167,13 @@ def test_names_are_escaped(monkeypatch):
 
 def test_figures_that_are_not_there_are_dashes_and_null(monkeypatch):
     without_drawing(monkeypatch)
-    evidence = synthetic(num_rows=50)
-    evidence.metrics["test"]["hydra"]["nll"] = float("nan")
-    evidence.metrics["cost"]["hydra"]["macs"] = None
-    del evidence.metrics["seconds"]
-    report = make_report(evidence)
+    inputs = synthetic(num_rows=50)
+    inputs.metrics["test"]["hydra"]["nll"] = float("nan")
+    inputs.metrics["cost"]["hydra"]["macs"] = None
+    del inputs.metrics["seconds"]
+    report = make_report(inputs)
     assert json.loads(report["metrics.json"])["test"]["hydra"]["nll"] is None
-    row = next(row for row in comparison_table(evidence.metrics).rows if row[0] == "hydra")
+    row = next(row for row in comparison_table(inputs.metrics).rows if row[0] == "hydra")
     assert row[1] == row[-1] == "–"
     assert not re.search(r"\bnan\b|None", report["report.html"].decode())
 
@@ -181,8 +181,8 @@ def test_figures_that_are_not_there_are_dashes_and_null(monkeypatch):
 # Tables.
 
 
-def test_comparison_table_equals_the_metrics(evidence):
-    table, metrics = comparison_table(evidence.metrics), evidence.metrics
+def test_comparison_table_equals_the_metrics(inputs):
+    table, metrics = comparison_table(inputs.metrics), inputs.metrics
     assert [row[0] for row in table.rows] == ["member", "ensemble", "hydra", "kd"]
     for name, nll, accuracy, spread, aurocs, parameters, macs in table.rows:
         test, unknown = metrics["test"][name], metrics["unknown"]["photos"][name]
@@ -193,14 +193,14 @@ def test_comparison_table_equals_the_metrics(evidence):
         assert (parameters, macs) == tuple(count(metrics["cost"][name][key]) for key in ("num_parameters", "macs"))
 
 
-def test_single_heads_have_a_dash_for_knowledge_uncertainty(evidence):
-    row = next(row for row in comparison_table(evidence.metrics).rows if row[0] == "kd")
+def test_single_heads_have_a_dash_for_knowledge_uncertainty(inputs):
+    row = next(row for row in comparison_table(inputs.metrics).rows if row[0] == "kd")
     assert row[3] == "–"
     assert row[4].startswith("– / 0.")
 
 
-def test_fidelity_table_equals_the_metrics(evidence):
-    table, found = fidelity_table(evidence.metrics), evidence.metrics["fidelity"]
+def test_fidelity_table_equals_the_metrics(inputs):
+    table, found = fidelity_table(inputs.metrics), inputs.metrics["fidelity"]
     assert table.columns == ("figure", "ideal", "hydra", "kd")
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["NLL / ensemble's"] == ("1", *(decimal(found[name]["nll_ratio"]) for name in ("hydra", "kd")))
@@ -229,8 +229,8 @@ def test_markdown_cells_are_escaped():
 # Small parts.
 
 
-def test_headline_speaks_of_the_student_with_spread(evidence):
-    metrics = evidence.metrics
+def test_headline_speaks_of_the_student_with_spread(inputs):
+    metrics = inputs.metrics
     ratio = metrics["fidelity"]["hydra"]["auroc_ratio"]["photos"]
     sentence = headline(metrics)
     assert sentence.startswith("hydra ")
@@ -326,6 +326,6 @@ def test_figure_is_none_for_what_is_no_number():
 
 def test_what_is_known_against_a_student_stands_below_what_it_kept():
     note = "hydra: calibration ends at its bound 10, where the heads' mutual information is 0.2 times the members'."
-    evidence = replace(synthetic(num_rows=60, trials=False, epochs=False), notes=[note])
-    for page in (write_markdown(evidence), write_html(evidence, {})):
+    inputs = replace(synthetic(num_rows=60, trials=False, epochs=False), notes=[note])
+    for page in (write_markdown(inputs), write_html(inputs, {})):
         assert page.count("calibration ends at its bound 10") == 1

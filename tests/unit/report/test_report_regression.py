@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of, row_scores
-from hydra_ray.metrics.gaussian import stretch_means
+from hydra_ray.metrics.gaussian import rescale_means
 from hydra_ray.report.files import make_report
 from hydra_ray.report.formats import significant
-from hydra_ray.report.inputs import Evidence
+from hydra_ray.report.inputs import ReportInputs
 from hydra_ray.report.interval_figures import coverage_by_level
 from hydra_ray.report.page import write_markdown
 from hydra_ray.report.prediction_figures import error_by_coverage
@@ -20,7 +20,7 @@ from hydra_ray.tasks.named import REGRESSION
 PICTURES = {"knowledge_uncertainty.png", "fidelity.png", "intervals.png", "sparsification.png"}
 
 
-def evidence(num_rows, scale=1.0, students=("hydra", "kd")):
+def inputs(num_rows, scale=1.0, students=("hydra", "kd")):
     """Of an ensemble of 4 and its students, targets drawn from the ensemble; all in units of `scale`."""
     generator = torch.Generator().manual_seed(num_rows)
 
@@ -29,13 +29,13 @@ def evidence(num_rows, scale=1.0, students=("hydra", "kd")):
 
     def said(rows, stretch):
         outputs = torch.stack([drawn(rows, 1) + 0.4 * drawn(rows, 4), drawn(rows, 1) + 0.3 * drawn(rows, 4)], dim=-1)
-        outputs = stretch_means(outputs, stretch)
+        outputs = rescale_means(outputs, stretch)
         return torch.stack([scale * outputs[..., 0], outputs[..., 1] + 2 * math.log(scale)], dim=-1)
 
     splits = {"validation": said(num_rows, 1), "test": said(num_rows, 1), "unknown-far": said(num_rows, 5)}
     predictions = {"ensemble": {name: REGRESSION.of_members(each) for name, each in splits.items()}}
     for kind in students:
-        own = {name: stretch_means(each, 0.8)[:, : 1 if kind == "kd" else 4] for name, each in splits.items()}
+        own = {name: rescale_means(each, 0.8)[:, : 1 if kind == "kd" else 4] for name, each in splits.items()}
         predictions[kind] = {name: REGRESSION.of_student(kind, each) for name, each in own.items()}
     labels = {
         name: splits[name][:, 0, 0] + (splits[name][:, 0, 1] / 2).exp() * drawn(num_rows)
@@ -43,34 +43,34 @@ def evidence(num_rows, scale=1.0, students=("hydra", "kd")):
     }
     answers = Answers(REGRESSION, predictions, labels)
     metrics = metrics_of(answers, {}, {}, num_samples=20)
-    return Evidence("mine", {}, metrics, row_scores(answers), [], {}, {})
+    return ReportInputs("mine", {}, metrics, row_scores(answers), [], {}, {})
 
 
 @pytest.mark.parametrize(
     ("num_rows", "scale"), [(1, 1.0), (3, 1.0), (200, 1e-4), (2000, 1e5)], ids=["1 row", "3 rows", "small", "large"]
 )
 def test_it_is_drawn_for_any_number_of_rows_and_any_unit(num_rows, scale):
-    files = make_report(evidence(num_rows, scale))
+    files = make_report(inputs(num_rows, scale))
     assert {name for name in files if name.endswith(".png")} == PICTURES
     assert all(content for content in files.values())
 
 
 def test_it_speaks_of_targets_and_not_of_classes():
-    text = write_markdown(evidence(100)).lower()
+    text = write_markdown(inputs(100)).lower()
     assert "rmse" in text
     assert "knowledge variance" in text
     for word in ("accuracy", "mutual information", "entropy", "nats) |\n"):
         assert word not in text, word
-    header = " ".join(comparison_table(evidence(100).metrics).columns)
+    header = " ".join(comparison_table(inputs(100).metrics).columns)
     assert header.startswith("predictor RMSE NLL CRPS coverage")
     assert "knowledge / total" in header
-    names = [row[0] for row in fidelity_table(evidence(100).metrics).rows]
+    names = [row[0] for row in fidelity_table(inputs(100).metrics).rows]
     assert "NLL - ensemble's (nats)" in names
     assert "mean knowledge variance / ensemble's, far" in names
 
 
 def test_curves_end_at_the_figures_of_the_tables():
-    found = evidence(300)
+    found = inputs(300)
     test, figures = found.scores["ensemble"]["test"], found.metrics["test"]["ensemble"]
     assert test.error is not None
     assert test.interval_level is not None

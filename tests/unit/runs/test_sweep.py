@@ -30,7 +30,7 @@ def config(tmp_path):
     )
 
     def config(split) -> Config:
-        return load_config(tmp_path / "tiny.yaml", [f"data.split={split}", "transfer.views=[{view: identity}]"])
+        return load_config(tmp_path / "tiny.yaml", [f"data.test_split={split}", "transfer.views=[{view: identity}]"])
 
     return config
 
@@ -41,7 +41,7 @@ def test_every_split_is_a_run_of_its_own_in_the_sweeps_folder(config, choice, ex
     assert is_sweep(sweep)
     assert not is_sweep(config(0))
     found = split_configs(sweep)
-    assert [each.data.split for each in found] == expected
+    assert [each.data.test_split for each in found] == expected
     assert not any(is_sweep(each) for each in found)
     folders = [str(Run(each).folder) for each in found]
     assert [folder.rsplit("/", 3)[1:] for folder in folders] == [["runs", "tiny", f"split-{k:02d}"] for k in expected]
@@ -55,7 +55,7 @@ def test_a_split_in_a_sweep_is_the_run_of_that_split_alone(config):
     assert alone.member(0).key != Run(config(2)).member(0).key
 
 
-@pytest.mark.parametrize(("choice", "expected"), [("2-5", "data.split=2-5: there is no column test_split_4")])
+@pytest.mark.parametrize(("choice", "expected"), [("2-5", "data.test_split=2-5: there is no column test_split_4")])
 def test_splits_that_are_not_there_are_named(config, choice, expected):
     with pytest.raises(UserError) as raised:
         split_configs(config(choice))

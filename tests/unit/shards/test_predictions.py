@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers.shards import NAMES, metadata, synthetic, taken, write, write_views
 
-from hydra_ray.data.rows import Task
+from hydra_ray.data.rows import TaskName
 from hydra_ray.errors import UserError
 from hydra_ray.shards.checks import verify
 from hydra_ray.shards.schema import (
@@ -97,7 +97,7 @@ def test_targets_are_float32_and_null_where_there_is_none(folder):
 
 
 def test_a_view_without_labels_has_the_type_of_those_with_labels(folder):
-    kinds: dict[Task, pa.DataType] = {"classification": pa.int64(), "regression": pa.float32()}
+    kinds: dict[TaskName, pa.DataType] = {"classification": pa.int64(), "regression": pa.float32()}
     for task, kind in kinds.items():
         write(folder, NAME, replace(synthetic(), labels=no_labels(40, task)))
         column = pq.read_table(f"{folder.path}/{NAME}").column("label")

@@ -186,9 +186,9 @@ def test_a_manifest_that_is_damaged_is_an_error_with_the_way_out(folder, content
 
 
 def test_a_manifest_that_was_edited_is_noticed_whatever_was_edited(folder):
-    result = written(artifact(folder), content={"spread": 1.5, "figures": {"nll": 0.25}})
+    result = written(artifact(folder), content={"calibration": 1.5, "figures": {"nll": 0.25}})
     manifest = result.folder.read_json("manifest.json")
-    for changed in ({"spread": 1.25}, {"key": {}}, {"files": {}}, {"figures": {"nll": 0.5}}, {"more": 1}):
+    for changed in ({"calibration": 1.25}, {"key": {}}, {"files": {}}, {"figures": {"nll": 0.5}}, {"more": 1}):
         result.folder.write_json("manifest.json", manifest | changed)
         assert "its checksum differs" in refusal(result.status)
     result.folder.write("manifest.json", json.dumps(manifest, sort_keys=True).encode())

@@ -20,9 +20,9 @@ from hydra_ray.models.outputs import LOG_VARIANCE_RANGE, GaussianOutput, MeanOut
 from hydra_ray.models.student import build_student
 from hydra_ray.runs.run import Run
 from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
-from hydra_ray.training.calibration import fit_spread
-from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
-from hydra_ray.training.stacked import Seat, fit_stacked
+from hydra_ray.training.calibration import fit_calibration
+from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
+from hydra_ray.training.stacked import StackSlot, fit_stacked
 from hydra_ray.training.student_kinds import Objective
 
 SPEC = ModelSpec("member", "mlp", (3,), 2, {"hidden": [16]}, output="gaussian")
@@ -70,9 +70,9 @@ def fitted(tmp_path, spec, **changed):
     rows = wave()
     tree = {"epochs": 25, "batch_size": 50, "learning_rate": 0.02, **changed}
     settings = validate({"name": "x", "data": {"source": "diabetes"}, "ensemble": tree}, "here").ensemble
-    blueprint = Blueprint.of(REGRESSION, spec, rows.inputs.numpy(), rows.labels.numpy())
+    member_spec = MemberSpec.of(REGRESSION, spec, rows.inputs.numpy(), rows.labels.numpy())
     kept = checkpoints_in(tmp_path)
-    return fit_member(0, settings, 1, blueprint, rows, rows, kept, lambda figures: None), rows, blueprint, settings
+    return fit_member(0, settings, 1, member_spec, rows, rows, kept, lambda figures: None), rows, member_spec, settings
 
 
 def test_a_gaussian_member_learns_the_mean_and_which_rows_are_noisy(tmp_path):
@@ -99,16 +99,16 @@ def test_a_mean_only_member_has_the_residuals_variance_everywhere_also_after_loa
 
 def test_an_exact_fit_leaves_a_variance_above_nothing():
     output = MeanOutput(0.0, 2.0)
-    said = output.settle(torch.zeros(4, 2), torch.zeros(4))
+    said = output.fit_residual_variance(torch.zeros(4, 2), torch.zeros(4))
     assert said[0, 1] == pytest.approx(LOG_VARIANCE_RANGE[0] + 2 * math.log(2))
 
 
 @pytest.mark.parametrize("spec", [SPEC, MEAN_SPEC], ids=["gaussian", "mse"])
 def test_members_fitted_as_one_network_are_what_they_are_alone(tmp_path, spec):
-    (model, figures), rows, blueprint, settings = fitted(tmp_path / "alone", spec, epochs=3)
+    (model, figures), rows, member_spec, settings = fitted(tmp_path / "alone", spec, epochs=3)
     every = torch.arange(len(rows))
-    seats = [Seat(number, every, checkpoints_in(tmp_path / f"{number}")) for number in (0, 1)]
-    (first, found), _ = fit_stacked(seats, settings, 1, blueprint, rows, rows, lambda figures: None)
+    slots = [StackSlot(number, every, checkpoints_in(tmp_path / f"{number}")) for number in (0, 1)]
+    (first, found), _ = fit_stacked(slots, settings, 1, member_spec, rows, rows, lambda figures: None)
     assert found == pytest.approx(figures, rel=1e-4)
     torch.testing.assert_close(first(rows.inputs), model(rows.inputs), rtol=1e-4, atol=1e-2)
 
@@ -139,7 +139,7 @@ def test_a_students_end_has_the_units_of_what_members_say():
 
 
 def objective(kind, **changed):
-    return Objective(REGRESSION, kind, DistillConfig(**{"mean_epochs": 1, "epochs": 2, **changed}), 3)
+    return Objective(REGRESSION, kind, DistillConfig(**{"mean_phase_epochs": 1, "epochs": 2, **changed}), 3)
 
 
 def loss(of, student, teacher, labels, phase=-1):
@@ -156,10 +156,10 @@ def test_each_phase_and_kind_minimises_its_own_loss():
     )
     kd = loss(objective("kd"), student[:, :1], teacher, labels)
     torch.testing.assert_close(kd, regression_losses.moments_loss(student[:, 0], teacher).mean())
-    spread = loss(objective("hydra", spread_weight=0.3), student, teacher, labels)
+    spread = loss(objective("hydra", diversity_weight=0.3), student, teacher, labels)
     expected = (
         regression_losses.heads_loss(student, teacher).mean()
-        + 0.3 * regression_losses.spread_loss(student, teacher).mean()
+        + 0.3 * regression_losses.diversity_matching_loss(student, teacher).mean()
     )
     torch.testing.assert_close(spread, expected)
     with_mean = torch.cat([student, outputs(6, 1, 9)], dim=1)
@@ -194,10 +194,10 @@ def test_labels_are_learnt_by_the_mean_head_where_it_predicts():
 @pytest.mark.parametrize("shrunk", [0.4, 1.7])
 def test_fitted_spread_gives_the_ensembles_mean_knowledge_variance(shrunk):
     ensemble = outputs(300, 5, scale=3.0)
-    scale, caveat = fit_spread(REGRESSION, gaussian.stretch_means(ensemble.double(), shrunk), ensemble)
+    scale, caveat = fit_calibration(REGRESSION, gaussian.rescale_means(ensemble.double(), shrunk), ensemble)
     assert scale == pytest.approx(1 / shrunk, rel=1e-6)
     assert caveat is None
-    assert fit_spread(REGRESSION, ensemble[:, :1].expand(300, 4, 2), ensemble).scale == 1.0
+    assert fit_calibration(REGRESSION, ensemble[:, :1].expand(300, 4, 2), ensemble).scale == 1.0
 
 
 # Figures.
@@ -207,7 +207,7 @@ def test_fitted_spread_gives_the_ensembles_mean_knowledge_variance(shrunk):
 def answers():
     splits = {"validation": 60, "test": 120, "unknown-other": 80}
     said = {name: outputs(rows, 4, seed) for seed, (name, rows) in enumerate(splits.items())}
-    said["unknown-other"] = gaussian.stretch_means(said["unknown-other"], 3.0)
+    said["unknown-other"] = gaussian.rescale_means(said["unknown-other"], 3.0)
     noisy = {name: each + 0.2 * outputs(splits[name], 4, 9) for name, each in said.items()}
     predictions = {
         "ensemble": {name: REGRESSION.of_members(each) for name, each in said.items()},
@@ -253,7 +253,7 @@ def test_a_ratio_of_nlls_is_left_out_where_one_is_negative(answers):
 def test_one_row_of_each_split_is_enough_for_metrics():
     """Also where the ensemble is surer of the unknown row than of the known one, so that its AUROC is 0."""
     known = outputs(1, 3)
-    said = {"validation": known, "test": known, "unknown-near": gaussian.stretch_means(known, 0.1)}
+    said = {"validation": known, "test": known, "unknown-near": gaussian.rescale_means(known, 0.1)}
     predictions = {
         "ensemble": {name: REGRESSION.of_members(each) for name, each in said.items()},
         "hydra": {name: REGRESSION.of_student("hydra", each) for name, each in said.items()},
@@ -314,7 +314,7 @@ def test_a_plain_recipe_is_accepted(tmp_path):
         (["tune.num_trials=2", "tune.space={temperature: [1.0, 2.0]}"], r"tune\.space\.temperature: softens"),
         (["predict.dtype=float16"], r"predict\.dtype=float16: .*leave it out"),
         (["transfer.views=[{view: ods}]"], r"transfer\.views\.0: ods moves rows by class probabilities"),
-        ([*SEARCH, "tune.objective=validation_accuracy", "tune.direction=max"], "validation_accuracy: .*use one of"),
+        ([*SEARCH, "tune.objective=validation_accuracy", "tune.mode=max"], "validation_accuracy: .*use one of"),
     ],
 )  # fmt: skip
 def test_what_a_regression_has_no_use_for_is_one_line(tmp_path, words, line):

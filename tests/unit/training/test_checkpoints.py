@@ -16,9 +16,9 @@ from hydra_ray.models.members import ModelSpec
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks.named import CLASSIFICATION
 from hydra_ray.training.checkpoints import Checkpoints
-from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
+from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 from hydra_ray.training.stack_size import stacks
-from hydra_ray.training.stacked import Seat, fit_stacked
+from hydra_ray.training.stacked import StackSlot, fit_stacked
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -139,7 +139,7 @@ def labelled(num_rows, seed=0):
 
 
 TRAIN, VALIDATION = labelled(70), labelled(30, 1)
-BLUEPRINT = Blueprint.of(CLASSIFICATION, SPEC, TRAIN.inputs.numpy(), TRAIN.labels.numpy())
+BLUEPRINT = MemberSpec.of(CLASSIFICATION, SPEC, TRAIN.inputs.numpy(), TRAIN.labels.numpy())
 TREE = {"epochs": 4, "batch_size": 16, "learning_rate": 0.01}
 SETTINGS = validate({"name": "x", "data": {"source": "digits"}, "ensemble": TREE}, "here").ensemble
 
@@ -150,11 +150,11 @@ def member(kept, report=lambda figures: None):
 
 def stack(folders, report=lambda figures: None):
     """Members 0 and 1, as `cluster/ensemble.py` would put them together."""
-    seats = [Seat(number, torch.arange(70), kept) for number, kept in enumerate(folders)]
+    slots = [StackSlot(number, torch.arange(70), kept) for number, kept in enumerate(folders)]
     found = {}
-    for group in stacks(seats, 2):
+    for group in stacks(slots, 2):
         fitted = fit_stacked(group, SETTINGS, 5, BLUEPRINT, TRAIN, VALIDATION, report)
-        found |= {seat.member: model.state_dict() for seat, (model, _) in zip(group, fitted, strict=True)}
+        found |= {slot.member: model.state_dict() for slot, (model, _) in zip(group, fitted, strict=True)}
     return [found[0], found[1]]
 
 
@@ -218,7 +218,7 @@ def shards(tmp_path_factory):
 
 
 DISTILL = {
-    "body_options": {"hidden": [8]}, "epochs": 2, "mean_epochs": 1, "batch_size": 12, "learning_rate": 0.01,
+    "body_options": {"hidden": [8]}, "epochs": 2, "mean_phase_epochs": 1, "batch_size": 12, "learning_rate": 0.01,
     "head_width": 4, "checkpoint_every": 2,
 }  # fmt: skip
 CONFIG = validate(

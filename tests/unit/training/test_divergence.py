@@ -19,8 +19,8 @@ from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
 from hydra_ray.training.divergence import Subject, Watch
-from hydra_ray.training.member import Blueprint, LabelledRows, fit_member, order_of
-from hydra_ray.training.stacked import Seat, fit_stacked
+from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member, order_of
+from hydra_ray.training.stacked import StackSlot, fit_stacked
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NUM_ROWS, BATCH, POISON = 200, 2, 150
@@ -30,13 +30,15 @@ def rows_of(task, poison=True):
     """Features; in one row they are so large that the network's outputs are no numbers."""
     generator = torch.Generator().manual_seed(0)
     inputs, labels = torch.randn(NUM_ROWS, 3, generator=generator), torch.arange(NUM_ROWS) % 4
-    blueprint = Blueprint.of(task, ModelSpec("member", "mlp", (3,), 4, {"hidden": [8]}), inputs.numpy(), labels.numpy())
+    member_spec = MemberSpec.of(
+        task, ModelSpec("member", "mlp", (3,), 4, {"hidden": [8]}), inputs.numpy(), labels.numpy()
+    )
     if task is REGRESSION:
         spec, labels = ModelSpec("member", "mlp", (3,), 2, {"hidden": [8]}, output="gaussian"), labels.float()
-        blueprint = Blueprint.of(task, spec, inputs.numpy(), labels.numpy())
+        member_spec = MemberSpec.of(task, spec, inputs.numpy(), labels.numpy())
     if poison:
         inputs[POISON] = math.nan
-    return LabelledRows(torch.arange(NUM_ROWS), inputs, labels), blueprint
+    return LabelledRows(torch.arange(NUM_ROWS), inputs, labels), member_spec
 
 
 def settings(**changed):
@@ -54,10 +56,10 @@ def refusal(call) -> str:
 @pytest.mark.parametrize("task", [CLASSIFICATION, REGRESSION], ids=lambda task: task.name)
 def test_a_member_stops_and_names_the_step_before_it_writes(tmp_path, task):
     """It is looked at every 50 steps of 100; the step that is told is exact."""
-    train, blueprint = rows_of(task)
+    train, member_spec = rows_of(task)
     seen, kept = [], checkpoints_in(tmp_path)
     place = order_of(NUM_ROWS, 5, 2, 0).tolist().index(POISON)
-    text = refusal(lambda: fit_member(2, settings(), 5, blueprint, train, train, kept, seen.append))
+    text = refusal(lambda: fit_member(2, settings(), 5, member_spec, train, train, kept, seen.append))
     assert text == (
         f"member 2: loss is not finite at step {place // BATCH + 1} of epoch 1; lower ensemble.learning_rate (0.01)"
     )
@@ -66,11 +68,11 @@ def test_a_member_stops_and_names_the_step_before_it_writes(tmp_path, task):
 
 def test_a_member_that_diverges_later_keeps_its_checkpoint_and_stops_there_again(tmp_path):
     """The second epoch is begun with whole rows and gone on with a broken one."""
-    (whole, blueprint), (broken, _) = rows_of(CLASSIFICATION, poison=False), rows_of(CLASSIFICATION)
+    (whole, member_spec), (broken, _) = rows_of(CLASSIFICATION, poison=False), rows_of(CLASSIFICATION)
     kept = checkpoints_in(tmp_path)
 
     def fit(train, report=lambda figures: None):
-        fit_member(0, settings(), 5, blueprint, train, whole, kept, report)
+        fit_member(0, settings(), 5, member_spec, train, whole, kept, report)
 
     def die(figures):
         if figures["epoch"] == 2:
@@ -89,18 +91,18 @@ def test_a_member_that_diverges_later_keeps_its_checkpoint_and_stops_there_again
 
 def test_weights_that_are_no_numbers_behind_a_finite_loss(tmp_path):
     """One step an epoch: its loss is that of the first weights."""
-    train, blueprint = rows_of(CLASSIFICATION, poison=False)
+    train, member_spec = rows_of(CLASSIFICATION, poison=False)
     how, kept = settings(learning_rate=1e39, batch_size=NUM_ROWS), checkpoints_in(tmp_path)
-    text = refusal(lambda: fit_member(0, how, 5, blueprint, train, train, kept, lambda figures: None))
+    text = refusal(lambda: fit_member(0, how, 5, member_spec, train, train, kept, lambda figures: None))
     assert text == "member 0: weights are not finite after step 1 of epoch 1; lower ensemble.learning_rate (1e39)"
     assert kept.newest() is None
 
 
 def test_figures_that_are_no_numbers(tmp_path):
-    train, blueprint = rows_of(CLASSIFICATION, poison=False)
+    train, member_spec = rows_of(CLASSIFICATION, poison=False)
     text = refusal(
         lambda: fit_member(
-            0, settings(), 5, blueprint, train, rows_of(CLASSIFICATION)[0], checkpoints_in(tmp_path), print
+            0, settings(), 5, member_spec, train, rows_of(CLASSIFICATION)[0], checkpoints_in(tmp_path), print
         )
     )
     assert text == "member 0: validation_nll is not finite after epoch 1; lower ensemble.learning_rate (0.01)"
@@ -108,20 +110,20 @@ def test_figures_that_are_no_numbers(tmp_path):
 
 def test_the_member_of_a_stack_is_named(tmp_path):
     """Member 4 alone learns from the row that breaks it."""
-    train, blueprint = rows_of(CLASSIFICATION)
+    train, member_spec = rows_of(CLASSIFICATION)
     rows = {member: torch.tensor([row for row in range(NUM_ROWS) if row != left_out])
             for member, left_out in ((0, POISON), (4, 7), (5, POISON))}  # fmt: skip
-    seats = [Seat(member, rows[member], checkpoints_in(tmp_path / f"{member}")) for member in rows]
+    slots = [StackSlot(member, rows[member], checkpoints_in(tmp_path / f"{member}")) for member in rows]
     order = rows[4][order_of(NUM_ROWS - 1, 5, 4, 0)].tolist()
-    text = refusal(lambda: fit_stacked(seats, settings(), 5, blueprint, train, train, print))
+    text = refusal(lambda: fit_stacked(slots, settings(), 5, member_spec, train, train, print))
     step = order.index(POISON) // BATCH + 1
     assert text == f"member 4: loss is not finite at step {step} of epoch 1; lower ensemble.learning_rate (0.01)"
-    assert all(seat.checkpoints.newest() is None for seat in seats)
+    assert all(slot.checkpoints.newest() is None for slot in slots)
 
 
 def config(**distill):
     tree = {
-        "body_options": {"hidden": [8]}, "epochs": 1, "mean_epochs": 1, "batch_size": 4, "head_width": 4,
+        "body_options": {"hidden": [8]}, "epochs": 1, "mean_phase_epochs": 1, "batch_size": 4, "head_width": 4,
         "learning_rate": 0.01, "checkpoint_every": 3, **distill,
     }  # fmt: skip
     return validate({"name": "x", "data": {"source": "digits"}, "ensemble": {"num_members": 3}, "distill": tree}, "x")

@@ -12,7 +12,7 @@ from helpers.shards import synthetic
 from hydra_ray.config.load import validate
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.tasks.named import CLASSIFICATION
-from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
+from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SPEC = ModelSpec("member", "mlp", (4, 4, 1), 4, {"hidden": [8]})
@@ -30,9 +30,9 @@ def ensemble_settings(**changed):
 
 def member(folder, number=0, report=lambda figures: None, **changed):
     train = labelled(70)
-    blueprint = Blueprint.of(CLASSIFICATION, SPEC, train.inputs.numpy(), train.labels.numpy())
+    member_spec = MemberSpec.of(CLASSIFICATION, SPEC, train.inputs.numpy(), train.labels.numpy())
     model, figures = fit_member(
-        number, ensemble_settings(**changed), 5, blueprint, train, labelled(30, seed=1), folder, report
+        number, ensemble_settings(**changed), 5, member_spec, train, labelled(30, seed=1), folder, report
     )
     return model.state_dict(), figures
 

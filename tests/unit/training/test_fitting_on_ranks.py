@@ -16,7 +16,7 @@ from hydra_ray.config.sections import Optimisation
 from hydra_ray.losses.sums import Summed, share_of_mean
 from hydra_ray.shards.schema import NO_LABEL
 from hydra_ray.storage.folder import Folder
-from hydra_ray.training.loop import Fitting, Ranks
+from hydra_ray.training.loop import DistributedContext, TrainState
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NUM_ROWS, BATCH, MEMBERS = 44, 12, 4
@@ -69,7 +69,8 @@ def shards(tmp_path_factory):
 
 def config(**distill):
     tree = {
-        "body_options": {"hidden": [8]}, "epochs": 2, "mean_epochs": 1, "batch_size": BATCH, "learning_rate": 0.01,
+        "body_options": {"hidden": [8]}, "epochs": 2, "mean_phase_epochs": 1, "batch_size": BATCH,
+        "learning_rate": 0.01,
         "head_width": 4, "optimizer": "sgd", **distill,
     }  # fmt: skip
     return validate(
@@ -79,7 +80,7 @@ def config(**distill):
 
 CNN = {"body": "cnn", "body_options": {"widths": [4], "norm": "group"}}
 # heads that start nearly alike have so little MI that its logarithm magnifies rounding a thousandfold
-TERMS = {"label_weight": 0.5, "spread_weight": 0.1, "mean_head": True, "init_noise": 2.0}
+TERMS = {"label_weight": 0.5, "diversity_weight": 0.1, "mean_head": True, "head_init_noise": 2.0}
 CASES = {
     "hydra": ("hydra", "plain", {}),
     "hydra, cnn": ("hydra", "plain", CNN),
@@ -196,7 +197,7 @@ def test_ranks_are_asked_only_where_they_may_differ_and_once_for_all_terms():
 
 
 def test_dropout_differs_by_rank_and_by_step_and_comes_again():
-    class Apart(Ranks):
+    class Apart(DistributedContext):
         def wrap(self, model):
             return model
 
@@ -204,7 +205,7 @@ def test_dropout_differs_by_rank_and_by_step_and_comes_again():
         seen = []
         model = nn.Sequential(nn.Linear(1, 64), nn.Dropout(0.5), nn.Linear(64, 1))
         model[1].register_forward_hook(lambda module, inputs, output: seen.append(output == 0))
-        fitting = Fitting(model, Optimisation(learning_rate=1e-9), num_steps=2, seed=3, ranks=Apart(rank, 2))
+        fitting = TrainState(model, Optimisation(learning_rate=1e-9), num_steps=2, seed=3, ranks=Apart(rank, 2))
         for _ in range(2):
             fitting.step(lambda outputs: [Summed(outputs.sum(), 4)], torch.ones(4, 1))
         return torch.cat(seen)

@@ -29,7 +29,8 @@ def shards(tmp_path_factory):
 
 def config(**distill):
     tree = {
-        "body_options": {"hidden": [8]}, "epochs": 2, "mean_epochs": 1, "batch_size": BATCH, "learning_rate": 0.01,
+        "body_options": {"hidden": [8]}, "epochs": 2, "mean_phase_epochs": 1, "batch_size": BATCH,
+        "learning_rate": 0.01,
         "head_width": 4, "checkpoint_every": 2, **distill,
     }  # fmt: skip
     return validate(
@@ -95,7 +96,7 @@ def test_every_kind_takes_the_same_number_of_steps(shards, kind):
 
 def test_a_hydra_learns_the_mean_then_its_members(shards):
     seen = []
-    state = student_of(config(epochs=40, mean_epochs=10), "hydra", *shards, report=seen.append)
+    state = student_of(config(epochs=40, mean_phase_epochs=10), "hydra", *shards, report=seen.append)
     assert [each["phase"] for each in seen] == ["mean"] * 10 + ["heads"] * 40
     heads = {name: value.shape[0] for name, value in state.items() if name.startswith("heads.")}
     assert set(heads.values()) == {4}
@@ -107,7 +108,7 @@ def test_a_hydra_learns_the_mean_then_its_members(shards):
 
 def test_without_epochs_of_the_mean_heads_learn_at_once(shards):
     seen = []
-    student_of(config(mean_epochs=0), "hydra", *shards, report=seen.append)
+    student_of(config(mean_phase_epochs=0), "hydra", *shards, report=seen.append)
     assert [each["phase"] for each in seen] == ["heads", "heads"]
 
 

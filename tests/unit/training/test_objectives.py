@@ -17,7 +17,7 @@ def _logits(*shape, seed=0):
 
 
 def _settings(**changes):
-    return DistillConfig(**{"mean_epochs": 2, "epochs": 6, "temperature": 3.0, **changes})
+    return DistillConfig(**{"mean_phase_epochs": 2, "epochs": 6, "temperature": 3.0, **changes})
 
 
 def _objective(kind, settings, num_members):
@@ -37,7 +37,7 @@ def test_every_kind_takes_the_same_number_of_epochs():
         1,
         5,
     ]
-    assert [phase.name for phase in _objective("hydra", _settings(mean_epochs=0), 4).phases] == ["heads"]
+    assert [phase.name for phase in _objective("hydra", _settings(mean_phase_epochs=0), 4).phases] == ["heads"]
 
 
 def test_each_kind_minimises_its_own_loss():
@@ -115,7 +115,7 @@ def test_labels_are_learnt_by_the_mean_head_where_it_predicts(heads):
 
 def test_spread_loss_is_zero_for_equal_disagreement_and_is_what_it_says():
     teacher, student = _logits(7, 4, 3, seed=1), _logits(7, 4, 3)
-    assert losses.spread_loss(teacher, teacher).mean() == 0
+    assert losses.diversity_matching_loss(teacher, teacher).mean() == 0
 
     def mutual_information(logits):
         probs = logits.softmax(-1)
@@ -123,6 +123,6 @@ def test_spread_loss_is_zero_for_equal_disagreement_and_is_what_it_says():
         return (probs * (probs.log() - mean.log())).sum(-1).mean(1)
 
     gap = (mutual_information(student) + 1e-6).log() - (mutual_information(teacher) + 1e-6).log()
-    assert torch.allclose(losses.spread_loss(student, teacher).mean(), gap.square().mean())
-    with_spread = _loss(_objective("hydra", _settings(spread_weight=0.1), 4), student, teacher)
+    assert torch.allclose(losses.diversity_matching_loss(student, teacher).mean(), gap.square().mean())
+    with_spread = _loss(_objective("hydra", _settings(diversity_weight=0.1), 4), student, teacher)
     assert torch.allclose(with_spread, losses.hydra_loss(student, teacher, 3.0).mean() + 0.1 * gap.square().mean())

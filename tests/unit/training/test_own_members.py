@@ -12,7 +12,7 @@ from helpers.shards import synthetic
 from hydra_ray.config.load import validate
 from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
 from hydra_ray.training import student as distillation
-from hydra_ray.training.student import Ends, facts_of, plan_of, validation_figures
+from hydra_ray.training.student import InputOutputScaling, facts_of, plan_of, validation_figures
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 REGRESSION_RECIPE = RECIPE.replace("{source: digits, max_train_rows: 200}", "{source: diabetes}")
@@ -59,15 +59,15 @@ def test_a_perfect_copy_of_four_of_eight_members_keeps_all_of_their_disagreement
     figures = validation_figures(plan, None, rows)
     assert figures[f"validation_{task.knowledge}_ratio"] == pytest.approx(1, rel=1e-9)
     assert figures["validation_member_kl"] == pytest.approx(0, abs=1e-9)
-    assert facts_of(plan, None, rows)["spread"] == pytest.approx(1, rel=1e-6)
+    assert facts_of(plan, None, rows)["calibration"] == pytest.approx(1, rel=1e-6)
 
 
 def test_the_units_of_a_regressions_outputs_are_those_of_its_members():
     rows, _ = eight_members(REGRESSION)
     far = replace(rows, logits_NMC=np.concatenate([rows.logits_NMC[:, :4], 9 + 5 * rows.logits_NMC[:, 4:]], axis=1))
-    own = Ends.of(REGRESSION, rows.of_first(4), 4).output
-    assert Ends.of(REGRESSION, far, 4).output.state_dict() == own.state_dict()
-    assert Ends.of(REGRESSION, far, 8).output.state_dict() != own.state_dict()
+    own = InputOutputScaling.of(REGRESSION, rows.of_first(4), 4).output
+    assert InputOutputScaling.of(REGRESSION, far, 4).output.state_dict() == own.state_dict()
+    assert InputOutputScaling.of(REGRESSION, far, 8).output.state_dict() != own.state_dict()
 
 
 def eight_members(task):
@@ -87,7 +87,7 @@ def test_a_spread_at_its_bound_stands_in_model_json(monkeypatch):
     alike = rows.logits_NMC[:, :4].mean(1, keepdims=True) + 1e-3 * rows.logits_NMC[:, :4]
     monkeypatch.setattr(distillation, "predict", lambda student, inputs: torch.tensor(alike))
     facts = facts_of(plan, None, rows)
-    assert facts["spread"] == 10
-    assert facts["spread_caveat"].startswith("calibration ends at its bound 10, where")
+    assert facts["calibration"] == 10
+    assert facts["calibration_caveat"].startswith("calibration ends at its bound 10, where")
     monkeypatch.setattr(distillation, "predict", lambda student, inputs: torch.tensor(rows.logits_NMC[:, :4]))
-    assert "spread_caveat" not in facts_of(plan, None, rows)
+    assert "calibration_caveat" not in facts_of(plan, None, rows)

@@ -13,9 +13,9 @@ from hydra_ray.models.members import ModelSpec
 from hydra_ray.models.networks import Network
 from hydra_ray.runs.run import Run
 from hydra_ray.tasks.named import CLASSIFICATION
-from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
+from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 from hydra_ray.training.stack_size import stack_size, stacks
-from hydra_ray.training.stacked import Seat, clip_each_norm, fit_stacked
+from hydra_ray.training.stacked import StackSlot, clip_each_norm, fit_stacked
 
 MEMBERS = (0, 3, 4)
 SHAPE = (8, 8, 1)
@@ -32,7 +32,7 @@ class Bench:
         self.settings = validate({"name": "x", "data": {"source": "digits"}, "ensemble": tree}, "here").ensemble
         self.place, self.spec = place, spec
         self.train, self.validation = (self._rows(number, seed) for number, seed in ((52, 0), (20, 1)))
-        self.blueprint = Blueprint.of(CLASSIFICATION, spec, self.train.inputs.numpy(), self.train.labels.numpy())
+        self.member_spec = MemberSpec.of(CLASSIFICATION, spec, self.train.inputs.numpy(), self.train.labels.numpy())
 
     def _rows(self, number, seed):
         rows = synthetic(number, seed=seed, shape=SHAPE)
@@ -44,21 +44,21 @@ class Bench:
     def alone(self, member, kind="alone", left_out=None, report=lambda figures: None):
         train = self.train if left_out is None else self.train.at(self.kept(left_out))
         return fit_member(
-            member, self.settings, 5, self.blueprint, train, self.validation, self.folder(kind, member),
+            member, self.settings, 5, self.member_spec, train, self.validation, self.folder(kind, member),
             report,
         )  # fmt: skip
 
     def kept(self, left_out):
         return torch.tensor([place for place in range(len(self.train)) if place != left_out])
 
-    def seats(self, members=MEMBERS, kind="stacked", left_out=None):
+    def slots(self, members=MEMBERS, kind="stacked", left_out=None):
         every = torch.arange(len(self.train))
         rows = {member: every if left_out is None else self.kept(left_out[member]) for member in members}
-        return [Seat(member, rows[member], self.folder(kind, member)) for member in members]
+        return [StackSlot(member, rows[member], self.folder(kind, member)) for member in members]
 
-    def stacked(self, seats, report=lambda figures: None):
+    def stacked(self, slots, report=lambda figures: None):
         return fit_stacked(
-            seats, self.settings, 5, self.blueprint, self.train, self.validation, report
+            slots, self.settings, 5, self.member_spec, self.train, self.validation, report
         )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ CASES = {
 def test_a_stacked_member_is_what_it_would_be_alone(tmp_path, case):
     bench = Bench(tmp_path, CASES[case][0], **CASES[case][1])
     seen, seen_alone = [], []
-    found = bench.stacked(bench.seats(), seen.append)
+    found = bench.stacked(bench.slots(), seen.append)
     for member, result in zip(MEMBERS, found, strict=True):
         assert_near(result, bench.alone(member, report=seen_alone.append))
     seen.sort(key=lambda figures: (figures["member"], figures["epoch"]))
@@ -96,7 +96,7 @@ def test_a_stacked_member_is_what_it_would_be_alone(tmp_path, case):
 
 def test_members_of_a_stack_have_rows_of_their_own(tmp_path):
     bench, left_out = Bench(tmp_path), {0: 7, 3: 11, 4: 12}
-    found = bench.stacked(bench.seats(left_out=left_out))
+    found = bench.stacked(bench.slots(left_out=left_out))
     for member, result in zip(MEMBERS, found, strict=True):
         assert_near(result, bench.alone(member, left_out=left_out[member]))
 
@@ -113,10 +113,10 @@ def test_a_killed_stack_goes_on_alone_and_as_another_stack(tmp_path, killed_afte
             raise Killed
 
     with pytest.raises(Killed):
-        bench.stacked(bench.seats(), die)
+        bench.stacked(bench.slots(), die)
     again = []
     alone = bench.alone(0, "stacked", report=again.append)
-    pair = bench.stacked(bench.seats((3, 4)), again.append)
+    pair = bench.stacked(bench.slots((3, 4)), again.append)
     first = 1 if killed_after <= len(MEMBERS) else 2
     assert [figures["epoch"] for figures in again if figures["member"] != 4] == 2 * list(range(first, 3))
     for result, expected in zip([alone, *pair], whole, strict=True):
@@ -133,18 +133,18 @@ def test_members_begun_alone_are_stacked_with_those_as_far_as_they(tmp_path):
     for member in (3, 4):
         with pytest.raises(Killed):
             bench.alone(member, "stacked", report=die)
-    groups = [[seat.member for seat in stack] for stack in stacks(bench.seats((0, 3, 4, 5)), 8)]
+    groups = [[slot.member for slot in stack] for stack in stacks(bench.slots((0, 3, 4, 5)), 8)]
     assert groups == [[3, 4], [0, 5]]
-    for member, result in zip((3, 4), bench.stacked(bench.seats((3, 4))), strict=True):
+    for member, result in zip((3, 4), bench.stacked(bench.slots((3, 4))), strict=True):
         assert_near(result, bench.alone(member))
 
 
 def test_stacks_hold_equally_many_rows_and_no_more_members_than_asked_for(tmp_path):
     bench = Bench(tmp_path)
-    seats = bench.seats(tuple(range(5)))
-    assert [len(stack) for stack in stacks(seats, 2)] == [2, 2, 1]
-    uneven = [Seat(0, torch.arange(51), seats[0].checkpoints), *seats[1:]]
-    assert [[seat.member for seat in stack] for stack in stacks(uneven, 8)] == [[1, 2, 3, 4], [0]]
+    slots = bench.slots(tuple(range(5)))
+    assert [len(stack) for stack in stacks(slots, 2)] == [2, 2, 1]
+    uneven = [StackSlot(0, torch.arange(51), slots[0].checkpoints), *slots[1:]]
+    assert [[slot.member for slot in stack] for stack in stacks(uneven, 8)] == [[1, 2, 3, 4], [0]]
 
 
 def test_each_member_is_clipped_by_its_own_norm():
@@ -164,13 +164,13 @@ def dropping_out(input_shape, num_outputs):
 
 
 def size(bench, most=4):
-    return stack_size(bench.settings, most, bench.blueprint, bench.train)
+    return stack_size(bench.settings, most, bench.member_spec, bench.train)
 
 
 def test_the_number_asked_for_is_taken(tmp_path):
     assert size(Bench(tmp_path)) == 1
-    assert size(Bench(tmp_path, members_per_worker=3)) == 3
-    assert size(Bench(tmp_path, members_per_worker=9)) == 4
+    assert size(Bench(tmp_path, stack_size=3)) == 3
+    assert size(Bench(tmp_path, stack_size=9)) == 4
 
 
 @pytest.mark.parametrize(
@@ -193,21 +193,21 @@ def test_the_fastest_size_is_found(tmp_path, monkeypatch, seconds, expected):
         return found * (0.1 if seconds[1] == 1.0 else 1.0)
 
     monkeypatch.setattr("hydra_ray.training.stack_size._step_seconds", measured)
-    assert size(Bench(tmp_path, members_per_worker="auto"), most=7) == expected
+    assert size(Bench(tmp_path, stack_size="auto"), most=7) == expected
 
 
 def test_the_measurement_runs(tmp_path):
-    assert 1 <= size(Bench(tmp_path, members_per_worker="auto")) <= 4
+    assert 1 <= size(Bench(tmp_path, stack_size="auto")) <= 4
 
 
 def test_networks_that_draw_random_numbers_are_not_stacked(tmp_path):
     spec = ModelSpec("member", f"{__name__}:dropping_out", SHAPE, 4)
-    assert size(Bench(tmp_path, spec, members_per_worker="auto")) == 1
-    with pytest.raises(UserError, match=r"members_per_worker=3: .*cannot be stacked \(it draws random numbers"):
-        size(Bench(tmp_path, spec, members_per_worker=3))
+    assert size(Bench(tmp_path, spec, stack_size="auto")) == 1
+    with pytest.raises(UserError, match=r"stack_size=3: .*cannot be stacked \(it draws random numbers"):
+        size(Bench(tmp_path, spec, stack_size=3))
 
 
 def test_how_members_are_made_does_not_make_them_stale(tmp_path):
-    words = ([], ["ensemble.members_per_worker=auto", "ensemble.compile=true"])
+    words = ([], ["ensemble.stack_size=auto", "ensemble.compile=true"])
     runs = [Run(load_config("configs/digits.yaml", [f"storage={tmp_path}", *given])) for given in words]
     assert runs[0].member(0).fingerprint == runs[1].member(0).fingerprint

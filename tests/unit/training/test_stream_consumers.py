@@ -31,10 +31,10 @@ from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks.named import CLASSIFICATION
 from hydra_ray.training import search_space
 from hydra_ray.training.checkpoints import Checkpoints
-from hydra_ray.training.loop import Ranks
-from hydra_ray.training.member import Blueprint, LabelledRows, fit_member
-from hydra_ray.training.stacked import Seat, fit_stacked
-from hydra_ray.training.student import Ends, distil
+from hydra_ray.training.loop import DistributedContext
+from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
+from hydra_ray.training.stacked import StackSlot, fit_stacked
+from hydra_ray.training.student import InputOutputScaling, distil
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -51,7 +51,7 @@ CONFIG = {
     "transfer": {"views": [{"view": "affine", "share": 0.7}, {"view": "affine", "share": 0.3}]},
     "students": list(KINDS),
     "distill": {
-        "body_options": {"hidden": [8]}, "epochs": 2, "mean_epochs": 1, "batch_size": 12, "head_width": 4,
+        "body_options": {"hidden": [8]}, "epochs": 2, "mean_phase_epochs": 1, "batch_size": 12, "head_width": 4,
         "heads_per_step": 2,
     },
     "tune": {"num_trials": 2, "space": {"head_width": [2, 4]}},
@@ -107,12 +107,12 @@ def members(record, config, place):
     common = (train, train)
     for number in (0, 1):
         record.who = f"member {number}"
-        blueprint = Blueprint.of(CLASSIFICATION, spec, rows.inputs, rows.labels)
-        fit_member(number, config.ensemble, SEED, blueprint, *common, kept[number], lambda figures: None)
-    blueprint = Blueprint.of(CLASSIFICATION, replace(spec, architecture="mlp"), rows.inputs, rows.labels)
+        member_spec = MemberSpec.of(CLASSIFICATION, spec, rows.inputs, rows.labels)
+        fit_member(number, config.ensemble, SEED, member_spec, *common, kept[number], lambda figures: None)
+    member_spec = MemberSpec.of(CLASSIFICATION, replace(spec, architecture="mlp"), rows.inputs, rows.labels)
     record.who = "members 2 and 3"
-    seats = [Seat(number, torch.arange(44), kept[number]) for number in (2, 3)]
-    fit_stacked(seats, config.ensemble, SEED, blueprint, *common, lambda figures: None)
+    slots = [StackSlot(number, torch.arange(44), kept[number]) for number in (2, 3)]
+    fit_stacked(slots, config.ensemble, SEED, member_spec, *common, lambda figures: None)
 
 
 def views_of_rows(record, config, place):
@@ -141,9 +141,14 @@ def student_fits(record, config, place):
     for kind in KINDS:
         record.who = kind
         plan = source.plan(config, kind, held.inputs.shape[1:])
-        ends = Ends.of(CLASSIFICATION, held, plan.num_members)
-        batches = source.batches(config, plan, Ranks())
-        how = {"device": torch.device("cpu"), "ranks": Ranks(), "checkpoints": None, "report": lambda figures: None}
+        ends = InputOutputScaling.of(CLASSIFICATION, held, plan.num_members)
+        batches = source.batches(config, plan, DistributedContext())
+        how = {
+            "device": torch.device("cpu"),
+            "ranks": DistributedContext(),
+            "checkpoints": None,
+            "report": lambda figures: None,
+        }
         distil(plan, batches, held, ends, **how)
 
 

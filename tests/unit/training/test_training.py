@@ -13,7 +13,7 @@ from torch import nn
 from hydra_ray.config.sections import Optimisation
 from hydra_ray.losses.sums import Summed
 from hydra_ray.models.tensors import to_safetensors
-from hydra_ray.training.loop import Fitting, learning_rate
+from hydra_ray.training.loop import TrainState, learning_rate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,7 +33,7 @@ def cross_entropy(outputs, labels):
 
 
 def settings(**changed):
-    return Optimisation(**{"learning_rate": 0.05, "weight_decay": 0.01, "warmup_share": 0.2, **changed})
+    return Optimisation(**{"learning_rate": 0.05, "weight_decay": 0.01, "warmup_fraction": 0.2, **changed})
 
 
 def fitted(fitting, until):
@@ -47,24 +47,24 @@ def fitted(fitting, until):
 @pytest.mark.parametrize("stop_at", [0, 1, 5, 9])
 def test_a_fit_that_is_continued_has_the_bits_of_one_that_was_not_interrupted(optimizer, stop_at):
     how = settings(optimizer=optimizer, clip_norm=1.0)
-    whole = fitted(Fitting(small_model(), how, num_steps=10, seed=3), 10)
-    begun = fitted(Fitting(small_model(), how, num_steps=10, seed=3), stop_at)
-    again = Fitting(small_model(seed=9), how, num_steps=10, seed=3)
+    whole = fitted(TrainState(small_model(), how, num_steps=10, seed=3), 10)
+    begun = fitted(TrainState(small_model(), how, num_steps=10, seed=3), stop_at)
+    again = TrainState(small_model(seed=9), how, num_steps=10, seed=3)
     again.load(load_tensors(to_safetensors(begun.state())))
     assert again.num_done == stop_at
     assert_same_bits(fitted(again, 10).model.state_dict(), whole.model.state_dict())
 
 
 def test_dropout_draws_anew_at_each_step_and_from_the_seed():
-    one, two, other = (fitted(Fitting(small_model(), settings(), num_steps=4, seed=seed), 4) for seed in (1, 1, 2))
+    one, two, other = (fitted(TrainState(small_model(), settings(), num_steps=4, seed=seed), 4) for seed in (1, 1, 2))
     assert_same_bits(one.model.state_dict(), two.model.state_dict())
     assert not torch.equal(one.model[0].weight, other.model[0].weight)
-    plain = [fitted(Fitting(small_model(dropout=0.0), settings(), num_steps=4, seed=seed), 4) for seed in (1, 2)]
+    plain = [fitted(TrainState(small_model(dropout=0.0), settings(), num_steps=4, seed=seed), 4) for seed in (1, 2)]
     assert_same_bits(plain[0].model.state_dict(), plain[1].model.state_dict())
 
 
 def test_the_learning_rate_warms_up_and_ends_at_zero():
-    how = settings(learning_rate=0.1, warmup_share=0.25)
+    how = settings(learning_rate=0.1, warmup_fraction=0.25)
     rates = [learning_rate(how, step, 40) for step in range(41)]
     np.testing.assert_allclose(rates[:10], 0.1 * np.arange(1, 11) / 10)
     assert rates[10] == max(rates) == 0.1
@@ -75,13 +75,13 @@ def test_the_learning_rate_warms_up_and_ends_at_zero():
 
 @pytest.mark.parametrize("num_steps", [1, 2, 3])
 def test_the_shortest_fits_have_a_learning_rate(num_steps):
-    rates = [learning_rate(settings(warmup_share=0.9), step, num_steps) for step in range(num_steps)]
+    rates = [learning_rate(settings(warmup_fraction=0.9), step, num_steps) for step in range(num_steps)]
     assert all(0 < rate <= 0.05 for rate in rates)
 
 
 def test_the_rate_of_a_step_is_the_schedule_s():
     """SGD's first step without momentum's past: the weights move by the rate times (1 + 0.9) gradients."""
-    fitting = Fitting(small_model(dropout=0.0), settings(optimizer="sgd", weight_decay=0.0), num_steps=10, seed=0)
+    fitting = TrainState(small_model(dropout=0.0), settings(optimizer="sgd", weight_decay=0.0), num_steps=10, seed=0)
     before = fitting.model[4].bias.detach().clone()
     inputs, labels = data(0)
     fitting.step(cross_entropy, inputs, labels)
@@ -91,7 +91,7 @@ def test_the_rate_of_a_step_is_the_schedule_s():
 
 def test_gradients_are_clipped():
     def norm(clip_norm):
-        fitting = Fitting(small_model(), settings(clip_norm=clip_norm), num_steps=4, seed=0)
+        fitting = TrainState(small_model(), settings(clip_norm=clip_norm), num_steps=4, seed=0)
         inputs, labels = data(0)
         fitting.step(lambda *pair: [cross_entropy(*pair)[0].scaled(1000)], inputs, labels)
         return float(sum(each.grad.square().sum() for each in fitting.model.parameters()) ** 0.5)
@@ -106,7 +106,7 @@ def test_precision(precision):
     model = nn.Sequential(nn.Linear(6, 3))
     model[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     inputs, labels = data(0)
-    loss = Fitting(model, settings(precision=precision), num_steps=1, seed=0).step(cross_entropy, inputs, labels)
+    loss = TrainState(model, settings(precision=precision), num_steps=1, seed=0).step(cross_entropy, inputs, labels)
     assert seen == [torch.bfloat16 if precision == "bfloat16" else torch.float32]
     assert loss.dtype == torch.float32
     assert not loss.requires_grad

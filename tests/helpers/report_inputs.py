@@ -1,11 +1,11 @@
-"""Evidence as a run would give it: eight members, students that keep a share of their spread, epochs and trials."""
+"""ReportInputs as a run would give it: eight members, students that keep a share of their spread, epochs and trials."""
 
 import numpy as np
 from scipy.stats import rankdata, spearmanr
 
 from hydra_ray.config.student_keys import Goal
 from hydra_ray.metrics.row_scores import RowScores
-from hydra_ray.report.inputs import Evidence, SearchResult
+from hydra_ray.report.inputs import ReportInputs, SearchResult
 from hydra_ray.report.prediction_figures import reliability
 
 NUM_MEMBERS, NUM_CLASSES = 8, 10
@@ -143,7 +143,7 @@ def trial_rows(rng, num_trials=16):
 
 def synthetic(
     unknown=("photos",), students=("hydra", "kd"), *, num_rows=400, trials=True, epochs=True, run_name="digits"
-) -> Evidence:
+) -> ReportInputs:
     rng = np.random.default_rng(0)
     drawn = {"test": member_logits(rng, num_rows, known=True)}
     drawn |= {f"unknown-{name}": (member_logits(rng, num_rows, known=False)[0], None) for name in unknown}
@@ -169,7 +169,7 @@ def synthetic(
         "distill": 38.77,
         "evaluate": 9.1,
     }
-    return Evidence(
+    return ReportInputs(
         run_name=run_name,
         config={"name": run_name, "ensemble": {"num_members": NUM_MEMBERS}, "distill": {"temperature": 2.0}},
         metrics=metrics,
