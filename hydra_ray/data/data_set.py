@@ -180,7 +180,7 @@ def _empty(part: Part, shares: Shares) -> str:
         return f"{both} leave no training row of {shares.num_rows} rows; lower them"
     share = shares.validation if part == "validation" else shares.test
     least = 1 / shares.num_rows
-    return f"data.{part}_share={share} leaves none of {shares.num_rows} rows; use {least:.2g} or more"
+    return f"data.{part}_fraction={share} leaves none of {shares.num_rows} rows; use {least:.2g} or more"
 
 
 def _unknown_split(name: str, place: str, further: Callable[[str, SplitName, str], Source]) -> Split:

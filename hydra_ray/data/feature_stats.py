@@ -6,12 +6,15 @@ A small object that travels with the work, so that nothing is estimated from the
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from hydra_ray.data.splits import Split
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 _ROWS_AT_ONCE = 65_536
 
@@ -35,6 +38,8 @@ class Features:
         Raises:
             UserError: a row that cannot be read, or has a value that is not finite.
         """
+        import torch  # data sets are opened without it
+
         count, mean, squares = 0, np.zeros(1), np.zeros(1)
         low, high = np.full(1, np.inf, np.float32), np.full(1, -np.inf, np.float32)
         for start, stop in split.chunks(_ROWS_AT_ONCE):
