@@ -156,7 +156,7 @@ def test_merge_keys_work(tmp_path):
         ("cluster.object_store_mb=10", "command line: cluster.object_store_mb=10: must be greater than or equal to 75"),
         ("students=[hydra, teacher]", "command line: students.1=\"teacher\": must be 'hydra', 'kd'"),
         ("students=[kd, kd]", "kd stands there more than once"),
-        ("data=digits", 'command line: data="digits": must be a section with the keys source, root'),
+        ("data=digits", 'command line: data="digits": must be a section with the keys source, torchvision_root'),
         ("tune=null", "command line: tune=null: must be a section with the keys"),
         ("data.source=7", "command line: data.source=7: must be a word: put it in quotes"),
         ("data.source.x=1", "command line: data.source.x: data.source is a value, not a section"),
