@@ -149,10 +149,10 @@ def _record(stage: Stage, event: Event, num_epochs: Mapping[StudentKind, int], t
         stage.event("checkpoint_removed", **facts)
         stage.say(event["text"])
         return
-    text = f"{event['student']}: {task.describe_quality(event)}"
-    kept = event.get(f"validation_{task.knowledge}_ratio")
+    text = f"{event['student']}: {task.words.quality(event)}"
+    kept = event.get(f"validation_{task.figures.knowledge}_ratio")
     if kept is not None:
-        text += f", {kept:.0%} of the ensemble's {task.knowledge.replace('_', ' ')}"
+        text += f", {kept:.0%} of the ensemble's {task.figures.knowledge.replace('_', ' ')}"
     if event["event"] == "student":
         stage.event("student", **facts)
         stage.say(f"{text}; published")

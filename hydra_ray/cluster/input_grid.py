@@ -49,14 +49,13 @@ def plane_of(run: Run, predictions: Mapping[str, Prediction]) -> Plane:
     rows_ND, labels_N = shown_rows(train.read_all())
     names = train.source.feature_names or tuple(f"feature {place}" for place in range(rows_ND.shape[1]))
     return Plane(
-        task=run.task.name,
         names=names,
         class_names=run.data.class_names,
         ticks=_ticks(run),
         rows_ND=rows_ND,
         labels_N=labels_N,
-        scores={name: run.task.row_scores(found, None) for name, found in predictions.items()},
-        answers={name: _answers(run, found) for name, found in predictions.items()},
+        scores={name: run.task.figures.row_scores(found, None) for name, found in predictions.items()},
+        answers={name: run.task.figures.grid_answers(found) for name, found in predictions.items()},
     )
 
 
@@ -64,15 +63,6 @@ def _ticks(run: Run) -> tuple[np.ndarray, ...]:
     features = run.features
     assert features is not None, "asked before"
     return grid_ticks(features.low.numpy(), features.high.numpy())
-
-
-def _answers(run: Run, found: Prediction) -> np.ndarray:
-    """Gaussians of a mixture, or probabilities of each member or head; of a Dirichlet its mean."""
-    if run.task.name == "regression":
-        return found.distribution.numpy()
-    if found.outputs_NMC is None:
-        return found.distribution.exp().unsqueeze(1).numpy()
-    return found.outputs_NMC.double().softmax(dim=-1).numpy()
 
 
 @ray.remote

@@ -151,5 +151,5 @@ def _publish(run: Run, stage: Stage, split: str, shards: Shards) -> None:
     train_labels = run.data.splits["train"].read_labels()
     assert train_labels is not None
     for label, facts in merged(run.views(split), diversity).items():
-        found = run.task.describe_disagreement(facts, train_labels)
+        found = run.task.words.disagreement(facts, train_labels)
         stage.say(f"{split:<24} {label:<16} {facts['rows']:>9,} rows   {found}")

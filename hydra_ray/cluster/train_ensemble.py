@@ -72,7 +72,7 @@ def _record(stage: Stage, event: Event, progress: str, task: Task) -> None:
         stage.event("checkpoint_removed", **facts)
         stage.say(event["text"])
         return
-    text = f"member {event['member']}: {task.describe_quality(event)}"
+    text = f"member {event['member']}: {task.words.quality(event)}"
     if event["event"] == "member":
         stage.event("member", **facts)
         stage.say(f"{progress} {text}")

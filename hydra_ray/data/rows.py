@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -14,6 +14,11 @@ Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 Inputs = npt.NDArray[Any]
 TaskName = Literal["classification", "regression"]
+LABEL_DTYPES: Mapping[TaskName, np.dtype[Any]] = {
+    "classification": np.dtype(np.int64),
+    "regression": np.dtype(np.float32),
+}
+"""Numbers of classes, or targets."""
 
 
 @dataclass(frozen=True, eq=False)

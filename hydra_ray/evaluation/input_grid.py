@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hydra_ray.data import Rows, TaskName
+from hydra_ray.data import Rows
 from hydra_ray.metrics import RowScores
 
 _MARGIN = 0.35
@@ -26,7 +26,6 @@ class Plane:
     """The answers of all predictors on a grid.
 
     Attributes:
-        task: what was asked.
         names: of the features.
         class_names: in order; none in a regression.
         ticks: the grid's values along each feature; the points are their product, the last feature fastest.
@@ -37,7 +36,6 @@ class Plane:
             log variance of each Gaussian of its mixture.
     """
 
-    task: TaskName
     names: tuple[str, ...]
     class_names: tuple[str, ...]
     ticks: tuple[np.ndarray, ...]
@@ -45,6 +43,11 @@ class Plane:
     labels_N: np.ndarray
     scores: Mapping[str, RowScores]
     answers: Mapping[str, np.ndarray]
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether labels are classes; else they are targets."""
+        return bool(self.class_names)
 
     def as_grid(self, values_G: np.ndarray) -> np.ndarray:
         """Values of the points, an axis for each feature."""

@@ -97,7 +97,7 @@ def row_scores(answers: Answers) -> dict[str, dict[str, RowScores]]:
     """Predictor -> split -> what the pictures are drawn from."""
     splits = ["test", *answers.unknown]
     return {
-        name: {split: answers.task.row_scores(found[split], answers.labels.get(split)) for split in splits}
+        name: {split: answers.task.figures.row_scores(found[split], answers.labels.get(split)) for split in splits}
         for name, found in answers.predictions.items()
     }
 
@@ -109,18 +109,20 @@ def short(split: str) -> str:
 
 def _test(answers: Answers, name: str) -> Figures:
     found, labels = answers.predictions[name], answers.labels
-    return answers.task.test_figures(found["test"], labels["test"], found["validation"], labels["validation"])
+    return answers.task.figures.test_figures(found["test"], labels["test"], found["validation"], labels["validation"])
 
 
 def _member_test(answers: Answers) -> Figures:
     """Mean over members alone."""
     labels_N, outputs_NMC = answers.labels["test"], _outputs(answers.ensemble["test"])
-    return _means([answers.task.single_figures(member_N1C, labels_N) for member_N1C in outputs_NMC.split(1, dim=1)])
+    return _means(
+        [answers.task.figures.single_figures(member_N1C, labels_N) for member_N1C in outputs_NMC.split(1, dim=1)]
+    )
 
 
 def _diversity(answers: Answers) -> Figures:
     """How the members differ on test rows."""
-    return answers.task.diversity(_outputs(answers.ensemble["test"]), answers.labels["test"])
+    return answers.task.figures.diversity(_outputs(answers.ensemble["test"]), answers.labels["test"])
 
 
 def _unknown(answers: Answers, split: str) -> dict[str, Figures]:
@@ -132,7 +134,7 @@ def _unknown(answers: Answers, split: str) -> dict[str, Figures]:
 
 def _detection(task: Task, known: Scores, unknown: Scores) -> Figures:
     """Of knowledge and of total uncertainty."""
-    detectors = (task.knowledge, task.total)
+    detectors = (task.figures.knowledge, task.figures.total)
     names = [name for name in detectors if name in known]
     figures: Figures = dict(
         detection_figures({name: known[name] for name in names}, {name: unknown[name] for name in names})
@@ -145,7 +147,10 @@ def _member_unknown(task: Task, ensemble: Mapping[str, Prediction], split: str) 
     """Mean over members alone."""
     test, unknown = (_outputs(ensemble[name]).split(1, dim=1) for name in ("test", split))
     return _means(
-        [_detection(task, task.scores(known), task.scores(other)) for known, other in zip(test, unknown, strict=True)]
+        [
+            _detection(task, task.figures.scores(known), task.figures.scores(other))
+            for known, other in zip(test, unknown, strict=True)
+        ]
     )
 
 
@@ -169,13 +174,13 @@ def fidelity_figures(answers: Answers, name: str, num_samples: int = 0, seed: in
     heads = student["test"].outputs_NMC
     paired = None if heads is None or heads.shape[1] == 1 else (heads, _outputs(ensemble["test"]))
     figures: dict[str, Any] = {
-        **task.fidelity(student["test"], ensemble["test"], labels, paired),
-        **score_fidelity(_scores_by_set(student), _scores_by_set(ensemble), unknown, task.knowledge),
+        **task.figures.fidelity(student["test"], ensemble["test"], labels, paired),
+        **score_fidelity(_scores_by_set(student), _scores_by_set(ensemble), unknown, task.figures.knowledge),
     }
     if num_samples:
         draws = seed_of(seed, "bootstrap", "test")  # of all figures and students alike, so that they can be compared
         figures["interval_95"] = {
-            **task.fidelity_intervals(student["test"], ensemble["test"], labels, num_samples, draws),
+            **task.figures.fidelity_intervals(student["test"], ensemble["test"], labels, num_samples, draws),
             **_score_intervals(answers, name, num_samples, seed),
         }
     return figures
@@ -187,7 +192,7 @@ def _scores_by_set(predictions: Mapping[str, Prediction]) -> dict[str, Scores]:
 
 def _score_intervals(answers: Answers, name: str, num_samples: int, seed: int) -> dict[str, dict[str, Interval]]:
     """95 % bootstrap intervals over rows, student and ensemble resampled together: [low, high] for each figure."""
-    knowledge, student, ensemble = answers.task.knowledge, answers.predictions[name], answers.ensemble
+    knowledge, student, ensemble = answers.task.figures.knowledge, answers.predictions[name], answers.ensemble
     if knowledge not in student["test"].scores or knowledge not in ensemble["test"].scores:
         return {}
     sets = [split for split in ensemble if split != "validation"]

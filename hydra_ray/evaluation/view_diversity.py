@@ -46,7 +46,7 @@ def _mean_facts(parts: list[dict[str, float]]) -> dict[str, float]:
 
 
 def view_diversity(task: Task, folder: Folder) -> Diversity:
-    """For each view of a folder of shards: rows, and how much the members disagree (`Task.disagreement`).
+    """For each view of a folder of shards: rows, and how much the members disagree (`TaskFigures.disagreement`).
 
     Of rows that are learnt from some members only, the disagreement is that of those members.
     """
@@ -57,7 +57,7 @@ def view_diversity(task: Task, folder: Folder) -> Diversity:
         for outputs_NMC in _by_teachers(shard):
             total = sums.setdefault(str(int(shard.view[0])), {"rows": 0})
             total["rows"] += len(outputs_NMC)
-            for key, figure_N in task.disagreement(outputs_NMC).items():
+            for key, figure_N in task.figures.disagreement(outputs_NMC).items():
                 total[key] = total.get(key, 0.0) + float(figure_N.sum())
     return {view: _as_means(total) for view, total in sorted(sums.items(), key=lambda pair: int(pair[0]))}
 

@@ -6,14 +6,16 @@ Not here: how they are drawn.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hydra_ray.report.formats import capitalised, words
 from hydra_ray.report.input_grid_figures import has_line, has_plane, line_picture, plane_picture
-from hydra_ray.report.inputs import ENSEMBLE, ReportInputs, compared, with_knowledge
+from hydra_ray.report.inputs import ENSEMBLE, ReportInputs, compared, task_of, test_rows, with_knowledge
 from hydra_ray.report.interval_figures import intervals_picture
 from hydra_ray.report.prediction_figures import reliability_picture, sparsification_picture
 from hydra_ray.report.training_figures import training_picture, trials_picture
 from hydra_ray.report.uncertainty_figures import histogram_picture, scatter_picture
+from hydra_ray.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class PictureKind:
 
     Attributes:
         file: its file name.
-        heading: above it.
-        reading: one plain sentence on how to read it.
+        heading: above it; {Quality} and the like stand for the task's words.
+        reading: one plain sentence on how to read it, with the same.
         draw: the PNG.
         is_there: whether the inputs holds what it shows.
     """
@@ -35,8 +37,9 @@ class PictureKind:
     is_there: Callable[[ReportInputs], bool]
 
 
-def _is_regression(inputs: ReportInputs) -> bool:
-    return inputs.metrics.get("task") == "regression"
+def _has(array: str) -> Callable[[ReportInputs], bool]:
+    """Whether test rows have this array of `RowScores`, which one of the two tasks has not."""
+    return lambda inputs: any(getattr(test_rows(inputs, name), array) is not None for name in compared(inputs))
 
 
 FIGURES = (
@@ -80,7 +83,7 @@ FIGURES = (
         "Of predictions made with 70 % confidence, 70 % should be right: bars end at the dashed diagonal, "
         "and hatching is what is missing or too much (pale: fewer than 20 rows).",
         reliability_picture,
-        lambda inputs: not _is_regression(inputs) and bool(compared(inputs)),
+        _has("confidence"),
     ),
     PictureKind(
         "intervals.png",
@@ -89,23 +92,15 @@ FIGURES = (
         "below it the intervals are too narrow, above it too wide, and within the grey band chance may be all there is "
         "to it; of two calibrated predictors the one with narrower intervals says more.",
         intervals_picture,
-        lambda inputs: _is_regression(inputs) and bool(compared(inputs)),
+        _has("interval_level"),
     ),
     PictureKind(
         "sparsification.png",
-        "Accuracy against coverage",
-        "Read from right to left: as the rows of highest entropy are handed to somebody else, the accuracy "
-        "of the rest should rise quickly.",
+        "{Quality} against coverage",
+        "Read from right to left: as the rows of highest {total} are handed to somebody else, the {quality} of the "
+        "rest should {better} quickly.",
         sparsification_picture,
-        lambda inputs: not _is_regression(inputs) and bool(compared(inputs)),
-    ),
-    PictureKind(
-        "sparsification.png",
-        "RMSE against coverage",
-        "Read from right to left: as the rows of highest total variance are handed to somebody else, the RMSE of the "
-        "rest should fall quickly.",
-        sparsification_picture,
-        lambda inputs: _is_regression(inputs) and bool(compared(inputs)),
+        lambda inputs: bool(compared(inputs)),
     ),
     PictureKind(
         "training.png",
@@ -121,7 +116,19 @@ FIGURES = (
 def pictures_of(inputs: ReportInputs) -> list[PictureKind]:
     """The pictures that this inputs gives."""
     searches = [_search_picture(kind) for kind in inputs.searches]
-    return [kind for kind in (*FIGURES, *searches) if kind.is_there(inputs)]
+    task = task_of(inputs.metrics)
+    return [_in_words_of(task, kind) for kind in (*FIGURES, *searches) if kind.is_there(inputs)]
+
+
+def _in_words_of(task: Task, kind: PictureKind) -> PictureKind:
+    quality = words(task.figures.quality)
+    told = {
+        "quality": quality,
+        "Quality": capitalised(quality),
+        "total": task.words.total_short,
+        "better": task.words.better,
+    }
+    return replace(kind, heading=kind.heading.format(**told), reading=kind.reading.format(**told))
 
 
 def _search_picture(kind: str) -> PictureKind:

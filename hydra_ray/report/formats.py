@@ -89,6 +89,11 @@ def words(key: str) -> str:
     return " ".join(_CAPITALS.get(word, word) for word in key.split("_"))
 
 
+def capitalised(text: str) -> str:
+    """With a capital letter first, the others as they are."""
+    return text[0].upper() + text[1:]
+
+
 def setting(value: Any) -> str:
     """A value of the configuration: numbers short, no quotes."""
     if isinstance(value, bool) or not isinstance(value, float):

@@ -10,8 +10,7 @@ from typing import Any
 
 from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import decimal, rough_percent, times
-from hydra_ray.report.inputs import ENSEMBLE, students, unknown_sets
-from hydra_ray.report.labels import words_of
+from hydra_ray.report.inputs import ENSEMBLE, students, task_of, unknown_sets
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
@@ -23,7 +22,7 @@ def headline(metrics: Mapping[str, Any]) -> str:
     names = students(metrics)
     if not names:
         return "No student was compared."
-    knowledge = words_of(metrics).knowledge
+    knowledge = task_of(metrics).figures.knowledge
     student = next((name for name in names if figure(metrics, "test", name, knowledge) is not None), names[0])
     detection, cost, quality = _detection(metrics, student), _cost(metrics, student), _quality(metrics, student)
     if detection:
@@ -37,8 +36,8 @@ def headline(metrics: Mapping[str, Any]) -> str:
 
 def _detection(metrics: Mapping[str, Any], student: str) -> str:
     """The student's AUROC over the ensemble's, of knowledge uncertainty where the student has it."""
-    sets, words = unknown_sets(metrics), words_of(metrics)
-    for score, name in ((words.knowledge, ""), (words.total, f" of {words.total_short}")):
+    sets, task = unknown_sets(metrics), task_of(metrics)
+    for score, name in ((task.figures.knowledge, ""), (task.figures.total, f" of {task.words.total_short}")):
         ratios = [_auroc_ratio(metrics, unknown, student, f"auroc_{score}") for unknown in sets]
         known = [ratio for ratio in ratios if ratio is not None]
         if known:

@@ -72,11 +72,12 @@ def line_picture(inputs: ReportInputs) -> Figure:
     whole = new_figure(3.35, _line_title(plane))
     panels = whole.subplots(1, len(names), squeeze=False, sharex=True, sharey=True)[0]
     for axes, name in zip(panels, names, strict=True):
-        (_draw_bands if plane.task == "regression" else _draw_curves)(axes, plane, name)
+        draw = _draw_curves if plane.has_classes else _draw_bands
+        draw(axes, plane, name)
         axes.set_title(name, color=colours(names)[name])
         axes.set_xlabel(plane.names[0])
-    panels[0].set_ylabel("target" if plane.task == "regression" else "uncertainty (nats)")
-    if plane.task == "regression":
+    panels[0].set_ylabel("uncertainty (nats)" if plane.has_classes else "target")
+    if not plane.has_classes:
         panels[0].set_ylim(*_target_range(plane))
     _add_line_legend(whole, plane)
     return whole
@@ -91,7 +92,7 @@ def _plane(inputs: ReportInputs) -> Plane:
 
 
 def _map_title(plane: Plane) -> str:
-    unit = "standard deviations" if plane.task == "regression" else "nats"
+    unit = "nats" if plane.has_classes else "standard deviations"
     return f"Total and knowledge uncertainty over the inputs ({unit}); dots are training rows"
 
 
@@ -108,7 +109,7 @@ def _knowledge(plane: Plane, name: str) -> np.ndarray | None:
 
 def _shown(plane: Plane, values_G: np.ndarray) -> np.ndarray:
     grid = plane.as_grid(values_G)
-    return np.sqrt(grid) if plane.task == "regression" else grid
+    return grid if plane.has_classes else np.sqrt(grid)
 
 
 def _draw_maps(
@@ -144,7 +145,7 @@ def _draw_maps(
 
 def _draw_rows(axes: Axes, plane: Plane) -> None:
     x, y = plane.rows_ND.T
-    if plane.task == "regression":
+    if not plane.has_classes:
         axes.scatter(x, y, s=0.6, color=QUIET, alpha=0.6, linewidths=0)
         return
     marks = np.array(_CLASS_MARKS)[plane.labels_N.astype(np.int64) % len(_CLASS_MARKS)]
@@ -165,7 +166,7 @@ class _Point:
 
 def _three_points(plane: Plane) -> list[_Point]:
     """Where the ensemble is sure, where classes overlap, and where it does not know; none but for three classes."""
-    if plane.task == "regression" or plane.answers[ENSEMBLE].shape[-1] != len(_POINTS):
+    if not plane.has_classes or plane.answers[ENSEMBLE].shape[-1] != len(_POINTS):
         return []
     scores = plane.scores[ENSEMBLE]
     if scores.knowledge is None:
@@ -254,7 +255,7 @@ def _add_triangle_legend(part: SubFigure, plane: Plane) -> None:
 
 
 def _line_title(plane: Plane) -> str:
-    if plane.task == "regression":
+    if not plane.has_classes:
         return f"Bands of {_BAND:g} standard deviations: noise in the data, and what the predictor does not know"
     return "Uncertainty along the inputs; ticks at the foot are training rows"
 
@@ -298,7 +299,7 @@ def _draw_curves(axes: Axes, plane: Plane, name: str) -> None:
 
 
 def _add_line_legend(whole: Figure, plane: Plane) -> None:
-    if plane.task == "regression":
+    if not plane.has_classes:
         handles = {
             "training rows": Line2D([], [], linestyle="none", marker=".", color=QUIET),
             "mean": Line2D([], [], color=INK),

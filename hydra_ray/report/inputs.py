@@ -1,6 +1,6 @@
 """What a report is made of, and how to read a figure out of it.
 
-Plain data: no file, no run folder, no Ray and no torch. Who computes the figures is not here (`metrics.py`,
+Plain data: no file, no run folder and no Ray. Who computes the figures is not here (`metrics.py`,
 `fidelity.py`), nor how they are shown.
 
 Shapes: N rows of a split.
@@ -17,6 +17,7 @@ import numpy as np
 from hydra_ray.config import Goal
 from hydra_ray.evaluation import Plane, figure
 from hydra_ray.metrics import RowScores
+from hydra_ray.tasks import Task, task_named
 
 MEMBER = "member"
 ENSEMBLE = "ensemble"
@@ -85,6 +86,11 @@ class ReportInputs:
         unlabelled = [name for name, splits in self.scores.items() if TEST in splits and splits[TEST].error is None]
         if unlabelled:
             raise ValueError(f"scores of test rows need `error`: {', '.join(unlabelled)}")
+
+
+def task_of(metrics: Mapping[str, Any]) -> Task:
+    """The task of a metrics.json."""
+    return task_named(metrics.get("task", "classification"))
 
 
 def predictors(metrics: Mapping[str, Any]) -> list[str]:

@@ -18,8 +18,7 @@ from jinja2 import Environment, StrictUndefined
 
 from hydra_ray.report.figures import PictureKind, pictures_of
 from hydra_ray.report.headline import headline
-from hydra_ray.report.inputs import ReportInputs, predictors
-from hydra_ray.report.labels import words_of
+from hydra_ray.report.inputs import ReportInputs, predictors, task_of
 from hydra_ray.report.style import colours
 from hydra_ray.report.tables import (
     TextTable,
@@ -40,7 +39,7 @@ TEMPLATE = "page.html.j2"
 
 def write_markdown(inputs: ReportInputs) -> str:
     """The report for people and forges that read Markdown; it shows the PNG files beside it."""
-    metrics, words = inputs.metrics, words_of(inputs.metrics)
+    metrics, words = inputs.metrics, task_of(inputs.metrics).words
     parts = [f"# {markdown_text(inputs.run_name)}", markdown_text(headline(metrics)), _subtitle(inputs)]
     parts += _section(comparison_table(metrics), words.comparison_note)
     parts += _section(fidelity_table(metrics), words.fidelity_note, *map(markdown_text, inputs.notes))
@@ -59,7 +58,7 @@ def write_html(inputs: ReportInputs, pictures: Mapping[str, bytes]) -> str:
         inputs: what it is made of.
         pictures: file name -> PNG, of `gallery.draw_pictures`; those that are missing are left out.
     """
-    metrics, words = inputs.metrics, words_of(inputs.metrics)
+    metrics, words = inputs.metrics, task_of(inputs.metrics).words
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("hydra_ray.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
     return template.render(

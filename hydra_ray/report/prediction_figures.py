@@ -8,7 +8,6 @@ Shapes: N rows, K bins.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +15,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hydra_ray.evaluation import figure
-from hydra_ray.report.formats import decimal, percent, significant
-from hydra_ray.report.inputs import ENSEMBLE, ReportInputs, compared, predictors, test_rows
-from hydra_ray.report.labels import words_of
+from hydra_ray.report.formats import capitalised, decimal, percent, significant, words
+from hydra_ray.report.inputs import ENSEMBLE, ReportInputs, compared, predictors, task_of, test_rows
 from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, note, percent_ticks, picture
+from hydra_ray.report.tables import SHARES
+from hydra_ray.tasks import TaskFigures
 
 NUM_BINS = 15
 FEW_ROWS = 20
@@ -95,18 +95,18 @@ def reliability_picture(inputs: ReportInputs) -> Figure:
 def sparsification_picture(inputs: ReportInputs) -> Figure:
     """Accuracy, or RMSE, of the test rows left as those of highest total uncertainty are handed to somebody else."""
     names, colour = compared(inputs), colours(predictors(inputs.metrics))
-    words, quality = words_of(inputs.metrics), _quality(inputs)
+    task = task_of(inputs.metrics)
     whole = new_figure(3.7, _sparsification_title(inputs, names))
     axes = whole.subplots()
     for name in names:
         coverage, values = _curve(inputs, name)
-        label = f"{name}: {quality.text(float(values[-1]))} on all rows"
+        label = f"{name}: {_quality_text(task.figures, float(values[-1]))} on all rows"
         style = {"linestyle": (0, (5, 1.5)), "zorder": 3} if name == ENSEMBLE else {}
         axes.plot(coverage, values, color=colour[name], label=label, **style)
-    axes.set(xlim=(0, 1), ylabel=f"{quality.name} of the rows kept")
-    axes.set_xlabel(f"coverage (share of test rows kept, lowest {words.total_short} first)")
+    axes.set(xlim=(0, 1), ylabel=f"{words(task.figures.quality)} of the rows kept")
+    axes.set_xlabel(f"coverage (share of test rows kept, lowest {task.words.total_short} first)")
     axes.xaxis.set_major_formatter(percent_ticks())
-    if quality is _ACCURACY:
+    if task.figures.quality in SHARES:
         axes.yaxis.set_major_formatter(percent_ticks())
     axes.legend(loc="best")
     return whole
@@ -161,35 +161,18 @@ def _label_outer(upper: Axes, lower: Axes, column: int) -> None:
         lower.set_ylabel("rows")
 
 
-@dataclass(frozen=True)
-class _Quality:
-    """What is made of the mean error of rows: its name, its value, its text."""
-
-    name: str
-    of_error: Callable[[np.ndarray], np.ndarray]
-    text: Callable[[float], str]
-
-    @property
-    def heading(self) -> str:
-        """The name at the beginning of a line."""
-        return self.name[0].upper() + self.name[1:]
-
-
-_ACCURACY = _Quality("accuracy", lambda error: 1 - error, lambda value: percent(value, 1))
-_RMSE = _Quality("RMSE", np.sqrt, significant)
-
-
-def _quality(inputs: ReportInputs) -> _Quality:
-    return _RMSE if inputs.metrics.get("task") == "regression" else _ACCURACY
+def _quality_text(figures: TaskFigures, value: float) -> str:
+    return percent(value, 1) if figures.quality in SHARES else significant(value)
 
 
 def _sparsification_title(inputs: ReportInputs, names: list[str]) -> str:
-    quality = _quality(inputs)
+    figures = task_of(inputs.metrics).figures
+    quality = capitalised(words(figures.quality))
     if len(names) >= 4:
-        return f"{quality.heading} against coverage"
+        return f"{quality} against coverage"
     at_80 = {name: float(np.interp(0.8, *_curve(inputs, name))) for name in names}
-    found = ", ".join(f"{quality.text(value)} ({name})" for name, value in at_80.items())
-    return f"{quality.heading} without the most uncertain fifth: {found}"
+    found = ", ".join(f"{_quality_text(figures, value)} ({name})" for name, value in at_80.items())
+    return f"{quality} without the most uncertain fifth: {found}"
 
 
 def _curve(inputs: ReportInputs, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -199,4 +182,4 @@ def _curve(inputs: ReportInputs, name: str) -> tuple[np.ndarray, np.ndarray]:
     coverage_N, error_N = error_by_coverage(scores.total, scores.error)
     first = min(len(coverage_N), max(FEW_ROWS, len(coverage_N) // 50)) - 1
     points = np.unique(np.linspace(first, len(coverage_N) - 1, _CURVE_POINTS).round().astype(int))
-    return coverage_N[points], _quality(inputs).of_error(error_N[points])
+    return coverage_N[points], task_of(inputs.metrics).figures.quality_of(error_N[points])

@@ -12,22 +12,15 @@ from typing import Any
 
 from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import DASH, decimal, percent, significant
-from hydra_ray.report.inputs import ENSEMBLE, MEMBER
+from hydra_ray.report.inputs import ENSEMBLE, MEMBER, task_of
 from hydra_ray.report.tables import TextTable, to_markdown
+from hydra_ray.tasks import REGRESSION
 
 Sweep = Mapping[str, Any]
 Format = Callable[[float | None], str]
 
-_COLUMNS: Mapping[str, Mapping[str, tuple[str, Format]]] = {
-    "regression": {
-        "rmse": ("RMSE", significant),
-        "nll": ("NLL", decimal),
-        "crps": ("CRPS", significant),
-        "coverage_95": ("coverage of 95 %", lambda value: percent(value, 1)),
-    },
-    "classification": {"nll": ("NLL", decimal), "accuracy": ("accuracy", decimal), "ece": ("ECE", decimal)},
-}
 _IN_PERCENT = {"coverage_95"}
+_IN_TARGET_UNITS = {"rmse", "crps"}
 _KEPT = ("knowledge_variance_ratio", "spearman_knowledge_variance")
 PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "concrete": {
@@ -56,13 +49,11 @@ PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 
 def sweep_table(sweep: Sweep) -> TextTable:
     """Every predictor's figures on test rows, mean +- standard error over splits."""
-    columns = _COLUMNS[sweep["task"]]
+    columns = task_of(sweep).words.published
     names = list(sweep["figures"]["test"])
-    rows = [
-        (name, *(_cell(sweep, ("test", name, key), shown) for key, (_, shown) in columns.items())) for name in names
-    ]
+    rows = [(name, *(_cell(sweep, ("test", name, key), _format(key)) for key in columns)) for name in names]
     title = f"Test rows, mean ± standard error over {len(sweep['splits'])} splits"
-    return TextTable(title, ("predictor", *(heading for heading, _ in columns.values())), tuple(rows))
+    return TextTable(title, ("predictor", *columns.values()), tuple(rows))
 
 
 def sweeps_section(sweeps: Sequence[Sweep]) -> str:
@@ -76,8 +67,8 @@ def sweeps_section(sweeps: Sequence[Sweep]) -> str:
         "(50 members, two hidden layers of 100; student one hidden layer of 50; papers.md 4.2), which gives no errors. "
         "`_raw` is a student without its calibration of disagreement.",
     ]
-    for key, (heading, shown) in _COLUMNS["regression"].items():
-        parts += [f"### {heading}", to_markdown(_figure_table(sweeps, key, heading, shown))]
+    for key, heading in REGRESSION.words.published.items():
+        parts += [f"### {heading}", to_markdown(_figure_table(sweeps, key, heading))]
     parts += [
         "### Disagreement kept",
         "Mean knowledge variance of the student over the ensemble's, 1 is ideal, and Spearman's rank correlation "
@@ -92,8 +83,8 @@ def data_set_of(sweep: Sweep) -> str:
     return re.sub(r"\.(parquet|csv)$", "", PurePosixPath(sweep["config"]["data"]["source"]).name)
 
 
-def _figure_table(sweeps: Sequence[Sweep], key: str, heading: str, shown: Format) -> TextTable:
-    ours = _predictors(sweeps)
+def _figure_table(sweeps: Sequence[Sweep], key: str, heading: str) -> TextTable:
+    ours, shown = _predictors(sweeps), _format(key)
     theirs = ("ensemble", "Hydra", "DLF")
     rows = []
     for sweep in sweeps:
@@ -126,6 +117,12 @@ def _predictors(sweeps: Sequence[Sweep]) -> list[str]:
     return [name for name in (MEMBER, ENSEMBLE) if name in found] + [
         name for name in found if name not in (MEMBER, ENSEMBLE)
     ]
+
+
+def _format(key: str) -> Format:
+    if key in _IN_PERCENT:
+        return lambda value: percent(value, 1)
+    return significant if key in _IN_TARGET_UNITS else decimal
 
 
 def _cell(sweep: Sweep, path: tuple[str, ...], shown: Format) -> str:

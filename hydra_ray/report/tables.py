@@ -6,7 +6,7 @@ single-head predictors do not have is a dash.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +27,7 @@ from hydra_ray.report.formats import (
     times,
     words,
 )
-from hydra_ray.report.inputs import ENSEMBLE, MEMBER, SearchResult, predictors, students, unknown_sets
-from hydra_ray.report.labels import words_of
+from hydra_ray.report.inputs import ENSEMBLE, MEMBER, SearchResult, predictors, students, task_of, unknown_sets
 
 BEST_TRIALS = 10
 
@@ -90,7 +89,7 @@ _SCORES = {
     "expected_pairwise_kl": "pairwise KL",
     "reverse_mutual_information": "reverse MI",
 }
-_SHARES = {"accuracy", "member_agreement", "disagreement", "coverage_95"}
+SHARES = {"accuracy", "member_agreement", "disagreement", "coverage_95"}
 _HIGHER = {"accuracy", "prr"}
 _LOWER = {"nll", "calibrated_nll", "brier", "ece", "ece_equal_mass", "aurc", "e_aurc", "rmse", "crps"}
 _IN_TARGET_UNITS = {"rmse", "crps", "width_95", "data_variance", "knowledge_variance", "total_variance"}
@@ -137,22 +136,13 @@ def as_terminal(comparison: TextTable) -> Table:
 
 def comparison_table(metrics: Mapping[str, Any]) -> TextTable:
     """Member, ensemble and students: quality, knowledge uncertainty, its AUROC / that of the total, cost."""
-    quality: dict[str, tuple[str, Callable[[float | None], str]]] = {
-        "rmse": ("RMSE", significant),
-        "nll": ("NLL", decimal),
-        "crps": ("CRPS", significant),
-        "coverage_95": ("coverage\nof 95 %", lambda value: percent(value, 1)),
-        "accuracy": ("accuracy", percent),
-        "mutual_information": ("MI", decimal),
-        "knowledge_variance": ("knowledge\nvariance", significant),
-    }
-    shown = [key for key in quality if any(key in of for of in metrics.get("test", {}).values())]
-    sets, words = unknown_sets(metrics), words_of(metrics)
+    sets, words = unknown_sets(metrics), task_of(metrics).words
+    shown = [key for key in words.compared if any(key in of for of in metrics.get("test", {}).values())]
     scores = " / ".join(name.removesuffix(" variance") for name in (words.knowledge_short, words.total_short))
-    columns = [quality[key][0] for key in shown] + [f"AUROC {name}\n{scores}" for name in sets]
+    columns = [words.compared[key] for key in shown] + [f"AUROC {name}\n{scores}" for name in sets]
     rows = []
     for name in predictors(metrics):
-        cells = [quality[key][1](figure(metrics, "test", name, key)) for key in shown]
+        cells = [_compared_cell(key, figure(metrics, "test", name, key)) for key in shown]
         cells += [_both_aurocs(metrics, unknown, name) for unknown in sets]
         cells += [count(figure(metrics, "cost", name, key)) for key in ("num_parameters", "macs")]
         rows.append((name, *cells))
@@ -259,8 +249,7 @@ def markdown_text(text: str) -> str:
 
 
 def _both_aurocs(metrics: Mapping[str, Any], unknown: str, name: str) -> str:
-    words = words_of(metrics)
-    scores = (words.knowledge, words.total)
+    scores = (task_of(metrics).figures.knowledge, task_of(metrics).figures.total)
     return " / ".join(decimal(figure(metrics, "unknown", unknown, name, f"auroc_{score}"), 3) for score in scores)
 
 
@@ -286,9 +275,13 @@ def _better(key: str) -> str:
 
 
 def _cell(key: str, value: float | None) -> str:
-    if key in _SHARES:
+    if key in SHARES:
         return percent(value)
     return significant(value) if key in _IN_TARGET_UNITS else decimal(value)
+
+
+def _compared_cell(key: str, value: float | None) -> str:
+    return percent(value, 1) if key == "coverage_95" else _cell(key, value)
 
 
 def _interval(fidelity: Mapping[str, Any], path: tuple[str, ...]) -> str:

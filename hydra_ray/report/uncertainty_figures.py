@@ -29,10 +29,10 @@ from hydra_ray.report.inputs import (
     ReportInputs,
     predictors,
     row_knowledge,
+    task_of,
     unknown_sets,
     with_knowledge,
 )
-from hydra_ray.report.labels import words_of
 from hydra_ray.report.style import INK, TEST_GREY, colours, new_figure, note, percent_ticks, picture, tint
 
 LOWEST, HIGHEST_FLOOR = 1e-6, 1e-2
@@ -73,7 +73,7 @@ def histogram_picture(inputs: ReportInputs) -> Figure:
     grid[0, 0].set_xlim(span.low, span.high)
     grid[0, 0].set_ylim(0, _readable_height(inputs, span))
     for axes in grid[-1]:
-        axes.set_xlabel(words_of(inputs.metrics).knowledge_axis)
+        axes.set_xlabel(task_of(inputs.metrics).words.knowledge_axis)
     _add_legend(whole, inputs, names, unknown=bool(sets))
     return whole
 
@@ -81,7 +81,7 @@ def histogram_picture(inputs: ReportInputs) -> Figure:
 @picture
 def scatter_picture(inputs: ReportInputs) -> Figure:
     """Each student's knowledge uncertainty against the ensemble's, row by row: one line for each student."""
-    names, words = [name for name in with_knowledge(inputs) if name != ENSEMBLE], words_of(inputs.metrics)
+    names, words = [name for name in with_knowledge(inputs) if name != ENSEMBLE], task_of(inputs.metrics).words
     splits = [TEST, *(UNKNOWN_PREFIX + name for name in unknown_sets(inputs.metrics))]
     side = 6.5 / max(len(splits), 2 if len(names) == 1 else 3)
     height = 1.15 + (side + 0.17) * len(names)
@@ -103,7 +103,7 @@ def scatter_picture(inputs: ReportInputs) -> Figure:
 def _histogram_title(inputs: ReportInputs, names: list[str], sets: list[str]) -> str:
     if len(sets) != 1 or len(names) > 3:
         return "Knowledge uncertainty of test rows" + (" and unknown rows" if sets else "")
-    score = f"auroc_{words_of(inputs.metrics).knowledge}"
+    score = f"auroc_{task_of(inputs.metrics).figures.knowledge}"
     found = [figure(inputs.metrics, "unknown", sets[0], name, score) for name in names]
     aurocs = ", ".join(f"{decimal(value, 3)} ({name})" for name, value in zip(names, found, strict=True))
     return f"Knowledge uncertainty tells {sets[0]} from test rows: AUROC {aurocs}"
@@ -112,7 +112,7 @@ def _histogram_title(inputs: ReportInputs, names: list[str], sets: list[str]) ->
 def _scatter_title(inputs: ReportInputs, names: list[str]) -> str:
     if len(names) > 2:
         return "Knowledge uncertainty of the students against the ensemble's, row by row"
-    ratio = f"{words_of(inputs.metrics).knowledge}_ratio"
+    ratio = f"{task_of(inputs.metrics).figures.knowledge}_ratio"
     found = [figure(inputs.metrics, "fidelity", name, ratio, TEST) for name in names]
     sizes = ", ".join(f"{times(value)} ({name})" for name, value in zip(names, found, strict=True))
     return f"Mean knowledge uncertainty of test rows, student / ensemble: {sizes}"
@@ -151,7 +151,7 @@ def _range(inputs: ReportInputs) -> _Range:
 def _unit(inputs: ReportInputs, name: str) -> float:
     """A nat; in a regression ten times the median, as variances have the target's unit."""
     values = row_knowledge(inputs, name, TEST)
-    if inputs.metrics.get("task") != "regression" or values is None:
+    if task_of(inputs.metrics).words.has_unit or values is None:
         return 1.0
     return 10 * float(np.median(values)) or 1.0
 
@@ -169,7 +169,7 @@ def _draw_histograms(axes: Axes, inputs: ReportInputs, name: str, unknown: str |
     axes.yaxis.set_major_formatter(percent_ticks())
     _decades(axes)
     if unknown:
-        auroc = figure(inputs.metrics, "unknown", unknown, name, f"auroc_{words_of(inputs.metrics).knowledge}")
+        auroc = figure(inputs.metrics, "unknown", unknown, name, f"auroc_{task_of(inputs.metrics).figures.knowledge}")
         note(axes, f"AUROC {decimal(auroc, 3)}")
 
 
@@ -204,9 +204,9 @@ def _draw_scatter(axes: Axes, inputs: ReportInputs, name: str, split: str, span:
     _decades(axes)  # after hexbin, which sets its own
     axes.plot([span.low, span.high], [span.low, span.high], color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
     fidelity, known_as = inputs.metrics.get("fidelity", {}).get(name, {}), split.removeprefix(UNKNOWN_PREFIX)
-    words = words_of(inputs.metrics)
-    note(axes, f"Spearman {decimal(figure(fidelity, f'spearman_{words.knowledge}', known_as), 2)}")
-    ratio = figure(fidelity, f"{words.knowledge}_ratio", known_as)
+    knowledge = task_of(inputs.metrics).figures.knowledge
+    note(axes, f"Spearman {decimal(figure(fidelity, f'spearman_{knowledge}', known_as), 2)}")
+    ratio = figure(fidelity, f"{knowledge}_ratio", known_as)
     if ratio is not None:
         note(axes, f"mean {times(ratio)}", at=(0.96, 0.04))
 

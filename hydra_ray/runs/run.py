@@ -121,7 +121,7 @@ class Run:
     @property
     def shard_dtype(self) -> str:
         """Type of the outputs in the shards."""
-        return self.config.predict.dtype or self.task.shard_dtype
+        return self.config.predict.dtype or self.task.likelihood.shard_dtype
 
     # members
 
@@ -141,7 +141,7 @@ class Run:
     def member_spec(self) -> ModelSpec:
         """What every member is, weights aside."""
         ensemble, data = self.config.ensemble, self.data
-        output, number = self.task.member_output(self.config, data.num_outputs)
+        output, number = self.task.likelihood.member_output(self.config, data.num_outputs)
         return ModelSpec("member", ensemble.architecture, data.input_shape, number, ensemble.options, output=output)
 
     def members(self) -> list[Artifact]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from hydra_ray.data import TaskName
+from hydra_ray.data import LABEL_DTYPES, TaskName
 from hydra_ray.errors import UserError
 from hydra_ray.shards.schema import NO_LABEL, SCHEMA_VERSION, ShardReader, ShardRows
 from hydra_ray.storage import Folder
@@ -124,7 +124,7 @@ def _check_shapes(
     if wanted is not None and num_outputs != wanted:
         raise _wrong(subject, folder, f"holds {num_outputs} outputs a member, the task has {wanted}")
     is_regression = shard.labels.dtype.kind == "f"
-    if task is not None and is_regression != (task == "regression"):
+    if task is not None and shard.labels.dtype.kind != LABEL_DTYPES[task].kind:
         raise _wrong(subject, folder, f"labels are {shard.labels.dtype}, which are not those of a {task}")
     if is_regression and num_outputs != 2:
         raise _wrong(subject, folder, f"holds {num_outputs} outputs a member, a regression has mean and log variance")

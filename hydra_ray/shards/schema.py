@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hydra_ray.data import TaskName
+from hydra_ray.data import LABEL_DTYPES, TaskName
 from hydra_ray.errors import UserError
 from hydra_ray.shards.files import (
     METADATA_KEY,
@@ -104,7 +104,8 @@ class ShardRows:
 
 def no_labels(num_rows: int, task: TaskName) -> np.ndarray:
     """Labels of rows that have none, of the type that the task's labels have."""
-    return np.full(num_rows, NO_LABEL) if task == "classification" else np.full(num_rows, np.nan, np.float32)
+    dtype = LABEL_DTYPES[task]
+    return np.full(num_rows, NO_LABEL if dtype.kind == "i" else np.nan, dtype)
 
 
 def is_labelled(labels: np.ndarray) -> np.ndarray:

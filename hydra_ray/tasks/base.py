@@ -1,7 +1,8 @@
-"""What a task is: everything that classification and regression do differently, behind one object.
+"""What a task is: everything that classification and regression do differently, split by subject.
 
-Stages, loops, files and the report ask the task of the data set and know no other difference. Nothing here reads files
-or knows Ray.
+A `Task` holds three objects: the likelihood (what outputs mean, and what is minimised), the figures (what is measured)
+and the words (what terminal and report call things). Stages, loops, files and the report ask them and never compare
+a task's name. Nothing here reads files or knows Ray.
 
 Shapes: N or B rows, M members or heads, H outputs of a student. `outputs_NMC` are what networks say: C logits, or in a
 regression means and log variances (C = 2) in target units. Labels are int64 numbers of classes with -1 for none, or
@@ -13,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import numpy as np
 from torch import Tensor, nn
@@ -21,9 +22,10 @@ from torch import Tensor, nn
 from hydra_ray.config import Config
 from hydra_ray.data import TaskName
 from hydra_ray.losses import Summed
-from hydra_ray.metrics import Figures, RowScores, Scores
+from hydra_ray.metrics import Figures, RowScores, Scores, dirichlet_log_probs, dirichlet_scores
 from hydra_ray.models import Member, OutputKind
 
+DIRICHLET_KINDS = ("end2", "proxy_end2")
 MemberLoss = Callable[[Tensor, Tensor], Summed]
 
 
@@ -43,28 +45,13 @@ class Prediction:
     outputs_NMC: Tensor | None
 
 
-class Task(ABC):
-    """One kind of learning problem."""
+class Likelihood(ABC):
+    """What outputs mean: the output layer, what members and students minimise, and the moments of a prediction."""
 
-    name: ClassVar[TaskName]
-    knowledge: ClassVar[str]
-    """Name of the score that measures knowledge uncertainty."""
-    total: ClassVar[str]
-    """Name of the score that measures total uncertainty."""
     shard_dtype: ClassVar[str]
     """Type of stored outputs where the configuration names none."""
     student_output: ClassVar[OutputKind]
     """What a student's outputs mean."""
-
-    @abstractmethod
-    def check(self, config: Config) -> None:
-        """Refuse what this task has no use for.
-
-        Raises:
-            UserError: one line, the first thing found.
-        """
-
-    # networks and members
 
     @abstractmethod
     def member_output(self, config: Config, num_outputs: int) -> tuple[OutputKind, int]:
@@ -85,14 +72,6 @@ class Task(ABC):
     @abstractmethod
     def fit_residual_variance(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
         """Set what is no weight of a member but taken from validation rows; its outputs on them with that."""
-
-    @abstractmethod
-    def member_figures(self, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
-        """`validation_nll` and the other figure a member is known by, of one member."""
-
-    @abstractmethod
-    def describe_quality(self, figures: Mapping[str, Any]) -> str:
-        """Those two figures in words."""
 
     # losses of students: sums over the rows that count, and their number
 
@@ -121,10 +100,6 @@ class Task(ABC):
         """The mixture of outputs as `Prediction.distribution`."""
 
     @abstractmethod
-    def scores(self, outputs_NMC: Tensor) -> Scores:
-        """Measures of uncertainty of outputs; one output has none of disagreement."""
-
-    @abstractmethod
     def knowledge_of(self, outputs_NMC: Tensor) -> Tensor:
         """Knowledge uncertainty alone: float64 [N]."""
 
@@ -132,38 +107,36 @@ class Task(ABC):
     def rescale_disagreement(self, outputs_NMC: Tensor, scale: float) -> Tensor:
         """Outputs that disagree more (`scale` above 1) or less about the same mean."""
 
-    def of_members(self, outputs_NMC: Tensor) -> Prediction:
-        """An ensemble's prediction, or that of a student with heads and nothing more."""
-        return Prediction(self.distribution(outputs_NMC), self.scores(outputs_NMC), outputs_NMC)
+    @abstractmethod
+    def member_kl(self, heads_NMC: Tensor, members_NMC: Tensor) -> float:
+        """Mean over rows and heads of KL(member m || head m), nats."""
 
-    def of_student(self, kind: str, outputs_NHC: Tensor, *, mean_head: bool = False, scale: float = 1.0) -> Prediction:
-        """A student's.
 
-        Args:
-            kind: `hydra`, `kd`, `end2` or `proxy_end2`.
-            outputs_NHC: what it says.
-            mean_head: whether the last output was taught the mean and predicts, while the others measure uncertainty.
-            scale: of the heads' disagreement, see `rescale_disagreement`; 1 leaves them as they are.
-        """
-        heads_NMC = outputs_NHC[:, :-1] if mean_head else outputs_NHC
-        if scale != 1.0:
-            heads_NMC = self.rescale_disagreement(heads_NMC.double(), scale)
-        found = self.of_members(heads_NMC)
-        return replace(found, distribution=self.distribution(outputs_NHC[:, -1:])) if mean_head else found
+class TaskFigures(ABC):
+    """What is measured: scores of rows, figures of predictors and how near a student is to its ensemble."""
 
-    # figures
+    knowledge: ClassVar[str]
+    """Name of the score that measures knowledge uncertainty."""
+    total: ClassVar[str]
+    """Name of the score that measures total uncertainty."""
+    quality: ClassVar[str]
+    """Name of the figure, beside the NLL, that a predictor is known by."""
 
     @abstractmethod
-    def row_nll(self, found: Prediction, labels_N: Tensor) -> Tensor:
-        """Negative log likelihood of every row's label: float64 [N], nats."""
+    def scores(self, outputs_NMC: Tensor) -> Scores:
+        """Measures of uncertainty of outputs; one output has none of disagreement."""
+
+    @abstractmethod
+    def disagreement(self, outputs_NMC: Tensor) -> dict[str, Tensor]:
+        """Figures of rows, [N] each, that say how much members disagree on them."""
+
+    @abstractmethod
+    def member_figures(self, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
+        """`validation_nll` and the other figure a member is known by, of one member."""
 
     @abstractmethod
     def validation_figures(self, found: Prediction, labels_N: Tensor) -> dict[str, float]:
         """What a fit is judged by: `validation_nll` and the other figure of quality."""
-
-    @abstractmethod
-    def member_kl(self, heads_NMC: Tensor, members_NMC: Tensor) -> float:
-        """Mean over rows and heads of KL(member m || head m), nats."""
 
     @abstractmethod
     def test_figures(
@@ -202,12 +175,103 @@ class Task(ABC):
     def row_scores(self, found: Prediction, labels_N: Tensor | None) -> RowScores:
         """What the report's pictures are drawn from."""
 
-    # views
+    @abstractmethod
+    def quality_of(self, mean_error: np.ndarray) -> np.ndarray:
+        """The figure `quality` of rows whose mean `RowScores.error` is `mean_error`."""
 
     @abstractmethod
-    def disagreement(self, outputs_NMC: Tensor) -> dict[str, Tensor]:
-        """Figures of rows, [N] each, that say how much members disagree on them."""
+    def grid_answers(self, found: Prediction) -> np.ndarray:
+        """What each member or head answers, as pictures of the input space draw it: [N, K, C]."""
+
+
+class TaskWords(ABC):
+    """What terminal and report call things."""
+
+    knowledge_short: ClassVar[str]
+    """What knowledge uncertainty is called beside numbers."""
+    knowledge_axis: ClassVar[str]
+    """What it is called on an axis, with its unit where it has one of its own."""
+    has_unit: ClassVar[bool]
+    """Whether uncertainty is in a unit of its own, nats; else it is in the target's, squared."""
+    total_short: ClassVar[str]
+    """What total uncertainty is called."""
+    better: ClassVar[str]
+    """What the figure `TaskFigures.quality` does as predictions get better: rise or fall."""
+    compared: ClassVar[Mapping[str, str]]
+    """Figures of test rows in the first table: name in metrics.json -> heading."""
+    published: ClassVar[Mapping[str, str]]
+    """The same in tables of several runs."""
+    comparison_note: ClassVar[str]
+    """Below the first table of the report."""
+    fidelity_note: ClassVar[str]
+    """Below the second."""
+    what_they_are: ClassVar[Mapping[str, str]]
+    """Predictor -> what it is."""
 
     @abstractmethod
-    def describe_disagreement(self, facts: Mapping[str, float], train_labels: np.ndarray) -> str:
-        """Means of these figures in words; the training rows' labels give them a measure."""
+    def quality(self, figures: Mapping[str, Any]) -> str:
+        """`validation_nll` and the other figure that a network is known by."""
+
+    @abstractmethod
+    def disagreement(self, facts: Mapping[str, float], train_labels: np.ndarray) -> str:
+        """Means of `TaskFigures.disagreement`; the training rows' labels give them a measure."""
+
+
+@final
+@dataclass(frozen=True)
+class Task:
+    """One kind of learning problem.
+
+    Attributes:
+        name: classification or regression.
+        likelihood: what outputs mean and what is minimised.
+        figures: what is measured.
+        words: what things are called.
+        check: refuses, as a `UserError` of one line, a configuration that asks for what this task has no use for.
+    """
+
+    name: TaskName
+    likelihood: Likelihood
+    figures: TaskFigures
+    words: TaskWords
+    check: Callable[[Config], None]
+
+    def heads_loss(self, *args: Any) -> Summed:
+        """See `Likelihood.heads_loss`."""
+        return self.likelihood.heads_loss(*args)
+
+    def mean_loss(self, *args: Any) -> Summed:
+        """See `Likelihood.mean_loss`."""
+        return self.likelihood.mean_loss(*args)
+
+    def diversity_matching_loss(self, *args: Any) -> Summed:
+        """See `Likelihood.diversity_matching_loss`."""
+        return self.likelihood.diversity_matching_loss(*args)
+
+    def label_loss(self, *args: Any) -> Summed:
+        """See `Likelihood.label_loss`."""
+        return self.likelihood.label_loss(*args)
+
+    def of_members(self, outputs_NMC: Tensor) -> Prediction:
+        """An ensemble's prediction, or that of a student with heads and nothing more."""
+        return Prediction(self.likelihood.distribution(outputs_NMC), self.figures.scores(outputs_NMC), outputs_NMC)
+
+    def of_student(self, kind: str, outputs_NHC: Tensor, *, mean_head: bool = False, scale: float = 1.0) -> Prediction:
+        """A student's; Dirichlet students have closed forms.
+
+        Args:
+            kind: `hydra`, `kd`, `end2` or `proxy_end2`.
+            outputs_NHC: what it says.
+            mean_head: whether the last output was taught the mean and predicts, while the others measure uncertainty.
+            scale: of the heads' disagreement, see `rescale_disagreement`; 1 leaves them as they are.
+        """
+        if kind in DIRICHLET_KINDS:
+            logits_NC = outputs_NHC[:, 0]
+            return Prediction(dirichlet_log_probs(logits_NC), dirichlet_scores(logits_NC), None)
+        heads_NMC = outputs_NHC[:, :-1] if mean_head else outputs_NHC
+        if scale != 1.0:
+            heads_NMC = self.likelihood.rescale_disagreement(heads_NMC.double(), scale)
+        found = self.of_members(heads_NMC)
+        if not mean_head:
+            return found
+        return replace(found, distribution=self.likelihood.distribution(outputs_NHC[:, -1:]))

@@ -1,10 +1,14 @@
-"""Classification, as a `Task`: logits, cross-entropy, probabilities, mutual information."""
+"""Classification, as a `Task`: logits, cross-entropy, probabilities, mutual information.
+
+What the methods are for stands in `base.py`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -24,8 +28,6 @@ from hydra_ray.metrics import (
     calibrated_nll,
     classification_figures,
     compare_scores,
-    dirichlet_log_probs,
-    dirichlet_scores,
     disagreement,
     diversity_figures,
     fit_temperature,
@@ -42,43 +44,28 @@ from hydra_ray.metrics.classification import row_nll
 from hydra_ray.metrics.uncertainty import uncertainty
 from hydra_ray.models import Member, OutputKind, rescale_disagreement
 from hydra_ray.shards import NO_LABEL
-from hydra_ray.tasks.base import MemberLoss, Prediction, Task
+from hydra_ray.tasks.base import Likelihood, MemberLoss, Prediction, Task, TaskFigures, TaskWords
 
-DIRICHLET_KINDS = ("end2", "proxy_end2")
 _OF_REGRESSION = ("validation_rmse", "validation_knowledge_variance_ratio")
 
 
-class Classification(Task):
-    """C classes; see `Task`."""
+@final
+class ClassificationLikelihood(Likelihood):
+    """Logits of C classes."""
 
-    name = "classification"
-    knowledge, total = "mutual_information", "entropy"
     shard_dtype = "float16"
     student_output: ClassVar[OutputKind] = "logits"
 
-    def check(self, config: Config) -> None:
-        """See `Task.check`."""
-        if config.ensemble.likelihood is not None:
-            raise UserError(
-                f"ensemble.likelihood={config.ensemble.likelihood}: is for regression, and data.source="
-                f"{config.data.source} is a classification; leave it out"
-            )
-        if config.tune.num_trials and config.tune.objective in _OF_REGRESSION:
-            raise UserError(
-                f"tune.objective={config.tune.objective}: is for regression, and data.source={config.data.source} is a "
-                "classification; use validation_nll, validation_accuracy or validation_member_kl"
-            )
-
     def member_output(self, config: Config, num_outputs: int) -> tuple[OutputKind, int]:
-        """See `Task.member_output`."""
+        """See `Likelihood.member_output`."""
         return "logits", num_outputs
 
     def fit_output(self, kind: OutputKind, labels_N: np.ndarray) -> nn.Module:
-        """See `Task.fit_output`: logits have no unit."""
+        """See `Likelihood.fit_output`: logits have no unit."""
         return nn.Identity()
 
     def fit_student_output(self, outputs_NMC: np.ndarray) -> nn.Module:
-        """See `Task.fit_student_output`."""
+        """See `Likelihood.fit_student_output`."""
         return nn.Identity()
 
     def member_loss(self, member: Member) -> MemberLoss:
@@ -86,16 +73,8 @@ class Classification(Task):
         return _cross_entropy
 
     def fit_residual_variance(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
-        """See `Task.fit_residual_variance`: all of a member is weights."""
+        """See `Likelihood.fit_residual_variance`: all of a member is weights."""
         return outputs_NC
-
-    def member_figures(self, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
-        """See `Task.member_figures`."""
-        return self._quality(F.log_softmax(outputs_NC.double(), dim=-1), labels_N)
-
-    def describe_quality(self, figures: Mapping[str, Any]) -> str:
-        """See `Task.describe_quality`."""
-        return f"validation NLL {figures['validation_nll']:.4f}, accuracy {figures['validation_accuracy']:.4f}"
 
     def heads_loss(
         self, student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None
@@ -112,7 +91,7 @@ class Classification(Task):
         return diversity_matching_loss(student_BMC, teacher_BMC, mask_BM)
 
     def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Summed:
-        """Cross-entropy of the mean of probabilities; see `Task.label_loss`."""
+        """Cross-entropy of the mean of probabilities; see `Likelihood.label_loss`."""
         log_probs_BC = torch.logsumexp(F.log_softmax(student_BHC, dim=-1), dim=1) - math.log(student_BHC.shape[1])
         # choosing the labelled rows would have a GPU waited for at every step
         total = F.nll_loss(log_probs_BC, labels_B, ignore_index=NO_LABEL, reduction="sum")
@@ -122,10 +101,6 @@ class Classification(Task):
         """Log of the mean of probabilities, float64 [N, C]."""
         return mixture_log_probs(outputs_NMC)
 
-    def scores(self, outputs_NMC: Tensor) -> Scores:
-        """See `uncertainty.scores`."""
-        return scores(outputs_NMC)
-
     def knowledge_of(self, outputs_NMC: Tensor) -> Tensor:
         """Mutual information, nats."""
         return uncertainty(outputs_NMC).knowledge
@@ -134,35 +109,43 @@ class Classification(Task):
         """Log-probabilities stretched about their mean; see `models.student.rescale_disagreement`."""
         return rescale_disagreement(outputs_NMC, scale)
 
-    def of_student(self, kind: str, outputs_NHC: Tensor, *, mean_head: bool = False, scale: float = 1.0) -> Prediction:
-        """See `Task.of_student`; Dirichlet students have closed forms."""
-        if kind in DIRICHLET_KINDS:
-            logits_NC = outputs_NHC[:, 0]
-            return Prediction(dirichlet_log_probs(logits_NC), dirichlet_scores(logits_NC), None)
-        return super().of_student(kind, outputs_NHC, mean_head=mean_head, scale=scale)
+    def member_kl(self, heads_NMC: Tensor, members_NMC: Tensor) -> float:
+        """See `Likelihood.member_kl`."""
+        return member_kl(heads_NMC, members_NMC)
 
-    def row_nll(self, found: Prediction, labels_N: Tensor) -> Tensor:
-        """See `Task.row_nll`."""
-        return row_nll(found.distribution, labels_N)
+
+@final
+class ClassificationFigures(TaskFigures):
+    """Probabilities, and entropies in nats."""
+
+    knowledge, total, quality = "mutual_information", "entropy", "accuracy"
+
+    def scores(self, outputs_NMC: Tensor) -> Scores:
+        """See `uncertainty.scores`."""
+        return scores(outputs_NMC)
+
+    def disagreement(self, outputs_NMC: Tensor) -> dict[str, Tensor]:
+        """See `TaskFigures.disagreement`: mutual information (nats) and share of pairs that name different classes."""
+        return {"mutual_information": uncertainty(outputs_NMC).knowledge, "disagreement": disagreement(outputs_NMC)}
+
+    def member_figures(self, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
+        """See `TaskFigures.member_figures`."""
+        return _quality(F.log_softmax(outputs_NC.double(), dim=-1), labels_N)
 
     def validation_figures(self, found: Prediction, labels_N: Tensor) -> dict[str, float]:
-        """See `Task.validation_figures`."""
-        return self._quality(found.distribution, labels_N)
-
-    def member_kl(self, heads_NMC: Tensor, members_NMC: Tensor) -> float:
-        """See `Task.member_kl`."""
-        return member_kl(heads_NMC, members_NMC)
+        """See `TaskFigures.validation_figures`."""
+        return _quality(found.distribution, labels_N)
 
     def test_figures(
         self, test: Prediction, labels_N: Tensor, validation: Prediction, validation_labels: Tensor
     ) -> Figures:
-        """See `Task.test_figures`; the NLL also after a temperature fitted on validation rows."""
+        """See `TaskFigures.test_figures`; the NLL also after a temperature fitted on validation rows."""
         temperature = fit_temperature(validation.distribution, validation_labels)
         figures = predictive_figures(test.distribution, labels_N, test.scores)
         return {**figures, "calibrated_nll": calibrated_nll(test.distribution, labels_N, temperature)}
 
     def single_figures(self, outputs_NC1: Tensor, labels_N: Tensor) -> Figures:
-        """See `Task.single_figures`."""
+        """See `TaskFigures.single_figures`."""
         return classification_figures(outputs_NC1, labels_N)
 
     def diversity(self, outputs_NMC: Tensor, labels_N: Tensor) -> Figures:
@@ -172,9 +155,11 @@ class Classification(Task):
     def fidelity(
         self, student: Prediction, ensemble: Prediction, labels_N: Tensor, paired: Sequence[Tensor] | None
     ) -> dict[str, float | None]:
-        """See `Task.fidelity`."""
+        """See `TaskFigures.fidelity`."""
         return {
-            "nll_ratio": ratio_of_means(self.row_nll(student, labels_N), self.row_nll(ensemble, labels_N)),
+            "nll_ratio": ratio_of_means(
+                row_nll(student.distribution, labels_N), row_nll(ensemble.distribution, labels_N)
+            ),
             "member_agreement": member_agreement(*paired) if paired else None,
             "member_kl": member_kl(*paired) if paired else None,
             "pairwise_kl_ratio": compare_scores(ratio_of_means, student.scores, ensemble.scores, PAIRWISE_KL),
@@ -183,12 +168,12 @@ class Classification(Task):
     def fidelity_intervals(
         self, student: Prediction, ensemble: Prediction, labels_N: Tensor, num_samples: int, seed: int
     ) -> dict[str, tuple[float, float]]:
-        """See `Task.fidelity_intervals`."""
-        pair = (self.row_nll(student, labels_N), self.row_nll(ensemble, labels_N))
+        """See `TaskFigures.fidelity_intervals`."""
+        pair = (row_nll(student.distribution, labels_N), row_nll(ensemble.distribution, labels_N))
         return {"nll_ratio": ratio_interval(*pair, seed, num_samples)}
 
     def row_scores(self, found: Prediction, labels_N: Tensor | None) -> RowScores:
-        """See `Task.row_scores`."""
+        """See `TaskFigures.row_scores`."""
         confidence_N, predicted_N = found.distribution.exp().max(dim=1)
         knowledge = found.scores.get(self.knowledge)
         return RowScores(
@@ -199,20 +184,80 @@ class Classification(Task):
             confidence=confidence_N.numpy(),
         )
 
-    def disagreement(self, outputs_NMC: Tensor) -> dict[str, Tensor]:
-        """See `Task.disagreement`: mutual information (nats) and share of pairs that name different classes."""
-        return {"mutual_information": uncertainty(outputs_NMC).knowledge, "disagreement": disagreement(outputs_NMC)}
+    def quality_of(self, mean_error: np.ndarray) -> np.ndarray:
+        """Accuracy, of shares of rows that are wrong."""
+        return 1 - mean_error
 
-    def describe_disagreement(self, facts: Mapping[str, float], train_labels: np.ndarray) -> str:
-        """See `Task.describe_disagreement`."""
+    def grid_answers(self, found: Prediction) -> np.ndarray:
+        """Probabilities of each member or head; of a Dirichlet its mean."""
+        if found.outputs_NMC is None:
+            return found.distribution.exp().unsqueeze(1).numpy()
+        return found.outputs_NMC.double().softmax(dim=-1).numpy()
+
+
+@final
+class ClassificationWords(TaskWords):
+    """Mutual information, accuracy."""
+
+    knowledge_short, knowledge_axis, has_unit = "MI", "mutual information (nats)", True
+    total_short, better = "entropy", "rise"
+    compared = MappingProxyType({"nll": "NLL", "accuracy": "accuracy", "mutual_information": "MI"})
+    published = MappingProxyType({"nll": "NLL", "accuracy": "accuracy", "ece": "ECE"})
+    comparison_note = (
+        "NLL and mean MI are of the test rows, in nats. MI, mutual information, is the knowledge "
+        "uncertainty: how much the members or heads disagree; one head has none. AUROC says how well a score tells "
+        "unknown rows from test rows: 1 always, 0.5 by chance. MACs are the multiply-adds of one row."
+    )
+    fidelity_note = "Rank correlation is Spearman's, of the rows' MI; names after the comma are sets of rows."
+    what_they_are = MappingProxyType(
+        {
+            "member": "one network, mean over members",
+            "ensemble": "all members",
+            "hydra": "one network, a head for each member",
+            "kd": "one network taught the members' mean",
+            "end2": "one network that gives a Dirichlet distribution",
+            "proxy_end2": "one network that gives a Dirichlet distribution, by its proxy",
+        }
+    )
+
+    def quality(self, figures: Mapping[str, Any]) -> str:
+        """See `TaskWords.quality`."""
+        return f"validation NLL {figures['validation_nll']:.4f}, accuracy {figures['validation_accuracy']:.4f}"
+
+    def disagreement(self, facts: Mapping[str, float], train_labels: np.ndarray) -> str:
+        """See `TaskWords.disagreement`."""
         return f"members' MI {facts['mutual_information']:.4f} nats, disagreement {facts['disagreement']:.4f}"
 
-    def _quality(self, log_probs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
-        return {
-            "validation_nll": nll(log_probs_NC, labels_N),
-            "validation_accuracy": accuracy(log_probs_NC, labels_N),
-        }
+
+def refuse_what_is_of_regression(config: Config) -> None:
+    """See `Task.check`."""
+    if config.ensemble.likelihood is not None:
+        raise UserError(
+            f"ensemble.likelihood={config.ensemble.likelihood}: is for regression, and data.source="
+            f"{config.data.source} is a classification; leave it out"
+        )
+    if config.tune.num_trials and config.tune.objective in _OF_REGRESSION:
+        raise UserError(
+            f"tune.objective={config.tune.objective}: is for regression, and data.source={config.data.source} is a "
+            "classification; use validation_nll, validation_accuracy or validation_member_kl"
+        )
+
+
+def _quality(log_probs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
+    return {
+        "validation_nll": nll(log_probs_NC, labels_N),
+        "validation_accuracy": accuracy(log_probs_NC, labels_N),
+    }
 
 
 def _cross_entropy(logits_BC: Tensor, labels_B: Tensor) -> Summed:
     return Summed(F.cross_entropy(logits_BC, labels_B, reduction="sum"), len(labels_B))
+
+
+CLASSIFICATION = Task(
+    "classification",
+    ClassificationLikelihood(),
+    ClassificationFigures(),
+    ClassificationWords(),
+    check=refuse_what_is_of_regression,
+)

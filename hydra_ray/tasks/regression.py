@@ -1,14 +1,16 @@
 """Regression, as a `Task`: Gaussians in target units, their mixtures, variances.
 
 A student of kind `end2` or `proxy_end2` is a Dirichlet over classes and does not exist here; nor does a temperature,
-as there are no logits to soften: the KL between Gaussians sees their difference on every scale.
+as there are no logits to soften: the KL between Gaussians sees their difference on every scale. What the methods are
+for stands in `base.py`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
@@ -37,61 +39,26 @@ from hydra_ray.metrics import (
 )
 from hydra_ray.metrics.regression import row_nll
 from hydra_ray.models import GaussianOutput, MeanOutput, Member, OutputKind
-from hydra_ray.tasks.base import MemberLoss, Prediction, Task
+from hydra_ray.tasks.base import Likelihood, MemberLoss, Prediction, Task, TaskFigures, TaskWords
 
 STUDENT_KINDS = ("hydra", "kd")
 OBJECTIVES = ("validation_nll", "validation_rmse", "validation_member_kl", "validation_knowledge_variance_ratio")
 _GRADIENT_VIEWS = ("ods", "conf_ods")
 
 
-class Regression(Task):
-    """One target; see `Task`."""
+@final
+class RegressionLikelihood(Likelihood):
+    """Gaussians of one target."""
 
-    name = "regression"
-    knowledge, total = KNOWLEDGE_VARIANCE, TOTAL_VARIANCE
     shard_dtype = "float32"
     student_output: ClassVar[OutputKind] = "gaussian"
-
-    def check(self, config: Config) -> None:
-        """See `Task.check`."""
-        is_one = f"data.source={config.data.source} is a regression"
-        for kind in config.student_kinds:
-            if kind not in STUDENT_KINDS:
-                raise UserError(
-                    f"students: {kind} is for classification, and {is_one}; use {' or '.join(STUDENT_KINDS)}"
-                )
-        if config.predict.dtype == "float16":
-            raise UserError(
-                f"predict.dtype=float16: keeps three digits of a mean, and {is_one}; leave it out (it is float32)"
-            )
-        self._check_temperature(config, is_one)
-        for place, view in enumerate(config.transfer.views or ()):
-            if view.view in _GRADIENT_VIEWS:
-                raise UserError(
-                    f"transfer.views.{place}: {view.view} moves rows by class probabilities, and {is_one}; use "
-                    "gaussian_noise, mixup, uniform_box or resample"
-                )
-        if config.tune.num_trials and config.tune.objective not in OBJECTIVES:
-            raise UserError(
-                f"tune.objective={config.tune.objective}: is for classification, and {is_one}; use one of "
-                f"{', '.join(OBJECTIVES)}"
-            )
-
-    def _check_temperature(self, config: Config, is_one: str) -> None:
-        """T softens logits; a Gaussian has none."""
-        for key in ("temperature", "final_temperature"):
-            default = DistillConfig.model_fields[key].default
-            value, space = getattr(config.distill, key), config.tune.space if config.tune.num_trials else {}
-            named = f"distill.{key}={value}" if value != default else f"tune.space.{key}" if key in space else None
-            if named is not None:
-                raise UserError(f"{named}: softens logits, of which there are none, as {is_one}; leave it out")
 
     def member_output(self, config: Config, num_outputs: int) -> tuple[OutputKind, int]:
         """Mean and log variance, or with `ensemble.likelihood=mse` the mean alone."""
         return ("mean", 1) if config.ensemble.likelihood == "mse" else ("gaussian", num_outputs)
 
     def fit_output(self, kind: OutputKind, labels_N: np.ndarray) -> nn.Module:
-        """See `Task.fit_output`."""
+        """See `Likelihood.fit_output`."""
         return (MeanOutput if kind == "mean" else GaussianOutput).fit(labels_N)
 
     def fit_student_output(self, outputs_NMC: np.ndarray) -> nn.Module:
@@ -115,20 +82,12 @@ class Regression(Task):
         return squared_error
 
     def fit_residual_variance(self, member: Member, outputs_NC: Tensor, labels_N: Tensor) -> Tensor:
-        """See `Task.fit_residual_variance`: the one variance of a member that has a mean alone."""
+        """See `Likelihood.fit_residual_variance`: the one variance of a member that has a mean alone."""
         return (
             member.output.fit_residual_variance(outputs_NC, labels_N)
             if isinstance(member.output, MeanOutput)
             else outputs_NC
         )
-
-    def member_figures(self, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
-        """See `Task.member_figures`."""
-        return self._quality(outputs_NC.unsqueeze(1), labels_N)
-
-    def describe_quality(self, figures: Mapping[str, Any]) -> str:
-        """See `Task.describe_quality`."""
-        return f"validation NLL {figures['validation_nll']:.4f}, RMSE {figures['validation_rmse']:.4g}"
 
     def heads_loss(
         self, student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None
@@ -145,16 +104,12 @@ class Regression(Task):
         return diversity_matching_loss(student_BMC, teacher_BMC, mask_BM)
 
     def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Summed:
-        """NLL of the mixture; see `Task.label_loss`."""
+        """NLL of the mixture; see `Likelihood.label_loss`."""
         return mixture_nll(student_BHC, labels_B)
 
     def distribution(self, outputs_NMC: Tensor) -> Tensor:
         """The outputs themselves, float64 [N, M, 2]."""
         return outputs_NMC.double()
-
-    def scores(self, outputs_NMC: Tensor) -> Scores:
-        """See `regression_metrics.variance_scores`."""
-        return variance_scores(outputs_NMC)
 
     def knowledge_of(self, outputs_NMC: Tensor) -> Tensor:
         """Variance of means, squared target units."""
@@ -164,26 +119,42 @@ class Regression(Task):
         """Means stretched about their mean; see `gaussian.rescale_means`."""
         return rescale_means(outputs_NMC, scale)
 
-    def row_nll(self, found: Prediction, labels_N: Tensor) -> Tensor:
-        """See `Task.row_nll`."""
-        return row_nll(found.distribution, labels_N)
+    def member_kl(self, heads_NMC: Tensor, members_NMC: Tensor) -> float:
+        """See `Likelihood.member_kl`; fewer heads than members imitate the first ones."""
+        return _member_kl(heads_NMC, members_NMC)
+
+
+@final
+class RegressionFigures(TaskFigures):
+    """Errors in target units, and variances."""
+
+    knowledge, total, quality = KNOWLEDGE_VARIANCE, TOTAL_VARIANCE, "rmse"
+
+    def scores(self, outputs_NMC: Tensor) -> Scores:
+        """See `regression_metrics.variance_scores`."""
+        return variance_scores(outputs_NMC)
+
+    def disagreement(self, outputs_NMC: Tensor) -> dict[str, Tensor]:
+        """See `TaskFigures.disagreement`: knowledge variance and data variance, squared target units."""
+        moments = mixture_moments(outputs_NMC.double())
+        return {KNOWLEDGE_VARIANCE: moments.knowledge_variance, DATA_VARIANCE: moments.data_variance}
+
+    def member_figures(self, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
+        """See `TaskFigures.member_figures`."""
+        return _quality(outputs_NC.unsqueeze(1), labels_N)
 
     def validation_figures(self, found: Prediction, labels_N: Tensor) -> dict[str, float]:
-        """See `Task.validation_figures`."""
-        return self._quality(found.distribution, labels_N)
-
-    def member_kl(self, heads_NMC: Tensor, members_NMC: Tensor) -> float:
-        """See `Task.member_kl`; fewer heads than members imitate the first ones."""
-        return gaussian_kl(members_NMC[:, : heads_NMC.shape[1]].double(), heads_NMC.double()).mean().item()
+        """See `TaskFigures.validation_figures`."""
+        return _quality(found.distribution, labels_N)
 
     def test_figures(
         self, test: Prediction, labels_N: Tensor, validation: Prediction, validation_labels: Tensor
     ) -> Figures:
-        """See `Task.test_figures`."""
+        """See `TaskFigures.test_figures`."""
         return regression_figures(test.distribution, labels_N, test.scores)
 
     def single_figures(self, outputs_NC1: Tensor, labels_N: Tensor) -> Figures:
-        """See `Task.single_figures`."""
+        """See `TaskFigures.single_figures`."""
         return regression_figures(outputs_NC1.double(), labels_N, variance_scores(outputs_NC1))
 
     def diversity(self, outputs_NMC: Tensor, labels_N: Tensor) -> Figures:
@@ -193,23 +164,23 @@ class Regression(Task):
     def fidelity(
         self, student: Prediction, ensemble: Prediction, labels_N: Tensor, paired: Sequence[Tensor] | None
     ) -> dict[str, float | None]:
-        """See `Task.fidelity`; an NLL of densities may be negative, which a ratio is not made for: then it is None."""
-        own_N, others_N = self.row_nll(student, labels_N), self.row_nll(ensemble, labels_N)
-        errors = ratio_of_means(*self._squared_errors(student, ensemble, labels_N))
+        """See `TaskFigures.fidelity`; no ratio of NLLs of densities where one is negative."""
+        own_N, others_N = row_nll(student.distribution, labels_N), row_nll(ensemble.distribution, labels_N)
+        errors = ratio_of_means(*_squared_errors(student, ensemble, labels_N))
         is_positive = float(own_N.mean()) > 0 and float(others_N.mean()) > 0
         return {
             "nll_ratio": ratio_of_means(own_N, others_N) if is_positive else None,
             "nll_difference": float((own_N - others_N).mean()),
             "rmse_ratio": None if errors is None else math.sqrt(errors),
-            "member_kl": self.member_kl(*paired) if paired else None,
+            "member_kl": _member_kl(*paired) if paired else None,
         }
 
     def fidelity_intervals(
         self, student: Prediction, ensemble: Prediction, labels_N: Tensor, num_samples: int, seed: int
     ) -> dict[str, tuple[float, float]]:
-        """See `Task.fidelity_intervals`."""
-        own_N, others_N = self.row_nll(student, labels_N), self.row_nll(ensemble, labels_N)
-        errors = ratio_interval(*self._squared_errors(student, ensemble, labels_N), seed, num_samples)
+        """See `TaskFigures.fidelity_intervals`."""
+        own_N, others_N = row_nll(student.distribution, labels_N), row_nll(ensemble.distribution, labels_N)
+        errors = ratio_interval(*_squared_errors(student, ensemble, labels_N), seed, num_samples)
         difference = ratio_interval(own_N - others_N, torch.ones_like(own_N), seed, num_samples)
         found = {"nll_difference": difference, "rmse_ratio": (math.sqrt(errors[0]), math.sqrt(errors[1]))}
         if float(own_N.mean()) > 0 and float(others_N.mean()) > 0:
@@ -217,7 +188,7 @@ class Regression(Task):
         return found
 
     def row_scores(self, found: Prediction, labels_N: Tensor | None) -> RowScores:
-        """See `Task.row_scores`."""
+        """See `TaskFigures.row_scores`."""
         knowledge, mixture_NK2 = found.scores.get(self.knowledge), found.distribution
         has_labels = labels_N is not None
         return RowScores(
@@ -228,13 +199,51 @@ class Regression(Task):
             interval_level=row_interval_level(mixture_NK2, labels_N).numpy() if has_labels else None,
         )
 
-    def disagreement(self, outputs_NMC: Tensor) -> dict[str, Tensor]:
-        """See `Task.disagreement`: knowledge variance and data variance, squared target units."""
-        moments = mixture_moments(outputs_NMC.double())
-        return {KNOWLEDGE_VARIANCE: moments.knowledge_variance, DATA_VARIANCE: moments.data_variance}
+    def quality_of(self, mean_error: np.ndarray) -> np.ndarray:
+        """RMSE, of means of squared errors."""
+        return np.sqrt(mean_error)
 
-    def describe_disagreement(self, facts: Mapping[str, float], train_labels: np.ndarray) -> str:
-        """See `Task.describe_disagreement`: variances as shares of the target's own."""
+    def grid_answers(self, found: Prediction) -> np.ndarray:
+        """The Gaussians of the mixture."""
+        return found.distribution.numpy()
+
+
+@final
+class RegressionWords(TaskWords):
+    """Variances, RMSE."""
+
+    knowledge_short, knowledge_axis, has_unit = "knowledge variance", "knowledge variance", False
+    total_short, better = "total variance", "fall"
+    compared = MappingProxyType(
+        {"rmse": "RMSE", "nll": "NLL", "crps": "CRPS", "coverage_95": "coverage\nof 95 %",
+         KNOWLEDGE_VARIANCE: "knowledge\nvariance"}
+    )  # fmt: skip
+    published = MappingProxyType({"rmse": "RMSE", "nll": "NLL", "crps": "CRPS", "coverage_95": "coverage of 95 %"})
+    comparison_note = (
+        "All of the test rows; RMSE and CRPS in units of the target, NLL in nats of density: less is better, and it "
+        "may be negative. Coverage is the share of targets inside the 95 % interval. Knowledge variance is the "
+        "variance of the members' or heads' means, in squared units of the target; one head has none. AUROC says how "
+        "well a variance tells unknown rows from test rows: 1 always, 0.5 by chance. MACs are multiply-adds of one row."
+    )
+    fidelity_note = (
+        "Rank correlation is Spearman's, of the rows' knowledge variance; names after the comma are sets of rows. A "
+        "ratio of NLLs is there only where both are above 0."
+    )
+    what_they_are = MappingProxyType(
+        {
+            "member": "one network, mean over members",
+            "ensemble": "all members",
+            "hydra": "one network, a head for each member",
+            "kd": "one network taught the mean and variance of the members' mixture",
+        }
+    )
+
+    def quality(self, figures: Mapping[str, Any]) -> str:
+        """See `TaskWords.quality`."""
+        return f"validation NLL {figures['validation_nll']:.4f}, RMSE {figures['validation_rmse']:.4g}"
+
+    def disagreement(self, facts: Mapping[str, float], train_labels: np.ndarray) -> str:
+        """See `TaskWords.disagreement`: variances as shares of the target's own."""
         target = float(train_labels.astype(np.float64).var())
         shares = {name: facts[name] / target for name in (KNOWLEDGE_VARIANCE, DATA_VARIANCE)}
         return (
@@ -242,11 +251,60 @@ class Regression(Task):
             "of the target's"
         )
 
-    def _quality(self, mixture_NK2: Tensor, labels_N: Tensor) -> dict[str, float]:
-        return {
-            "validation_nll": float(row_nll(mixture_NK2, labels_N).mean()),
-            "validation_rmse": float(row_squared_error(mixture_NK2, labels_N).mean().sqrt()),
-        }
 
-    def _squared_errors(self, student: Prediction, ensemble: Prediction, labels_N: Tensor) -> tuple[Tensor, Tensor]:
-        return row_squared_error(student.distribution, labels_N), row_squared_error(ensemble.distribution, labels_N)
+def refuse_what_is_of_classification(config: Config) -> None:
+    """See `Task.check`."""
+    is_one = f"data.source={config.data.source} is a regression"
+    for kind in config.student_kinds:
+        if kind not in STUDENT_KINDS:
+            raise UserError(f"students: {kind} is for classification, and {is_one}; use {' or '.join(STUDENT_KINDS)}")
+    if config.predict.dtype == "float16":
+        raise UserError(
+            f"predict.dtype=float16: keeps three digits of a mean, and {is_one}; leave it out (it is float32)"
+        )
+    _check_temperature(config, is_one)
+    for place, view in enumerate(config.transfer.views or ()):
+        if view.view in _GRADIENT_VIEWS:
+            raise UserError(
+                f"transfer.views.{place}: {view.view} moves rows by class probabilities, and {is_one}; use "
+                "gaussian_noise, mixup, uniform_box or resample"
+            )
+    if config.tune.num_trials and config.tune.objective not in OBJECTIVES:
+        raise UserError(
+            f"tune.objective={config.tune.objective}: is for classification, and {is_one}; use one of "
+            f"{', '.join(OBJECTIVES)}"
+        )
+
+
+def _check_temperature(config: Config, is_one: str) -> None:
+    """T softens logits; a Gaussian has none."""
+    for key in ("temperature", "final_temperature"):
+        default = DistillConfig.model_fields[key].default
+        value, space = getattr(config.distill, key), config.tune.space if config.tune.num_trials else {}
+        named = f"distill.{key}={value}" if value != default else f"tune.space.{key}" if key in space else None
+        if named is not None:
+            raise UserError(f"{named}: softens logits, of which there are none, as {is_one}; leave it out")
+
+
+def _member_kl(heads_NMC: Tensor, members_NMC: Tensor) -> float:
+    return gaussian_kl(members_NMC[:, : heads_NMC.shape[1]].double(), heads_NMC.double()).mean().item()
+
+
+def _squared_errors(student: Prediction, ensemble: Prediction, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+    return row_squared_error(student.distribution, labels_N), row_squared_error(ensemble.distribution, labels_N)
+
+
+def _quality(mixture_NK2: Tensor, labels_N: Tensor) -> dict[str, float]:
+    return {
+        "validation_nll": float(row_nll(mixture_NK2, labels_N).mean()),
+        "validation_rmse": float(row_squared_error(mixture_NK2, labels_N).mean().sqrt()),
+    }
+
+
+REGRESSION = Task(
+    "regression",
+    RegressionLikelihood(),
+    RegressionFigures(),
+    RegressionWords(),
+    check=refuse_what_is_of_classification,
+)

@@ -42,11 +42,11 @@ def fit_calibration(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> Ca
         s, with a caveat where no s within the range makes up for the difference: then it is the nearer end of the
         range, or 1 where the heads do not differ at all.
     """
-    target = float(task.knowledge_of(ensemble_NMC).mean())
+    target = float(task.likelihood.knowledge_of(ensemble_NMC).mean())
     student_NMC = student_NMC.double()
 
     def kept(scale: float) -> float:
-        return float(task.knowledge_of(task.rescale_disagreement(student_NMC, scale)).mean())
+        return float(task.likelihood.knowledge_of(task.likelihood.rescale_disagreement(student_NMC, scale)).mean())
 
     if kept(1.0) <= _NO_DISAGREEMENT * target:
         return Calibration(1.0, "the heads do not differ, so no calibration can give their disagreement its size")
@@ -66,4 +66,5 @@ def fit_calibration(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> Ca
 
 def _at_bound(task: Task, bound: float, kept: float, target: float) -> str:
     share = f"{kept / target:.3g} times the members'" if target else "above the members', which is 0"
-    return f"calibration ends at its bound {bound:g}, where the heads' {task.knowledge.replace('_', ' ')} is {share}"
+    knowledge = task.figures.knowledge.replace("_", " ")
+    return f"calibration ends at its bound {bound:g}, where the heads' {knowledge} is {share}"

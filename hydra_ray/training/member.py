@@ -78,7 +78,7 @@ class MemberSpec:
     @classmethod
     def of(cls, task: Task, spec: ModelSpec, inputs: np.ndarray, labels: np.ndarray) -> MemberSpec:
         """From the training rows' inputs and labels."""
-        return cls(task, spec, Normalise.fit(inputs), task.fit_output(spec.output, labels))
+        return cls(task, spec, Normalise.fit(inputs), task.likelihood.fit_output(spec.output, labels))
 
     def build(self, seed: int) -> Member:
         """A member with fresh weights that follow from `seed`."""
@@ -126,7 +126,7 @@ def fit_member(
     for epoch in range(fitting.num_done // steps, settings.epochs):
         model.train()
         watch = Watch([subject], epoch + 1)
-        _fit_epoch(watch, fitting, task.member_loss(model), settings, train, (seed, member, epoch), batch)
+        _fit_epoch(watch, fitting, task.likelihood.member_loss(model), settings, train, (seed, member, epoch), batch)
         figures = evaluate_member(task, model, validation)
         subject.check_figures(figures, epoch + 1)
         report({"member": member, "epoch": epoch + 1, "loss": watch.means()[0], **figures})
@@ -186,4 +186,4 @@ def evaluate_member(task: Task, model: Member, rows: LabelledRows) -> dict[str, 
 
 def figures_of(task: Task, model: Member, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
     """Figures of a member that says `outputs_NC` of validation rows."""
-    return task.member_figures(task.fit_residual_variance(model, outputs_NC, labels_N), labels_N)
+    return task.figures.member_figures(task.likelihood.fit_residual_variance(model, outputs_NC, labels_N), labels_N)

@@ -110,7 +110,7 @@ def _step_seconds(members: Sequence[Member], settings: EnsembleConfig, train: La
     fitting = TrainState(model.train(), settings, num_steps=_WARM_UP + _STEPS, seed=THROWN_AWAY)
     rows = torch.arange(min(settings.batch_size, len(train)), device=device).expand(len(members), -1).squeeze(0)
 
-    member_loss = task.member_loss(members[0])
+    member_loss = task.likelihood.member_loss(members[0])
 
     def loss(outputs: Tensor, labels: Tensor) -> list[Summed]:
         if len(members) == 1:

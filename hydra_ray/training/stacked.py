@@ -167,7 +167,7 @@ class _StackFit:
         orders = [slot.rows[order_of(len(slot.rows), self._seed, slot.member, epoch)] for slot in self._seats]
         whole_KN = torch.stack(orders)[:, : self.steps * self._batch].to(device)
 
-        member_loss = self._task.member_loss(self._alone[0])
+        member_loss = self._task.likelihood.member_loss(self._alone[0])
 
         def loss(outputs_KBC: Tensor, labels_KB: Tensor) -> list[Summed]:
             loss_K = losses_of_each(member_loss, outputs_KBC, labels_KB)

@@ -41,7 +41,9 @@ class InputOutputScaling(NamedTuple):
     @classmethod
     def of(cls, task: Task, rows: ShardRows, num_members: int) -> InputOutputScaling:
         """From some rows of the transfer set and the student's own members, the first `num_members` of theirs."""
-        return cls(Normalise.fit(rows.inputs), task.fit_student_output(rows.of_first(num_members).logits_NMC))
+        return cls(
+            Normalise.fit(rows.inputs), task.likelihood.fit_student_output(rows.of_first(num_members).logits_NMC)
+        )
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def plan_of(
         num_heads=objective.num_outputs,
         head_width=distill.head_width,
         head_depth=distill.head_depth,
-        output=task.student_output,
+        output=task.likelihood.student_output,
     )
     return Distillation(objective, spec, config.seed)
 
@@ -296,11 +298,13 @@ def validation_figures(plan: Distillation, student: HydraStudent, rows: ShardRow
     """
     task, found = plan.task, plan.prediction(predict(student, rows.inputs))
     teacher_NMC = torch.tensor(rows.of_first(plan.num_members).logits_NMC).double()
-    figures = task.validation_figures(found, torch.tensor(rows.labels))
-    if task.knowledge in found.scores:
-        ensemble = task.knowledge_of(teacher_NMC).mean()
+    figures = task.figures.validation_figures(found, torch.tensor(rows.labels))
+    if task.figures.knowledge in found.scores:
+        ensemble = task.likelihood.knowledge_of(teacher_NMC).mean()
         if ensemble > 0:  # members that never disagree leave no ratio
-            figures[f"validation_{task.knowledge}_ratio"] = float(found.scores[task.knowledge].mean() / ensemble)
+            figures[f"validation_{task.figures.knowledge}_ratio"] = float(
+                found.scores[task.figures.knowledge].mean() / ensemble
+            )
     if found.outputs_NMC is not None and found.outputs_NMC.shape[1] > 1:
-        figures["validation_member_kl"] = task.member_kl(found.outputs_NMC, teacher_NMC)
+        figures["validation_member_kl"] = task.likelihood.member_kl(found.outputs_NMC, teacher_NMC)
     return figures

@@ -16,7 +16,7 @@ from hydra_ray.errors import DivergedError
 from hydra_ray.shards.loader import BatchReader
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
-from hydra_ray.tasks.named import task_named
+from hydra_ray.tasks import task_named
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.loop import DistributedContext
 from hydra_ray.training.student import InputOutputScaling, distil, plan_of

@@ -5,7 +5,7 @@ import torch
 
 from hydra_ray.metrics.uncertainty import dirichlet_log_probs, mixture_log_probs, uncertainty
 from hydra_ray.models.student import rescale_disagreement
-from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
+from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 from hydra_ray.training.calibration import CALIBRATION_RANGE, fit_calibration
 
 
@@ -53,11 +53,14 @@ def test_fitted_spread_gives_the_ensembles_mean_disagreement(shrunk):
 @pytest.mark.parametrize(("stretched", "bound"), [(1e-4, 1), (1e3, 0)])
 def test_a_spread_that_ends_at_its_bound_says_so(task, stretched, bound):
     ensemble = _logits(20, 4, 2)
-    student = task.rescale_disagreement(ensemble.double(), stretched)
-    scale, caveat = fit_calibration(task, student, task.rescale_disagreement(ensemble.double(), 1.5))
+    student = task.likelihood.rescale_disagreement(ensemble.double(), stretched)
+    scale, caveat = fit_calibration(task, student, task.likelihood.rescale_disagreement(ensemble.double(), 1.5))
     assert scale == CALIBRATION_RANGE[bound]
-    kept = task.knowledge_of(task.rescale_disagreement(student, scale)).mean() / task.knowledge_of(ensemble).mean()
-    assert f"bound {scale:g}, where the heads' {task.knowledge.replace('_', ' ')} is " in caveat
+    kept = (
+        task.likelihood.knowledge_of(task.likelihood.rescale_disagreement(student, scale)).mean()
+        / task.likelihood.knowledge_of(ensemble).mean()
+    )
+    assert f"bound {scale:g}, where the heads' {task.figures.knowledge.replace('_', ' ')} is " in caveat
     assert (kept < 1) == bool(bound)
 
 

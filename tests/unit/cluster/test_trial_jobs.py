@@ -16,7 +16,7 @@ from hydra_ray.config.student_keys import Goal
 from hydra_ray.errors import DivergedError, StageError
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
-from hydra_ray.tasks.named import CLASSIFICATION
+from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training.trials import StoppingRule, Trial, best_of, table_of
 
 RATES = [0.01, 1e39]

@@ -7,7 +7,7 @@ import torch
 
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of
 from hydra_ray.metrics.classification import classification_figures, nll
-from hydra_ray.tasks.named import CLASSIFICATION
+from hydra_ray.tasks import CLASSIFICATION
 
 
 def _logits(rows, heads, seed):

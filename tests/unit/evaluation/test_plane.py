@@ -47,7 +47,7 @@ def plane_of_classes(size: int = 2) -> Plane:
     answers = {"ensemble": ensemble, "hydra": hydra, "kd": ensemble.mean(1, keepdims=True)}
     scores = {name: class_scores(each) for name, each in answers.items()}
     names, labels = ("x", "y")[:size], np.arange(600) % 3
-    return Plane("classification", names, ("a", "b", "c"), ticks, rows, labels, scores, answers)
+    return Plane(names, ("a", "b", "c"), ticks, rows, labels, scores, answers)
 
 
 def plane_of_targets(size: int) -> Plane:
@@ -59,7 +59,7 @@ def plane_of_targets(size: int) -> Plane:
     answers = {"ensemble": ensemble, "kd": kd}
     scores = {name: variance_scores(each) for name, each in answers.items()}
     rows = np.random.default_rng(0).uniform(-1, 1, (300, size)).astype(np.float32)
-    return Plane("regression", ("x", "y")[:size], (), ticks, rows, np.sin(3 * rows[:, 0]), scores, answers)
+    return Plane(("x", "y")[:size], (), ticks, rows, np.sin(3 * rows[:, 0]), scores, answers)
 
 
 def evidence_of(plane: Plane | None) -> ReportInputs:

@@ -12,7 +12,7 @@ from hydra_ray.evaluation.metrics_json import Answers, fidelity_figures
 from hydra_ray.losses import classification as losses
 from hydra_ray.metrics import classification as metrics
 from hydra_ray.metrics import fidelity, uncertainty
-from hydra_ray.tasks.named import CLASSIFICATION
+from hydra_ray.tasks import CLASSIFICATION
 
 quick = settings(deadline=None, max_examples=30)
 EXACT = {"rel": 1e-10, "abs": 1e-10}

@@ -17,7 +17,7 @@ from hydra_ray.metrics.intervals import (
     ratio_interval,
     spearman_interval,
 )
-from hydra_ray.tasks.named import CLASSIFICATION
+from hydra_ray.tasks import CLASSIFICATION
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,7 +9,7 @@ from hydra_ray.losses.sums import Summed
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.outputs import GaussianOutput
 from hydra_ray.models.student import build_student
-from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
+from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 from hydra_ray.training.loop import TrainState
 from hydra_ray.training.member import MemberSpec
 from hydra_ray.training.stacked import StackedMembers
@@ -22,7 +22,8 @@ def networks(kind, task):
     is_student = kind == "student"
     heads = {"num_heads": 3, "head_width": 4, "head_depth": 1} if is_student else {}
     output = GaussianOutput(100.0, 3.0) if task is REGRESSION else nn.Identity()
-    spec = ModelSpec("student" if is_student else "member", "mlp", (5,), 2, {"hidden": [6]}, output=task.student_output,
+    kind_of_output = task.likelihood.student_output
+    spec = ModelSpec("student" if is_student else "member", "mlp", (5,), 2, {"hidden": [6]}, output=kind_of_output,
                      **heads)  # fmt: skip
     normalise = Normalise.identity((5,))
     if is_student:

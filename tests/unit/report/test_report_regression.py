@@ -15,7 +15,7 @@ from hydra_ray.report.interval_figures import coverage_by_level
 from hydra_ray.report.page import write_markdown
 from hydra_ray.report.prediction_figures import error_by_coverage
 from hydra_ray.report.tables import comparison_table, fidelity_table
-from hydra_ray.tasks.named import REGRESSION
+from hydra_ray.tasks import REGRESSION
 
 PICTURES = {"knowledge_uncertainty.png", "fidelity.png", "intervals.png", "sparsification.png"}
 

@@ -19,7 +19,7 @@ from hydra_ray.models.members import Ensemble, ModelSpec, Normalise, build_membe
 from hydra_ray.models.outputs import LOG_VARIANCE_RANGE, GaussianOutput, MeanOutput, bounded
 from hydra_ray.models.student import build_student
 from hydra_ray.runs.run import Run
-from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
+from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 from hydra_ray.training.calibration import fit_calibration
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 from hydra_ray.training.stacked import StackSlot, fit_stacked
@@ -125,7 +125,7 @@ def test_an_ensemble_keeps_each_members_own_units(stacked):
 def test_a_students_end_has_the_units_of_what_members_say():
     said = np.stack([np.full((50, 4), 7.0), np.full((50, 4), math.log(9.0))], axis=-1).astype(np.float32)
     said[::2, :, 0] += 8.0
-    end = REGRESSION.fit_student_output(said)
+    end = REGRESSION.likelihood.fit_student_output(said)
     assert isinstance(end, GaussianOutput)
     assert (end.mean.item(), end.std.item()) == pytest.approx((11.0, 5.0))
     spec = ModelSpec("student", "mlp", (3,), 2, {"hidden": [4]}, 6, 4, 1, "gaussian")
@@ -244,10 +244,10 @@ def test_a_ratio_of_nlls_is_left_out_where_one_is_negative(answers):
     sharp = {"test": REGRESSION.of_members(torch.tensor([[[0.0, -8.0]]]))}
     labels = torch.zeros(1)
     wide = REGRESSION.of_members(torch.tensor([[[0.0, 4.0]]]))
-    found = REGRESSION.fidelity(wide, sharp["test"], labels, None)
+    found = REGRESSION.figures.fidelity(wide, sharp["test"], labels, None)
     assert found["nll_ratio"] is None
     assert found["nll_difference"] == pytest.approx(6.0)
-    assert "nll_ratio" not in REGRESSION.fidelity_intervals(wide, sharp["test"], labels, 5, 0)
+    assert "nll_ratio" not in REGRESSION.figures.fidelity_intervals(wide, sharp["test"], labels, 5, 0)
 
 
 def test_one_row_of_each_split_is_enough_for_metrics():

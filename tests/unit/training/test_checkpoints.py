@@ -14,7 +14,7 @@ from helpers.two_ranks import student_of
 from hydra_ray.config.load import validate
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.storage.folder import Folder
-from hydra_ray.tasks.named import CLASSIFICATION
+from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 from hydra_ray.training.stack_size import stacks

@@ -17,7 +17,7 @@ from hydra_ray.runs.model_store import load_published, publish_model
 from hydra_ray.shards.loader import BatchReader
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.storage.folder import Folder
-from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
+from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 from hydra_ray.training.divergence import Subject, Watch
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member, order_of
 from hydra_ray.training.stacked import StackSlot, fit_stacked

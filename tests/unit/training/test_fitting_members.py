@@ -11,7 +11,7 @@ from helpers.shards import synthetic
 
 from hydra_ray.config.load import validate
 from hydra_ray.models.members import ModelSpec
-from hydra_ray.tasks.named import CLASSIFICATION
+from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 
 pytestmark = pytest.mark.usefixtures("one_thread")

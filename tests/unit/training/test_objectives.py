@@ -6,7 +6,7 @@ import torch
 from hydra_ray.config.sections import DirichletConfig, DistillConfig
 from hydra_ray.losses import classification as losses
 from hydra_ray.shards.schema import NO_LABEL
-from hydra_ray.tasks.named import CLASSIFICATION
+from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training.student_kinds import Objective
 
 KINDS = ("hydra", "kd", "end2", "proxy_end2")

@@ -10,7 +10,7 @@ from helpers.finished import RECIPE, loaded, publish_members, publish_shards, pu
 from helpers.shards import synthetic
 
 from hydra_ray.config.load import validate
-from hydra_ray.tasks.named import CLASSIFICATION, REGRESSION
+from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 from hydra_ray.training import student as distillation
 from hydra_ray.training.student import InputOutputScaling, facts_of, plan_of, validation_figures
 
@@ -57,7 +57,7 @@ def test_a_perfect_copy_of_four_of_eight_members_keeps_all_of_their_disagreement
     rows, plan = eight_members(task)
     monkeypatch.setattr(distillation, "predict", lambda student, inputs: torch.tensor(rows.logits_NMC[:, :4]))
     figures = validation_figures(plan, None, rows)
-    assert figures[f"validation_{task.knowledge}_ratio"] == pytest.approx(1, rel=1e-9)
+    assert figures[f"validation_{task.figures.knowledge}_ratio"] == pytest.approx(1, rel=1e-9)
     assert figures["validation_member_kl"] == pytest.approx(0, abs=1e-9)
     assert facts_of(plan, None, rows)["calibration"] == pytest.approx(1, rel=1e-6)
 

@@ -12,7 +12,7 @@ from hydra_ray.errors import UserError
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.models.networks import Network
 from hydra_ray.runs.run import Run
-from hydra_ray.tasks.named import CLASSIFICATION
+from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 from hydra_ray.training.stack_size import stack_size, stacks
 from hydra_ray.training.stacked import StackSlot, clip_each_norm, fit_stacked

@@ -28,7 +28,7 @@ from hydra_ray.randomness import STREAMS, THROWN_AWAY, Draws, seed_of
 from hydra_ray.runs.run import Run
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
-from hydra_ray.tasks.named import CLASSIFICATION
+from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training import search_space
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.loop import DistributedContext
