@@ -22,6 +22,7 @@ from hydra_ray.metrics import (
     Scores,
     auroc_ratio_interval,
     detection_figures,
+    detectors,
     ratio_interval,
     score_fidelity,
     spearman_interval,
@@ -133,14 +134,14 @@ def _unknown(answers: Answers, split: str) -> dict[str, Figures]:
 
 
 def _detection(task: Task, known: Scores, unknown: Scores) -> Figures:
-    """Of knowledge and of total uncertainty."""
-    detectors = (task.figures.knowledge, task.figures.total)
-    names = [name for name in detectors if name in known]
+    """Of every score that detects; knowledge and total uncertainty do."""
+    wanted = detectors(task.figures.outputs)
+    names = [name for name in wanted if name in known]
     figures: Figures = dict(
         detection_figures({name: known[name] for name in names}, {name: unknown[name] for name in names})
     )
-    wanted = [f"{figure}_{name}" for name in detectors for figure in ("auroc", "aupr", "aupr_in", "fpr95")]
-    return {key: figures.get(key) for key in wanted}
+    keys = [f"{figure}_{name}" for name in wanted for figure in ("auroc", "aupr", "aupr_in", "fpr95")]
+    return {key: figures.get(key) for key in keys}
 
 
 def _member_unknown(task: Task, ensemble: Mapping[str, Prediction], split: str) -> Figures:

@@ -3,6 +3,7 @@
 Pure functions of tensors and arrays.
 """
 
+from hydra_ray.metrics import diversity as diversity  # its measures are registered by that
 from hydra_ray.metrics.classification import (
     Figures,
     accuracy,
@@ -13,7 +14,6 @@ from hydra_ray.metrics.classification import (
     nll,
     predictive_figures,
 )
-from hydra_ray.metrics.diversity import diversity_figures
 from hydra_ray.metrics.fidelity import (
     PAIRWISE_KL,
     compare_scores,
@@ -25,6 +25,7 @@ from hydra_ray.metrics.fidelity import (
 from hydra_ray.metrics.gaussian import gaussian_kl, mixture_moments, rescale_means, row_mixture_nll
 from hydra_ray.metrics.intervals import Interval, auroc_ratio_interval, ratio_interval, spearman_interval
 from hydra_ray.metrics.member_weights import Members
+from hydra_ray.metrics.registry import MEASURES, SCORES, Outputs, Scores, detectors, diversity_figures
 from hydra_ray.metrics.regression import (
     DATA_VARIANCE,
     KNOWLEDGE_VARIANCE,
@@ -36,7 +37,6 @@ from hydra_ray.metrics.regression import (
 )
 from hydra_ray.metrics.row_scores import RowScores
 from hydra_ray.metrics.uncertainty import (
-    Scores,
     dirichlet_log_probs,
     dirichlet_scores,
     disagreement,
@@ -47,11 +47,14 @@ from hydra_ray.metrics.uncertainty import (
 __all__ = [
     "DATA_VARIANCE",
     "KNOWLEDGE_VARIANCE",
+    "MEASURES",
     "PAIRWISE_KL",
+    "SCORES",
     "TOTAL_VARIANCE",
     "Figures",
     "Interval",
     "Members",
+    "Outputs",
     "RowScores",
     "Scores",
     "accuracy",
@@ -60,6 +63,7 @@ __all__ = [
     "classification_figures",
     "compare_scores",
     "detection_figures",
+    "detectors",
     "dirichlet_log_probs",
     "dirichlet_scores",
     "disagreement",

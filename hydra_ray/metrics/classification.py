@@ -28,7 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hydra_ray.metrics.uncertainty import Scores, mixture_log_probs, scores
+from hydra_ray.metrics.registry import Scores, mean_scores
+from hydra_ray.metrics.uncertainty import mixture_log_probs, scores
 
 Figures = dict[str, float | None]
 
@@ -40,15 +41,6 @@ CAUGHT = 0.95
 
 TEMPERATURE_RANGE = (0.01, 100.0)
 """Fitted temperatures lie in it; rows that are all right, or all wrong, have no best temperature."""
-
-DIVERSITY_NAMES = (
-    "mutual_information",
-    "expected_pairwise_kl",
-    "reverse_mutual_information",
-    "variation_ratio",
-    "disagreement",
-)
-"""Measures that one member does not have."""
 
 
 # Quality.
@@ -222,24 +214,22 @@ def quality_figures(log_probs_NC: Tensor, labels_N: Tensor) -> Figures:
 
 
 def predictive_figures(log_probs_NC: Tensor, labels_N: Tensor, row_scores: Scores) -> Figures:
-    """`quality_figures` and the mean of every score; None for measures of diversity that have no score.
+    """`quality_figures` and the mean of every registered score; None for those that are not there.
 
     Args:
         log_probs_NC: of the mixture, or `uncertainty.dirichlet_log_probs`.
         labels_N: labels.
         row_scores: `uncertainty.scores` or `uncertainty.dirichlet_scores` of the same rows.
     """
-    means: Figures = {name: score_N.mean().item() for name, score_N in row_scores.items()}
-    return quality_figures(log_probs_NC, labels_N) | dict.fromkeys(DIVERSITY_NAMES) | means
+    return quality_figures(log_probs_NC, labels_N) | mean_scores(row_scores, "logits")
 
 
 def classification_figures(logits_NMC: Tensor, labels_N: Tensor) -> Figures:
     """All figures of a predictor with M members or heads on labelled rows; its prediction is the mixture.
 
     Returns:
-        nll, brier, accuracy, ece, ece_equal_mass, aurc, e_aurc, prr (None where all or no rows are wrong);
-        row means entropy and data_uncertainty; and, None for M = 1, mutual_information, expected_pairwise_kl,
-        reverse_mutual_information, variation_ratio, disagreement.
+        nll, brier, accuracy, ece, ece_equal_mass, aurc, e_aurc, prr (None where all or no rows are wrong), and the
+        means of all registered scores, those of disagreement None for M = 1.
 
     Raises:
         ValueError: no rows, or the shapes are not [N, M, C] and [N].

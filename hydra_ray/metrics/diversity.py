@@ -1,6 +1,7 @@
 """Diversity of an ensemble from which rows its members get right (Liu et al. 2019, arXiv 1908.11091).
 
-Pure functions. Not here: measures from probabilities, which need no labels (`uncertainty.py`).
+Pure functions, each registered (`registry.py`), so that it stands in metrics.json and in the report. Not here: measures
+from probabilities, which need no labels (`uncertainty.py`).
 
 Shapes: N rows, M members. `predicted_NM` are the members' classes, `labels_N` the true ones, both integers.
 l_n is the number of members right on row n; for members i and j, n11, n00, n10, n01 count the rows both get
@@ -15,11 +16,39 @@ Raises, throughout: ValueError where there are no rows or the shapes are not [N,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from hydra_ray.metrics.registry import diversity_measure
+
+Votes = Callable[[Tensor], float | None]
+Errors = Callable[[Tensor, Tensor], float | None]
+
+
+def _of_votes(name: str, heading: str) -> Callable[[Votes], Votes]:
+    """Register a measure of predicted classes."""
+
+    def register(function: Votes) -> Votes:
+        diversity_measure(name, heading, outputs="logits")(lambda logits_NMC, _: function(logits_NMC.argmax(dim=-1)))
+        return function
+
+    return register
+
+
+def _of_errors(name: str, heading: str) -> Callable[[Errors], Errors]:
+    """Register a measure of predicted classes and labels."""
+
+    def register(function: Errors) -> Errors:
+        diversity_measure(name, heading, outputs="logits")(
+            lambda logits_NMC, labels_N: function(logits_NMC.argmax(dim=-1), labels_N)
+        )
+        return function
+
+    return register
 
 
 class PairCounts(NamedTuple):
@@ -31,6 +60,7 @@ class PairCounts(NamedTuple):
     second_only: Tensor
 
 
+@_of_errors("q_statistic", "Q statistic (less = more diverse)")
 def q_statistic(predicted_NM: Tensor, labels_N: Tensor) -> float | None:
     """Yule's Q, mean over pairs, in [-1, 1]; lower = more diverse.
 
@@ -40,6 +70,7 @@ def q_statistic(predicted_NM: Tensor, labels_N: Tensor) -> float | None:
     return _mean_ratio(n11 * n00 - n01 * n10, n11 * n00 + n01 * n10)
 
 
+@_of_errors("correlation", "correlation of errors (less)")
 def correlation(predicted_NM: Tensor, labels_N: Tensor) -> float | None:
     """Correlation of being right, mean over pairs, in [-1, 1]; lower = more diverse.
 
@@ -51,6 +82,7 @@ def correlation(predicted_NM: Tensor, labels_N: Tensor) -> float | None:
     return _mean_ratio(n11 * n00 - n01 * n10, scale)
 
 
+@_of_errors("disagreement", "one right, one wrong (more)")
 def disagreement(predicted_NM: Tensor, labels_N: Tensor) -> float | None:
     """Binary disagreement, mean over pairs of (n01 + n10) / N, in [0, 1]; higher = more diverse.
 
@@ -61,11 +93,13 @@ def disagreement(predicted_NM: Tensor, labels_N: Tensor) -> float | None:
     return _mean((n01 + n10) / len(labels_N))
 
 
+@_of_errors("double_fault", "both wrong (less)")
 def double_fault(predicted_NM: Tensor, labels_N: Tensor) -> float | None:
     """Mean over pairs of n00 / N, in [0, 1]; lower = more diverse. None for M = 1."""
     return _mean(_pair_counts(_right(predicted_NM, labels_N)).both_wrong / len(labels_N))
 
 
+@_of_votes("cohen_kappa", "Cohen's kappa, mean of pairs (less)")
 def cohen_kappa(predicted_NM: Tensor) -> float | None:
     """Cohen's kappa of the predicted classes, mean over pairs, at most 1; lower = more diverse.
 
@@ -81,6 +115,7 @@ def cohen_kappa(predicted_NM: Tensor) -> float | None:
     return _mean_ratio(observed - expected, 1 - expected)
 
 
+@_of_votes("fleiss_kappa", "Fleiss' kappa (less)")
 def fleiss_kappa(predicted_NM: Tensor) -> float | None:
     """Fleiss' kappa of the predicted classes of all members, at most 1; lower = more diverse.
 
@@ -97,6 +132,7 @@ def fleiss_kappa(predicted_NM: Tensor) -> float | None:
     return _mean_ratio((agreeing_N.mean() - expected).reshape(1), (1 - expected).reshape(1))
 
 
+@_of_errors("entropy", "entropy of Kuncheva (more)")
 def entropy(predicted_NM: Tensor, labels_N: Tensor) -> float | None:
     """Kuncheva's entropy, in [0, 1]; higher = more diverse.
 
@@ -109,6 +145,7 @@ def entropy(predicted_NM: Tensor, labels_N: Tensor) -> float | None:
     return (torch.minimum(right_N, num_members - right_N).mean() / (num_members // 2)).item()
 
 
+@_of_errors("kohavi_wolpert_variance", "Kohavi-Wolpert variance (more)")
 def kohavi_wolpert_variance(predicted_NM: Tensor, labels_N: Tensor) -> float | None:
     """Kohavi-Wolpert variance, in [0, 1/4]; higher = more diverse.
 
@@ -121,6 +158,7 @@ def kohavi_wolpert_variance(predicted_NM: Tensor, labels_N: Tensor) -> float | N
     return (right_N * (num_members - right_N)).mean().item() / num_members**2
 
 
+@_of_errors("generalised_diversity", "generalised diversity (more)")
 def generalised_diversity(predicted_NM: Tensor, labels_N: Tensor) -> float | None:
     """Generalised diversity 1 - p(2) / p(1), in [0, 1]; higher = more diverse (Partridge & Krzanowski 1997).
 
@@ -134,29 +172,6 @@ def generalised_diversity(predicted_NM: Tensor, labels_N: Tensor) -> float | Non
     one = wrong_N.mean() / num_members
     two = (wrong_N * (wrong_N - 1)).mean() / (num_members * (num_members - 1))
     return (1 - two / one).item()
-
-
-def diversity_figures(predicted_NM: Tensor, labels_N: Tensor) -> dict[str, float | None]:
-    """All measures of this module by name; None where undefined (see the module and each function).
-
-    Args:
-        predicted_NM: the members' most probable classes, integers >= 0.
-        labels_N: the true classes.
-
-    Raises:
-        ValueError: the shapes are not [N, M] and [N], or there are no rows.
-    """
-    return {
-        "q_statistic": q_statistic(predicted_NM, labels_N),
-        "correlation": correlation(predicted_NM, labels_N),
-        "disagreement": disagreement(predicted_NM, labels_N),
-        "double_fault": double_fault(predicted_NM, labels_N),
-        "cohen_kappa": cohen_kappa(predicted_NM),
-        "fleiss_kappa": fleiss_kappa(predicted_NM),
-        "entropy": entropy(predicted_NM, labels_N),
-        "kohavi_wolpert_variance": kohavi_wolpert_variance(predicted_NM, labels_N),
-        "generalised_diversity": generalised_diversity(predicted_NM, labels_N),
-    }
 
 
 def _check_predicted(predicted_NM: Tensor) -> None:

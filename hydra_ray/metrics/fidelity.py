@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hydra_ray.metrics.classification import auroc
-from hydra_ray.metrics.uncertainty import Scores, map_rows
+from hydra_ray.metrics.registry import Scores
+from hydra_ray.metrics.uncertainty import map_rows
 
 TEST = "test"
 MUTUAL_INFORMATION = "mutual_information"

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from hydra_ray.metrics.classification import Figures
 from hydra_ray.metrics.gaussian import mixture_moments, row_mixture_nll
-from hydra_ray.metrics.uncertainty import Scores, map_rows
+from hydra_ray.metrics.registry import Scores, mean_scores, scores_of, uncertainty_score
+from hydra_ray.metrics.uncertainty import map_rows
 
 COVERED = 0.95
 """Probability of the central interval whose coverage and width are reported."""
@@ -37,14 +38,30 @@ class Interval(NamedTuple):
 
 
 def variance_scores(outputs_NM2: Tensor) -> Scores:
-    """Measures of uncertainty by the name they have in metrics.json, each float64 [N], squared target units.
+    """All registered scores of Gaussians by name, each float64 [N].
 
-    total_variance = data_variance + knowledge_variance (`gaussian.mixture_moments`). One member gives the first two
-    alone: it cannot disagree with itself.
+    total_variance = data_variance + knowledge_variance (`gaussian.mixture_moments`). One member has no knowledge
+    variance: it cannot disagree with itself.
     """
-    moments = mixture_moments(outputs_NM2.double())
-    found = {TOTAL_VARIANCE: moments.total_variance, DATA_VARIANCE: moments.data_variance}
-    return found if outputs_NM2.shape[1] == 1 else found | {KNOWLEDGE_VARIANCE: moments.knowledge_variance}
+    return scores_of(outputs_NM2, "gaussian")
+
+
+@uncertainty_score(DATA_VARIANCE, "data variance", outputs="gaussian", of_one=True, unit="target's")
+def data_variance(outputs_NM2: Tensor) -> Tensor:
+    """Mean of the members' variances: float64 [N], squared target units."""
+    return mixture_moments(outputs_NM2.double()).data_variance
+
+
+@uncertainty_score(KNOWLEDGE_VARIANCE, "knowledge variance", outputs="gaussian", unit="target's", detects=True)
+def knowledge_variance(outputs_NM2: Tensor) -> Tensor:
+    """Variance of the members' means: float64 [N], squared target units."""
+    return mixture_moments(outputs_NM2.double()).knowledge_variance
+
+
+@uncertainty_score(TOTAL_VARIANCE, "total variance", outputs="gaussian", of_one=True, unit="target's", detects=True)
+def total_variance(outputs_NM2: Tensor) -> Tensor:
+    """Variance of the mixture: float64 [N], squared target units."""
+    return mixture_moments(outputs_NM2.double()).total_variance
 
 
 def row_nll(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
@@ -109,7 +126,7 @@ def row_interval_level(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
 
 
 def regression_figures(outputs_NM2: Tensor, targets_N: Tensor, scores: Scores) -> Figures:
-    """Quality of a predictor, and the mean of its variances.
+    """Quality of a predictor, and the means of all registered scores.
 
     Args:
         outputs_NM2: its mixture.
@@ -117,19 +134,18 @@ def regression_figures(outputs_NM2: Tensor, targets_N: Tensor, scores: Scores) -
         scores: `variance_scores` of the same rows.
 
     Returns:
-        rmse, nll (nats), crps, coverage_95 (share), width_95, data_variance, knowledge_variance (None for M = 1) and
-        total_variance; in target units or their squares where nothing else is said.
+        rmse, nll (nats), crps, coverage_95 (share), width_95 and the scores (None for M = 1 where they are about
+        disagreement); in target units or their squares where nothing else is said.
     """
     low_N, high_N = central_interval(outputs_NM2)
     inside_N = (low_N <= targets_N) & (targets_N <= high_N)
-    variances: Figures = dict.fromkeys((DATA_VARIANCE, KNOWLEDGE_VARIANCE, TOTAL_VARIANCE))
     return {
         "rmse": rmse(outputs_NM2, targets_N),
         "nll": row_nll(outputs_NM2, targets_N).mean().item(),
         "crps": row_crps(outputs_NM2, targets_N).mean().item(),
         "coverage_95": inside_N.double().mean().item(),
         "width_95": (high_N - low_N).mean().item(),
-        **(variances | {name: score_N.mean().item() for name, score_N in scores.items()}),
+        **mean_scores(scores, "gaussian"),
     }
 
 

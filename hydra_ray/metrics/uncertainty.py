@@ -8,6 +8,7 @@ Dirichlet output. p_m are the members' probabilities, p their mean: the mixture 
 never of logits. All work is in float64 and all results are: knowledge uncertainty is a small difference, and
 float32 noise would reorder rows. Every measure is "higher = more uncertain", in nats unless said otherwise;
 sums over member pairs never build [N, M, M]. Measures of disagreement are 0 for one member.
+What is registered (`registry.py`) stands in metrics.json and in the report by itself.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Scores = dict[str, Tensor]
+from hydra_ray.metrics.registry import Scores, scores_of, uncertainty_score
 
 CHUNK_ELEMENTS = 2**24
 """Rows are worked on in chunks of about this many float64 logits (128 MiB), however many rows there are."""
@@ -59,15 +60,17 @@ def uncertainty(logits_NMC: Tensor) -> Uncertainty:
     Raises:
         ValueError: the logits are not [N, M, C].
     """
-    log_probs_NMC = _log_probs(logits_NMC)
-    mean_log_probs_NC = _mixture_log_probs(logits_NMC)
-    return Uncertainty(
-        total=_entropy(mean_log_probs_NC),
-        data=_entropy(log_probs_NMC).mean(dim=1),
-        knowledge=_kl(log_probs_NMC, mean_log_probs_NC.unsqueeze(1)).mean(dim=1).clamp(min=0),
-    )
+    return Uncertainty(entropy(logits_NMC), data_uncertainty(logits_NMC), mutual_information(logits_NMC))
 
 
+@uncertainty_score("mutual_information", "mutual information (nats)", outputs="logits", short="MI", detects=True)
+def mutual_information(logits_NMC: Tensor) -> Tensor:
+    """Knowledge uncertainty; see `uncertainty`."""
+    mean_log_probs_N1C = _mixture_log_probs(logits_NMC).unsqueeze(1)
+    return _kl(_log_probs(logits_NMC), mean_log_probs_N1C).mean(dim=1).clamp(min=0)
+
+
+@uncertainty_score("expected_pairwise_kl", "expected pairwise KL (nats)", outputs="logits", short="pairwise KL")
 def expected_pairwise_kl(logits_NMC: Tensor) -> Tensor:
     """Mean of KL(p_i || p_j) over the M (M - 1) ordered pairs of different members: float64 [N], nats.
 
@@ -86,6 +89,9 @@ def expected_pairwise_kl(logits_NMC: Tensor) -> Tensor:
     return ((probs_apart_NMC * logs_apart_NMC).sum(dim=(1, 2)) / num_others).clamp(min=0)
 
 
+@uncertainty_score(
+    "reverse_mutual_information", "reverse mutual information (nats)", outputs="logits", short="reverse MI"
+)
 def reverse_mutual_information(logits_NMC: Tensor) -> Tensor:
     """Mean over members of KL(p || p_m): float64 [N], nats ("MKL" in Ryabinin et al. 2021).
 
@@ -100,6 +106,7 @@ def reverse_mutual_information(logits_NMC: Tensor) -> Tensor:
     return _kl(mean_log_probs_N1C, log_probs_NMC).mean(dim=1).clamp(min=0)
 
 
+@uncertainty_score("variation_ratio", "variation ratio", outputs="logits")
 def variation_ratio(logits_NMC: Tensor) -> Tensor:
     """1 - share of members that vote for the most voted class: float64 [N] in [0, 1). 0 for M = 1.
 
@@ -109,6 +116,7 @@ def variation_ratio(logits_NMC: Tensor) -> Tensor:
     return 1 - _vote_counts(logits_NMC).amax(dim=-1) / logits_NMC.shape[1]
 
 
+@uncertainty_score("disagreement", "disagreement", outputs="logits", unit="share")
 def disagreement(logits_NMC: Tensor) -> Tensor:
     """Share of the member pairs whose most probable classes differ: float64 [N] in [0, 1]. 0 for M = 1.
 
@@ -121,15 +129,32 @@ def disagreement(logits_NMC: Tensor) -> Tensor:
     return (num_members * (num_members - 1) - agreeing_N) / max(1, num_members * (num_members - 1))
 
 
-def scores(logits_NMC: Tensor) -> Scores:
-    """All measures by the name they have in metrics.json, each float64 [N]; rows are worked on in chunks.
+@uncertainty_score(
+    "entropy", "entropy, total uncertainty (nats)", outputs="logits", short="entropy", of_one=True, detects=True
+)
+def entropy(logits_NMC: Tensor) -> Tensor:
+    """Total uncertainty; see `uncertainty`."""
+    return _entropy(_mixture_log_probs(logits_NMC))
 
-    One member gives `entropy` and `data_uncertainty` alone: it cannot disagree with itself.
+
+@uncertainty_score(
+    "data_uncertainty", "data uncertainty (nats)", outputs="logits", short="data uncertainty", of_one=True
+)
+def data_uncertainty(logits_NMC: Tensor) -> Tensor:
+    """Data uncertainty; see `uncertainty`."""
+    return _entropy(_log_probs(logits_NMC)).mean(dim=1)
+
+
+def scores(logits_NMC: Tensor) -> Scores:
+    """All registered scores of logits by name, each float64 [N]; rows are worked on in chunks.
+
+    One member gives those that are not about disagreement alone: it cannot disagree with itself.
 
     Raises:
         ValueError: the logits are not [N, M, C].
     """
-    chunks = [_scores(chunk) for chunk in logits_NMC.split(_rows_per_chunk(logits_NMC))]
+    _check_shape(logits_NMC)
+    chunks = [scores_of(chunk, "logits") for chunk in logits_NMC.split(_rows_per_chunk(logits_NMC))]
     return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
@@ -210,20 +235,6 @@ def map_rows(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
 
 def _rows_per_chunk(tensor: Tensor) -> int:
     return max(1, CHUNK_ELEMENTS // max(1, math.prod(tensor.shape[1:])))
-
-
-def _scores(logits_NMC: Tensor) -> Scores:
-    total_N, data_N, knowledge_N = uncertainty(logits_NMC)
-    one_member = {"entropy": total_N, "data_uncertainty": data_N}
-    if logits_NMC.shape[1] == 1:
-        return one_member
-    return one_member | {
-        "mutual_information": knowledge_N,
-        "expected_pairwise_kl": expected_pairwise_kl(logits_NMC),
-        "reverse_mutual_information": reverse_mutual_information(logits_NMC),
-        "variation_ratio": variation_ratio(logits_NMC),
-        "disagreement": disagreement(logits_NMC),
-    }
 
 
 def _check_shape(logits_NMC: Tensor) -> None:

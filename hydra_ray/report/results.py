@@ -15,8 +15,9 @@ from typing import Any
 from hydra_ray.config import flatten
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import figure
+from hydra_ray.metrics import SCORES
 from hydra_ray.report.formats import count, decimal
-from hydra_ray.report.inputs import ENSEMBLE, MEMBER, students, unknown_sets
+from hydra_ray.report.inputs import ENSEMBLE, MEMBER, students, task_of, unknown_sets
 from hydra_ray.report.sweep_tables import Sweep, sweeps_section
 from hydra_ray.report.tables import TextTable, to_markdown
 from hydra_ray.storage import Folder, read_checked, read_manifest
@@ -100,24 +101,25 @@ def _title(group: Sequence[FinishedRun], first: Sequence[FinishedRun]) -> str:
 
 
 def _quality(group: Sequence[FinishedRun]) -> TextTable:
-    unknown = unknown_sets(group[0].metrics)
-    detectors = [(name, score) for name in unknown for score in ("mutual_information", "entropy")]
-    aurocs = [f"AUROC of {'MI' if score != 'entropy' else score}, {name}" for name, score in detectors]
+    unknown, task = unknown_sets(group[0].metrics), task_of(group[0].metrics)
+    detectors = [(name, score) for name in unknown for score in (task.figures.knowledge, task.figures.total)]
+    aurocs = [f"AUROC of {SCORES[score].short}, {name}" for name, score in detectors]
     rows = []
     for name in (MEMBER, ENSEMBLE, *students(group[0].metrics)):
-        cells = [_mean_and_deviation(group, "test", name, key) for key in ("nll", "accuracy", "ece")]
+        cells = [_mean_and_deviation(group, "test", name, key) for key in task.words.published]
         cells += [_mean_and_deviation(group, "unknown", each, name, f"auroc_{score}") for each, score in detectors]
         rows.append((name, *cells, _relative_macs(group[0], name)))
-    return TextTable("Test rows", ("predictor", "NLL", "accuracy", "ECE", *aurocs, "MACs / member"), tuple(rows))
+    return TextTable("Test rows", ("predictor", *task.words.published.values(), *aurocs, "MACs / member"), tuple(rows))
 
 
 def _fidelity(group: Sequence[FinishedRun]) -> TextTable:
-    unknown = unknown_sets(group[0].metrics)
+    unknown, task = unknown_sets(group[0].metrics), task_of(group[0].metrics)
+    knowledge, short = task.figures.knowledge, task.words.knowledge_short
     paths: list[tuple[str, tuple[str, ...]]] = [("NLL ratio", ("nll_ratio",))]
     for name in ("test", *unknown):
-        paths.append((f"mean MI ratio, {name}", ("mutual_information_ratio", name)))
+        paths.append((f"mean {short} ratio, {name}", (f"{knowledge}_ratio", name)))
     for name in ("test", *unknown):
-        paths.append((f"rho of MI, {name}", ("spearman_mutual_information", name)))
+        paths.append((f"rho of {short}, {name}", (f"spearman_{knowledge}", name)))
     paths += [(f"AUROC ratio, {name}", ("auroc_ratio", name)) for name in unknown]
     names = students(group[0].metrics)
     rows = [(label, *(_mean_and_deviation(group, "fidelity", name, *path) for name in names)) for label, path in paths]

@@ -14,6 +14,7 @@ from rich import box
 from rich.table import Table
 
 from hydra_ray.evaluation import figure, figures
+from hydra_ray.metrics import MEASURES, SCORES
 from hydra_ray.report.formats import (
     ascii_only,
     count,
@@ -41,17 +42,8 @@ _NAMES = {
     "aurc": "AURC",
     "e_aurc": "E-AURC",
     "prr": "PRR",
-    "entropy": "entropy, total uncertainty (nats)",
-    "data_uncertainty": "data uncertainty (nats)",
-    "mutual_information": "mutual information (nats)",
-    "expected_pairwise_kl": "expected pairwise KL (nats)",
-    "reverse_mutual_information": "reverse mutual information (nats)",
-    "variation_ratio": "variation ratio",
-    "disagreement": "disagreement",
     "nll_ratio": "NLL / ensemble's",
     "auroc_ratio": "AUROC of knowledge / ensemble's",
-    "spearman_mutual_information": "rank correlation of MI",
-    "mutual_information_ratio": "mean MI / ensemble's",
     "pairwise_kl_ratio": "pairwise KL / ensemble's",
     "member_agreement": "agreement of head and member",
     "member_kl": "KL(member || head) (nats)",
@@ -59,40 +51,19 @@ _NAMES = {
     "crps": "CRPS",
     "coverage_95": "coverage of the 95 % interval",
     "width_95": "mean width of the 95 % interval",
-    "data_variance": "data variance",
-    "knowledge_variance": "knowledge variance",
-    "total_variance": "total variance",
     "nll_difference": "NLL - ensemble's (nats)",
     "rmse_ratio": "RMSE / ensemble's",
-    "spearman_knowledge_variance": "rank correlation of knowledge variance",
-    "knowledge_variance_ratio": "mean knowledge variance / ensemble's",
 }
-_DIVERSITY_NAMES = {
-    "q_statistic": "Q statistic (less = more diverse)",
-    "correlation": "correlation of errors (less)",
-    "disagreement": "one right, one wrong (more)",
-    "double_fault": "both wrong (less)",
-    "cohen_kappa": "Cohen's kappa, mean of pairs (less)",
-    "fleiss_kappa": "Fleiss' kappa (less)",
-    "entropy": "entropy of Kuncheva (more)",
-    "kohavi_wolpert_variance": "Kohavi-Wolpert variance (more)",
-    "generalised_diversity": "generalised diversity (more)",
-}
-_MEASURES = {
+_DETECTION = {
     "auroc": "AUROC",
     "aupr": "AUPR",
     "aupr_in": "AUPR, test rows positive",
     "fpr95": "FPR95 (lower is better)",
 }
-_SCORES = {
-    "mutual_information": "MI",
-    "expected_pairwise_kl": "pairwise KL",
-    "reverse_mutual_information": "reverse MI",
-}
-SHARES = {"accuracy", "member_agreement", "disagreement", "coverage_95"}
+SHARES = {"accuracy", "member_agreement", "coverage_95"}
 _HIGHER = {"accuracy", "prr"}
 _LOWER = {"nll", "calibrated_nll", "brier", "ece", "ece_equal_mass", "aurc", "e_aurc", "rmse", "crps"}
-_IN_TARGET_UNITS = {"rmse", "crps", "width_95", "data_variance", "knowledge_variance", "total_variance"}
+_IN_TARGET_UNITS = {"rmse", "crps", "width_95"}
 _IDEALS = {"member_agreement": "100 %", "member_kl": "0", "nll_difference": "0"}
 
 
@@ -169,7 +140,9 @@ def fidelity_table(metrics: Mapping[str, Any]) -> TextTable:
 def diversity_table(metrics: Mapping[str, Any]) -> TextTable:
     """Measures of the members' diversity on test rows (Liu et al. 2019): one row a measure."""
     found = metrics.get("diversity", {})
-    rows = [(_DIVERSITY_NAMES.get(name, words(name)), decimal(figure(found, name))) for name in found]
+    rows = [
+        (MEASURES[name].heading if name in MEASURES else words(name), decimal(figure(found, name))) for name in found
+    ]
     return TextTable("How the members differ", ("measure on test rows", "ensemble"), tuple(rows))
 
 
@@ -259,15 +232,30 @@ def _paths(trees: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
 
 def _path_name(path: tuple[str, ...]) -> str:
-    return ", ".join([_NAMES.get(path[0]) or words(path[0]), *path[1:]])
+    name = _NAMES.get(path[0]) or _score_name(path[0]) or words(path[0])
+    return ", ".join([name, *path[1:]])
+
+
+def _score_name(key: str) -> str | None:
+    """A score's mean, and what fidelity has of it; None for other figures."""
+    for name, score in SCORES.items():
+        of_score = {
+            name: score.heading,
+            f"spearman_{name}": f"rank correlation of {score.short}",
+            f"{name}_ratio": f"mean {score.short} / ensemble's",
+        }
+        if key in of_score:
+            return of_score[key]
+    return None
 
 
 def _detection_name(key: str) -> str:
-    for measure in sorted(_MEASURES, key=len, reverse=True):
-        if key.startswith(f"{measure}_"):
-            score = key.removeprefix(f"{measure}_")
-            return f"{_MEASURES[measure]} of {_SCORES.get(score) or words(score)}"
-    return words(key)
+    names = {
+        f"{measure}_{name}": f"{heading} of {score.short}"
+        for measure, heading in _DETECTION.items()
+        for name, score in SCORES.items()
+    }
+    return names.get(key) or words(key)
 
 
 def _better(key: str) -> str:
@@ -275,9 +263,10 @@ def _better(key: str) -> str:
 
 
 def _cell(key: str, value: float | None) -> str:
-    if key in SHARES:
+    unit = SCORES[key].unit if key in SCORES else None
+    if key in SHARES or unit == "share":
         return percent(value)
-    return significant(value) if key in _IN_TARGET_UNITS else decimal(value)
+    return significant(value) if key in _IN_TARGET_UNITS or unit == "target's" else decimal(value)
 
 
 def _compared_cell(key: str, value: float | None) -> str:

@@ -22,7 +22,15 @@ from torch import Tensor, nn
 from hydra_ray.config import Config
 from hydra_ray.data import TaskName
 from hydra_ray.losses import Summed
-from hydra_ray.metrics import Figures, RowScores, Scores, dirichlet_log_probs, dirichlet_scores
+from hydra_ray.metrics import (
+    Figures,
+    Outputs,
+    RowScores,
+    Scores,
+    dirichlet_log_probs,
+    dirichlet_scores,
+    diversity_figures,
+)
 from hydra_ray.models import Member, OutputKind
 
 DIRICHLET_KINDS = ("end2", "proxy_end2")
@@ -115,6 +123,8 @@ class Likelihood(ABC):
 class TaskFigures(ABC):
     """What is measured: scores of rows, figures of predictors and how near a student is to its ensemble."""
 
+    outputs: ClassVar[Outputs]
+    """What scores and measures of diversity are computed from."""
     knowledge: ClassVar[str]
     """Name of the score that measures knowledge uncertainty."""
     total: ClassVar[str]
@@ -148,9 +158,9 @@ class TaskFigures(ABC):
     def single_figures(self, outputs_NC1: Tensor, labels_N: Tensor) -> Figures:
         """The same of one member alone, [N, 1, C]; what needs validation rows is left out."""
 
-    @abstractmethod
     def diversity(self, outputs_NMC: Tensor, labels_N: Tensor) -> Figures:
-        """How members differ on labelled rows, beyond their scores."""
+        """How members differ on labelled rows, beyond their scores: every registered measure."""
+        return diversity_figures(outputs_NMC, labels_N, self.outputs)
 
     @abstractmethod
     def fidelity(

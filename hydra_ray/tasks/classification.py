@@ -21,7 +21,9 @@ from hydra_ray.losses import Summed, hydra_loss, mean_loss
 from hydra_ray.losses.classification import diversity_matching_loss
 from hydra_ray.metrics import (
     PAIRWISE_KL,
+    SCORES,
     Figures,
+    Outputs,
     RowScores,
     Scores,
     accuracy,
@@ -29,7 +31,6 @@ from hydra_ray.metrics import (
     classification_figures,
     compare_scores,
     disagreement,
-    diversity_figures,
     fit_temperature,
     member_agreement,
     member_kl,
@@ -118,6 +119,7 @@ class ClassificationLikelihood(Likelihood):
 class ClassificationFigures(TaskFigures):
     """Probabilities, and entropies in nats."""
 
+    outputs: ClassVar[Outputs] = "logits"
     knowledge, total, quality = "mutual_information", "entropy", "accuracy"
 
     def scores(self, outputs_NMC: Tensor) -> Scores:
@@ -147,10 +149,6 @@ class ClassificationFigures(TaskFigures):
     def single_figures(self, outputs_NC1: Tensor, labels_N: Tensor) -> Figures:
         """See `TaskFigures.single_figures`."""
         return classification_figures(outputs_NC1, labels_N)
-
-    def diversity(self, outputs_NMC: Tensor, labels_N: Tensor) -> Figures:
-        """Measures of Liu et al. 2019."""
-        return dict(diversity_figures(outputs_NMC.argmax(dim=-1), labels_N))
 
     def fidelity(
         self, student: Prediction, ensemble: Prediction, labels_N: Tensor, paired: Sequence[Tensor] | None
@@ -199,8 +197,8 @@ class ClassificationFigures(TaskFigures):
 class ClassificationWords(TaskWords):
     """Mutual information, accuracy."""
 
-    knowledge_short, knowledge_axis, has_unit = "MI", "mutual information (nats)", True
-    total_short, better = "entropy", "rise"
+    knowledge_short, total_short = SCORES["mutual_information"].short, SCORES["entropy"].short
+    knowledge_axis, has_unit, better = "mutual information (nats)", True, "rise"
     compared = MappingProxyType({"nll": "NLL", "accuracy": "accuracy", "mutual_information": "MI"})
     published = MappingProxyType({"nll": "NLL", "accuracy": "accuracy", "ece": "ECE"})
     comparison_note = (

@@ -23,8 +23,10 @@ from hydra_ray.losses.regression import diversity_matching_loss
 from hydra_ray.metrics import (
     DATA_VARIANCE,
     KNOWLEDGE_VARIANCE,
+    SCORES,
     TOTAL_VARIANCE,
     Figures,
+    Outputs,
     RowScores,
     Scores,
     gaussian_kl,
@@ -128,6 +130,7 @@ class RegressionLikelihood(Likelihood):
 class RegressionFigures(TaskFigures):
     """Errors in target units, and variances."""
 
+    outputs: ClassVar[Outputs] = "gaussian"
     knowledge, total, quality = KNOWLEDGE_VARIANCE, TOTAL_VARIANCE, "rmse"
 
     def scores(self, outputs_NMC: Tensor) -> Scores:
@@ -156,10 +159,6 @@ class RegressionFigures(TaskFigures):
     def single_figures(self, outputs_NC1: Tensor, labels_N: Tensor) -> Figures:
         """See `TaskFigures.single_figures`."""
         return regression_figures(outputs_NC1.double(), labels_N, variance_scores(outputs_NC1))
-
-    def diversity(self, outputs_NMC: Tensor, labels_N: Tensor) -> Figures:
-        """None: the variance of means says it all, and is a score."""
-        return {}
 
     def fidelity(
         self, student: Prediction, ensemble: Prediction, labels_N: Tensor, paired: Sequence[Tensor] | None
@@ -212,8 +211,8 @@ class RegressionFigures(TaskFigures):
 class RegressionWords(TaskWords):
     """Variances, RMSE."""
 
-    knowledge_short, knowledge_axis, has_unit = "knowledge variance", "knowledge variance", False
-    total_short, better = "total variance", "fall"
+    knowledge_short, total_short = SCORES[KNOWLEDGE_VARIANCE].short, SCORES[TOTAL_VARIANCE].short
+    knowledge_axis, has_unit, better = "knowledge variance", False, "fall"
     compared = MappingProxyType(
         {"rmse": "RMSE", "nll": "NLL", "crps": "CRPS", "coverage_95": "coverage\nof 95 %",
          KNOWLEDGE_VARIANCE: "knowledge\nvariance"}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from hydra_ray.metrics import diversity
+from hydra_ray.metrics import diversity, diversity_figures
 
 quick = settings(deadline=None, max_examples=30)
 EXACT = {"rel": 1e-10, "abs": 1e-10}
@@ -30,6 +30,11 @@ def votes(draw):
     right = rng.random((num_rows, num_members)) < draw(st.sampled_from([0.0, 0.5, 0.9, 1.0]))
     predicted = np.where(right, labels[:, None], rng.integers(num_classes, size=right.shape))
     return torch.from_numpy(predicted), torch.from_numpy(labels)
+
+
+def figures_of(predicted, labels):
+    """Every registered measure, from logits that are highest where a member votes."""
+    return diversity_figures(torch.nn.functional.one_hot(predicted).double(), labels, "logits")
 
 
 def pair_counts(predicted, labels):
@@ -122,7 +127,7 @@ def test_fleiss_kappa_of_the_textbook_example():
 def test_measures_from_the_number_of_right_members(batch):
     rows = [sum(vote == y for vote in row) for row, y in zip(batch[0].tolist(), batch[1].tolist(), strict=True)]
     members = batch[0].shape[1]
-    figures = diversity.diversity_figures(*batch)
+    figures = figures_of(*batch)
     if members == 1:
         assert set(figures.values()) == {None}
         return
@@ -147,7 +152,7 @@ def test_kohavi_wolpert_variance_follows_from_disagreement():
 
 def test_members_always_right_leave_most_undefined():
     labels = torch.tensor([0, 1, 2, 1])
-    figures = diversity.diversity_figures(labels.unsqueeze(1).expand(4, 3), labels)
+    figures = figures_of(labels.unsqueeze(1).expand(4, 3), labels)
     undefined = {name for name, value in figures.items() if value is None}
     assert undefined == {"q_statistic", "correlation", "generalised_diversity"}
     assert figures["cohen_kappa"] == figures["fleiss_kappa"] == pytest.approx(1)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
 
+from hydra_ray.metrics import SCORES, uncertainty
 from hydra_ray.metrics import classification as metrics
-from hydra_ray.metrics import uncertainty
 
 quick = settings(deadline=None, max_examples=30)
 EXACT = {"rel": 1e-10, "abs": 1e-10}
@@ -251,7 +251,8 @@ def test_temperature_stays_in_its_range_and_works_without_gradients():
 
 
 QUALITY = {"nll", "brier", "accuracy", "ece", "ece_equal_mass", "aurc", "e_aurc", "prr"}
-FIGURES = QUALITY | {"entropy", "data_uncertainty"} | set(metrics.DIVERSITY_NAMES)
+OF_SEVERAL = {score.name for score in SCORES.values() if score.outputs == "logits" and not score.of_one}
+FIGURES = QUALITY | {"entropy", "data_uncertainty"} | OF_SEVERAL
 
 
 def test_classification_figures_are_those_of_the_mixture():
@@ -270,7 +271,7 @@ def test_one_member_has_no_figures_of_diversity():
     logits_NMC, labels_N = torch.randn(50, 1, 3), torch.arange(50) % 3
     figures = metrics.classification_figures(logits_NMC, labels_N)
     assert set(figures) == FIGURES
-    assert {name for name, value in figures.items() if value is None} == set(metrics.DIVERSITY_NAMES)
+    assert {name for name, value in figures.items() if value is None} == OF_SEVERAL
 
 
 def test_dirichlet_figures_have_the_same_names():
