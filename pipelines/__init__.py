@@ -1,1 +1,1 @@
-"""One short main per stage, and `run`, which is all of them in order."""
+"""The subcommands of `hydra-ray` as mains, for a checkout; what they do is in hydra_ray/cli."""

@@ -1,8 +1,8 @@
-"""Distil the students that are missing from the shards, on Ray Train workers."""
+"""python -m pipelines.distill CONFIG [key=value ...]: `hydra-ray distill`, from a checkout."""
 
 import sys
 
-from pipelines.command import stage_command
+from hydra_ray.cli import main
 
 if __name__ == "__main__":
-    sys.exit(stage_command("distill", __doc__))
+    sys.exit(main(["distill", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Compare ensemble and students and write the report."""
+"""python -m pipelines.evaluate CONFIG [key=value ...]: `hydra-ray evaluate`, from a checkout."""
 
 import sys
 
-from pipelines.command import stage_command
+from hydra_ray.cli import main
 
 if __name__ == "__main__":
-    sys.exit(stage_command("evaluate", __doc__))
+    sys.exit(main(["evaluate", *sys.argv[1:]]))

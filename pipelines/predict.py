@@ -1,8 +1,8 @@
-"""Ask the members about every split, through Ray Data, and write the shards."""
+"""python -m pipelines.predict CONFIG [key=value ...]: `hydra-ray predict`, from a checkout."""
 
 import sys
 
-from pipelines.command import stage_command
+from hydra_ray.cli import main
 
 if __name__ == "__main__":
-    sys.exit(stage_command("predict", __doc__))
+    sys.exit(main(["predict", *sys.argv[1:]]))

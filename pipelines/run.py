@@ -1,62 +1,8 @@
-"""All stages in order; what is done and still valid is skipped. `--plan` starts nothing."""
+"""python -m pipelines.run CONFIG [key=value ...] [--plan]: `hydra-ray run`, from a checkout."""
 
-from __future__ import annotations
-
-import json
 import sys
-from functools import partial
 
-from hydra_ray.config import Config
-from pipelines.command import guarded, parser_of
-from pipelines.terminal import show
-
-
-def main() -> int:
-    """Parse, call, print."""
-    parser = parser_of(__doc__)
-    parser.add_argument("--plan", action="store_true", help="print what would run and what it costs; start nothing")
-    arguments = parser.parse_intermixed_args()
-    return guarded(arguments, show_plan if arguments.plan else partial(run, wait=arguments.wait))
-
-
-def run(config: Config, *, wait: bool = False) -> None:
-    """Every stage, then the table; `wait` for another command that works in the run folder."""
-    from hydra_ray.cluster.pipeline import run_splits, run_stages
-    from hydra_ray.report import as_terminal, sweep_table, terminal_table
-    from hydra_ray.runs import STAGES, Run, is_sweep
-
-    if is_sweep(config):
-        show(as_terminal(sweep_table(run_splits(config, wait=wait))))
-        return
-    this = Run(config)
-    run_stages(this, STAGES, wait=wait)
-    report = this.report()
-    show(terminal_table(json.loads(report.read("metrics.json"))))
-    print(f"\nreport: {report.folder}/report.html")
-
-
-def show_plan(config: Config) -> None:
-    """States and costs of every stage, and whether the resources are there."""
-    from hydra_ray.cluster.pipeline import resources
-    from hydra_ray.runs import Run, check_networks, check_views, costs, is_sweep, split_configs, stage_states
-
-    if is_sweep(config):
-        for each in split_configs(config):
-            show_plan(each)
-            print()
-        return
-    this = Run(config)
-    this.task.check(config)
-    check_networks(this)
-    check_views(this)
-    cost = costs(this)
-    print(f"run folder      {this.folder}")
-    for line in this.data.lines():
-        print(f"data            {line}")
-    for state in stage_states(this):
-        print(f"{state.name:<15} {state.state:<6} {state.detail}; whole stage: {cost[state.name]}")
-    print(f"resources       {resources(this)}")
-
+from hydra_ray.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["run", *sys.argv[1:]]))

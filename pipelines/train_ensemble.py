@@ -1,8 +1,8 @@
-"""Train the members that are missing, on Ray Train workers."""
+"""python -m pipelines.train_ensemble CONFIG [key=value ...]: `hydra-ray train_ensemble`, from a checkout."""
 
 import sys
 
-from pipelines.command import stage_command
+from hydra_ray.cli import main
 
 if __name__ == "__main__":
-    sys.exit(stage_command("train_ensemble", __doc__))
+    sys.exit(main(["train_ensemble", *sys.argv[1:]]))

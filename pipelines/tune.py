@@ -1,8 +1,8 @@
-"""Search the student with Ray Tune, on the shards."""
+"""python -m pipelines.tune CONFIG [key=value ...]: `hydra-ray tune`, from a checkout."""
 
 import sys
 
-from pipelines.command import stage_command
+from hydra_ray.cli import main
 
 if __name__ == "__main__":
-    sys.exit(stage_command("tune", __doc__))
+    sys.exit(main(["tune", *sys.argv[1:]]))

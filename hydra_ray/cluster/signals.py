@@ -4,7 +4,7 @@ Ray gets in the way of that: `ray.init` puts its own handler of SIGTERM in the p
 installed for good and ends the process with exit code 0, Tune's makes an interrupted search look like a finished one,
 and Ray's C++ core forgets which exception a handler raised, or that it raised one. So what is asked for is noted here
 before it is raised. The death of Ray's daemons ends a command in the same way (`daemons.py`). What the line says and
-the exit code are not here (`pipelines/command.py`).
+the exit code are not here (`cli/guard.py`).
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
 """Commands in this process, which must not start Ray: their exit code and what they print."""
 
 import shutil
-import sys
 
 import pytest
 from helpers.finished import loaded, publish_members, publish_shards, recipe
 
-from pipelines import run as run_pipeline
-from pipelines.command import stage_command
+from hydra_ray.cli import main
 
 
 @pytest.fixture(autouse=True)
@@ -45,12 +43,11 @@ def predicted(path, five_members):
 
 
 @pytest.fixture
-def call(monkeypatch, capsys):
-    """A command of the command line, in this process: exit code, output, errors."""
+def call(capsys):
+    """A subcommand of `hydra-ray`, in this process: exit code, output, errors."""
 
     def call(stage, *words):
-        monkeypatch.setattr(sys, "argv", [f"pipelines.{stage}", *map(str, words)])
-        code = run_pipeline.main() if stage == "run" else stage_command(stage, "A stage.")
+        code = main([stage, *map(str, words)])
         return code, *capsys.readouterr()
 
     return call

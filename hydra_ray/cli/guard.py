@@ -1,39 +1,33 @@
-"""The command line that all stages share: CONFIG, key=value words, one line for what a user can mend."""
+"""What all subcommands share: one line and an exit code for what a user can mend, and an end in order on a signal."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 
+from hydra_ray.cli.terminal import prepare_streams
 from hydra_ray.cluster.signals import command_ends_in_order
-from hydra_ray.config import Config, load_config
 from hydra_ray.errors import StageError, Terminated, UserError
 from hydra_ray.storage import as_storage_error
-from pipelines.terminal import prepare_streams
 
 EXIT_STAGE_ERROR = 1
 EXIT_USER_ERROR = 2
 
 
-def parser_of(description: str | None) -> argparse.ArgumentParser:
-    """A parser with CONFIG and key=value words."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("config", metavar="CONFIG", help="a recipe, e.g. configs/digits.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. ensemble.num_members=20")
-    parser.add_argument("--wait", action="store_true", help="wait for another command that works in the run folder")
-    return parser
+def guarded(words: Sequence[str], call: Callable[[], None]) -> int:
+    """Exit code of `call`; what a user can mend becomes one line.
 
-
-def guarded(arguments: argparse.Namespace, call: Callable[[Config], None]) -> int:
-    """Exit code of `call` on the configuration named; what a user can mend becomes one line."""
+    Args:
+        words: of the command line, among them paths.
+        call: does the work.
+    """
     prepare_streams()
     try:
-        require_working_directory([arguments.config, *arguments.overrides])
+        require_working_directory(words)
         with command_ends_in_order(leave=_leave):
-            call(load_config(arguments.config, arguments.overrides))
+            call()
             sys.stdout.flush()
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # lest the last flush complain too
@@ -79,16 +73,3 @@ def _told(error: BaseException) -> int:
 def _leave(error: BaseException) -> None:
     """End the process now, without waiting for anything; Ray's daemons and workers go with it."""
     os._exit(_told(error))
-
-
-def stage_command(name: str, description: str | None) -> int:
-    """The main of one stage."""
-
-    def call(config: Config) -> None:
-        from hydra_ray.cluster.pipeline import run_stages
-        from hydra_ray.runs import Run
-
-        run_stages(Run(config), [name], wait=arguments.wait)
-
-    arguments = parser_of(description).parse_args()
-    return guarded(arguments, call)

@@ -44,9 +44,9 @@ def test_a_plan_says_what_is_done_and_why_something_is_not(predicted, call):
 def test_a_plan_and_a_run_that_is_done_do_not_even_import_ray(predicted):
     """In a process of its own, as other tests may have imported it here."""
     script = (
-        "import sys; from pipelines import run; from pipelines.command import stage_command; recipe = sys.argv[1]\n"
-        "sys.argv = ['run', recipe, '--plan']; codes = [run.main()]\n"
-        "sys.argv = ['stage', recipe]; codes += [stage_command(name, '') for name in ('train_ensemble', 'predict')]\n"
+        "import sys; from hydra_ray.cli import main; recipe = sys.argv[1]\n"
+        "words = [['run', recipe, '--plan'], ['train_ensemble', recipe], ['predict', recipe]]\n"
+        "codes = [main(each) for each in words]\n"
         "print('codes', codes, 'ray' in sys.modules)"
     )
     found = subprocess.run(

@@ -9,7 +9,7 @@ import pytest
 from rich.table import Table
 from support import REPO
 
-from pipelines import terminal
+from hydra_ray.cli import terminal
 
 RECIPE = "data: {source: digits, unknown: {}}\nensemble: {num_members: 2}\n"
 TERMINALS = [
