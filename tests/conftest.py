@@ -25,6 +25,12 @@ def own_cache_folder(tmp_path_factory):
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_data_sets_of_this_machine():
+    """What is looked up below $HYDRA_RAY_DATA a test says itself."""
+    os.environ.pop("HYDRA_RAY_DATA", None)
+
+
 def pytest_addoption(parser):
     parser.addoption("--faults", metavar="RESULTS.json", help="run the whole fault matrix and keep its results there")
 

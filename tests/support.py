@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from hydra_ray.config.load import load_config
 from hydra_ray.config.tree import Config
 
@@ -19,6 +21,9 @@ MARK = "HYDRA_TEST_MARK"
 TESTS = Path(__file__).parent
 REPO = TESTS.parent
 TINY = TESTS / "recipes" / "tiny.yaml"
+DATA = Path(os.environ.get("HYDRA_RAY_DATA", REPO.parent / "shared" / "data")).absolute()
+"""Real data sets, which are no part of the repository."""
+NEEDS_DATA = pytest.mark.skipif(not DATA.is_dir(), reason=f"no {DATA}: real data sets are not here")
 
 
 def tiny(storage: Path, *overrides: str) -> Config:

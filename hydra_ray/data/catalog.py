@@ -14,6 +14,7 @@ import pyarrow.fs as pafs
 
 from hydra_ray.data.images import MAX_PIXELS
 from hydra_ray.data.in_memory import EMBEDDED, TORCHVISION, open_in_memory
+from hydra_ray.data.local_copies import how_to_get, local_copy
 from hydra_ray.data.rows import Source
 from hydra_ray.data.split_files import SPLIT_NAMES, Place, SplitName, is_parquet, is_text
 from hydra_ray.data.tables.csv_files import open_csv
@@ -47,6 +48,7 @@ def open_source(
             file (which is its own and only split, whatever `split` says), or a folder with files
             `SPLIT-00000-of-0000N.parquet`, `SPLIT.parquet` or `SPLIT/*.parquet` (or the same of CSV, gzip or not),
             directly in it, in `data/` or in its only folder that has such files. Paths may be URIs (s3://...).
+            Relative paths and torchvision's names are looked up below $HYDRA_RAY_DATA too, see `local_copy`.
         split: "train", "validation" (files may say `valid`, `val` or `dev`) or "test".
         root: Folder of torchvision's sets.
         download: Whether torchvision may fetch a missing set.
@@ -59,12 +61,13 @@ def open_source(
     Raises:
         UserError: unknown name, missing or damaged data, or no such split; one line with the way out.
     """
-    if name_or_path in NAMES:
+    copy = local_copy(name_or_path)
+    if copy is None and name_or_path in NAMES:
         if needs_label:
             _check_no_options(options, name_or_path)
         folder = str(Path(root).expanduser().absolute())
         return open_in_memory(name_or_path, split, folder, download=download, key=key)
-    place = _locate(name_or_path, key)
+    place = _locate(copy or name_or_path, key)
     files = place.files_of(split)
     if not files:
         raise UserError(f"{key}={name_or_path}: no {split} split; name its file {split}-00000-of-00001.parquet")
@@ -97,14 +100,16 @@ def split_names(name_or_path: str, *, key: str = "data.source") -> tuple[SplitNa
     """
     if name_or_path in EMBEDDED:
         return ("train",)
-    if name_or_path in TORCHVISION:
+    copy = local_copy(name_or_path)
+    if copy is None and name_or_path in TORCHVISION:
         return ("train", "test")
-    place = _locate(name_or_path, key)
+    place = _locate(copy or name_or_path, key)
     if place.file is not None:
         return ("train",)
     found: list[SplitName] = [split for split in SPLIT_NAMES if place.files_of(split)]
     if not found:
-        raise UserError(f"{key}={name_or_path}: holds no train-*.parquet or test-*.parquet, nor .csv; {_ways(key)}")
+        empty = "holds no train-*.parquet or test-*.parquet, nor .csv"
+        raise UserError(f"{key}={name_or_path}: {empty}; {how_to_get(name_or_path, key)}")
     return tuple(found)
 
 
@@ -129,15 +134,8 @@ def _holds_parquet(filesystem: pafs.FileSystem, path: str) -> bool:
 
 def _not_there(name_or_path: str, key: str) -> str:
     if re.search(r"[/\\.~]", name_or_path):
-        return f"{key}={name_or_path}: no such file or folder; {_ways(key)}"
+        return f"{key}={name_or_path}: no such file or folder; {how_to_get(name_or_path, key)}"
     lower = {name.lower(): name for name in NAMES}
     near = [lower[match] for match in difflib.get_close_matches(name_or_path.lower(), lower, n=2)]
     guess = f"; did you mean {' or '.join(near)}?" if near else ";"
     return f"{key}={name_or_path}: neither a known name nor a folder{guess} known: {', '.join(NAMES)}"
-
-
-def _ways(key: str) -> str:
-    return (
-        f"point {key} at a Parquet or CSV file or a folder with the hub's Parquet layout (e.g. of ylecun/mnist), "
-        "or give a torchvision name such as MNIST with data.download=true"
-    )

@@ -6,7 +6,7 @@ Opening reads footers, labels and one row of each source, not the inputs.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from hydra_ray.data.catalog import open_source, split_names
 from hydra_ray.data.described import lines_of
 from hydra_ray.data.images import MAX_PIXELS
+from hydra_ray.data.local_copies import VARIABLE, local_copy
 from hydra_ray.data.rows import Source, TaskName
 from hydra_ray.data.split_files import SPLIT_NAMES, SplitName
 from hydra_ray.data.splits import Part, Shares, Split
@@ -37,6 +38,8 @@ class DataSet:
     class_names: tuple[str, ...]
     """In order; the class's number where the source has no names. None in a regression."""
     task: TaskName = "classification"
+    copies: tuple[tuple[str, str], ...] = ()
+    """(as the user wrote it, where it was read) of what was found below $HYDRA_RAY_DATA."""
 
     @property
     def num_classes(self) -> int:
@@ -68,8 +71,9 @@ class DataSet:
         }
 
     def lines(self) -> list[str]:
-        """What is read, one line a source; see `described.py`."""
-        return lines_of(self.splits, self.class_names)
+        """What is read, one line a source (see `described.py`), and one for each local copy that stands in for it."""
+        found = [f"{name} is read from {place} (${VARIABLE})" for name, place in self.copies]
+        return lines_of(self.splits, self.class_names) + found
 
     def fingerprint(self) -> dict[str, Any]:
         """Changes when a source's data change; seeds and shares are configuration and not part of it."""
@@ -145,8 +149,15 @@ def open_data(
         splits[name] = Split(name, further(place, split_names(place, key=key)[0], key))
     if train.task == "regression":
         _check_targets(splits)
-        return DataSet(splits, train.input_shape, (), "regression")
-    return DataSet(splits, train.input_shape, _checked_classes(splits))
+    classes = () if train.task == "regression" else _checked_classes(splits)
+    copies = _copies([source, *unknown.values(), *(place for _, place in (unlabelled or {}).values())])
+    return DataSet(splits, train.input_shape, classes, train.task, copies)
+
+
+def _copies(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """What of a data set was found below $HYDRA_RAY_DATA, each once."""
+    found = {name: local_copy(name) for name in names}
+    return tuple((name, place) for name, place in found.items() if place is not None)
 
 
 def _known_splits(train: Source, own: Mapping[SplitName, Source], shares: Shares) -> dict[str, Split]:

@@ -3,13 +3,9 @@
 import json
 
 import pytest
-from support import REPO, Command, events, leftovers
+from support import DATA, NEEDS_DATA, REPO, Command, events, leftovers
 
-DATA = REPO.parent / "shared" / "data" / "mnist"
-pytestmark = [
-    pytest.mark.timeout(400),
-    pytest.mark.skipif(not DATA.exists(), reason=f"no MNIST at {DATA}: it is no part of the repository"),
-]
+pytestmark = [pytest.mark.timeout(400), NEEDS_DATA]
 SMALL = [
     "ensemble.num_members=5",
     "ensemble.epochs=1",
@@ -23,7 +19,7 @@ SMALL = [
 
 def test_mnist_with_five_members_and_one_epoch_each(tmp_path):
     words = ["pipelines.run", "configs/mnist.yaml", f"storage={tmp_path}", *SMALL]
-    run = Command(words, REPO).finish().require_success()
+    run = Command(words, REPO, {"HYDRA_RAY_DATA": str(DATA)}).finish().require_success()
     folder = tmp_path / "mnist"
     assert run.err == ""
     assert sorted(each["member"] for each in events(folder, "train_ensemble", "member")) == [0, 1, 2, 3, 4]

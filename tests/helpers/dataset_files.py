@@ -9,16 +9,11 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from PIL import Image
-from support import REPO
 
 from hydra_ray.data.catalog import open_source
 from hydra_ray.data.data_set import open_data
 from hydra_ray.data.tables.options import TableOptions
-
-SHARED = REPO.parent / "shared/data"
-NEEDS_SHARED = pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED}: real Parquet data are not here")
 
 DEFAULTS = {
     "root": "nowhere",

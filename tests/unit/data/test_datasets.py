@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.dataset_files import NEEDS_SHARED, SHARED, hub_column, message, opened, pictures, read, write, write_hub
+from helpers.dataset_files import hub_column, message, opened, pictures, read, write, write_hub
 from PIL import Image
+from support import DATA, NEEDS_DATA
 
 from hydra_ray.data.catalog import open_source, split_names
 from hydra_ray.data.rows import concatenate
@@ -252,28 +253,28 @@ def test_torch_is_not_imported_for_data():
 # ---------------------------------------------------------------- real data
 
 
-@NEEDS_SHARED
+@NEEDS_DATA
 def test_real_mnist_with_fashion_as_unknown():
-    data = opened(SHARED / "mnist", unknown={"fashion": str(SHARED / "fashion_mnist")}, max_train_rows=1000)
+    data = opened(DATA / "mnist", unknown={"fashion": str(DATA / "fashion_mnist")}, max_train_rows=1000)
     sizes = {name: split.num_rows for name, split in data.splits.items()}
     assert sizes == {"train": 1000, "validation": 6000, "test": 10_000, "unknown-fashion": 10_000}
     rows = data.splits["test"].read(4998, 5003)
-    table = pq.read_table(SHARED / "mnist/test-00000-of-00001.parquet").slice(4998, 5).to_pydict()
+    table = pq.read_table(DATA / "mnist/test-00000-of-00001.parquet").slice(4998, 5).to_pydict()
     expected = [np.asarray(Image.open(io.BytesIO(each["bytes"]))) for each in table["image"]]
     np.testing.assert_array_equal(rows.inputs[..., 0], expected)
     np.testing.assert_array_equal(rows.labels, table["label"])
 
 
-@NEEDS_SHARED
+@NEEDS_DATA
 def test_real_cifar_has_colour_and_other_column_names():
-    data = opened(SHARED / "cifar10-jpeg", unknown={"near": str(SHARED / "cifar100-jpeg")})
+    data = opened(DATA / "cifar10-jpeg", unknown={"near": str(DATA / "cifar100-jpeg")})
     assert (data.input_shape, data.num_classes) == ((32, 32, 3), 10)
     near = data.splits["unknown-near"].read_all()
     assert near.inputs.shape == (916, 32, 32, 3)
     assert near.labels is None  # they are of other classes
 
 
-@NEEDS_SHARED
+@NEEDS_DATA
 def test_real_regression_data_are_refused_for_classification():
     with pytest.raises(UserError, match="column y holds double"):
-        opened(SHARED / "uci/concrete.parquet")
+        opened(DATA / "uci/concrete.parquet")

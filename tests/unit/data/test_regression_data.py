@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers.dataset_files import NEEDS_SHARED, SHARED, hub_column, message, opened, pictures, read, write
+from helpers.dataset_files import hub_column, message, opened, pictures, read, write
+from support import DATA, NEEDS_DATA
 
 from hydra_ray.data.catalog import split_names
 from hydra_ray.data.generated import spirals, wave
@@ -275,7 +276,7 @@ def test_the_wave_has_a_gap_and_noise_that_grows():
     assert (data.task, data.num_outputs, data.input_shape) == ("regression", 2, (1,))
 
 
-@NEEDS_SHARED
+@NEEDS_DATA
 @pytest.mark.parametrize(
     ("name", "features", "rows"),
     [
@@ -287,7 +288,7 @@ def test_the_wave_has_a_gap_and_noise_that_grows():
     ],
 )
 def test_real_uci_sets_have_their_standard_splits(name, features, rows):
-    path = SHARED / f"uci/{name}.parquet"
+    path = DATA / f"uci/{name}.parquet"
     data = opened(path, target="y", split=7)
     assert data.input_shape == (features,)
     assert sum(each.num_rows for each in data.splits.values()) == rows

@@ -102,7 +102,7 @@ def test_means_and_standard_errors_are_those_over_the_splits_that_have_the_figur
 
 def concrete(config) -> dict:
     sweep = summarise(config("all"), [(k, metrics(5.0 + k, 3.0)) for k in range(3)])
-    sweep["config"]["data"]["source"] = "../shared/data/uci/concrete.parquet"
+    sweep["config"]["data"]["source"] = "data/uci/concrete.parquet"
     return sweep
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import REPO
+from support import DATA, NEEDS_DATA
 
 from hydra_ray.errors import UserError
 from hydra_ray.views.registry import VIEWS, apply_view, augment, check_view, view_block_rows
@@ -16,7 +16,6 @@ from hydra_ray.views.resampling import sample, shifted, smooth_field
 IMAGE_SHAPES = [(8, 8, 1), (28, 28, 1), (12, 9, 3), (1, 1, 1)]
 IMAGE_VIEWS = [name for name, known in VIEWS.items() if known.takes != "features"]
 RANDOM_VIEWS = [name for name in IMAGE_VIEWS if name != "identity" and not VIEWS[name].needs_members]
-SHARED = REPO.parent / "shared/data"
 
 
 def images(num_rows=24, shape=(12, 10, 3), seed=0) -> np.ndarray:
@@ -295,13 +294,13 @@ def test_wrong_views_and_options_are_named(name, options, shape, expected):
 # ---------------------------------------------------------------- real data
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no {SHARED}: real Parquet data are not here")
+@NEEDS_DATA
 def test_defaults_are_mild_on_real_digits():
     """A mildly changed digit is nearer to itself than to most other digits."""
     import pyarrow.parquet as pq
     from PIL import Image
 
-    cells = pq.ParquetFile(SHARED / "mnist/test-00000-of-00001.parquet").read_row_group(0, ["image.bytes"])
+    cells = pq.ParquetFile(DATA / "mnist/test-00000-of-00001.parquet").read_row_group(0, ["image.bytes"])
     rows = cells.column("image")[:150].to_pylist()
     inputs = np.stack([np.asarray(Image.open(io.BytesIO(each["bytes"]))) for each in rows])[..., None]
     flat = inputs.reshape(150, -1).astype(float)
