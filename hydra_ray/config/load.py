@@ -9,18 +9,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from hydra_ray.config.messages import explain, section_at
+from hydra_ray.config.recipes import recipe_path
 from hydra_ray.config.tree import Config
 from hydra_ray.config.yaml_files import assigned, read_recipe, split_override
 from hydra_ray.errors import UserError
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
-    """The recipe at `path` with `key=value` overrides applied.
+    """The recipe at `path`, or the shipped one of that name, with `key=value` overrides applied.
 
     Raises:
         UserError: no such file, not YAML, an unknown key, a wrong type or values that contradict each other.
     """
-    tree = {"name": Path(path).stem, **read_recipe(Path(path))}
+    found = recipe_path(path)
+    tree = {"name": found.stem, **read_recipe(found)}
     given = [split_override(word) for word in overrides]
     for key, value in given:
         tree = assigned(tree, key, value, "command line")

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from hydra_ray.config.messages import nearest
+from hydra_ray.config.recipes import recipes_near
 from hydra_ray.errors import UserError
 
 
@@ -65,19 +65,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
     try:
         tree = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such recipe; {_recipes_near(path)}") from None
+        raise UserError(f"{path}: no such recipe; {recipes_near(path)}") from None
     except (OSError, yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         found = "empty" if tree is None else f"a {type(tree).__name__}"
         raise UserError(f"{path}: a recipe is a mapping such as `data: {{source: digits}}`, this is {found}")
     return tree
-
-
-def _recipes_near(path: Path) -> str:
-    beside = sorted(str(found) for found in path.parent.glob("*.yaml"))
-    known = beside or sorted(str(found) for found in Path("configs").glob("*.yaml"))
-    return nearest(str(path), known) if known else "give the path of a YAML file"
 
 
 def split_override(word: str) -> tuple[str, Any]:
