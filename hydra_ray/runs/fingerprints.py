@@ -19,7 +19,7 @@ def data_key(data: DataConfig, found: DataSet, split: str) -> dict[str, Any]:
     is not used makes nothing stale, and a validation file that turns up makes the members anew.
     """
     shares = found.splits[split].shares
-    set_later = {"target": data.target, "split": data.test_split}
+    set_later = {"target": data.target, "test_split": data.test_split}
     return {
         "source": found.splits[split].source.fingerprint(),
         "class_names": list(found.class_names),

@@ -64,7 +64,7 @@ def _config_of(config: Config, split: int) -> Config:
         update={
             "name": f"split-{split:02d}",
             "storage": f"{config.storage.rstrip('/')}/{config.name}",
-            "data": config.data.model_copy(update={"split": split}),
+            "data": config.data.model_copy(update={"test_split": split}),
         }
     )
 
