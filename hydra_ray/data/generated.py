@@ -23,7 +23,7 @@ _WAVE_ENDS, _GAP = (-4.5, 3.0), (-2.3, 1.0)
 def spirals() -> tuple[Floats, Ints, tuple[str, ...], tuple[str, ...]]:
     """Three spiral arms, a class each: x float32 [N, 2], classes int64 [N], their names, names of the features.
 
-    The artificial data of EnD2 (Malinin et al. 2020, section 4; papers.md 2.4): for class k and n = 6 pi sqrt(U),
+    The artificial data of EnD2 (Malinin et al. 2020, as in the authors' code): for class k and n = 6 pi sqrt(U),
     x = -cos(n + 2 pi k / 3) n^2 + 0.1 n^1.5 e1, y = sin(n + 2 pi k / 3) n^2 + 0.1 n^1.5 e2, with e standard normal;
     here divided by (6 pi)^2, so that the arms end on the unit circle.
     """

@@ -70,7 +70,7 @@ class Answers:
 def metrics_of(
     answers: Answers, cost: Mapping[str, Any], seconds: Mapping[str, float], *, num_samples: int = 0, seed: int = 0
 ) -> dict[str, Any]:
-    """The content of metrics.json, as design.md section 6 has it; undefined figures are None.
+    """The content of metrics.json; undefined figures are None.
 
     Args:
         answers: of the ensemble and the students.

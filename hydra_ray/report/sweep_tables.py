@@ -44,7 +44,7 @@ PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
         "DLF": {"rmse": 0.551, "nll": 0.823, "crps": 0.298, "coverage_95": 0.968},
     },
 }
-"""Data set -> predictor -> figure: the UCI table of Gaussian distillation (papers.md 4.2), 50 members, 10 splits."""
+"""Data set -> predictor -> figure: the UCI table of DLF (Park et al. 2025, arXiv 2510.19290), 50 members, 10 splits."""
 
 
 def sweep_table(sweep: Sweep) -> TextTable:
@@ -64,7 +64,8 @@ def sweeps_section(sweeps: Sequence[Sweep]) -> str:
         "## UCI regression",
         f"Mean ± standard error over the first {' or '.join(map(str, numbers))} standard splits; our ensemble of "
         f"{ensemble['num_members']} beside the students. Published figures are of the same protocol "
-        "(50 members, two hidden layers of 100; student one hidden layer of 50; papers.md 4.2), which gives no errors. "
+        "(50 members, two hidden layers of 100; student one hidden layer of 50; docs/method.md), "
+        "which gives no errors. "
         "`_raw` is a student without its calibration of disagreement.",
     ]
     for key, heading in REGRESSION.words.published.items():

@@ -1,4 +1,4 @@
-"""The prediction shards: the contract between whatever predicts and whatever learns (design.md section 5).
+"""The prediction shards: the contract between whatever predicts and whatever learns (docs/shards.md).
 
 One row an input and view: `row_id`, `view`, `input`, `label`, `logits`, and `mask` where a row is learnt from some
 members only. Plain Parquet with Arrow's canonical fixed-shape tensors, which pyarrow, pandas and DuckDB read without

@@ -85,3 +85,17 @@ def write_hub(folder: Path, num_rows: int = 30, num_classes: int = 3, shape=(6, 
                 {"image": hub_column(images), "label": labels},
             )
     return folder
+
+
+def write_copies(folder: Path) -> Path:
+    """What $HYDRA_RAY_DATA may name: small made-up files in place of every set that a shipped recipe asks for."""
+    for name, shape in (("mnist", (28, 28)), ("fashion_mnist", (28, 28))):
+        write_hub(folder / name, shape=shape)
+    for name in ("cifar10", "cifar100", "svhn"):
+        write_hub(folder / name, shape=(32, 32, 3))
+    rng = np.random.default_rng(0)
+    columns: dict = {f"x{number}": rng.normal(size=60) for number in range(8)}
+    columns["y"] = rng.normal(size=60)
+    columns.update({f"test_split_{split}": np.arange(60) % 10 == split for split in range(10)})
+    write(folder / "uci" / "concrete.parquet", columns)
+    return folder

