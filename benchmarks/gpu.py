@@ -34,12 +34,13 @@ from hydra_ray.config.sections import DistillConfig, EnsembleConfig
 from hydra_ray.losses.classification import hydra_loss
 from hydra_ray.losses.sums import Summed
 from hydra_ray.models.cost import count_macs, latency_ms
-from hydra_ray.models.members import Ensemble, Member, ModelSpec, build_member
+from hydra_ray.models.ensemble import Ensemble, StackedMembers
+from hydra_ray.models.members import Member, ModelSpec, build_member
 from hydra_ray.runs.provenance import software_facts
 from hydra_ray.shards.loader import Batch
 from hydra_ray.shards.schema import ShardRows
 from hydra_ray.training.loop import TrainState
-from hydra_ray.training.stacked import StackedMembers, losses_of_each, sum_of_means
+from hydra_ray.training.stacked import losses_of_each, sum_of_means
 
 RESNET = ModelSpec("member", "resnet20", (32, 32, 3), 10)
 TINY_RESNET = ModelSpec("member", "resnet20", (8, 8, 3), 10, {"width": 4, "blocks_per_stage": 1})

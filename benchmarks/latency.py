@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from benchmarks.pairs import Table, round_robin
 from benchmarks.workplace import Setting
 from hydra_ray.models.cost import count_macs, num_parameters
-from hydra_ray.models.members import Ensemble, Member, ModelSpec, build_member
+from hydra_ray.models.ensemble import Ensemble
+from hydra_ray.models.members import Member, ModelSpec, build_member
 from hydra_ray.models.student import build_student
 
 SHAPE = (28, 28, 1)

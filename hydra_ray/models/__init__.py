@@ -4,13 +4,13 @@ How they are trained is in `training/`.
 """
 
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
+from hydra_ray.models.ensemble import Ensemble, StackedMembers
 from hydra_ray.models.files import from_model_json, load_model, to_model_json, to_safetensors_bytes
 from hydra_ray.models.heads import BatchedHeads
-from hydra_ray.models.members import Ensemble, Member, ModelSpec, Normalise, build_member
+from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
 from hydra_ray.models.networks import check_architecture
 from hydra_ray.models.outputs import GaussianOutput, MeanOutput, OutputKind
 from hydra_ray.models.own_code import code_of
-from hydra_ray.models.precision import at_full_precision
 from hydra_ray.models.size import check_size, in_gigabytes, memory_bytes
 from hydra_ray.models.student import HydraStudent, build_student, rescale_disagreement
 from hydra_ray.models.tensors import to_device, to_safetensors
@@ -25,7 +25,7 @@ __all__ = [
     "ModelSpec",
     "Normalise",
     "OutputKind",
-    "at_full_precision",
+    "StackedMembers",
     "build_member",
     "build_student",
     "check_architecture",

@@ -1,4 +1,4 @@
-"""TrainState one member of the ensemble, plain PyTorch.
+"""Train one member of the ensemble, plain PyTorch.
 
 Everything random about a member follows from (seed, member): its weights, the order of its rows and its
 augmentation. Nothing follows from the worker it happens to be fitted on. What it minimises, its task says; no Ray,

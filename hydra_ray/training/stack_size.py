@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from hydra_ray.config import EnsembleConfig
 from hydra_ray.errors import UserError
 from hydra_ray.losses import Summed
-from hydra_ray.models import Member
+from hydra_ray.models import Member, StackedMembers
 from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.tasks import Task
 from hydra_ray.training.loop import TrainState
 from hydra_ray.training.member import LabelledRows, MemberSpec
-from hydra_ray.training.stacked import StackedMembers, StackSlot, losses_of_each, sum_of_means
+from hydra_ray.training.stacked import StackSlot, losses_of_each, sum_of_means
 
 _WARM_UP, _STEPS = 2, 5
 _LONGEST_SECONDS = 5.0  # of one number's steps; larger stacks of networks that slow have nothing to gain

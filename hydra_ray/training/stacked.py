@@ -1,27 +1,26 @@
-"""TrainState several members as one network: every weight is [K, ...], and one `vmap` runs them all.
+"""Train several members as one network: every weight is [K, ...], and one `vmap` runs them all (`models/ensemble.py`).
 
 Small networks leave a processor idle between their many small operations; K of them as one do not. Each member
 keeps what follows from (seed, member): first weights, order of rows, augmentation. Up to the order of sums it ends as
 it would alone, and its checkpoint is the one it would have alone, so that the next start may stack others, or none.
-Which members are stacked, and how many, is decided in `stacking.py`; no Ray here.
+Which members are stacked, and how many, is decided in `stack_size.py`; no Ray here.
 
 K members of the stack, N rows, B batch, C outputs.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state, vmap
+from torch import Tensor
+from torch.func import vmap
 
 from hydra_ray.config import EnsembleConfig
 from hydra_ray.losses import Summed
-from hydra_ray.models import Member, at_full_precision
+from hydra_ray.models import Member, StackedMembers
 from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.tasks import MemberLoss
 from hydra_ray.training.checkpoints import Checkpoints
@@ -30,44 +29,6 @@ from hydra_ray.training.loop import TrainState
 from hydra_ray.training.member import LabelledRows, MemberSpec, augmented, figures_of, order_of, subject_of
 
 _ROWS_WITHOUT_GRADIENT = 8192  # over all members of a stack
-
-
-class StackedMembers(nn.Module):
-    """K members of one architecture whose weights are [K, ...], under the names they have in one `Member`."""
-
-    def __init__(self, members: Sequence[Member]) -> None:
-        """Copies the weights; normalisation and output must be the same in all."""
-        super().__init__()
-        self.num_members = len(members)
-        self.normalise, self.output = copy.deepcopy(members[0].normalise), copy.deepcopy(members[0].output)
-        self.network: nn.Module = copy.deepcopy(members[0].network)
-        weights, buffers = stack_module_state([member.network for member in members])
-        for name, value in weights.items():
-            owner, attribute = self._place(name)
-            owner.register_parameter(attribute, nn.Parameter(value.detach()))
-        for name, value in buffers.items():
-            owner, attribute = self._place(name)
-            owner.register_buffer(attribute, value)
-
-    def forward(self, inputs_KB: Tensor) -> Tensor:
-        """Each member on its own rows: stored inputs [K, B, ...] -> outputs_KBC."""
-        return self._each(self.normalise(inputs_KB.flatten(0, 1)).unflatten(0, inputs_KB.shape[:2]), 0)
-
-    def on_same(self, inputs_B: Tensor) -> Tensor:
-        """All members on the same rows: stored inputs [B, ...] -> outputs_KBC."""
-        return self._each(self.normalise(inputs_B), None)
-
-    def _each(self, normalised: Tensor, member_dim: int | None) -> Tensor:
-        state = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
-
-        def one(state: dict[str, Tensor], rows: Tensor) -> Tensor:
-            return functional_call(self.network, state, (rows,))
-
-        return at_full_precision(self.output, vmap(one, in_dims=(0, member_dim))(state, normalised))
-
-    def _place(self, name: str) -> tuple[nn.Module, str]:
-        path, _, attribute = name.rpartition(".")
-        return self.network.get_submodule(path), attribute
 
 
 @dataclass(frozen=True)
@@ -192,7 +153,7 @@ class _StackFit:
         """Each member's figures."""
         self._stack.eval()
         parts = rows.inputs.split(max(1, _ROWS_WITHOUT_GRADIENT // len(self._seats)))
-        outputs_KNC = torch.cat([self._stack.on_same(part) for part in parts], dim=1)
+        outputs_KNC = torch.cat([self._stack.on_same(part).transpose(0, 1) for part in parts], dim=1)
         each = zip(self._alone, outputs_KNC, strict=True)
         return [figures_of(self._task, member, outputs_NC, rows.labels) for member, outputs_NC in each]
 
@@ -254,4 +215,5 @@ def joined(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 def _is_of_one_member(name: str) -> bool:
     """Whether a tensor of a `TrainState.state` differs between members; steps and normalisation are common to all."""
-    return name.startswith("model.network.") or (name.startswith("optimizer.") and not name.endswith(".step"))
+    is_of_optimizer = name.startswith("optimizer.") and not name.endswith(".step")
+    return is_of_optimizer or name.startswith(("model.network.", "model.output."))

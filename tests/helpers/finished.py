@@ -7,7 +7,8 @@ import torch
 
 from hydra_ray.config.load import load_config
 from hydra_ray.config.sections import StudentKind
-from hydra_ray.models.members import Ensemble, Member
+from hydra_ray.models.ensemble import Ensemble
+from hydra_ray.models.members import Member
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs.model_store import load_published, publish_model
 from hydra_ray.runs.run import TRANSFER, Run

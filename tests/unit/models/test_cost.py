@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
-from hydra_ray.models.members import Ensemble, ModelSpec, build_member
+from hydra_ray.models.ensemble import Ensemble
+from hydra_ray.models.members import ModelSpec, build_member
 from hydra_ray.models.networks import build_network, check_architecture
 from hydra_ray.models.student import build_student
 

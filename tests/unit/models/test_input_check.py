@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from hydra_ray.errors import UserError
-from hydra_ray.models.members import Ensemble, ModelSpec, build_member
+from hydra_ray.models.ensemble import Ensemble
+from hydra_ray.models.members import ModelSpec, build_member
 from hydra_ray.models.student import build_student
 
 PIXELS = torch.randint(0, 256, (6, 8, 8, 1), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

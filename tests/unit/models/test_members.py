@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from hydra_ray.errors import UserError
+from hydra_ray.models.ensemble import Ensemble
 from hydra_ray.models.files import (
     build_model,
     from_model_json,
@@ -14,7 +15,7 @@ from hydra_ray.models.files import (
     to_model_json,
     to_safetensors_bytes,
 )
-from hydra_ray.models.members import Ensemble, ModelSpec, Normalise, build_member
+from hydra_ray.models.members import ModelSpec, Normalise, build_member
 
 CNN = ModelSpec("member", "cnn", (8, 8, 1), 10, {"widths": (4, 8)})
 MLP = ModelSpec("member", "mlp", (6,), 3, {"hidden": [5]})
@@ -127,14 +128,13 @@ def test_a_builder_copies_the_normalisation_it_is_given():
 
 
 @pytest.mark.parametrize("stacked", [True, False])
-@pytest.mark.parametrize("chunk_size", [None, 2])
 @pytest.mark.parametrize("architecture", ["mlp", "cnn", "resnet20"])
-def test_an_ensemble_equals_its_members(architecture, stacked, chunk_size):
+def test_an_ensemble_equals_its_members(architecture, stacked):
     spec = ModelSpec("member", architecture, (8, 8, 1), 10)
     normalise = Normalise.fit(stored(spec).numpy())
     members = [build_member(spec, member, normalise) for member in range(3)]
     members[0].eval()  # as loaded, the others as trained
-    ensemble = Ensemble(members, stacked=stacked, chunk_size=chunk_size).train()
+    ensemble = Ensemble(members, stacked=stacked).train()
     logits_BMC = ensemble(stored(spec))
     assert ensemble.is_stacked is stacked
     assert not logits_BMC.requires_grad

@@ -6,13 +6,13 @@ from torch import nn
 
 from hydra_ray.config.sections import DistillConfig, EnsembleConfig
 from hydra_ray.losses.sums import Summed
+from hydra_ray.models.ensemble import StackedMembers
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.outputs import GaussianOutput
 from hydra_ray.models.student import build_student
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 from hydra_ray.training.loop import TrainState
 from hydra_ray.training.member import MemberSpec
-from hydra_ray.training.stacked import StackedMembers
 
 INPUTS = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
 

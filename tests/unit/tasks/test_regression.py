@@ -14,8 +14,9 @@ from hydra_ray.errors import UserError
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of, row_scores
 from hydra_ray.losses import regression as regression_losses
 from hydra_ray.metrics import gaussian
+from hydra_ray.models.ensemble import Ensemble
 from hydra_ray.models.files import load_model, to_safetensors_bytes
-from hydra_ray.models.members import Ensemble, ModelSpec, Normalise, build_member
+from hydra_ray.models.members import ModelSpec, Normalise, build_member
 from hydra_ray.models.outputs import LOG_VARIANCE_RANGE, GaussianOutput, MeanOutput, bounded
 from hydra_ray.models.student import build_student
 from hydra_ray.runs.run import Run
