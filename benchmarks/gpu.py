@@ -40,7 +40,8 @@ from hydra_ray.runs.provenance import software_facts
 from hydra_ray.shards.loader import Batch
 from hydra_ray.shards.schema import ShardRows
 from hydra_ray.training.loop import TrainState
-from hydra_ray.training.stacked import losses_of_each, sum_of_means
+from hydra_ray.training.member import member_step
+from hydra_ray.training.stacked import stack_step
 
 RESNET = ModelSpec("member", "resnet20", (32, 32, 3), 10)
 TINY_RESNET = ModelSpec("member", "resnet20", (8, 8, 3), 10, {"width": 4, "blocks_per_stage": 1})
@@ -132,22 +133,22 @@ def _difference(place: Place, spec: ModelSpec) -> float:
     settings = EnsembleConfig(optimizer="sgd", learning_rate=0.01, precision="float32")
     first, alone = place.members(spec, 3), place.members(spec, 3)
     stack = StackedMembers(first).to(place.device).train()
-    fittings = [TrainState(member.train(), settings, num_steps=5, seed=0) for member in alone]
+    apart = [TrainState(member.train(), settings, num_steps=5, seed=0) for member in alone]
     together = TrainState(stack, settings, num_steps=5, seed=0)
     for _ in range(5):
         inputs = place.pixels(spec, 3 * 32).unflatten(0, (3, 32))
         labels = torch.randint(0, 10, (3, 32), device=place.device)
-        together.step(_sum_of_losses, inputs, labels)
-        for fitting, rows, wanted in zip(fittings, inputs, labels, strict=True):
-            fitting.step(_loss_alone, rows, wanted)
+        stack_step(together, _cross_entropy, inputs, labels)
+        for state, rows, wanted in zip(apart, inputs, labels, strict=True):
+            member_step(state, _cross_entropy, rows, wanted)
     moved = _distance([each.network for each in first], [each.network for each in alone])
     found = [dict(stack.network.named_parameters())[name] for name, _ in alone[0].network.named_parameters()]
-    apart = sum(
+    distance = sum(
         (weights[place_] - own).double().square().sum()
         for place_, member in enumerate(alone)
         for weights, own in zip(found, member.network.parameters(), strict=True)
     )
-    return float((apart / moved).sqrt())
+    return float((distance / moved).sqrt())
 
 
 def _distance(one: list[nn.Module], other: list[nn.Module]) -> Tensor:
@@ -155,14 +156,6 @@ def _distance(one: list[nn.Module], other: list[nn.Module]) -> Tensor:
         pair for each in zip(one, other, strict=True) for pair in zip(*(m.parameters() for m in each), strict=True)
     ]
     return torch.stack([(a - b).double().square().sum() for a, b in pairs]).sum()
-
-
-def _sum_of_losses(logits_KBC: Tensor, labels_KB: Tensor) -> list[Summed]:
-    return [sum_of_means(losses_of_each(_cross_entropy, logits_KBC, labels_KB))]
-
-
-def _loss_alone(logits_BC: Tensor, labels_B: Tensor) -> list[Summed]:
-    return [_cross_entropy(logits_BC, labels_B)]
 
 
 def _cross_entropy(logits_BC: Tensor, labels_B: Tensor) -> Summed:
@@ -194,13 +187,15 @@ def _train_seconds(place: Place, spec: ModelSpec, number: int, *, compiled: bool
     labels = torch.randint(0, 10, (len(inputs),), device=place.device)
     members, steps = place.members(spec, number), 2 if place.tiny else 20
     model = members[0] if number == 1 else StackedMembers(members).to(place.device)
-    loss = _loss_alone if number == 1 else _sum_of_losses
-    fitting = TrainState(model.train(), EnsembleConfig(compile=compiled), num_steps=10_000, seed=0)
+    state = TrainState(model.train(), EnsembleConfig(compile=compiled), num_steps=10_000, seed=0)
     places = torch.randint(0, len(inputs), (steps, number, BATCH), device=place.device)
 
     def some_steps() -> None:
         for rows in places if number > 1 else places[:, 0]:
-            fitting.step(loss, inputs[rows], labels[rows])
+            if number > 1:
+                stack_step(state, _cross_entropy, inputs[rows], labels[rows])
+            else:
+                member_step(state, _cross_entropy, inputs[rows], labels[rows])
 
     return place.seconds(some_steps) / steps
 
@@ -248,17 +243,16 @@ def distill(place: Place) -> Table:
 
 def _distill_seconds(place: Place, number: int) -> tuple[float, float]:
     model, steps = predictors(number)["hydra"].to(place.device).train(), 2 if place.tiny else 20
-    fitting = TrainState(model, DistillConfig(), num_steps=10_000, seed=0)
+    state = TrainState(model, DistillConfig(), num_steps=10_000, seed=0)
     stored = _stored(2048 if place.tiny else 50_000, number)
     resident = Batch.of(stored, place.device)
     on_host = np.random.default_rng(0).integers(0, len(stored), (steps, 256))
     on_device = torch.from_numpy(on_host).to(place.device)
 
-    def loss(heads_BMC: Tensor, members_BMC: Tensor) -> list[Summed]:
-        return [hydra_loss(heads_BMC, members_BMC, temperature=1.0)]
-
     def step(batch: Batch) -> None:
-        fitting.step(loss, batch.inputs, batch.logits_BMC.float())
+        state.begin_step()
+        hydra_loss(state.forward(batch.inputs), batch.logits_BMC.float(), temperature=1.0).mean().backward()
+        state.update()
 
     stays = place.seconds(lambda: [step(resident.at(places)) for places in on_device])
     copied = place.seconds(lambda: [step(Batch.of(stored.take(places), place.device)) for places in on_host])

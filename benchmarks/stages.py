@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import shutil
 import time
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from hydra_ray.models.members import Normalise
 from hydra_ray.models.student import build_student
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.shards.loader import BatchReader, Feed
-from hydra_ray.training.loop import TrainState
+from hydra_ray.training.loop import DistributedContext, TrainState
 
 _NUMBERS = itertools.count()
 
@@ -177,7 +176,7 @@ def _waiting(run: Run) -> Table:
     )  # fmt: skip
     normalise = Normalise.fit(run.data.splits["train"].read(0, 1000).inputs)
     student = build_student(plain.student_spec(run), 0, normalise)
-    fitting = TrainState(student.train(), config.distill, num_steps=1000, seed=0)
+    state = TrainState(student.train(), config.distill, num_steps=1000, seed=0)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     spent, steps = {"gathering the batch": 0.0, "the step": 0.0}, min(100, batches.steps_per_epoch - 1)
@@ -186,7 +185,10 @@ def _waiting(run: Run) -> Table:
     begin = time.perf_counter()
     for batch in itertools.islice(fed, steps):
         now = time.perf_counter()
-        fitting.step(partial(plain.student_loss, config.distill), batch.inputs, batch.logits_BMC.float())
+        state.begin_step()
+        terms = plain.student_loss(config.distill, state.forward(batch.inputs), batch.logits_BMC.float())
+        DistributedContext().share_of_loss(terms, is_even=True).backward()
+        state.update()
         spent["gathering the batch"] += now - begin
         begin = time.perf_counter()
         spent["the step"] += begin - now

@@ -17,7 +17,8 @@ import ray
 import torch
 
 from hydra_ray.cluster.input_grid import ask_grid, has_plane, plane_of
-from hydra_ray.cluster.workers import device_of, placed
+from hydra_ray.cluster.worker_setup import set_up_worker
+from hydra_ray.cluster.workers import placed
 from hydra_ray.config import Config, StudentKind, goal_of, space_of
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, Plane, metrics_of, row_scores
 from hydra_ray.models import Ensemble, HydraStudent, Member, count_macs, latency_ms, num_parameters
@@ -102,7 +103,7 @@ def _predictions_of(
 @ray.remote
 def _ask_student(artifact: Artifact, splits: dict[str, Folder], config: Config) -> dict[str, np.ndarray]:
     """A student's outputs [N, M, C] on every split, a shard at a time."""
-    student = load_published(artifact, device_of(config.cluster))
+    student = load_published(artifact, set_up_worker(config.cluster))
     assert isinstance(student, HydraStudent)
     answers = {}
     for name, folder in splits.items():
@@ -122,7 +123,7 @@ def _costs(run: Run, students: Sequence[str]) -> dict[str, Any]:
 
 @ray.remote
 def _measure_cost(artifacts: Sequence[Artifact], config: Config) -> dict[str, Any]:
-    device = device_of(config.cluster)
+    device = set_up_worker(config.cluster)
     models = [load_published(artifact, device) for artifact in artifacts]
     members = [model for model in models if isinstance(model, Member)]
     model = Ensemble(members) if len(members) > 1 else models[0]

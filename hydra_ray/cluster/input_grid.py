@@ -12,7 +12,8 @@ import numpy as np
 import ray
 import torch
 
-from hydra_ray.cluster.workers import device_of, placed
+from hydra_ray.cluster.worker_setup import set_up_worker
+from hydra_ray.cluster.workers import placed
 from hydra_ray.config import Config
 from hydra_ray.evaluation import ENSEMBLE, Plane, grid_points, grid_ticks, shown_rows
 from hydra_ray.models import Ensemble, HydraStudent, Member
@@ -67,7 +68,7 @@ def _ticks(run: Run) -> tuple[np.ndarray, ...]:
 
 @ray.remote
 def _ask(artifacts: Sequence[Artifact], points: np.ndarray, config: Config) -> np.ndarray:
-    device = device_of(config.cluster)
+    device = set_up_worker(config.cluster)
     models = [load_published(artifact, device) for artifact in artifacts]
     if isinstance(models[0], HydraStudent):
         return predict(models[0], points).numpy()

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.config import Config
 from hydra_ray.data import DataSet, Features, Rows, Split, left_out
 from hydra_ray.models import Ensemble, Member, to_device
@@ -132,7 +133,7 @@ class MakeShards:
 
     def __call__(self, items: pa.Table) -> Iterator[pa.Table]:
         """Items -> of each what was written: item, rows."""
-        torch.set_num_threads(max(1, int(self.work.config.cluster.cpus_per_worker)))
+        set_up_worker(self.work.config.cluster)
         ask = _asking(self.work)
         read, write = ReadRows(ask.work), WriteShard(ask.work)  # of this process's first task, whose files are open
         for place in range(items.num_rows):
@@ -174,7 +175,6 @@ class AskMembers:
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self.device = torch.device("cuda" if work.config.cluster.use_gpu else "cpu")
         self.batch_size = work.config.predict.batch_size
         self.ensembles: dict[int, Ensemble] = {}
 
@@ -204,6 +204,11 @@ class AskMembers:
         ensemble = self.ensembles[first]
         answers = [ensemble(to_device(part, self.device)) for (part,) in self._batches(inputs)]
         return torch.cat(answers).float().cpu().numpy().astype(self.work.dtype)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Of this process, which is set up at the first rows, as members are."""
+        return set_up_worker(self.work.config.cluster)
 
     @cached_property
     def members(self) -> list[Member]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray.train
-import ray.train.torch
 import torch
 from ray import tune
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError
@@ -23,6 +22,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from hydra_ray.cluster.distill import StudentInputs
 from hydra_ray.cluster.failures import cause_of, full_text, is_death, one_line
 from hydra_ray.cluster.process_group import torch_config
+from hydra_ray.cluster.worker_setup import set_up_worker
+from hydra_ray.cluster.workers import ranks_of_train
 from hydra_ray.config import Config, StudentKind, with_overlay
 from hydra_ray.shards import ShardRows
 from hydra_ray.training import DistributedContext, Report, distil
@@ -79,8 +80,7 @@ def trainable(job: Job) -> Any:
 
 def _trial(config: dict[str, Any], job: Job) -> None:
     """One trial in one process."""
-    torch.set_num_threads(max(1, int(job.config.cluster.cpus_per_worker)))
-    device = torch.device("cuda" if job.config.cluster.use_gpu else "cpu")
+    device = set_up_worker(job.config.cluster)
     try:
         _fit(TrialWork.of(config), job, DistributedContext(), device, tune.report)
     except Exception as error:
@@ -120,10 +120,8 @@ def _trainer(config: dict[str, Any], job: Job) -> TorchTrainer:
 
 def _trial_worker(arguments: dict[str, Any]) -> None:
     job = arguments["job"]
-    torch.set_num_threads(max(1, int(job.config.cluster.cpus_per_worker)))
-    context = ray.train.get_context()
-    ranks = DistributedContext(context.get_world_rank(), context.get_world_size())
-    _fit(TrialWork.of(arguments["config"]), job, ranks, ray.train.torch.get_device(), ray.train.report)
+    device = set_up_worker(job.config.cluster)
+    _fit(TrialWork.of(arguments["config"]), job, ranks_of_train(), device, ray.train.report)
 
 
 def _fit(work: TrialWork, job: Job, ranks: DistributedContext, device: torch.device, report: Report) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import ray.train
-import ray.train.torch
 import torch
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer
@@ -22,6 +21,7 @@ from hydra_ray.cluster.failures import cause_of, is_death, one_line
 from hydra_ray.cluster.process_group import torch_config
 from hydra_ray.cluster.session import SCRATCH
 from hydra_ray.cluster.signals import interrupts_past_ray
+from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.runs import Stage
@@ -68,10 +68,10 @@ def placed(task: Any, cluster: ClusterConfig) -> Any:
     return task.options(num_cpus=cluster.cpus_per_worker, num_gpus=1 if cluster.use_gpu else 0)
 
 
-def device_of(cluster: ClusterConfig) -> torch.device:
-    """Where a task that is `placed` works."""
-    torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
-    return torch.device("cuda" if cluster.use_gpu else "cpu")
+def ranks_of_train() -> DistributedContext:
+    """This worker among those of its Ray Train job."""
+    context = ray.train.get_context()
+    return DistributedContext(context.get_world_rank(), context.get_world_size())
 
 
 def _require_another_start(error: TrainingFailedError, failures: list[str], most: int) -> None:
@@ -87,7 +87,7 @@ def _require_another_start(error: TrainingFailedError, failures: list[str], most
 def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name: str) -> TorchTrainer:
     return TorchTrainer(
         _worker,
-        train_loop_config={"loop": loop, "job": job, "threads": max(1, int(cluster.cpus_per_worker))},
+        train_loop_config={"loop": loop, "job": job, "cluster": cluster},
         torch_config=torch_config(),
         scaling_config=ScalingConfig(
             num_workers=cluster.num_workers,
@@ -101,7 +101,5 @@ def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name
 
 
 def _worker(config: dict[str, Any]) -> None:
-    torch.set_num_threads(config["threads"])
-    context = ray.train.get_context()
-    ranks = DistributedContext(context.get_world_rank(), context.get_world_size())
-    config["loop"](config["job"], ranks, ray.train.torch.get_device())
+    device = set_up_worker(config["cluster"])
+    config["loop"](config["job"], ranks_of_train(), device)

@@ -5,10 +5,9 @@ Pure functions of tensors.
 
 from hydra_ray.losses.classification import dirichlet_nll, hydra_loss, mean_loss, proxy_dirichlet_rkl
 from hydra_ray.losses.regression import gaussian_nll, heads_loss, mixture_nll, moments_loss
-from hydra_ray.losses.sums import Loss, Summed, share_of_mean, sum_rows
+from hydra_ray.losses.sums import Summed, share_of_mean, sum_rows
 
 __all__ = [
-    "Loss",
     "Summed",
     "dirichlet_nll",
     "gaussian_nll",

@@ -2,7 +2,7 @@
 
 With masks, rows without labels or uneven batches ranks have different numbers of rows that count, and the mean of their
 means is not the mean over all rows. So a loss is a list of terms, each a sum over the rows that count and their number;
-only a step (`training.py`) divides, by the number on all ranks. No formula is here and no communication.
+only a training step divides, by the number on all ranks. No formula is here and no communication.
 """
 
 from __future__ import annotations
@@ -39,10 +39,6 @@ def sum_rows(values_B: Tensor, counts_B: Tensor | None = None) -> Summed:
         return Summed(values_B.sum(), len(values_B))
     # choosing the rows would have a GPU waited for at every step
     return Summed((values_B * counts_B).sum(), counts_B.sum())
-
-
-Loss = Callable[..., Sequence[Summed]]
-"""What a step minimises: outputs and targets of one rank's rows -> its terms."""
 
 
 def share_of_mean(

@@ -1,15 +1,16 @@
-"""The training loop, plain PyTorch: one optimiser, one schedule, checkpoints, any number of ranks.
+"""What members and students are trained with: network, optimiser and schedule, checkpoints, any number of ranks.
 
-Members and students are trained by the same `TrainState`. It knows nothing of Ray, of members or of heads: the caller
-gives batches and a loss. W ranks and one rank with the same global batch take the same steps, up to the order of sums,
-however the rows that count are spread over the ranks; what is drawn within a step (dropout) is each rank's own.
+A training step reads from top to bottom where it is taken, `member_step` (`member.py`), `stack_step` (`stacked.py`) and
+`_PhaseFit._step` (`student.py`): begin, forward, loss, backward, clip, update. Here are its parts; plain PyTorch that
+knows nothing of Ray, of members or of heads. W ranks and one rank with the same global batch take the same steps, up to
+the order of sums, however the rows that count are spread over the ranks; dropout draws on each rank for itself.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +20,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hydra_ray.config import Optimisation
-from hydra_ray.losses import Loss, share_of_mean
+from hydra_ray.losses import Summed, share_of_mean
 from hydra_ray.randomness import seed_generators, seed_of
 
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process among those that fit one network together."""
+    """This process among those that train one network together."""
 
     rank: int = 0
     num_ranks: int = 1
@@ -51,8 +52,17 @@ class DistributedContext:
         dist.all_reduce(value)
         return value / self.num_ranks
 
+    def share_of_loss(self, terms: Sequence[Summed], *, is_even: bool) -> Tensor:
+        """What this rank minimises: the mean of the ranks' shares is the loss over all rows of the batch.
+
+        Args:
+            terms: of this rank's rows.
+            is_even: whether every rank has as many rows of the batch.
+        """
+        return share_of_mean(terms, self.num_ranks, dist.all_reduce, is_even=is_even)
+
     def wait(self) -> None:
-        """Until all ranks are here."""
+        """Wait until all ranks are here."""
         if self.num_ranks > 1:
             dist.barrier()
 
@@ -63,7 +73,7 @@ class DistributedContext:
 
 
 class TrainState:
-    """A network being fitted: model, optimiser, schedule and the step it has reached."""
+    """A network in training: model, optimiser, schedule and the number of steps done."""
 
     def __init__(
         self,
@@ -73,53 +83,46 @@ class TrainState:
         num_steps: int,
         seed: int,
         ranks: DistributedContext = DistributedContext(),
-        is_even: bool = True,
-        clip: Callable[[Iterable[Tensor], float], object] = nn.utils.clip_grad_norm_,
     ) -> None:
-        """Nothing runs before the first `step`.
+        """At step 0.
 
         Args:
             model: on its device already.
-            settings: optimiser, learning rate and the like.
-            num_steps: steps of the whole fit; the schedule ends there.
-            seed: of dropout and the like; each step and rank has its own draws, so that a resumed fit draws the same.
+            settings: optimiser, learning rate, precision and whether to compile.
+            num_steps: of the whole training; the schedule ends there.
+            seed: of dropout; each step and rank draws its own numbers, so that a resumed training draws the same.
             ranks: this process among its peers.
-            is_even: whether each rank has as many rows of every batch.
-            clip: shortens the gradients of parameters that are longer than `clip_norm`.
         """
         self.model, self.settings, self.num_steps = model, settings, num_steps
         self.num_done = 0
-        self._seed, self._clip = seed, clip
-        self._ranks, self._is_even = ranks, is_even
+        self._seed, self._ranks = seed, ranks
         wrapped = ranks.wrap(model)
         self._wrapped = torch.compile(wrapped) if settings.compile else wrapped
         self._optimizer = _optimizer(model, settings)
         self._device = next(model.parameters()).device
         self._autocast = _autocast(settings, self._device)
 
-    def step(self, loss: Loss, inputs: Tensor | tuple[Any, ...], *targets: Tensor) -> Tensor:
-        """One optimiser step on `loss(model(inputs), *targets)`; this rank's share of the loss, detached.
-
-        The mean of the ranks' shares is the loss over all rows of the batch.
-        """
+    def begin_step(self) -> None:
+        """Seed what the step draws, set its learning rate and forget the gradients of the step before."""
         seed_generators(seed_of(self._seed, "step of a fit", self.num_done, self._ranks.rank), self._device)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.settings, self.num_done, self.num_steps)
-        with self._autocast():
-            outputs = self._wrapped(*inputs) if isinstance(inputs, tuple) else self._wrapped(inputs)
-        terms = loss(outputs.float(), *targets)
-        value = share_of_mean(terms, self._ranks.num_ranks, dist.all_reduce, is_even=self._is_even)
         self._optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        if self.settings.clip_norm is not None:
-            self._clip(self.model.parameters(), self.settings.clip_norm)
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """The model's outputs as float32, computed in the precision of the settings."""
+        with self._autocast():
+            outputs = self._wrapped(*inputs)
+        return outputs.float()
+
+    def update(self) -> None:
+        """Move the weights along their gradients."""
         self._optimizer.step()
         self.num_done += 1
-        return value.detach()
 
     @property
     def progress(self) -> float:
-        """Share of the steps that is done."""
+        """Fraction of the steps that is done."""
         return self.num_done / self.num_steps
 
     def state(self) -> dict[str, Tensor]:
@@ -142,6 +145,12 @@ class TrainState:
             index, field = name.split(".", 1)
             optimizer["state"].setdefault(int(index), {})[field] = value
         self._optimizer.load_state_dict(optimizer)
+
+
+def clip_gradients(parameters: Iterable[Tensor], max_norm: float | None) -> None:
+    """Shorten the gradient of all parameters together to `max_norm`, where one is set."""
+    if max_norm is not None:
+        nn.utils.clip_grad_norm_(parameters, max_norm)
 
 
 def learning_rate(settings: Optimisation, step: int, num_steps: int) -> float:

@@ -19,13 +19,12 @@ from torch import Tensor, nn
 
 from hydra_ray.config import EnsembleConfig
 from hydra_ray.data import Features, Rows
-from hydra_ray.losses import Summed
 from hydra_ray.models import Member, ModelSpec, Normalise, build_member
 from hydra_ray.randomness import permutation, seed_of
 from hydra_ray.tasks import MemberLoss, Task
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Subject, Watch
-from hydra_ray.training.loop import TrainState
+from hydra_ray.training.loop import TrainState, clip_gradients
 from hydra_ray.views import augment
 
 _BATCH_WITHOUT_GRADIENT = 2048
@@ -118,19 +117,19 @@ def fit_member(
     batch = min(settings.batch_size, len(train))
     steps = len(train) // batch
     dropout = seed_of(seed, "member dropout", member)
-    fitting = TrainState(model, settings, num_steps=settings.epochs * steps, seed=dropout)
-    state, subject = checkpoints.newest(), subject_of(member, settings)
-    if state is not None:
-        fitting.load(state)
+    state = TrainState(model, settings, num_steps=settings.epochs * steps, seed=dropout)
+    checkpoint, subject = checkpoints.newest(), subject_of(member, settings)
+    if checkpoint is not None:
+        state.load(checkpoint)
     figures: dict[str, float] = {}
-    for epoch in range(fitting.num_done // steps, settings.epochs):
+    for epoch in range(state.num_done // steps, settings.epochs):
         model.train()
         watch = Watch([subject], epoch + 1)
-        _fit_epoch(watch, fitting, task.likelihood.member_loss(model), settings, train, (seed, member, epoch), batch)
+        _train_epoch(watch, state, task.likelihood.member_loss(model), settings, train, (seed, member, epoch), batch)
         figures = evaluate_member(task, model, validation)
         subject.check_figures(figures, epoch + 1)
         report({"member": member, "epoch": epoch + 1, "loss": watch.means()[0], **figures})
-        checkpoints.write(fitting.state())
+        checkpoints.write(state.state())
     return model, figures or evaluate_member(task, model, validation)
 
 
@@ -139,9 +138,9 @@ def subject_of(member: int, settings: EnsembleConfig) -> Subject:
     return Subject(f"member {member}", "ensemble", settings.learning_rate)
 
 
-def _fit_epoch(
+def _train_epoch(
     watch: Watch,
-    fitting: TrainState,
+    state: TrainState,
     member_loss: MemberLoss,
     settings: EnsembleConfig,
     train: LabelledRows,
@@ -151,13 +150,21 @@ def _fit_epoch(
     """One pass in this member's own order, by (seed, member, epoch)."""
     order = order_of(len(train), *seed).to(train.inputs.device)
 
-    def loss(outputs_BC: Tensor, labels_B: Tensor) -> list[Summed]:
-        return [member_loss(outputs_BC, labels_B)]
-
     for rows in order[: len(order) // batch * batch].split(batch):
-        inputs = augmented(settings, train, rows, *seed)
-        watch.add(fitting.step(loss, inputs, train.labels.index_select(0, rows)))
-    watch.check([fitting.state()])
+        inputs, labels = augmented(settings, train, rows, *seed), train.labels.index_select(0, rows)
+        watch.add(member_step(state, member_loss, inputs, labels))
+    watch.check([state.state()])
+
+
+def member_step(state: TrainState, member_loss: MemberLoss, inputs: Tensor, labels_B: Tensor) -> Tensor:
+    """One training step of a member; its loss, detached."""
+    state.begin_step()
+    outputs_BC = state.forward(inputs)
+    loss = member_loss(outputs_BC, labels_B).mean()
+    loss.backward()
+    clip_gradients(state.model.parameters(), state.settings.clip_norm)
+    state.update()
+    return loss.detach()
 
 
 def order_of(num_rows: int, seed: int, member: int, epoch: int) -> Tensor:

@@ -11,17 +11,16 @@ import time
 from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hydra_ray.config import EnsembleConfig
 from hydra_ray.errors import UserError
-from hydra_ray.losses import Summed
 from hydra_ray.models import Member, StackedMembers
 from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.tasks import Task
 from hydra_ray.training.loop import TrainState
-from hydra_ray.training.member import LabelledRows, MemberSpec
-from hydra_ray.training.stacked import StackSlot, losses_of_each, sum_of_means
+from hydra_ray.training.member import LabelledRows, MemberSpec, member_step
+from hydra_ray.training.stacked import StackSlot, stack_step
 
 _WARM_UP, _STEPS = 2, 5
 _LONGEST_SECONDS = 5.0  # of one number's steps; larger stacks of networks that slow have nothing to gain
@@ -107,19 +106,16 @@ def _step_seconds(members: Sequence[Member], settings: EnsembleConfig, train: La
     """Seconds of one step of all members: stacked, or of one alone."""
     model: nn.Module = members[0] if len(members) == 1 else StackedMembers(members)
     device = train.inputs.device
-    fitting = TrainState(model.train(), settings, num_steps=_WARM_UP + _STEPS, seed=THROWN_AWAY)
+    state = TrainState(model.train(), settings, num_steps=_WARM_UP + _STEPS, seed=THROWN_AWAY)
     rows = torch.arange(min(settings.batch_size, len(train)), device=device).expand(len(members), -1).squeeze(0)
-
     member_loss = task.likelihood.member_loss(members[0])
-
-    def loss(outputs: Tensor, labels: Tensor) -> list[Summed]:
-        if len(members) == 1:
-            return [member_loss(outputs, labels)]
-        return [sum_of_means(losses_of_each(member_loss, outputs, labels))]
 
     def step() -> float:
         begin = time.perf_counter()
-        fitting.step(loss, train.inputs[rows], train.labels[rows])
+        if len(members) == 1:
+            member_step(state, member_loss, train.inputs[rows], train.labels[rows])
+        else:
+            stack_step(state, member_loss, train.inputs[rows], train.labels[rows])
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() - begin

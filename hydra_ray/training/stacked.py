@@ -19,7 +19,6 @@ from torch import Tensor
 from torch.func import vmap
 
 from hydra_ray.config import EnsembleConfig
-from hydra_ray.losses import Summed
 from hydra_ray.models import Member, StackedMembers
 from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.tasks import MemberLoss
@@ -79,7 +78,7 @@ def fit_stacked(
     """
     fit = _StackFit(slots, settings, seed, member_spec, train)
     figures = fit.evaluated(validation)
-    for epoch in range(fit.fitting.num_done // fit.steps, settings.epochs):
+    for epoch in range(fit.state.num_done // fit.steps, settings.epochs):
         losses = fit.epoch(epoch)
         figures = fit.evaluated(validation)
         for slot, found in zip(slots, figures, strict=True):
@@ -101,7 +100,7 @@ class _StackFit:
         member_spec: MemberSpec,
         train: LabelledRows,
     ) -> None:
-        self._seats, self._settings, self._seed, self._train = slots, settings, seed, train
+        self._slots, self._settings, self._seed, self._train = slots, settings, seed, train
         self._task = member_spec.task
         weights = [seed_of(seed, "member weights", slot.member) for slot in slots]
         self._alone = [member_spec.build(each).to(train.inputs.device) for each in weights]
@@ -109,42 +108,30 @@ class _StackFit:
         self._batch = min(settings.batch_size, len(slots[0].rows))
         self.steps = len(slots[0].rows) // self._batch
         # no network in a stack draws random numbers, so the seed of the draws says nothing
-        self.fitting = TrainState(
-            self._stack,
-            settings,
-            num_steps=settings.epochs * self.steps,
-            seed=THROWN_AWAY,
-            clip=clip_each_norm,
-        )
+        self.state = TrainState(self._stack, settings, num_steps=settings.epochs * self.steps, seed=THROWN_AWAY)
         states = [state for slot in slots if (state := slot.checkpoints.newest()) is not None]
         if states:
-            self.fitting.load(joined(states))
+            self.state.load(joined(states))
 
     def epoch(self, epoch: int) -> list[float]:
         """One pass, each member in its own order; its mean loss."""
         self._stack.train()
         device = self._train.inputs.device
-        watch = Watch([subject_of(slot.member, self._settings) for slot in self._seats], epoch + 1)
-        orders = [slot.rows[order_of(len(slot.rows), self._seed, slot.member, epoch)] for slot in self._seats]
+        watch = Watch([subject_of(slot.member, self._settings) for slot in self._slots], epoch + 1)
+        orders = [slot.rows[order_of(len(slot.rows), self._seed, slot.member, epoch)] for slot in self._slots]
         whole_KN = torch.stack(orders)[:, : self.steps * self._batch].to(device)
 
         member_loss = self._task.likelihood.member_loss(self._alone[0])
-
-        def loss(outputs_KBC: Tensor, labels_KB: Tensor) -> list[Summed]:
-            loss_K = losses_of_each(member_loss, outputs_KBC, labels_KB)
-            watch.add(loss_K.detach())
-            return [sum_of_means(loss_K)]
-
         for rows_KB in whole_KN.split(self._batch, dim=1):
             labels_KB = self._train.labels.index_select(0, rows_KB.flatten()).unflatten(0, rows_KB.shape)
-            self.fitting.step(loss, self._inputs(rows_KB, epoch), labels_KB)
+            watch.add(stack_step(self.state, member_loss, self._inputs(rows_KB, epoch), labels_KB))
         watch.check(self._states())
         return watch.means()
 
     def _inputs(self, rows_KB: Tensor, epoch: int) -> Tensor:
         if self._settings.augment is None:
             return self._train.inputs.index_select(0, rows_KB.flatten()).unflatten(0, rows_KB.shape)
-        parts = zip(self._seats, rows_KB, strict=True)
+        parts = zip(self._slots, rows_KB, strict=True)
         views = [augmented(self._settings, self._train, rows, self._seed, slot.member, epoch) for slot, rows in parts]
         return torch.stack(views)
 
@@ -152,44 +139,46 @@ class _StackFit:
     def evaluated(self, rows: LabelledRows) -> list[dict[str, float]]:
         """Each member's figures."""
         self._stack.eval()
-        parts = rows.inputs.split(max(1, _ROWS_WITHOUT_GRADIENT // len(self._seats)))
+        parts = rows.inputs.split(max(1, _ROWS_WITHOUT_GRADIENT // len(self._slots)))
         outputs_KNC = torch.cat([self._stack.on_same(part).transpose(0, 1) for part in parts], dim=1)
         each = zip(self._alone, outputs_KNC, strict=True)
         return [figures_of(self._task, member, outputs_NC, rows.labels) for member, outputs_NC in each]
 
     def write_checkpoints(self) -> None:
         """One file a member, as it would write it alone."""
-        for slot, state in zip(self._seats, self._states(), strict=True):
+        for slot, state in zip(self._slots, self._states(), strict=True):
             slot.checkpoints.write(state)
 
     def _states(self) -> list[dict[str, Tensor]]:
         """What each member's `TrainState.state` would be alone."""
-        return taken_apart(self.fitting.state(), len(self._seats))
+        return taken_apart(self.state.state(), len(self._slots))
 
     def members(self) -> list[Member]:
         """The members one by one, with what they have learnt."""
         weights = {f"model.network.{name}": value for name, value in self._stack.network.state_dict().items()}
-        for member, state in zip(self._alone, taken_apart(weights, len(self._seats)), strict=True):
+        for member, state in zip(self._alone, taken_apart(weights, len(self._slots)), strict=True):
             member.network.load_state_dict({name.removeprefix("model.network."): each for name, each in state.items()})
         return self._alone
 
 
-def losses_of_each(member_loss: MemberLoss, outputs_KBC: Tensor, labels_KB: Tensor) -> Tensor:
-    """Each member's mean loss over its own batch: [K]."""
+def stack_step(state: TrainState, member_loss: MemberLoss, inputs_KB: Tensor, labels_KB: Tensor) -> Tensor:
+    """One training step of K members, each on its own batch; their losses [K], detached.
 
-    def mean_loss(outputs_BC: Tensor, labels_B: Tensor) -> Tensor:
-        return member_loss(outputs_BC, labels_B).mean()
+    No member's weights are in another's loss, so that the sum of losses gives each the gradients it has alone.
+    """
+    state.begin_step()
+    outputs_KBC = state.forward(inputs_KB)
+    loss_K = vmap(lambda outputs_BC, labels_B: member_loss(outputs_BC, labels_B).mean())(outputs_KBC, labels_KB)
+    loss_K.sum().backward()
+    clip_each_member(state.model.parameters(), state.settings.clip_norm)
+    state.update()
+    return loss_K.detach()
 
-    return vmap(mean_loss)(outputs_KBC, labels_KB)
 
-
-def sum_of_means(loss_K: Tensor) -> Summed:
-    """What a stack minimises: no member's weights are in another's loss, so each has the gradients it has alone."""
-    return Summed(loss_K.sum(), 1)
-
-
-def clip_each_norm(parameters: Iterable[Tensor], max_norm: float) -> None:
-    """`clip_grad_norm_` for each member of a stack alone, over its slices of all parameters [K, ...]."""
+def clip_each_member(parameters: Iterable[Tensor], max_norm: float | None) -> None:
+    """`clip_gradients` for each member of a stack alone, over its slices of all parameters [K, ...]."""
+    if max_norm is None:
+        return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm_K = torch.stack([each.reshape(len(each), -1).square().sum(1) for each in gradients]).sum(0).sqrt()
     scale_K = (max_norm / (norm_K + 1e-6)).clamp(max=1.0)

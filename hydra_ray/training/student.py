@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -25,7 +24,7 @@ from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training.calibration import fit_calibration
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Subject, Watch
-from hydra_ray.training.loop import DistributedContext, TrainState
+from hydra_ray.training.loop import DistributedContext, TrainState, clip_gradients
 from hydra_ray.training.student_kinds import HEADS_PHASE, Objective, Phase
 
 Report = Callable[[dict[str, Any]], None]
@@ -196,30 +195,29 @@ class _PhaseFit:
         self.subject = Subject(f"student {plan.objective.kind}", "distill", plan.settings.learning_rate)
         self.steps = batches.steps_per_epoch
         self.feed = Feed(batches, next(student.parameters()).device)
-        self.fitting = TrainState(
+        self.state = TrainState(
             student,
             plan.settings,
             num_steps=self.phase.num_epochs * self.steps,
             seed=seed_of(plan.seed, "student dropout", plan.objective.kind, number),
             ranks=ranks,
-            is_even=batches.is_even,
         )
         self.device = next(student.parameters()).device
 
     def run(self, state: dict[str, Tensor] | None) -> None:
         """Every epoch that is left after a checkpoint, or all."""
         if state is not None:
-            self.fitting.load(state)
-        started_at = self.fitting.num_done
+            self.state.load(state)
+        started_at = self.state.num_done
         before = sum(phase.num_epochs for phase in self.plan.phases[: self.number])
         for epoch in range(started_at // self.steps, self.phase.num_epochs):
-            loss = self._epoch(before + epoch, self.fitting.num_done - epoch * self.steps)
+            loss = self._epoch(before + epoch, self.state.num_done - epoch * self.steps)
             figures = validation_figures(self.plan, self.student, self.validation)
             self.subject.check_figures(figures, before + epoch + 1)
             facts = {
                 "phase": self.phase.name,
                 "epoch": before + epoch + 1,
-                "step": before * self.steps + self.fitting.num_done,
+                "step": before * self.steps + self.state.num_done,
             }
             self.report({**facts, "resumed_at": started_at, "loss": loss, **figures})
 
@@ -228,32 +226,40 @@ class _PhaseFit:
         watch = Watch([self.subject], epoch + 1, first_step=start, ranks=self.ranks)
         for batch in self.feed.batches(epoch, start):
             watch.add(self._step(batch))
-            if self.fitting.num_done % self.plan.settings.checkpoint_every == 0:
+            if self.state.num_done % self.plan.settings.checkpoint_every == 0:
                 self._checkpoint(watch)
         self._checkpoint(watch)
         return watch.means()[0]
 
     def _step(self, batch: Batch) -> Tensor:
-        objective, heads, teacher_BMC = self.plan.objective, self._chosen_heads(), batch.logits_BMC.float()
-        loss = partial(objective.loss, self.phase, self.fitting.progress, heads=heads, mask_BM=batch.mask_BM)
-        if heads is None:
-            return self.fitting.step(loss, batch.inputs, teacher_BMC, batch.labels_B)
-        outputs = (
-            torch.cat([heads, heads.new_tensor([objective.num_members])]) if objective.settings.mean_head else heads
+        """One training step; this rank's share of the loss, detached."""
+        state, objective, heads = self.state, self.plan.objective, self._chosen_heads()
+        outputs = heads
+        if heads is not None and objective.settings.mean_head:
+            outputs = torch.cat([heads, heads.new_tensor([objective.num_members])])
+        state.begin_step()
+        student_BHC = state.forward(batch.inputs, outputs)
+        teacher_BMC = batch.logits_BMC.float()
+        terms = objective.loss(
+            self.phase, state.progress, student_BHC, teacher_BMC, batch.labels_B, heads=heads, mask_BM=batch.mask_BM
         )
-        return self.fitting.step(loss, (batch.inputs, outputs), teacher_BMC, batch.labels_B)
+        loss = self.ranks.share_of_loss(terms, is_even=self.batches.is_even)
+        loss.backward()
+        clip_gradients(state.model.parameters(), state.settings.clip_norm)
+        state.update()
+        return loss.detach()
 
     def _chosen_heads(self) -> Tensor | None:
         """Numbers of the heads that learn at this step, the same on all ranks; None: all."""
         number, num_heads = self.plan.settings.heads_per_step, self.plan.num_members
         if number is None or self.phase.name != HEADS_PHASE or number >= num_heads:
             return None
-        seed = seed_of(self.plan.seed, "heads of a step", self.plan.objective.kind, self.fitting.num_done)
+        seed = seed_of(self.plan.seed, "heads of a step", self.plan.objective.kind, self.state.num_done)
         chosen = permutation(num_heads, seed)[:number]
         return to_device(chosen.sort().values.numpy(), self.device)
 
     def _checkpoint(self, watch: Watch) -> None:
-        state = self.fitting.state()
+        state = self.state.state()
         watch.check([state])
         if self.checkpoints is not None:
             self.checkpoints.write(state)

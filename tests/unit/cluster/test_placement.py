@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from helpers.shards import synthetic, write
 
 import hydra_ray.cluster
@@ -57,3 +58,21 @@ def test_rows_are_put_into_the_store_where_they_fit_uncompressed(tmp_path, monke
     found = search._rows_that_fit(SimpleNamespace(transfer=folder, num_members=3))
     assert (found is not None) == fits
     assert found is None or found.logits_NMC.shape == (100, 3, 4)
+
+
+@pytest.mark.parametrize(("cpus", "threads"), [(0.5, 1), (1.0, 1), (2.9, 2)])
+def test_a_worker_has_the_threads_it_reserved_and_its_own_gpu(monkeypatch, one_thread, cpus, threads):
+    from hydra_ray.cluster.worker_setup import set_up_worker
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    assert set_up_worker(ClusterConfig(cpus_per_worker=cpus)) == torch.device("cpu")
+    assert torch.get_num_threads() == threads
+    assert set_up_worker(ClusterConfig(cpus_per_worker=cpus, use_gpu=True)) == torch.device("cuda:3")
+
+
+def test_workers_are_set_up_in_one_place():
+    users = {path.stem for path in CLUSTER.glob("*.py") if "set_up_worker(" in path.read_text()}
+    assert users == {"worker_setup", "workers", "trial_jobs", "predict_steps", "evaluate", "input_grid"}
+    words = ("set_num_threads", 'torch.device("cuda', "get_device(")
+    others = {path.stem for path in CLUSTER.glob("*.py") if any(word in path.read_text() for word in words)}
+    assert others == {"worker_setup"}

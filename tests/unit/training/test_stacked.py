@@ -15,7 +15,7 @@ from hydra_ray.runs.run import Run
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 from hydra_ray.training.stack_size import stack_size, stacks
-from hydra_ray.training.stacked import StackSlot, clip_each_norm, fit_stacked
+from hydra_ray.training.stacked import StackSlot, clip_each_member, fit_stacked
 
 MEMBERS = (0, 3, 4)
 SHAPE = (8, 8, 1)
@@ -150,7 +150,7 @@ def test_stacks_hold_equally_many_rows_and_no_more_members_than_asked_for(tmp_pa
 def test_each_member_is_clipped_by_its_own_norm():
     weights = [nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(2))]
     weights[0].grad, weights[1].grad = torch.tensor([[3.0, 0, 0], [0.3, 0, 0]]), torch.tensor([4.0, 0.4])
-    clip_each_norm(weights, 1.0)
+    clip_each_member(weights, 1.0)
     assert weights[0].grad[:, 0].tolist() == pytest.approx([0.6, 0.3], rel=1e-5)
     assert weights[1].grad.tolist() == pytest.approx([0.8, 0.4], rel=1e-5)
 

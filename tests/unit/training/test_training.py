@@ -14,6 +14,7 @@ from hydra_ray.config.sections import Optimisation
 from hydra_ray.losses.sums import Summed
 from hydra_ray.models.tensors import to_safetensors
 from hydra_ray.training.loop import TrainState, learning_rate
+from hydra_ray.training.member import member_step
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -29,7 +30,7 @@ def data(step):
 
 
 def cross_entropy(outputs, labels):
-    return [Summed(F.cross_entropy(outputs, labels, reduction="sum"), len(labels))]
+    return Summed(F.cross_entropy(outputs, labels, reduction="sum"), len(labels))
 
 
 def settings(**changed):
@@ -39,7 +40,7 @@ def settings(**changed):
 def fitted(fitting, until):
     for step in range(fitting.num_done, until):
         inputs, labels = data(step)
-        fitting.step(cross_entropy, inputs, labels)
+        member_step(fitting, cross_entropy, inputs, labels)
     return fitting
 
 
@@ -84,7 +85,7 @@ def test_the_rate_of_a_step_is_the_schedule_s():
     fitting = TrainState(small_model(dropout=0.0), settings(optimizer="sgd", weight_decay=0.0), num_steps=10, seed=0)
     before = fitting.model[4].bias.detach().clone()
     inputs, labels = data(0)
-    fitting.step(cross_entropy, inputs, labels)
+    member_step(fitting, cross_entropy, inputs, labels)
     moved = before - fitting.model[4].bias.detach()
     torch.testing.assert_close(moved, learning_rate(fitting.settings, 0, 10) * 1.9 * fitting.model[4].bias.grad)
 
@@ -93,7 +94,7 @@ def test_gradients_are_clipped():
     def norm(clip_norm):
         fitting = TrainState(small_model(), settings(clip_norm=clip_norm), num_steps=4, seed=0)
         inputs, labels = data(0)
-        fitting.step(lambda *pair: [cross_entropy(*pair)[0].scaled(1000)], inputs, labels)
+        member_step(fitting, lambda *pair: cross_entropy(*pair).scaled(1000), inputs, labels)
         return float(sum(each.grad.square().sum() for each in fitting.model.parameters()) ** 0.5)
 
     assert norm(None) > 10
@@ -106,7 +107,8 @@ def test_precision(precision):
     model = nn.Sequential(nn.Linear(6, 3))
     model[0].register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
     inputs, labels = data(0)
-    loss = TrainState(model, settings(precision=precision), num_steps=1, seed=0).step(cross_entropy, inputs, labels)
+    fitting = TrainState(model, settings(precision=precision), num_steps=1, seed=0)
+    loss = member_step(fitting, cross_entropy, inputs, labels)
     assert seen == [torch.bfloat16 if precision == "bfloat16" else torch.float32]
     assert loss.dtype == torch.float32
     assert not loss.requires_grad

@@ -1,0 +1,17 @@
+"""What every worker does first, be it a worker of Ray Train, a trial, a task or an actor: threads and device."""
+
+from __future__ import annotations
+
+import torch
+
+from hydra_ray.config import ClusterConfig
+
+
+def set_up_worker(cluster: ClusterConfig) -> torch.device:
+    """Give torch the threads that were reserved, and say on which device this process works.
+
+    A task sees only the GPU that it reserved. A worker of Ray Train sees every GPU of its machine; Ray has made
+    its own the current one.
+    """
+    torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
+    return torch.device("cuda", torch.cuda.current_device()) if cluster.use_gpu else torch.device("cpu")
