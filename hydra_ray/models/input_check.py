@@ -1,8 +1,8 @@
-"""What a network takes: rows of the shape, type and range that it was trained on, or one line with the way out.
+"""Checks of a network's inputs: shape, type and finite values as in training, or one line with the way out.
 
-A network would answer other rows too, sure of itself and wrong: floats from 0 to 1 are nearly black images to one that
-was trained on pixels from 0 to 255. Shape and type cost nothing to look at; values are looked at on CPUs only, where
-nobody waits for a device.
+A network would predict for other rows too, confidently and wrongly: floats from 0 to 1 are nearly black images to one
+that was trained on pixels from 0 to 255. Checking shape and type costs nothing; values are checked on CPUs only, as
+reading them would wait for a GPU.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the last layer's numbers mean: logits as they are, or a Gaussian of the target in the target's own unit.
 
-It is: the way from standardised numbers to target units, with the variance kept within bounds; so that everything that
-leaves a network (a shard, a figure, a student) is in target units and nobody standardises twice.
+It is: the conversion of standardised outputs to target units, with a bounded variance; so that whatever leaves a
+network is in target units, and nothing is standardised twice.
 It is not: the network (`networks.py`), nor a loss (`tasks/`).
 
 Shapes: [..., K] raw numbers of the last layer -> [..., C] logits, or [..., 2] = mean, LOG variance.
@@ -77,7 +77,7 @@ class MeanOutput(Standardised):
         return torch.stack([mean, self.log_variance.expand_as(mean)], dim=-1)
 
     def fit_residual_variance(self, outputs_N2: Tensor, targets_N: Tensor) -> Tensor:
-        """Take the variance that makes these rows most likely, the mean squared residual, within the bounds.
+        """Set the variance to that of maximum likelihood on these rows, their mean squared residual, within the bounds.
 
         Returns:
             The outputs with that variance.

@@ -1,6 +1,6 @@
-"""What a user's own architecture is, as a digest: the text of its module, and what its network answers.
+"""A digest of a user's own architecture: of the text of its module, its layers and the outputs of its network.
 
-For keys, so that a function that was edited is not taken for the one that members were trained with. Architectures of
+For fingerprints, so that an edited function is not taken for the one that members were trained with. Architectures of
 ours and of torchvision have none: they change with the version alone.
 """
 
@@ -30,8 +30,8 @@ def code_of(
 ) -> str | None:
     """16 hexadecimal digits of a function `package.module:function`; None for an architecture of another kind.
 
-    They change with the text of the function's module, with the layers it builds and with what the network of a fixed
-    seed answers for two fixed rows, which also follows code that the module imports. The answers are taken in float64
+    They change with the text of the function's module, with the layers it builds and with the outputs of the network of
+    a fixed seed for two fixed rows, which also follows code that the module imports. The answers are taken in float64
     and compared by three digits, so that machines agree.
 
     One that cannot be built is refused by `check_architecture` before anything starts; here it is only different.

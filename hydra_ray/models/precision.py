@@ -2,7 +2,7 @@
 
 bfloat16 keeps two to three digits. That is enough for a body's features, and for a sum of many products; but what
 members and heads are told apart by are differences of outputs, which it rounds away: their mutual information is often
-a thousandth of a nat. It is not: the choice of a precision (`training.py`).
+a thousandth of a nat. It is not: the choice of a precision (`training/loop.py`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Whether a network would fit into this machine's memory, found without taking that memory.
+"""Checks that training a network would fit into this machine's memory, without allocating it.
 
-It is: a count of the numbers that a network would hold while it is built of tensors without values.
-It is not: the cost of a network that is there (`cost.py`), nor the memory of its activations.
+It is: a count of the parameters of a network built from tensors without storage.
+It is not: the cost of a built network (`cost.py`), nor the memory of activations.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _TensorsError(Exception):
 
 
 class _Counted(TorchFunctionMode):
-    """Parameters are made without values, and counted; what would fill them does nothing.
+    """Parameters are created without storage, and counted; functions that would fill them do nothing.
 
     The functions that fill them would work on such tensors, too, but import torch's compiler for it, which takes
     seconds.

@@ -97,7 +97,7 @@ def build_student(
 
 
 def rescale_disagreement(log_probs_BMC: Tensor, scale: float) -> Tensor:
-    """Spread calibration: z_m <- mean(z) + scale (z_m - mean(z)), z the heads' log-probabilities.
+    """Calibration of disagreement: z_m <- mean(z) + scale (z_m - mean(z)), z the heads' log-probabilities.
 
     The mean is over heads. Heads disagree more with `scale` above 1 and less below; their geometric mean
     stays where it was. Log-probabilities come back: each row is made to sum to one again.

@@ -1,6 +1,6 @@
 """Training members and students: plain PyTorch, any number of ranks, no Ray.
 
-Also what a search of students draws and judges.
+Also the parameters that trials of a search draw, and how trials are compared.
 """
 
 from hydra_ray.training.checkpoints import Checkpoints

@@ -22,14 +22,14 @@ _NO_DISAGREEMENT = 1e-12  # of the ensemble's: what rounding leaves of equal hea
 
 
 class Calibration(NamedTuple):
-    """What was fitted, and in words why it does not do what it is for, where it does not."""
+    """The fitted scale, and a sentence where it does not give the disagreement its size."""
 
     scale: float
     caveat: str | None = None
 
 
 def fit_calibration(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> Calibration:
-    """The s for which the student's mean knowledge uncertainty is the ensemble's, within `CALIBRATION_RANGE`.
+    """Fit s, within `CALIBRATION_RANGE`, so that the student's mean knowledge uncertainty is the ensemble's.
 
     It grows with s, so bisection on ln s finds it.
 

@@ -1,9 +1,9 @@
-"""Checkpoints of one fit: what a killed worker goes on from, and what it goes on from where that is damaged.
+"""Checkpoints: what training resumes from after its worker was killed, and how a damaged one is noticed.
 
-A checkpoint is a safetensors file that carries the number of its steps and a hash of its bytes in its name, so that it
-appears with its checksum in one rename. The one before is kept. What is not what was written (cut short, a flipped
-bit, a folder, another fit's) is removed with a line, and the fit goes on from the one before, or begins anew: with the
-same bits in the end, as a fit follows from its seeds. What is in a checkpoint, `training.py` knows; no Ray here.
+A checkpoint is a safetensors file whose name holds its number of steps and a hash of its bytes, so that file and
+checksum appear in one rename. The last two are kept. A damaged one (cut short, a flipped bit, a folder, another
+network's) is removed with a line, and training resumes from the one before, or starts again: it ends with the same bits
+either way, as everything random follows from seeds. What a checkpoint holds is in `loop.py`; no Ray here.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _KEPT = 2
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where the checkpoints of one fit are.
+    """The checkpoints of one network in training.
 
     Attributes:
-        folder: which may hold other files, and other fits' checkpoints.
-        owner: the fingerprint of what is fitted; a checkpoint that another has written is none of this fit's.
+        folder: where they are; it may hold other files, and other networks' checkpoints.
+        owner: the fingerprint of what is trained; a checkpoint written by another owner counts as damaged.
         say: tells the user a line.
-        is_writer: whether this process writes and removes; others on other ranks only read.
-        name: of the fit, where the owner is fitted in several parts.
+        is_writer: whether this process writes and removes them; other ranks only read.
+        name: starts their file names; it tells the parts of an owner apart.
     """
 
     folder: Folder
@@ -41,11 +41,11 @@ class Checkpoints:
     name: str = "checkpoint"
 
     def of_part(self, name: str) -> Checkpoints:
-        """Those of a part of the fit."""
+        """The checkpoints of one part of the training, such as a phase."""
         return replace(self, name=f"{name}-checkpoint")
 
     def write(self, state: Mapping[str, Tensor]) -> None:
-        """Keep a state (`TrainState.state`) and the one before."""
+        """Write a state (`TrainState.state`); of the older ones only the last is kept."""
         if not self.is_writer:
             return
         data, step = to_safetensors(state), int(state["num_done"])
@@ -54,7 +54,7 @@ class Checkpoints:
             self._remove(old)
 
     def newest(self) -> dict[str, Tensor] | None:
-        """The state with the most steps that is whole; None where there is none. What is damaged is removed."""
+        """The undamaged state with the most steps, or None; damaged ones are removed."""
         damaged: list[str] = []
         found = None
         for name in self._names():
@@ -68,7 +68,7 @@ class Checkpoints:
         return found
 
     def _names(self) -> list[str]:
-        """Whatever stands where this fit's checkpoints would, folders too, the most steps first."""
+        """Whatever has the name of such a checkpoint, folders too, the most steps first."""
         pattern = re.compile(rf"{re.escape(self.name)}-\d{{9,}}-[0-9a-f]+\.safetensors")
         present = [*self.folder.files(), *self.folder.folders()]
         return sorted((name for name in present if pattern.fullmatch(name)), key=_steps, reverse=True)

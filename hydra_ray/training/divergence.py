@@ -1,7 +1,7 @@
-"""Fits that diverge: noticed soon, told with the exact step, and before anything of them is written.
+"""Training that diverges: noticed soon, reported with the exact step, before a checkpoint or a model is written.
 
-A loss that is looked at makes the host wait for the GPU. So the losses of an epoch stay where they were computed and
-are looked at now and then, before each checkpoint and at the epoch's end; the step that is told is exact all the same.
+Reading a loss makes the host wait for the GPU. So losses stay on the device and are checked every 50 steps, before each
+checkpoint and at the end of the epoch; the step that is reported is exact all the same.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _ALONE = DistributedContext()
 
 @dataclass(frozen=True)
 class Subject:
-    """What is fitted, in the words of the user.
+    """What is trained, as messages call it.
 
     Attributes:
         name: such as `member 3` or `student hydra`.
-        section: of the configuration that says how.
-        learning_rate: there.
+        section: of the configuration that has its settings.
+        learning_rate: in that section.
     """
 
     name: str
@@ -35,12 +35,12 @@ class Subject:
     learning_rate: float
 
     def diverged(self, what: str) -> DivergedError:
-        """The exception that says what is not finite."""
+        """The error to raise; `what` says what is not finite, and where."""
         rate = f"{self.learning_rate:g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
         return DivergedError(f"{self.name}: {what}; lower {self.section}.learning_rate ({rate})")
 
     def check_figures(self, figures: Mapping[str, float], epoch: int) -> None:
-        """Look at the validation figures after an epoch, counted from 1.
+        """Check the validation figures after an epoch, counted from 1.
 
         Raises:
             DivergedError: one is not finite.
@@ -51,25 +51,25 @@ class Subject:
 
 
 class Watch:
-    """Over the losses and weights of one or several fits that take the same steps of one epoch."""
+    """Checks the losses and weights of one network, or of a stack of K, over one epoch, and averages the losses."""
 
     def __init__(
         self, subjects: Sequence[Subject], epoch: int, *, first_step: int = 0, ranks: DistributedContext = _ALONE
     ) -> None:
-        """Nothing has happened yet.
+        """Start an epoch.
 
         Args:
-            subjects: what is fitted, K of them.
+            subjects: what is trained, K of them.
             epoch: counted from 1.
-            first_step: steps of the epoch that were done before.
-            ranks: among which losses are shares of a mean; all of them look at the same steps.
+            first_step: steps of the epoch that were done before a restart.
+            ranks: whose losses are shares of a mean; all of them check at the same steps.
         """
         self._subjects, self._epoch, self._first, self._ranks = subjects, epoch, first_step, ranks
         self._pending: list[Tensor] = []
         self._losses: list[list[float]] = []
 
     def add(self, loss: Tensor) -> None:
-        """The losses of one step, [K] or of one fit a scalar, detached.
+        """Add the losses of one step, [K] or a scalar, detached.
 
         Raises:
             DivergedError: a loss of this step or of one shortly before is not finite.
@@ -79,7 +79,7 @@ class Watch:
             self.check_losses()
 
     def check_losses(self) -> None:
-        """Look at the losses of all steps.
+        """Check the losses of all steps since the last check.
 
         Raises:
             DivergedError: one is not finite; the message names the first.
@@ -94,10 +94,10 @@ class Watch:
         self._pending = []
 
     def check(self, states: Sequence[Mapping[str, Tensor]]) -> None:
-        """Look at all losses, and at the weights as they are now: what a checkpoint may be written after.
+        """Check all losses and the current weights, as is done before a checkpoint is written.
 
         Args:
-            states: `TrainState.state` of each fit; their `model.` entries are looked at.
+            states: `TrainState.state` of each of the K; their `model.` entries are checked.
 
         Raises:
             DivergedError: one is not finite. A step may leave such weights behind a finite loss.
@@ -110,10 +110,10 @@ class Watch:
                 raise subject.diverged(f"weights are not finite after {self._place}")
 
     def means(self) -> list[float]:
-        """Mean loss of each fit over the epoch's steps, after a check."""
+        """Mean loss of each of the K over the steps that were checked."""
         return [sum(losses) / len(losses) for losses in zip(*self._losses, strict=True)]
 
     @property
     def _place(self) -> str:
-        """The last step looked at."""
+        """The last step that was checked."""
         return f"step {self._first + len(self._losses)} of epoch {self._epoch}"

@@ -32,7 +32,7 @@ class DistributedContext:
     num_ranks: int = 1
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """`model`, with gradients averaged over ranks where there are several.
+        """`model`; where there are several ranks, with gradients averaged over them.
 
         BatchNorm sees the whole batch on GPUs. On CPUs there is no synchronised BatchNorm: each rank normalises by
         its own rows (9e-3 in the weights after 21 steps of a small CNN); `norm: group` has no such dependence.
@@ -45,7 +45,7 @@ class DistributedContext:
         return DistributedDataParallel(synchronised, device_ids=[torch.cuda.current_device()])
 
     def mean(self, value: Tensor) -> Tensor:
-        """Mean of a tensor over ranks."""
+        """The mean of a tensor over ranks."""
         if self.num_ranks == 1:
             return value
         value = value.detach().clone()
@@ -126,7 +126,7 @@ class TrainState:
         return self.num_done / self.num_steps
 
     def state(self) -> dict[str, Tensor]:
-        """All that `load` needs to go on: `num_done`, `model.<name>` and `optimizer.<parameter's place>.<field>`."""
+        """What a checkpoint holds: `num_done`, `model.<name>` and `optimizer.<number of the parameter>.<field>`."""
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for index, state in self._optimizer.state_dict()["state"].items():
             tensors |= {
@@ -137,7 +137,7 @@ class TrainState:
         return {**tensors, "num_done": torch.tensor(self.num_done)}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on where `state` was called."""
+        """Resume from what `state` returned."""
         self.num_done = int(tensors["num_done"])
         self.model.load_state_dict(_below(tensors, "model."))
         optimizer = self._optimizer.state_dict()

@@ -1,8 +1,7 @@
 """Train one member of the ensemble, plain PyTorch.
 
-Everything random about a member follows from (seed, member): its weights, the order of its rows and its
-augmentation. Nothing follows from the worker it happens to be fitted on. What it minimises, its task says; no Ray,
-and no member knows another.
+Everything random about a member follows from (seed, member): its weights, the order of its rows, its augmentation and
+its dropout. Nothing depends on the worker that trains it, nor on other members. The task defines its loss; no Ray.
 
 N rows, B batch, C outputs.
 """
@@ -44,7 +43,7 @@ class LabelledRows:
 
     @classmethod
     def of(cls, rows: Rows, device: torch.device, features: Features | None = None) -> LabelledRows:
-        """A split's rows, which must have labels, moved to `device` whole."""
+        """All rows of a split, which must have labels, on `device`."""
         assert rows.labels is not None
         parts = (rows.row_id, rows.inputs, rows.labels)
         return cls(*(torch.from_numpy(part).to(device) for part in parts), features=features)
@@ -53,14 +52,14 @@ class LabelledRows:
         return len(self.row_id)
 
     def at(self, places: Tensor) -> LabelledRows:
-        """The rows at some places, int64 [n]."""
+        """The rows at these positions, int64 [n]."""
         places = places.to(self.row_id.device)
         return LabelledRows(self.row_id[places], self.inputs[places], self.labels[places], self.features)
 
 
 @dataclass(frozen=True)
 class MemberSpec:
-    """What all members are made from; seeds alone tell them apart.
+    """What all members are built from; only their seeds differ.
 
     Attributes:
         task: what they learn.
@@ -76,7 +75,7 @@ class MemberSpec:
 
     @classmethod
     def of(cls, task: Task, spec: ModelSpec, inputs: np.ndarray, labels: np.ndarray) -> MemberSpec:
-        """From the training rows' inputs and labels."""
+        """With normalisation and output fitted to the training rows."""
         return cls(task, spec, Normalise.fit(inputs), task.likelihood.fit_output(spec.output, labels))
 
     def build(self, seed: int) -> Member:
@@ -94,15 +93,15 @@ def fit_member(
     checkpoints: Checkpoints,
     report: Callable[[dict[str, Any]], None],
 ) -> tuple[Member, dict[str, float]]:
-    """Fit member number `member`, from its checkpoint where there is one.
+    """Train member number `member`, from its checkpoint where there is one.
 
     Args:
         member: its number, which with `seed` decides everything random.
         settings: optimiser, epochs, augmentation.
         seed: the run's.
-        member_spec: what it is made from.
+        member_spec: what it is built from.
         train: rows to learn from.
-        validation: rows to report on; nothing is chosen by them here.
+        validation: rows to evaluate on; nothing is selected by them.
         checkpoints: this member's own; a killed worker costs at most the epoch it was in.
         report: called after each epoch with epoch, loss and validation figures.
 
@@ -134,7 +133,7 @@ def fit_member(
 
 
 def subject_of(member: int, settings: EnsembleConfig) -> Subject:
-    """What a member is called when it diverges."""
+    """What a member is called in the message when it diverges."""
     return Subject(f"member {member}", "ensemble", settings.learning_rate)
 
 
@@ -147,7 +146,7 @@ def _train_epoch(
     seed: tuple[int, int, int],
     batch: int,
 ) -> None:
-    """One pass in this member's own order, by (seed, member, epoch)."""
+    """One pass over the rows in the order of (seed, member, epoch)."""
     order = order_of(len(train), *seed).to(train.inputs.device)
 
     for rows in order[: len(order) // batch * batch].split(batch):
@@ -185,12 +184,12 @@ def augmented(
 
 @torch.no_grad()
 def evaluate_member(task: Task, model: Member, rows: LabelledRows) -> dict[str, float]:
-    """What one member is judged by on the validation rows, from which it takes what is no weight of it."""
+    """A member's figures on the validation rows; a mean alone gets its one variance from them."""
     model.eval()
     outputs_NC = torch.cat([model(part) for part in rows.inputs.split(_BATCH_WITHOUT_GRADIENT)])
     return figures_of(task, model, outputs_NC, rows.labels)
 
 
 def figures_of(task: Task, model: Member, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
-    """Figures of a member that says `outputs_NC` of validation rows."""
+    """Figures of a member whose outputs on validation rows are `outputs_NC`."""
     return task.figures.member_figures(task.likelihood.fit_residual_variance(model, outputs_NC, labels_N), labels_N)

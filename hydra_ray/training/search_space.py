@@ -1,4 +1,4 @@
-"""What a trial of the search draws, from its number and what trials before it have given; by Optuna's samplers.
+"""The parameters of a trial of the search: drawn from its number and earlier trials' results by Optuna's samplers.
 
 A random trial depends on (seed, kind, number) alone, so more trials leave those there are as they are. One of Optuna's
 (TPE, Bergstra et al. 2011) depends on the results of the trials it is shown too. No Ray, no files.

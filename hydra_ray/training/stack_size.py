@@ -1,7 +1,7 @@
-"""Which members are fitted as one network, and how many of them: by what can be stacked, and by measurement.
+"""Which members are trained as one network, and how many: by what can be stacked, and by measurement.
 
-`stacked.py` fits a stack. Here members that are equally far and learn from equally many rows are put together, and
-a few steps on this device tell how many of them pay.
+`stacked.py` trains a stack. Here members with equally many rows and steps done are grouped, and a few steps on this
+device show how many members in one stack are fastest.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _GAIN = 0.95  # time a member of a larger stack must take at most, as a share of
 
 
 def stacks(slots: Sequence[StackSlot], size: int) -> Iterator[list[StackSlot]]:
-    """Members in groups of at most `size` that have as many rows and have done as many steps."""
+    """Groups of at most `size` members; those of a group have as many rows and have done as many steps."""
 
     def key(slot: StackSlot) -> tuple[int, int]:
         return slot.num_done(), len(slot.rows)
@@ -39,13 +39,13 @@ def stacks(slots: Sequence[StackSlot], size: int) -> Iterator[list[StackSlot]]:
 
 
 def stack_size(settings: EnsembleConfig, most: int, member_spec: MemberSpec, train: LabelledRows) -> int:
-    """Members to be fitted as one network; 1 is one after the other.
+    """How many members to train as one network; 1 means one after the other.
 
     Args:
-        settings: `stack_size` is a number, or `auto` for what is measured here.
-        most: members that are left.
-        member_spec: what they are made from.
-        train: rows to learn from; a few steps are taken on the first of them, by networks that are thrown away.
+        settings: `stack_size` is a number, or `auto` to measure it.
+        most: members still to be trained.
+        member_spec: what they are built from.
+        train: rows to learn from; `auto` takes a few steps on the first of them, with networks that are thrown away.
 
     Raises:
         UserError: a number above 1 is asked for, and such networks cannot be stacked.
@@ -65,7 +65,7 @@ def stack_size(settings: EnsembleConfig, most: int, member_spec: MemberSpec, tra
 
 
 def _obstacle(member: Member, train: LabelledRows) -> str | None:
-    """Why networks like this one would not learn in a stack what they learn alone; None where they would."""
+    """Why networks like this one cannot be stacked, or would learn something else in a stack; None where they can."""
     network = member.network
     if len(list(network.parameters())) != len(list(network.named_parameters(remove_duplicate=False))):
         return "it uses a parameter twice"
@@ -84,7 +84,7 @@ def _obstacle(member: Member, train: LabelledRows) -> str | None:
 
 
 def _fastest(settings: EnsembleConfig, most: int, member_spec: MemberSpec, train: LabelledRows) -> int:
-    """The size of stack, doubled from 1 on, at which a member's step takes the least time and fits."""
+    """The stack size, doubled from 1 on, with the least time a member and step that fits into memory."""
     best, least, size = 1, float("inf"), 1
     while size <= most:
         try:
@@ -103,7 +103,7 @@ def _fastest(settings: EnsembleConfig, most: int, member_spec: MemberSpec, train
 
 
 def _step_seconds(members: Sequence[Member], settings: EnsembleConfig, train: LabelledRows, task: Task) -> float:
-    """Seconds of one step of all members: stacked, or of one alone."""
+    """Seconds of one training step of these members: of a stack, or of one alone."""
     model: nn.Module = members[0] if len(members) == 1 else StackedMembers(members)
     device = train.inputs.device
     state = TrainState(model.train(), settings, num_steps=_WARM_UP + _STEPS, seed=THROWN_AWAY)

@@ -1,9 +1,9 @@
 """Train several members as one network: every weight is [K, ...], and one `vmap` runs them all (`models/ensemble.py`).
 
-Small networks leave a processor idle between their many small operations; K of them as one do not. Each member
-keeps what follows from (seed, member): first weights, order of rows, augmentation. Up to the order of sums it ends as
-it would alone, and its checkpoint is the one it would have alone, so that the next start may stack others, or none.
-Which members are stacked, and how many, is decided in `stack_size.py`; no Ray here.
+Small networks leave a GPU idle between their many small operations; K of them as one do not. Each member keeps what
+follows from (seed, member): initial weights, order of rows, augmentation. Up to the order of sums it ends as it would
+alone, and it writes the checkpoint it would write alone, so that after a restart other members may be stacked, or none.
+`stack_size.py` decides which members are stacked, and how many; no Ray here.
 
 K members of the stack, N rows, B batch, C outputs.
 """
@@ -59,16 +59,16 @@ def fit_stacked(
     validation: LabelledRows,
     report: Callable[[dict[str, Any]], None],
 ) -> list[tuple[Member, dict[str, float]]]:
-    """Fit members as one network, from their checkpoints where there are any.
+    """Train members as one network, from their checkpoints where there are any.
 
     Args:
         slots: the members; their numbers of rows and their progress must be the same.
         settings: optimiser, epochs, augmentation; a gradient is clipped by its own member's norm.
         seed: the run's.
-        member_spec: what they are made from.
+        member_spec: what they are built from.
         train: rows to learn from.
-        validation: rows to report on.
-        report: called for each member after each epoch, with the figures `ensemble.fit_member` gives.
+        validation: rows to evaluate on.
+        report: called for each member after each epoch, with the figures that `fit_member` reports.
 
     Returns:
         Each member and its figures on the validation rows.
@@ -90,7 +90,7 @@ def fit_stacked(
 
 
 class _StackFit:
-    """One stack on its way."""
+    """A stack in training."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class _StackFit:
             self.state.load(joined(states))
 
     def epoch(self, epoch: int) -> list[float]:
-        """One pass, each member in its own order; its mean loss."""
+        """One pass over the rows, each member in its own order; the mean loss of each."""
         self._stack.train()
         device = self._train.inputs.device
         watch = Watch([subject_of(slot.member, self._settings) for slot in self._slots], epoch + 1)
@@ -137,7 +137,7 @@ class _StackFit:
 
     @torch.no_grad()
     def evaluated(self, rows: LabelledRows) -> list[dict[str, float]]:
-        """Each member's figures."""
+        """Each member's figures on these rows."""
         self._stack.eval()
         parts = rows.inputs.split(max(1, _ROWS_WITHOUT_GRADIENT // len(self._slots)))
         outputs_KNC = torch.cat([self._stack.on_same(part).transpose(0, 1) for part in parts], dim=1)
@@ -145,16 +145,16 @@ class _StackFit:
         return [figures_of(self._task, member, outputs_NC, rows.labels) for member, outputs_NC in each]
 
     def write_checkpoints(self) -> None:
-        """One file a member, as it would write it alone."""
+        """One checkpoint a member, as it would write it alone."""
         for slot, state in zip(self._slots, self._states(), strict=True):
             slot.checkpoints.write(state)
 
     def _states(self) -> list[dict[str, Tensor]]:
-        """What each member's `TrainState.state` would be alone."""
+        """The `TrainState.state` of each member, as it would be alone."""
         return taken_apart(self.state.state(), len(self._slots))
 
     def members(self) -> list[Member]:
-        """The members one by one, with what they have learnt."""
+        """The members one by one, with the trained weights."""
         weights = {f"model.network.{name}": value for name, value in self._stack.network.state_dict().items()}
         for member, state in zip(self._alone, taken_apart(weights, len(self._slots)), strict=True):
             member.network.load_state_dict({name.removeprefix("model.network."): each for name, each in state.items()})

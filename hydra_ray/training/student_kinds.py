@@ -1,7 +1,7 @@
 """What each kind of student is and what it minimises: phases, number of outputs, loss and temperature of a step.
 
 All kinds read the same shards and take the same number of steps. Plain functions of configuration and tensors; the
-loop is in `distillation.py`, the formulas are in `losses.py` and `gaussian.py`; which of them, the task says.
+loop is in `student.py`, the formulas are in `losses/`; the task chooses among them.
 
 B batch, M members, H heads of the student, C classes (in a regression 2: mean and log variance).
 """

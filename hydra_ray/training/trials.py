@@ -2,7 +2,7 @@
 
 Everything here follows from what trials have reported, trial by trial in the order of their numbers, and not from when
 they did: a search gives the same table and the same best trial on one worker and on ten, undisturbed or with workers
-and drivers killed on the way. Who runs trials is not known here (`cluster/search.py`); no Ray, no torch.
+and drivers killed on the way. What runs the trials is in `cluster/tune.py`; no Ray, no torch.
 """
 
 from __future__ import annotations
