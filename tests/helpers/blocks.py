@@ -1,0 +1,50 @@
+"""Blocks of commands and code in README and docs, and the mark of those that no test can run."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from support import REPO
+
+_BLOCK = re.compile(r"^(?:<!-- (?P<mark>.*?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+NOT_RUN = "not run: "
+NEEDS_RUN = "runs/digits"
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block; `mark` is the comment in the line above it."""
+
+    place: str
+    language: str
+    text: str
+    mark: str
+
+    @cached_property
+    def is_run(self) -> bool:
+        return not self.mark.startswith(NOT_RUN)
+
+    @property
+    def needs_run(self) -> bool:
+        """Whether it reads the finished run of the demo."""
+        return NEEDS_RUN in self.text and "pipelines" not in self.text
+
+    def __str__(self) -> str:
+        return self.place
+
+
+def pages() -> list[str]:
+    """README and every page of docs/."""
+    return ["README.md", *sorted(f"docs/{path.name}" for path in (REPO / "docs").glob("*.md"))]
+
+
+def blocks(*languages: str) -> list[Block]:
+    """All blocks of some languages."""
+    found = []
+    for page in pages():
+        text = (REPO / page).read_text()
+        for match in _BLOCK.finditer(text):
+            line = text[: match.start("text")].count("\n")
+            block = Block(f"{page}:{line}", match["language"], match["text"], match["mark"] or "")
+            found += [block] if block.language in languages else []
+    return found
