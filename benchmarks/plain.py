@@ -33,7 +33,7 @@ from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.shards.schema import load, rows_table, with_logits, write_shard
 from hydra_ray.storage.folder import Folder
 from hydra_ray.training.student import plan_of
-from hydra_ray.views.registry import apply_view
+from hydra_ray.views.apply import apply_view
 
 Moments = list[tuple[float, float]]  # (time, amount done)
 

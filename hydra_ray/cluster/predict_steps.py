@@ -34,7 +34,7 @@ from hydra_ray.shards import (
     write_shard,
 )
 from hydra_ray.storage import Artifact, Folder
-from hydra_ray.views import VIEWS, NumberedView, apply_ods, apply_view
+from hydra_ray.views import NumberedView, apply_view, apply_with_members, view_named
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class ReadRows:
         inputs = apply_view(view.view, view.options, rows.inputs, rows.row_id, seed=seed, features=features)
         # after the view: mixing needs whole blocks
         kept = numbered.kept(rows.row_id, self.work.seed("share of a view", item))
-        has_label = numbered.has_labels and VIEWS[view.view].keeps_label
+        has_label = numbered.has_labels and view_named(view.view).keeps_label
         labels = no_labels(int(kept.sum()), self.work.data.task)
         if rows.labels is not None and has_label:
             labels = rows.labels[kept]
@@ -182,14 +182,14 @@ class AskMembers:
         """The same rows with `logits`; moved first where their view takes the members' gradients."""
         item = self.work.item(rows)
         first = self.work.reuse[item.split]
-        if VIEWS[self.work.view(item).view.view].needs_members:  # `first` is 0: such shards are never extended
+        if view_named(self.work.view(item).view.view).needs_members:  # `first` is 0: such shards are never extended
             rows = self._moved(rows, item)
         return with_logits(rows, self._ask(inputs_of(rows), first))
 
     def _moved(self, rows: pa.Table, item: PlanItem) -> pa.Table:
         """Rows of a view that is made with the members' gradients."""
         inputs, row_id, view = inputs_of(rows), rows.column("row_id").to_numpy(), self.work.view(item).view
-        move = partial(apply_ods, view.view, view.options, self.members, seed=self.work.seed("view", item))
+        move = partial(apply_with_members, view.view, view.options, self.members, seed=self.work.seed("view", item))
         parts = [move(*(to_device(each, self.device) for each in part)) for part in self._batches(inputs, row_id)]
         return with_inputs(rows, torch.cat(parts).cpu().numpy())
 

@@ -4,6 +4,8 @@ Imports neither torch nor ray; what a key does is written where it is used.
 """
 
 from hydra_ray.config.load import load_config, with_overlay
+from hydra_ray.config.messages import nearest
+from hydra_ray.config.options import NoOptions, OptionModels, named_views, parse_options
 from hydra_ray.config.sections import (
     ClusterConfig,
     DataConfig,
@@ -30,7 +32,9 @@ __all__ = [
     "DistillConfig",
     "EnsembleConfig",
     "Goal",
+    "NoOptions",
     "Optimisation",
+    "OptionModels",
     "Section",
     "StudentKind",
     "TrackingConfig",
@@ -41,6 +45,9 @@ __all__ = [
     "flatten",
     "goal_of",
     "load_config",
+    "named_views",
+    "nearest",
+    "parse_options",
     "parse_yaml",
     "space_of",
     "with_overlay",

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from hydra_ray.config.messages import explain, section_at
+from hydra_ray.config.options import OptionModels, check_options
 from hydra_ray.config.recipes import recipe_path
 from hydra_ray.config.tree import Config
 from hydra_ray.config.yaml_files import assigned, read_recipe, split_override
 from hydra_ray.errors import UserError
 
 
-def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+def load_config(
+    path: str | Path, overrides: Iterable[str] = (), *, option_models: Callable[[], OptionModels] | None = None
+) -> Config:
     """The recipe at `path`, or the shipped one of that name, with `key=value` overrides applied.
+
+    Args:
+        path: of a YAML file.
+        overrides: `key=value` words.
+        option_models: how to look up the options of views and architectures; called when all other keys are right.
+            None: options are checked where they are used.
 
     Raises:
         UserError: no such file, not YAML, an unknown key, a wrong type or values that contradict each other.
@@ -26,7 +35,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     given = [split_override(word) for word in overrides]
     for key, value in given:
         tree = assigned(tree, key, value, "command line")
-    return validate(tree, str(path), overridden=[key for key, _ in given])
+    overridden = [key for key, _ in given]
+    config = validate(tree, str(path), overridden=overridden)
+    if option_models is not None:
+        check_options(config, option_models(), str(path), overridden)
+    return config
 
 
 def validate(tree: Mapping[str, Any], place: str, *, overridden: Iterable[str] = ()) -> Config:

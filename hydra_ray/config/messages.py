@@ -31,7 +31,9 @@ RENAMED = {
 """Keys that are gone -> what they are called now."""
 
 
-def explain(error: ValidationError, place: str, root: Section, overridden: Sequence[str] = ()) -> str:
+def explain(
+    error: ValidationError, place: str, root: Section, overridden: Sequence[str] = (), *, above: str = ""
+) -> str:
     """The first error of `error` as a line, unknown keys before all others (a misspelt key is missing, too).
 
     Args:
@@ -39,19 +41,22 @@ def explain(error: ValidationError, place: str, root: Section, overridden: Seque
         place: where the tree comes from, e.g. a file.
         root: what it was validated as.
         overridden: dotted keys that came from the command line, which is then the place.
+        above: dotted key under which the tree stands; none for the whole configuration.
     """
     first = min(error.errors(), key=_rank)
     parts = _without_tags(first["loc"], root)
-    key, message = ".".join(parts), first["msg"].removeprefix("Value error, ")
-    if _is_about(key or message, overridden, exact=bool(key)):
+    key = ".".join([above, *parts] if above else parts)
+    message = first["msg"].removeprefix("Value error, ")
+    if is_about(key or message, overridden, exact=bool(key)):
         place = "command line"
+    prefix = f"{place}: " if place else ""
     if not key:  # a rule across keys: its message names them
-        return f"{place}: {message}"
+        return f"{prefix}{message}"
     if first["type"] == "missing":
         section = section_at(root, parts)
         needed = f"{key}.{_first_required(section)}" if section else key
-        return f"{place}: {needed} is missing: add {needed}"
-    return f"{place}: {key}={shortened(first['input'])}: {_reason(first, parts, message, root)}"
+        return f"{prefix}{needed} is missing: add {needed}"
+    return f"{prefix}{key}={shortened(first['input'])}: {_reason(first, parts, message, root, above)}"
 
 
 def _rank(found: ErrorDetails) -> int:
@@ -72,10 +77,10 @@ def _without_tags(location: Iterable[str | int], root: Section) -> list[str]:
     return parts
 
 
-def _reason(first: ErrorDetails, parts: list[str], message: str, root: Section) -> str:
+def _reason(first: ErrorDetails, parts: list[str], message: str, root: Section, top: str) -> str:
     if first["type"] == "extra_forbidden":
         key = ".".join(parts)
-        return f"is called {RENAMED[key]} now" if key in RENAMED else f"unknown key; {nearest_key(key, root)}"
+        return f"is called {RENAMED[key]} now" if key in RENAMED else f"unknown key; {nearest_key(key, root, top)}"
     section = section_at(root, parts)
     if section is not None and first["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return f"must be a section with the keys {', '.join(section.model_fields)}"
@@ -84,7 +89,7 @@ def _reason(first: ErrorDetails, parts: list[str], message: str, root: Section) 
     return message.replace("Input should be", "must be")
 
 
-def _is_about(text: str, overridden: Sequence[str], *, exact: bool) -> bool:
+def is_about(text: str, overridden: Sequence[str], *, exact: bool) -> bool:
     """Whether a key, or a message that names keys, is about one of the overridden keys."""
     if exact:
         return any(f"{text}.".startswith(f"{word}.") or word.startswith(f"{text}.") for word in overridden)
@@ -119,14 +124,19 @@ def known_keys(section: Section, prefix: str = "") -> list[str]:
     return keys
 
 
-def nearest_key(key: str, root: Section) -> str:
-    """`nearest: <key>` among the keys beside an unknown one, then the same word elsewhere; else the keys beside it."""
+def nearest_key(key: str, root: Section, top: str = "") -> str:
+    """`nearest: <key>` among the keys beside an unknown one, then the same word elsewhere; else the keys beside it.
+
+    `top` is the dotted key under which `root` stands; none for the whole configuration.
+    """
     *above, last = key.split(".")
     section = section_at(root, above) or root
     beside = difflib.get_close_matches(last, section.model_fields, n=1, cutoff=0.6)
     close = [".".join([*above, name]) for name in beside]
     close += [name for name in known_keys(root) if name.split(".")[-1] == last]
-    return f"nearest: {close[0]}" if close else f"valid here: {', '.join(section.model_fields)}"
+    if close:
+        return f"nearest: {top}.{close[0]}" if top else f"nearest: {close[0]}"
+    return f"valid here: {', '.join(section.model_fields)}" if section.model_fields else "it has none"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

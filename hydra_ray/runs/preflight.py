@@ -9,13 +9,13 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from hydra_ray.config import Config, ViewConfig
+from hydra_ray.config import Config, named_views
 from hydra_ray.data import shortened
 from hydra_ray.errors import UserError
 from hydra_ray.models import BatchedHeads, build_member, check_architecture, check_size, in_gigabytes, memory_bytes
 from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.runs.run import TRANSFER, Run
-from hydra_ray.views import VIEWS, check_gradients, check_view, view_block_rows
+from hydra_ray.views import VIEWS, check_gradients, check_view, view_block_rows, view_named
 
 _ROWS_AT_ONCE = 65_536
 _MOST_NAMES = 8
@@ -74,16 +74,10 @@ def _largest(config: Config, key: str) -> Any:
 def check_views(run: Run) -> None:
     """Views exist and take the data set's inputs."""
     run.views(TRANSFER)
-    named: list[tuple[str, ViewConfig]] = [
-        (f"transfer.views.{place}", view) for place, view in enumerate(run.config.transfer.views or ())
-    ]
-    named += _viewed_unknown(run.config)
-    if run.config.ensemble.augment is not None:
-        named.append(("ensemble.augment", run.config.ensemble.augment))
-    for key, view in named:
+    for key, view in named_views(run.config):
         _within(key, check_view, view.view, view.options, run.data.input_shape)
     _check_mixing(run.config)
-    if any(VIEWS[view.view].needs_members for view in run.config.transfer.views or ()):
+    if any(view_named(view.view).needs_members for view in run.config.transfer.views or ()):
         spec = run.member_spec()
         _within("transfer.views", check_gradients, build_member(spec, THROWN_AWAY), spec.input_shape)
 
@@ -114,11 +108,6 @@ def features_that_say_nothing(run: Run) -> list[str]:
     return [f"{len(places)} {verb} the same in all {train.num_rows:,} training rows: {found}"]
 
 
-def _viewed_unknown(config: Config) -> list[tuple[str, ViewConfig]]:
-    unknown = config.data.unknown
-    return [(f"data.unknown.{name}", view) for name, view in unknown.items() if isinstance(view, ViewConfig)]
-
-
 def _check_mixing(config: Config) -> None:
     """Views that mix rows: their blocks are whole in a shard; they have no label, so no member is trained on them."""
     rows = config.predict.rows_per_shard
@@ -129,11 +118,11 @@ def _check_mixing(config: Config) -> None:
                 f"predict.rows_per_shard={rows} is no multiple of {block}, the rows that transfer.views.{place} "
                 f"({view.view}) mixes with each other: choose a multiple, or set its options.block_rows"
             )
-    augment = config.ensemble.augment
-    for key, view in (("ensemble.augment", augment), *_viewed_unknown(config)):
-        if view is not None and VIEWS[view.view].needs_members:
+    for key, view in named_views(config):
+        if view_named(view.view).needs_members and not key.startswith("transfer."):
             raise UserError(f"{key}: view {view.view} needs finished members; it is for transfer.views alone")
-    if augment is not None and not VIEWS[augment.view].keeps_label:
+    augment = config.ensemble.augment
+    if augment is not None and not view_named(augment.view).keeps_label:
         others = ", ".join(name for name, view in VIEWS.items() if view.keeps_label and name != "identity")
         raise UserError(f"ensemble.augment.view={augment.view}: mixed rows have no label to learn; use one of {others}")
 

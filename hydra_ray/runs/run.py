@@ -33,7 +33,7 @@ from hydra_ray.runs.fingerprints import body_code, data_key, member_code, search
 from hydra_ray.shards import Shards, row_digest, verify
 from hydra_ray.storage import Artifact, Fence, Folder
 from hydra_ray.tasks import Task, task_named
-from hydra_ray.views import IDENTITY, VIEWS, NumberedView, number_views, source_split
+from hydra_ray.views import IDENTITY, NumberedView, number_views, source_split, view_named
 
 TRANSFER = "transfer"
 STAGES = ("train_ensemble", "predict", "tune", "distill", "evaluate")
@@ -183,7 +183,7 @@ class Run:
             "predict": {**_what_is_set(self.config.predict, {"batch_size"}), "dtype": self.shard_dtype},
             "views": {str(number): view.describe() for number, view in self.views(split).items()},
         }
-        moved = any(VIEWS[view.view.view].needs_members for view in self.views(split).values())
+        moved = any(view_named(view.view.view).needs_members for view in self.views(split).values())
         if moved:  # older versions extended such shards and left the rows where the first members had moved them
             key["rows_moved_by"] = "all members"
         key["members"] = list(self._member_digests)

@@ -1,24 +1,45 @@
 """Rows on their way through a view: their random numbers, the rows they are mixed with, the scale of their features.
 
-Part of `transfer.py`. B rows of D features.
+Also the options of views that blend and of views that mix. B rows of D features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
+from hydra_ray.config import Section
 from hydra_ray.data import Features
 from hydra_ray.randomness import Draws
-from hydra_ray.views.options import AmountOptions
 
 Mixes = Literal["nothing", "rows", "columns"]
 _ELEMENTS_AT_ONCE = 1 << 21
 _PARTNER_DRAW = 1 << 40
+
+
+class AmountOptions(Section):
+    """How much of the other is blended in: uniform between two weights."""
+
+    amount_min: Annotated[float, Field(ge=0, le=1)] = 0.1
+    amount_max: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.amount_min > self.amount_max:
+            raise ValueError(f"amount_min={self.amount_min} is above amount_max={self.amount_max}; swap them")
+        return self
+
+
+class BlockOptions(Section):
+    """Partners are seeded choices among the other rows of the same block."""
+
+    block_rows: Annotated[int, Field(ge=2, le=1_000_000_000)] = 500
+    """Rows with equal `row_id // block_rows` form a block; whoever applies the view hands in whole blocks."""
 
 
 @dataclass(frozen=True)

@@ -1,61 +1,65 @@
 """Output-diversified views: rows moved a little in the direction that changes a random member's output most.
 
 Nam et al. 2021 (arXiv 2110.14149) distil diversity on such rows: members that agree on a training row need not agree
-beside it. Unlike other views these need the members, so `cluster/predict.py` applies them where the members are. What
-is random about a row (its member, its direction) follows from (the view's seed, row_id), as for every view.
+beside it. Unlike other views these need the members, so the predict stage applies them where the members are. What is
+random about a row (its member, its direction) follows from (the view's seed, row_id), as for every view.
 
 B rows, C classes, d elements of a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from hydra_ray.config import Section
 from hydra_ray.errors import UserError
 from hydra_ray.randomness import Draws
-from hydra_ray.views.options import OdsOptions, parse_options
+from hydra_ray.views.batch import ViewBatch
+from hydra_ray.views.registry import view
 
 _MEMBER_DRAW, _DIRECTION_DRAW = 0, 1
 _FULL_RANGE = 255.0
 
 
-def apply_ods(
-    name: str,
-    options: Mapping[str, object],
-    members: Sequence[nn.Module],
-    inputs: Tensor,
-    row_id: Tensor,
-    *,
-    seed: int,
-) -> Tensor:
+class OdsOptions(Section):
+    """A step against a member's output."""
+
+    step: Annotated[float, Field(ge=0, le=1)] = 8 / 255
+    """Root mean square of the change, as a fraction of the full pixel range, or in units of the features."""
+    temperature: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
+    """Of the softmax whose gradient is taken."""
+
+
+@view(OdsOptions, takes="both", needs_members=True)
+def ods(options: OdsOptions, batch: ViewBatch, members: Sequence[nn.Module]) -> Tensor:
     """x + step * sqrt(d) * g / |g|, with g the gradient at x of w . softmax(z(x) / T), w uniform in [-1, 1]^C.
 
-    Each row has a random member for z. `conf_ods` scales the step by that member's largest probability.
-
-    Args:
-        name: `ods` or `conf_ods`.
-        options: the view's own.
-        members: differentiable modules, stored inputs -> logits [B, C], evaluating.
-        inputs: uint8 [B, H, W, channels] or float32 [B, D], on the members' device.
-        row_id: int64 [B].
-        seed: of the view.
-
-    Returns:
-        Same shape and dtype; image rows are rounded to whole pixel values.
+    Each row has a random member for z.
     """
-    parsed = parse_options(name, OdsOptions, options)
-    draws = Draws.of(seed, row_id)
+    return _moved(options, batch, members, confident=False)
+
+
+@view(OdsOptions, takes="both", needs_members=True)
+def conf_ods(options: OdsOptions, batch: ViewBatch, members: Sequence[nn.Module]) -> Tensor:
+    """`ods` with the step scaled by that member's largest probability."""
+    return _moved(options, batch, members, confident=True)
+
+
+def _moved(options: OdsOptions, batch: ViewBatch, members: Sequence[nn.Module], *, confident: bool) -> Tensor:
+    draws = batch.draws
     chosen_B = (draws.uniform(_MEMBER_DRAW, 1)[:, 0] * len(members)).long()
-    moved = inputs.to(torch.float32, copy=True)
+    moved = batch.rows.to(torch.float32, copy=True)
     for number, member in enumerate(members):  # networks of their own: each sees the rows that chose it
         rows = (chosen_B == number).nonzero()[:, 0]
         if len(rows):
             direction = Draws(draws.state[rows])
-            moved[rows] += _step(parsed, member, moved[rows], direction, confident=name == "conf_ods")
-    return moved.round().clamp(0, _FULL_RANGE).to(torch.uint8) if inputs.dtype == torch.uint8 else moved
+            moved[rows] += _step(options, member, moved[rows], direction, confident=confident)
+    return moved
 
 
 def _step(options: OdsOptions, member: nn.Module, rows: Tensor, draws: Draws, *, confident: bool) -> Tensor:

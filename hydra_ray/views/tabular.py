@@ -1,20 +1,31 @@
 """Random rows in and around the box of the training rows' features: where members were never shown what is right.
 
-Part of `transfer.py`, which names them as views. B rows of D features.
+Views of feature rows. B rows of D features.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from hydra_ray.config import Section
 from hydra_ray.data import Features
 from hydra_ray.views.batch import ViewBatch
-from hydra_ray.views.options import OutsideBoxOptions, UniformBoxOptions
+from hydra_ray.views.registry import view
 
 
+class UniformBoxOptions(Section):
+    """Uniform in the box of the training rows' smallest and largest features, widened."""
+
+    margin: Annotated[float, Field(ge=0, le=1e3)] = 0.1
+    """By how much on each side, as a share of the feature's range."""
+
+
+@view(UniformBoxOptions, takes="features", keeps_label=False)
 def uniform_box(options: UniformBoxOptions, batch: ViewBatch) -> Tensor:
     """Every feature uniform in its range, widened by `margin` ranges on each side: float32 [B, D]."""
     features = batch.scale()
@@ -22,6 +33,14 @@ def uniform_box(options: UniformBoxOptions, batch: ViewBatch) -> Tensor:
     return _at(features, place * (1 + 2 * options.margin) - options.margin)
 
 
+class OutsideBoxOptions(Section):
+    """Uniform in that part of the widened box where at least one feature is out of its range."""
+
+    margin: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
+    """By how much the box is wider on each side, as a share of the feature's range."""
+
+
+@view(OutsideBoxOptions, takes="features", keeps_label=False)
 def outside_box(options: OutsideBoxOptions, batch: ViewBatch) -> Tensor:
     """Uniform in the widened box without the box itself: float32 [B, D].
 

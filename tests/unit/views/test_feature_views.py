@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_ray.data.feature_stats import Features
-from hydra_ray.views.registry import VIEWS, apply_view, augment
+from hydra_ray.views.apply import apply_view, augment
+from hydra_ray.views.registry import VIEWS
 
 FEATURE_VIEWS = [name for name, known in VIEWS.items() if known.takes != "images" and not known.needs_members]
 RANDOM_VIEWS = [name for name in FEATURE_VIEWS if name != "identity"]

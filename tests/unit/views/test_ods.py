@@ -8,8 +8,9 @@ from torch import nn
 from hydra_ray.errors import UserError
 from hydra_ray.models.members import ModelSpec, Normalise, build_member
 from hydra_ray.randomness import Draws
-from hydra_ray.views.ods import apply_ods, check_gradients
-from hydra_ray.views.registry import VIEWS, apply_view
+from hydra_ray.views.apply import apply_view, apply_with_members
+from hydra_ray.views.ods import check_gradients
+from hydra_ray.views.registry import VIEWS
 
 SHAPE = (8, 8, 1)
 
@@ -26,7 +27,7 @@ def _rows(number=40):
 
 
 def _moved(members, rows, ids, name="ods", seed=1, **options):
-    return apply_ods(name, options, members, rows, ids, seed=seed)
+    return apply_with_members(name, options, members, rows, ids, seed=seed)
 
 
 def test_step_has_the_asked_size():

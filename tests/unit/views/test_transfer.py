@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from support import DATA, NEEDS_DATA
 
 from hydra_ray.errors import UserError
-from hydra_ray.views.registry import VIEWS, apply_view, augment, check_view, view_block_rows
+from hydra_ray.views.apply import apply_view, augment
+from hydra_ray.views.registry import VIEWS, check_view, view_block_rows
 from hydra_ray.views.resampling import sample, shifted, smooth_field
 
 IMAGE_SHAPES = [(8, 8, 1), (28, 28, 1), (12, 9, 3), (1, 1, 1)]
@@ -266,20 +267,20 @@ def test_defaults_pass_the_check(name):
 @pytest.mark.parametrize(
     ("name", "options", "shape", "expected"),
     [
-        ("afine", {}, (8, 8, 1), "did you mean affine"),
-        ("affine", {"degree": 3}, (8, 8, 1), "did you mean degrees"),
-        ("affine", {"degrees": 400}, (8, 8, 1), "degrees=400 must be a number from 0 to 180"),
-        ("affine", {"degrees": True}, (8, 8, 1), "degrees=True"),
-        ("affine", {"shift": float("nan")}, (8, 8, 1), "shift=nan"),
-        ("affine", {"scale": "big"}, (8, 8, 1), "scale='big'"),
-        ("affine", {"padding": "reflect"}, (8, 8, 1), "did you mean reflection"),
+        ("afine", {}, (8, 8, 1), "view=afine: unknown view; nearest: affine, or package.module:function"),
+        ("affine", {"degree": 3}, (8, 8, 1), "options.degree=3: unknown key; nearest: options.degrees"),
+        ("affine", {"degrees": 400}, (8, 8, 1), "options.degrees=400: must be less than or equal to 180"),
+        ("affine", {"degrees": True}, (8, 8, 1), "degrees=true: must be a valid number"),
+        ("affine", {"shift": float("nan")}, (8, 8, 1), "shift=NaN: must be"),
+        ("affine", {"scale": "big"}, (8, 8, 1), 'scale="big": must be a valid number'),
+        ("affine", {"padding": "reflect"}, (8, 8, 1), "padding=\"reflect\": must be 'zeros', 'border' or 'reflection'"),
         ("affine", {"padding": [1]}, (8, 8, 1), "padding=[1]"),
-        ("elastic", {"grid": 2.5}, (8, 8, 1), "grid=2.5 must be a whole number"),
-        ("mixup", {"amount_min": 0.8}, (8, 8, 1), "amount_min=0.8 is above amount_max=0.5"),
-        ("identity", {"x": 1}, (8, 8, 1), "no option 'x'; known: none"),
-        ("elastic", {}, (30,), "use one of identity, ods, conf_ods, gaussian_noise, mixup, resample"),
+        ("elastic", {"grid": 2.5}, (8, 8, 1), "grid=2.5: must be a valid integer"),
+        ("mixup", {"amount_min": 0.8}, (8, 8, 1), "amount_min=0.8 is above amount_max=0.5; swap them"),
+        ("identity", {"x": 1}, (8, 8, 1), "options.x=1: unknown key; it has none"),
+        ("elastic", {}, (30,), "use one of identity, gaussian_noise, mixup, resample, "),
         ("uniform_box", {}, (8, 8, 1), "view uniform_box needs feature rows, but rows have shape (8, 8, 1)"),
-        ("outside_box", {"margin": 0}, (3,), "margin=0 must be a number from 0.001"),
+        ("outside_box", {"margin": 0}, (3,), "margin=0: must be greater than or equal to 0.001"),
         ("cutmix", {}, (30,), "needs images"),
     ],
 )
