@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from hydra_ray.cli.guard import guarded
-from hydra_ray.cli.run import run, run_stage, show_plan
+from hydra_ray.cli.run import option_models, run, run_stage, show_plan
 from hydra_ray.config import Config, load_config
 
 _RUN = "all stages in order; what is done and still valid is skipped"
@@ -63,7 +63,8 @@ def _with_recipe(parser: argparse.ArgumentParser, command: str, words: Sequence[
     else:
         call = partial(run, wait=arguments.wait)
     names = [arguments.config, *arguments.overrides]
-    return guarded(names, lambda: call(load_config(arguments.config, arguments.overrides)))
+    loaded = partial(load_config, arguments.config, arguments.overrides, option_models=option_models)
+    return guarded(names, lambda: call(loaded()))
 
 
 def _results(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 
 from hydra_ray.cli.terminal import show
-from hydra_ray.config import Config
+from hydra_ray.config import Config, OptionModels
+
+
+def option_models() -> OptionModels:
+    """Options of views and architectures; importing those takes seconds, which a misspelt key need not wait for."""
+    from hydra_ray.models import architecture_options
+    from hydra_ray.views import view_options
+
+    return OptionModels(view_options, architecture_options)
 
 
 def run(config: Config, *, wait: bool = False) -> None:

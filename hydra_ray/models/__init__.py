@@ -8,7 +8,7 @@ from hydra_ray.models.ensemble import Ensemble, StackedMembers
 from hydra_ray.models.files import from_model_json, load_model, to_model_json, to_safetensors_bytes
 from hydra_ray.models.heads import BatchedHeads
 from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
-from hydra_ray.models.networks import check_architecture
+from hydra_ray.models.networks import architecture_options, check_architecture
 from hydra_ray.models.outputs import GaussianOutput, MeanOutput, OutputKind
 from hydra_ray.models.own_code import code_of
 from hydra_ray.models.size import check_size, in_gigabytes, memory_bytes
@@ -26,6 +26,7 @@ __all__ = [
     "Normalise",
     "OutputKind",
     "StackedMembers",
+    "architecture_options",
     "build_member",
     "build_student",
     "check_architecture",

@@ -1,4 +1,4 @@
-"""The architectures we define ourselves: `mlp`, `cnn` and `resnet20`, and what a `Network` is.
+"""The architectures we define ourselves: `mlp`, `cnn` and `resnet20`, each beside the model of its options.
 
 It is: modules that say where their body ends and their head begins, because a student takes the body alone.
 It is not: a choice of architecture by name (`networks.py`), nor normalisation of stored inputs
@@ -10,60 +10,61 @@ Shapes: B batch, D input features, H x W pixels, ch channels, F features of the 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
+from hydra_ray.config import Section
 from hydra_ray.errors import UserError
-from hydra_ray.models.precision import at_full_precision
+from hydra_ray.models.registry import Network, architecture
 
-NORMS = ("batch", "group", "none")
-
-
-class Network(nn.Module):
-    """A body and a head: float images [B, ch, H, W] or vectors [B, D] -> logits_BC."""
-
-    def __init__(self, body: nn.Module, head: nn.Module, num_features: int) -> None:
-        super().__init__()
-        self.body = body
-        self.head = head
-        self.num_features = num_features
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Logits [B, C]; `body` alone gives the features [B, num_features]."""
-        return at_full_precision(self.head, self.body(inputs))
+Norm = Literal["batch", "group", "none"]
+Count = Annotated[int, Field(ge=1)]
 
 
-def mlp(input_shape: tuple[int, ...], num_outputs: int, *, hidden: Sequence[int] = (200, 200)) -> Network:
+class MlpOptions(Section):
+    """Widths of the layers."""
+
+    hidden: list[Count] = Field(default=[200, 200])
+    """Units of each hidden layer; none for a linear model."""
+
+
+@architecture(MlpOptions)
+def mlp(input_shape: tuple[int, ...], num_outputs: int, options: MlpOptions) -> Network:
     """Linear layers of the `hidden` widths with ReLU (the body), then one linear layer (the head).
 
     Images are flattened. `hidden=[]` is a linear model, its body only flattens.
     """
-    widths = [math.prod(input_shape), *_positive_ints("hidden", hidden)]
+    widths = [math.prod(input_shape), *options.hidden]
     body = nn.Sequential(nn.Flatten())
     for width_in, width_out in pairwise(widths):
         body.extend([nn.Linear(width_in, width_out), nn.ReLU()])
     return Network(body, nn.Linear(widths[-1], num_outputs), widths[-1])
 
 
-def cnn(
-    input_shape: tuple[int, ...],
-    num_outputs: int,
-    *,
-    widths: Sequence[int] = (16, 32, 64),
-    depth: int = 1,
-    norm: str = "batch",
-) -> Network:
+class CnnOptions(Section):
+    """Widths, depth and normalisation of the stages."""
+
+    widths: list[Count] = Field(default=[16, 32, 64], min_length=1)
+    """Channels of each stage."""
+    depth: Count = 1
+    """Convolutions of a stage."""
+    norm: Norm = "batch"
+
+
+@architecture(CnnOptions)
+def cnn(input_shape: tuple[int, ...], num_outputs: int, options: CnnOptions) -> Network:
     """A small convolutional network for images of 8 x 8 to 32 x 32 pixels.
 
     One stage a width: `depth` times (3 x 3 convolution, `norm`, ReLU); 2 x 2 max-pooling between stages; the
-    mean over pixels makes the features. `norm` is "batch", "group" or "none".
+    mean over pixels makes the features.
     """
-    channels = [image_channels("cnn", input_shape), *_positive_ints("widths", widths, at_least_one=True)]
-    depth, make_norm = _positive_int("depth", depth), _norm(norm)
+    channels = [image_channels("cnn", input_shape), *options.widths]
+    depth, make_norm = options.depth, _norm(options.norm)
     body = nn.Sequential()
     for stage, (width_in, width_out) in enumerate(pairwise(channels)):
         if stage > 0:
@@ -74,22 +75,25 @@ def cnn(
     return Network(body, nn.Linear(channels[-1], num_outputs), channels[-1])
 
 
-def resnet20(
-    input_shape: tuple[int, ...],
-    num_outputs: int,
-    *,
-    width: int = 16,
-    blocks_per_stage: int = 3,
-    norm: str = "batch",
-) -> Network:
+class ResNetOptions(Section):
+    """Width, depth and normalisation."""
+
+    width: Count = 16
+    """Channels of the first stage; the others have twice and four times as many."""
+    blocks_per_stage: Count = 3
+    norm: Norm = "batch"
+
+
+@architecture(ResNetOptions)
+def resnet20(input_shape: tuple[int, ...], num_outputs: int, options: ResNetOptions) -> Network:
     """The residual network for small images of He et al. 2016 (arXiv 1512.03385, section 4.2).
 
     Three stages of `blocks_per_stage` basic blocks, widths w, 2w, 4w, shortcuts without parameters (their
     option A). By default 269,722 parameters and 40.55 M multiply-adds for 3 x 32 x 32 and 10 classes; n
     blocks a stage make 6n + 2 layers.
     """
-    channels, make_norm = image_channels("resnet20", input_shape), _norm(norm)
-    width, num_blocks = _positive_int("width", width), _positive_int("blocks_per_stage", blocks_per_stage)
+    channels, make_norm = image_channels("resnet20", input_shape), _norm(options.norm)
+    width, num_blocks = options.width, options.blocks_per_stage
     body = nn.Sequential(*_convolution(channels, width, make_norm))
     width_in = width
     for width_out in (width, 2 * width, 4 * width):
@@ -156,15 +160,13 @@ def _convolution(width_in: int, width_out: int, make_norm: Callable[[int], nn.Mo
     return [conv, norm, nn.ReLU()]
 
 
-def _norm(name: str) -> Callable[[int], nn.Module]:
+def _norm(name: Norm) -> Callable[[int], nn.Module]:
     """Width -> normalisation layer. GroupNorm keeps no running statistics: of use where batches are small."""
-    makers: dict[str, Callable[[int], nn.Module]] = {
+    makers: dict[Norm, Callable[[int], nn.Module]] = {
         "batch": nn.BatchNorm2d,
         "group": lambda width: nn.GroupNorm(math.gcd(8, width), width),
         "none": lambda width: nn.Identity(),
     }
-    if name not in makers:
-        raise UserError(f"options.norm={name!r} is not known: use one of {', '.join(NORMS)}")
     return makers[name]
 
 
@@ -173,15 +175,3 @@ def _he_normal(body: nn.Module) -> None:
     for module in body.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-
-def _positive_int(key: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"options.{key}={value!r} must be a whole number of at least 1")
-    return value
-
-
-def _positive_ints(key: str, value: Any, *, at_least_one: bool = False) -> list[int]:
-    if isinstance(value, str) or not isinstance(value, Sequence) or (at_least_one and not value):
-        raise UserError(f"options.{key}={value!r} must be a list of whole numbers, such as [32, 64]")
-    return [_positive_int(f"{key}.{place}", item) for place, item in enumerate(value)]

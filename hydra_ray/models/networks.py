@@ -1,7 +1,7 @@
 """From the name of an architecture to a `Network`: ours, torchvision's, or a function of the user's own.
 
-It is: one function that builds (`build_network`) and one that finds out before anything starts whether
-building and running will work (`check_architecture`).
+It is: one function that builds (`build_network`), one that says what options a name has (`architecture_options`), and
+one that finds out before anything starts whether building and running will work (`check_architecture`).
 It is not: pretrained weights (torchvision's are never loaded), training, or normalisation of stored inputs.
 
 Shapes: B batch, ch channels, D input features, F features of the body, C outputs; see `architectures.py`.
@@ -10,23 +10,24 @@ Shapes: B batch, ch channels, D input features, F features of the body, C output
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, create_model
 from torch import Tensor, nn
 
+from hydra_ray.config import Section, parse_options
 from hydra_ray.errors import UserError
-from hydra_ray.models.architectures import Network, cnn, image_channels, mlp, resnet20
+from hydra_ray.models.architectures import image_channels
+from hydra_ray.models.registry import ARCHITECTURES, Network
 from hydra_ray.models.size import check_size
+from hydra_ray.own_code import error_in_short, import_own, is_own
 from hydra_ray.randomness import THROWN_AWAY, seeded
 
-__all__ = ["Network", "build_network", "check_architecture"]
-
-Builder = Callable[..., nn.Module]
-OWN: Mapping[str, Builder] = {"mlp": mlp, "cnn": cnn, "resnet20": resnet20}
+__all__ = ["Network", "architecture_options", "build_network", "check_architecture"]
 
 
 def build_network(
@@ -45,13 +46,30 @@ def build_network(
     Raises:
         UserError: unknown architecture or option, or one that does not fit the inputs.
     """
-    if ":" in architecture:
-        return _users_network(architecture, input_shape, num_outputs, options)
-    if architecture in OWN:
-        builder = OWN[architecture]
-        _check_options(architecture, options, _keyword_only(builder))
-        return _as_network(architecture, builder(input_shape, num_outputs, **options))
-    return _torchvision_network(architecture, input_shape, num_outputs, options)
+    try:
+        model = architecture_options(architecture)
+    except UserError as error:
+        raise UserError(f"architecture={architecture}: {error}") from None
+    parsed = parse_options(model, options)
+    if architecture in ARCHITECTURES:
+        return ARCHITECTURES[architecture].build(input_shape, num_outputs, parsed)
+    given = parsed.model_dump(exclude_unset=True)
+    if is_own(architecture):
+        return _as_network(architecture, import_own(architecture)(input_shape, num_outputs, **given))
+    return _torchvision_network(architecture, input_shape, num_outputs, given)
+
+
+def architecture_options(architecture: str) -> type[Section]:
+    """The model of an architecture's options; of torchvision's and of a user's own it knows the names alone.
+
+    Raises:
+        UserError: there is no such architecture; the line does not say where the name stands.
+    """
+    if architecture in ARCHITECTURES:
+        return ARCHITECTURES[architecture].options
+    if is_own(architecture):
+        return _users_options(architecture)
+    return _torchvision_options(architecture)
 
 
 def check_architecture(
@@ -68,7 +86,7 @@ def check_architecture(
             wrong shape.
     """
     building = partial(build_network, architecture, input_shape, num_outputs, options)
-    if ":" not in architecture:  # a function of the user's own is called once
+    if not is_own(architecture):  # a function of the user's own is called once
         check_size(building, f"architecture={architecture} with options={dict(options)}")
     try:
         with torch.device("cpu"), seeded(THROWN_AWAY), torch.no_grad():
@@ -81,7 +99,7 @@ def check_architecture(
     except Exception as error:
         raise UserError(
             f"architecture={architecture}: cannot run on inputs of shape {list(input_shape)} with "
-            f"options={dict(options)} ({_one_line(error)}); use larger inputs or another architecture"
+            f"options={dict(options)} ({error_in_short(error)}); use larger inputs or another architecture"
         ) from error
     return network
 
@@ -110,18 +128,30 @@ def _torchvision_network(
     name: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
 ) -> Network:
     """torchvision's model without weights; its last linear layer is the head, all before it the body."""
-    models = _torchvision_models()
-    known = models.list_models(module=models)
-    if name not in known:
-        raise UserError(_unknown("architecture", name, [*OWN, *known]))
     channels = image_channels(name, input_shape)
     if channels not in (1, 3):
         raise UserError(f"architecture={name}: takes 1 or 3 channels, the inputs have {channels}; use cnn or resnet20")
-    model = _torchvision_model(models.get_model_builder(name), name, input_shape, num_outputs, options)
+    model = _torchvision_model(name, input_shape, num_outputs, options)
     place, head = _last_linear(name, model, num_outputs)
     model.set_submodule(place, nn.Identity())
     body = RepeatGrey(model) if channels == 1 else model
     return Network(body, head, head.in_features)
+
+
+def _torchvision_options(name: str) -> type[Section]:
+    models = _torchvision_models()
+    known = models.list_models(module=models)
+    if name not in known:
+        raise UserError(_unknown(name, [*ARCHITECTURES, *known]))
+    parameters = _torchvision_parameters(name)
+    plain = {key for key, item in parameters.items() if isinstance(item.default, bool | int | float | str)}
+    ours = {key for key in ("init_weights", "image_size", "input_size") if key in parameters}
+    return _names_alone(name, sorted((plain | ours) - {"weights", "num_classes", "aux_logits"}))
+
+
+def _torchvision_parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    builder = _torchvision_models().get_model_builder(name)
+    return inspect.signature(inspect.signature(builder).return_annotation).parameters
 
 
 def _torchvision_models() -> ModuleType:
@@ -130,22 +160,20 @@ def _torchvision_models() -> ModuleType:
 
 
 def _torchvision_model(
-    builder: Builder, name: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
+    name: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
 ) -> nn.Module:
-    parameters = inspect.signature(inspect.signature(builder).return_annotation).parameters
+    parameters = _torchvision_parameters(name)
     fixed: dict[str, Any] = {"weights": None, "num_classes": num_outputs}
     if "aux_logits" in parameters:
         fixed["aux_logits"] = False
     ours = {"init_weights": True, "image_size": input_shape[0], "input_size": input_shape[:2]}
     defaults = {key: value for key, value in ours.items() if key in parameters}
-    plain = {key for key, item in parameters.items() if isinstance(item.default, bool | int | float | str)}
-    _check_options(name, options, (plain | defaults.keys()) - fixed.keys())
     try:
-        return builder(**fixed, **{**defaults, **options})
+        return _torchvision_models().get_model_builder(name)(**fixed, **{**defaults, **options})
     except (TypeError, ValueError) as error:
         raise UserError(
             f"architecture={name}: refuses inputs of shape {list(input_shape)} with options={dict(options)} "
-            f"({_one_line(error)}); change one of the three"
+            f"({error_in_short(error)}); change one of the three"
         ) from error
 
 
@@ -173,26 +201,17 @@ class RepeatGrey(nn.Module):
 # --- the user's own
 
 
-def _users_network(path: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]) -> Network:
-    function = _import(path)
-    parameters = inspect.signature(function).parameters
-    if not any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values()):
-        _check_options(path, options, list(parameters)[2:])
-    return _as_network(path, function(input_shape, num_outputs, **options))
-
-
-def _import(path: str) -> Callable[..., Any]:
-    module_name, _, function_name = path.partition(":")
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except Exception as error:  # a user's module may fail in any way
-        raise UserError(
-            f"architecture={path}: cannot be imported ({_one_line(error)}); write "
-            "package.module:function, of a module that every worker can import"
-        ) from error
+def _users_options(path: str) -> type[Section]:
+    """Names of the function's parameters after input shape and number of outputs; any name where it takes any."""
+    function = import_own(path)
     if not callable(function):
-        raise UserError(f"architecture={path}: is a {type(function).__name__}, not a function; name a function")
-    return function
+        raise UserError(f"is a {type(function).__name__}, not a function; name a function")
+    parameters = inspect.signature(function).parameters.values()
+    takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters)
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    later = [item for item in list(parameters)[2:] if item.kind in by_name]
+    required = [item.name for item in later if item.default is inspect.Parameter.empty]
+    return _names_alone(path, [item.name for item in later], required, takes_any=takes_any)
 
 
 def _as_network(path: str, module: Any) -> Network:
@@ -208,29 +227,28 @@ def _as_network(path: str, module: Any) -> Network:
     return Network(body, head, width)
 
 
-# --- words for what went wrong
+# --- options of which the names alone are known
 
 
-def _keyword_only(function: Builder) -> list[str]:
-    parameters = inspect.signature(function).parameters.values()
-    return [item.name for item in parameters if item.kind is inspect.Parameter.KEYWORD_ONLY]
+class _Names(Section):
+    """Options that are passed on as they are."""
+
+    model_config = ConfigDict(protected_namespaces=())
 
 
-def _check_options(architecture: str, options: Mapping[str, Any], valid: Collection[str]) -> None:
-    for key, value in options.items():
-        if key not in valid:
-            names = ", ".join(sorted(valid)) or "none"
-            raise UserError(
-                f"options.{key}={value!r}: architecture={architecture} has no such option; it takes: {names}"
-            )
+class _AnyNames(_Names):
+    model_config = ConfigDict(extra="allow")
 
 
-def _unknown(key: str, value: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(value, known, n=3, cutoff=0.5)
-    meant = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(OWN)}."
-    return f"{key}={value}: not known; {meant} Or a name of torchvision.models, or package.module:function"
+def _names_alone(
+    title: str, names: Iterable[str], required: Iterable[str] = (), *, takes_any: bool = False
+) -> type[Section]:
+    base = _AnyNames if takes_any else _Names
+    fields: dict[str, Any] = {name: (Any, ... if name in required else None) for name in names}
+    return create_model(title, __base__=base, **fields)
 
 
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:200]}{'...' if len(text) > 200 else ''}"
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    meant = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(ARCHITECTURES)}."
+    return f"not known; {meant} Or a name of torchvision.models, or package.module:function"

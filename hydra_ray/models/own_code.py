@@ -7,19 +7,17 @@ ours and of torchvision have none: they change with the version alone.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import re
-import sys
 from collections.abc import Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hydra_ray.models.networks import Network, build_network
+from hydra_ray.own_code import is_own, source_of
 from hydra_ray.randomness import THROWN_AWAY, seeded
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
@@ -36,7 +34,7 @@ def code_of(
 
     One that cannot be built is refused by `check_architecture` before anything starts; here it is only different.
     """
-    if ":" not in architecture:
+    if not is_own(architecture):
         return None
     return _code(architecture, tuple(input_shape), num_outputs, json.dumps(dict(options), sort_keys=True, default=str))
 
@@ -50,20 +48,8 @@ def _code(architecture: str, input_shape: tuple[int, ...], num_outputs: int, opt
     except Exception:  # a user's function may fail in any way
         return "cannot be built"
     layers = _ADDRESS.sub("", repr(network))
-    found = json.dumps([_text(architecture), layers, answers])
+    found = json.dumps([source_of(architecture), layers, answers])
     return hashlib.sha256(found.encode()).hexdigest()[:16]
-
-
-def _text(architecture: str) -> str:
-    """The module's text as it is in its file now; of a module without one, of the function where it can be had."""
-    module = sys.modules[architecture.partition(":")[0]]
-    file = getattr(module, "__file__", None)
-    if file and file.endswith(".py"):
-        return Path(file).read_text(errors="replace")
-    try:
-        return inspect.getsource(module)
-    except (OSError, TypeError):
-        return ""
 
 
 def _answers(network: Network, rows: Tensor) -> list[str]:

@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from helpers.finished import RECIPE, loaded, published, recipe
+from support import REPO
 
 from hydra_ray.runs.preflight import check_features, features_that_say_nothing
 
@@ -62,11 +65,6 @@ def test_a_torchvision_set_that_is_not_there(path, refused, tmp_path):
     ("words", "expected"),
     [
         (["data.validation_fraction=0.9"], "data.validation_fraction=0.9"),
-        (["ensemble.architecture=nope"], "ensemble: architecture=nope"),
-        (["ensemble.options.hiden=[3]"], "ensemble: "),
-        (["distill.body=nope"], "distill.body: architecture=nope"),
-        (["transfer.views=[{view: nope}]"], "transfer.views.0: "),
-        (["transfer.views=[{view: affine, options: {degreez: 3}}]"], "transfer.views.0: "),
         (["transfer.views=[{view: identity}, {view: identity}]"], "transfer.views: identity "),
         (["data.unknown={'a b': digits}"], "data.unknown.a b"),
     ],
@@ -75,6 +73,84 @@ def test_what_takes_the_data_to_be_found_out(path, refused, words, expected):
     for stage in (["run"], ["run", "--plan"], ["train_ensemble"]):
         assert refused(stage[0], path, *words, *stage[1:]).startswith(expected)
     assert published(path.parent) == []
+
+
+VIEWS = "transfer.views=[{view: identity}, {view: mixup}, {view: %s}]"
+NOT_KNOWN = "unknown view; nearest: affine, or package.module:function"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([VIEWS % "afine"], f'transfer.views.2.view="afine": {NOT_KNOWN}'),
+        ([VIEWS % "nothing.there:f"], 'transfer.views.2.view="nothing.there:f": cannot be imported (ModuleNotFound'),
+        ([VIEWS % "math:pi"], 'transfer.views.2.view="math:pi": is a float, not a view; write @view(...) of hydra_ray'),
+        (
+            [VIEWS % "affine, options: {degreez: 3}"],
+            "transfer.views.2.options.degreez=3: unknown key; nearest: transfer.views.2.options.degrees",
+        ),
+        (
+            [VIEWS % "affine, options: {degrees: 200}"],
+            "transfer.views.2.options.degrees=200: must be less than or equal to 180",
+        ),
+        (
+            [VIEWS % "smooth_noise, options: {amount_max: 0.1}"],
+            'transfer.views.2.options={"amount_max": 0.1}: amount_min=0.3 is above amount_max=0.1; swap them',
+        ),
+        (["data.unknown={far: {view: afine}}"], f'data.unknown.far.view="afine": {NOT_KNOWN}'),
+        (
+            ["ensemble.augment={view: crop_flip, options: {flip: yes}}"],
+            'ensemble.augment.options.flip="yes": must be a valid number',
+        ),
+        (["ensemble.architecture=nope"], 'ensemble.architecture="nope": not known; use one of mlp, cnn, resnet20.'),
+        (
+            ["ensemble.options={hiden: [3]}"],
+            "ensemble.options.hiden=[3]: unknown key; nearest: ensemble.options.hidden",
+        ),
+        (
+            ["ensemble.options={hidden: [3, 0]}"],
+            "ensemble.options.hidden.1=0: must be greater than or equal to 1",
+        ),
+        (["distill.body=nope"], 'distill.body="nope": not known; '),
+        (
+            ["distill.body_options={hidden: 3}"],
+            "distill.body_options.hidden=3: must be a valid list",
+        ),
+        (
+            ["tune.num_trials=1", "tune.space.body_options=[{hidden: [3]}, {hidden: [0]}]"],
+            "tune.space.body_options.1.hidden.0=0: must be greater than or equal to 1",
+        ),
+    ],
+)
+def test_options_are_checked_when_the_recipe_is_read(path, refused, words, expected):
+    """Also where no data are: what a view or an architecture is called and takes follows from the recipe."""
+    for stage in (["run"], ["run", "--plan"], ["distill"]):
+        text = refused(stage[0], path, *words, "data.source=nowhere", *stage[1:])
+        assert text.startswith(f"command line: {expected}")
+
+
+def test_options_in_a_recipe_name_the_file(path, refused):
+    path.write_text(path.read_text().replace("{hidden: [4]}", "{hidden: [4], hiden: [3]}"))
+    assert refused("run", path) == f"{path}: ensemble.options.hiden=[3]: unknown key; nearest: ensemble.options.hidden"
+
+
+def test_a_body_without_options_of_its_own_has_the_members(path, refused):
+    assert refused("run", path, "distill.body=cnn") == (
+        f"{path}: distill.body=cnn without distill.body_options has the members' options: ensemble.options.hidden=[4]: "
+        "unknown key; valid here: widths, depth, norm"
+    )
+
+
+def test_a_misspelt_key_is_told_without_torch(path):
+    """Which takes seconds to import."""
+    program = f"""
+import sys
+from hydra_ray.cli.main import main
+code = main(["run", {str(path)!r}, "transfer.vews=3"])
+print(code, "torch" in sys.modules)
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPO)
+    assert found.stdout == "2 False\n"
 
 
 def houses(folder: Path, **changed) -> Path:
