@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from hydra_ray.config import Config, DataConfig
+from hydra_ray.config import Config, DataConfig, ViewConfig
 from hydra_ray.data import DataSet
 from hydra_ray.models import code_of
+from hydra_ray.views import view_code
 
 
 def data_key(data: DataConfig, found: DataSet, split: str) -> dict[str, Any]:
@@ -32,9 +33,16 @@ def data_key(data: DataConfig, found: DataSet, split: str) -> dict[str, Any]:
 
 
 def member_code(config: Config, found: DataSet, num_outputs: int) -> dict[str, Any]:
-    """`code` of the members' architecture, where it is the user's own."""
+    """`code` of the members' architecture and of the view they are trained on, where it is the user's own."""
     ensemble = config.ensemble
     code = code_of(ensemble.architecture, found.input_shape, num_outputs, ensemble.options)
+    augment = view_key(ensemble.augment, found) if ensemble.augment else {}
+    return {**({"code": code} if code else {}), **({"augment": augment} if augment else {})}
+
+
+def view_key(view: ViewConfig, found: DataSet) -> dict[str, Any]:
+    """`code` of a view, where it is the user's own."""
+    code = view_code(view.view, view.options, found.input_shape)
     return {"code": code} if code else {}
 
 

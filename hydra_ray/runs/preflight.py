@@ -9,13 +9,16 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
-from hydra_ray.config import Config, named_views
+import torch
+
+from hydra_ray.config import Config, ViewConfig, named_views
 from hydra_ray.data import shortened
 from hydra_ray.errors import UserError
 from hydra_ray.models import BatchedHeads, build_member, check_architecture, check_size, in_gigabytes, memory_bytes
+from hydra_ray.own_code import is_own
 from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.runs.run import TRANSFER, Run
-from hydra_ray.views import VIEWS, check_gradients, check_view, view_block_rows, view_named
+from hydra_ray.views import VIEWS, check_gradients, check_own_view, check_view, view_block_rows, view_named
 
 _ROWS_AT_ONCE = 65_536
 _MOST_NAMES = 8
@@ -76,10 +79,22 @@ def check_views(run: Run) -> None:
     run.views(TRANSFER)
     for key, view in named_views(run.config):
         _within(key, check_view, view.view, view.options, run.data.input_shape)
+        if is_own(view.view):
+            _within(f"{key}.view={view.view}", _check_own_view, run, view)
     _check_mixing(run.config)
     if any(view_named(view.view).needs_members for view in run.config.transfer.views or ()):
         spec = run.member_spec()
         _within("transfer.views", check_gradients, build_member(spec, THROWN_AWAY), spec.input_shape)
+
+
+def _check_own_view(run: Run, view: ViewConfig) -> None:
+    """A view of the user's own keeps its word on two training rows; where it needs members, one with any weights."""
+    train = run.data.splits["train"]
+    start, last = train.row_ids()[[0, min(1, train.num_rows - 1)]].tolist()
+    rows = train.read(start, last + 1)
+    members = [build_member(run.member_spec(), THROWN_AWAY).eval()] if view_named(view.view).needs_members else []
+    inputs, row_id = torch.tensor(rows.inputs), torch.tensor(rows.row_id)
+    check_own_view(view.view, view.options, inputs, row_id, run.features, members)
 
 
 def check_features(run: Run) -> None:

@@ -29,7 +29,7 @@ from hydra_ray.data import DataSet, Features, Ints, TableOptions, open_data
 from hydra_ray.errors import UserError
 from hydra_ray.models import ModelSpec
 from hydra_ray.randomness import STREAMS_VERSION, seed_of
-from hydra_ray.runs.fingerprints import body_code, data_key, member_code, searched_bodies
+from hydra_ray.runs.fingerprints import body_code, data_key, member_code, searched_bodies, view_key
 from hydra_ray.shards import Shards, row_digest, verify
 from hydra_ray.storage import Artifact, Fence, Folder
 from hydra_ray.tasks import Task, task_named
@@ -181,7 +181,10 @@ class Run:
             "streams": STREAMS_VERSION,
             "seed": self.config.seed,
             "predict": {**_what_is_set(self.config.predict, {"batch_size"}), "dtype": self.shard_dtype},
-            "views": {str(number): view.describe() for number, view in self.views(split).items()},
+            "views": {
+                str(number): {**view.describe(), **view_key(view.view, self.data)}
+                for number, view in self.views(split).items()
+            },
         }
         moved = any(view_named(view.view.view).needs_members for view in self.views(split).values())
         if moved:  # older versions extended such shards and left the rows where the first members had moved them

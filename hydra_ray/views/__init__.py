@@ -7,6 +7,7 @@ from hydra_ray.views import elementwise, image, mixing, tabular  # noqa: F401
 from hydra_ray.views.apply import apply_view, apply_with_members, augment
 from hydra_ray.views.batch import BlockOptions, ViewBatch
 from hydra_ray.views.ods import check_gradients
+from hydra_ray.views.own_view import check_own_view, view_code
 from hydra_ray.views.registry import VIEWS, View, check_view, view, view_block_rows, view_named, view_options
 from hydra_ray.views.transfer_set import IDENTITY, NumberedView, number_views, source_split
 
@@ -21,11 +22,13 @@ __all__ = [
     "apply_with_members",
     "augment",
     "check_gradients",
+    "check_own_view",
     "check_view",
     "number_views",
     "source_split",
     "view",
     "view_block_rows",
+    "view_code",
     "view_named",
     "view_options",
 ]
