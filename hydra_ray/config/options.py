@@ -107,23 +107,26 @@ def _architectures(config: Config) -> Iterator[_Choice]:
     """The members', the student's, and those that a search tries."""
     ensemble, distill = config.ensemble, config.distill
     yield _Choice("architecture", "ensemble.architecture", ensemble.architecture, "ensemble.options", ensemble.options)
-    yield _body(config, "distill.body", distill.body, "distill.body_options", distill.body_options)
+    yield _body(config, ("distill.body", distill.body), ("distill.body_options", distill.body_options))
+    for body, options in product(_tried(config, "body"), _tried(config, "body_options")):
+        yield _body(config, body, options)
+
+
+def _tried(config: Config, name: str) -> list[tuple[str, Any]]:
+    """What a search tries for a key of `distill`, each by its dotted key; the key's own value where it tries none."""
     space = config.tune.space if config.tune.num_trials else {}
-    bodies = space.get("body", [distill.body])
-    choices = space.get("body_options", [distill.body_options])
-    for (place, body), (number, options) in product(enumerate(bodies), enumerate(choices)):
-        yield _body(config, f"tune.space.body.{place}", body, f"tune.space.body_options.{number}", options)
+    if name not in space:
+        return [(f"distill.{name}", getattr(config.distill, name))]
+    return [(f"tune.space.{name}.{place}", value) for place, value in enumerate(space[name])]
 
 
-def _body(
-    config: Config, name_key: str, body: str | None, options_key: str, options: Mapping[str, Any] | None
-) -> _Choice:
-    """A student's body; what is none is the members'."""
+def _body(config: Config, body: tuple[str, str | None], options: tuple[str, Mapping[str, Any] | None]) -> _Choice:
+    """A student's body and its options, each after its dotted key; what is none is the members'."""
+    (name_key, name), (options_key, given) = body, options
     ensemble = config.ensemble
-    if body is None:
-        name_key = "ensemble.architecture"
-    name = body or ensemble.architecture
-    if options is not None:
-        return _Choice("architecture", name_key, name, options_key, options)
+    if name is None:
+        name_key, name = "ensemble.architecture", ensemble.architecture
+    if given is not None:
+        return _Choice("architecture", name_key, name, options_key, given)
     remark = f"{name_key}={name} without {options_key} has the members' options"
     return _Choice("architecture", name_key, name, "ensemble.options", ensemble.options, remark)

@@ -37,14 +37,14 @@ class Section(BaseModel):
 
 
 class ViewConfig(Section):
-    """One seeded transform of the data set's rows (`hydra_ray/views/registry.py`)."""
+    """One seeded transform of the data set's rows (`hydra_ray/views/`)."""
 
     view: str
-    """The view's name, e.g. `identity`, `affine`, `elastic`, `smooth_noise`."""
+    """Its name, e.g. `identity`, `affine`, `elastic`, `smooth_noise`, or an import path `package.module:function`."""
     count: Several = 1
     """How many times every row appears under this view, each time with other random numbers."""
     options: dict[str, Any] = {}
-    """The view's own options, e.g. `{degrees: 15}`."""
+    """Those of the view that `view` names, e.g. `{degrees: 15}`; their model stands beside the view's function."""
 
 
 class DataConfig(Section):
@@ -115,7 +115,8 @@ class EnsembleConfig(Optimisation):
     architecture: str = "mlp"
     """`mlp`, `cnn`, `resnet20`, a `torchvision.models` name, or an import path `package.module:function`."""
     options: dict[str, Any] = {}
-    """The architecture's options, e.g. `{hidden: [200, 200]}`."""
+    """Those of the architecture, e.g. `{hidden: [200, 200]}`; their model stands beside it in
+    `hydra_ray/models/architectures.py`."""
     stack_size: Several | Literal["auto"] = 1
     """Members that a worker fits as one network; `auto`: as many as a measurement at the start finds fastest. A member
     is the same up to rounding, whatever it is."""

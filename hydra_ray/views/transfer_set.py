@@ -2,7 +2,7 @@
 
 A recipe lists views with a count (every row so many times) or a share (of the whole set). Here that list becomes
 numbers as the shards have them, 0 for the untouched row. Which rows a share keeps is a pure function of (seed,
-view, row). Making the rows is `transfer.py`'s work.
+view, row). Making the rows is the work of `apply.py`.
 """
 
 from __future__ import annotations
