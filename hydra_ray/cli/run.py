@@ -43,7 +43,7 @@ def run_stage(config: Config, *, name: str, wait: bool = False) -> None:
 def show_plan(config: Config) -> None:
     """States and costs of every stage, and whether the resources are there."""
     from hydra_ray.cluster.pipeline import resources
-    from hydra_ray.runs import Run, check_networks, check_views, costs, is_sweep, split_configs, stage_states
+    from hydra_ray.runs import STAGES, Run, check_networks, check_views, is_sweep, split_configs, stage_states
 
     if is_sweep(config):
         for each in split_configs(config):
@@ -54,10 +54,10 @@ def show_plan(config: Config) -> None:
     this.task.check(config)
     check_networks(this)
     check_views(this)
-    cost = costs(this)
+    costs = {stage.name: stage.cost(this) for stage in STAGES.values()}
     print(f"run folder      {this.folder}")
     for line in this.data.lines():
         print(f"data            {line}")
     for state in stage_states(this):
-        print(f"{state.name:<15} {state.state:<6} {state.detail}; whole stage: {cost[state.name]}")
+        print(f"{state.name:<15} {state.state:<6} {state.detail}; whole stage: {costs[state.name]}")
     print(f"resources       {resources(this)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from hydra_ray.config import Config, StudentKind, goal_of, space_of
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, Plane, metrics_of, row_scores
 from hydra_ray.models import Ensemble, HydraStudent, Member, count_macs, latency_ms, num_parameters
 from hydra_ray.report import ReportInputs, SearchResult, make_report
-from hydra_ray.runs import STAGES, TRANSFER, Run, Stage, Tracker, artifacts_of, load_published, software_facts
+from hydra_ray.runs import STAGES, TRANSFER, Run, Stage, Tracker, load_published, software_facts
 from hydra_ray.runs.work_seconds import work_seconds
 from hydra_ray.shards import ShardReader, ShardRows, concatenate, is_labelled
 from hydra_ray.storage import Artifact, Folder
@@ -34,7 +35,7 @@ _LATENCY_BATCHES = (1, 256)
 _GRID = "grid"
 
 
-def evaluate(run: Run, stage: Stage, tracker: Tracker) -> dict[str, Any]:
+def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
     """Write and publish the report; its metrics."""
     for split in run.split_names:
         if split != TRANSFER:
@@ -44,9 +45,9 @@ def evaluate(run: Run, stage: Stage, tracker: Tracker) -> dict[str, Any]:
     stage.say(f"answers of {', '.join(answers.predictions)} on {', '.join(answers.ensemble)}")
     samples = run.config.evaluate.bootstrap_samples
     metrics = metrics_of(
-        answers, _costs(run, answers.students), _seconds(run, tracker), num_samples=samples, seed=run.config.seed
+        answers, _costs(run, answers.students), _seconds(run, stage.tracker), num_samples=samples, seed=run.config.seed
     )
-    evidence = _evidence(run, tracker, metrics, answers)
+    evidence = _evidence(run, stage.tracker, metrics, answers)
     artifact = run.report()
     for name, content in make_report(evidence).items():
         artifact.attempt.write(name, content)
@@ -137,8 +138,8 @@ def _measure_cost(artifacts: Sequence[Artifact], config: Config) -> dict[str, An
 
 def _seconds(run: Run, tracker: Tracker) -> dict[str, float]:
     """Seconds of the work behind each stage's results; that of this one is not over."""
-    stages = [name for name in STAGES if name != "evaluate"]
-    in_use = {name: [artifact.lineage for artifact in artifacts_of(run, name)] for name in stages}
+    before = takewhile(lambda stage: stage.name != "evaluate", STAGES.values())
+    in_use = {stage.name: [artifact.lineage for artifact in stage.artifacts(run)] for stage in before}
     return work_seconds(tracker.events(), in_use)
 
 

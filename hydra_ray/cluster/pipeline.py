@@ -6,8 +6,9 @@ ray is imported when the first stage has something to do, so that a run that is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from typing import Any
 
 from hydra_ray.cluster.session import SCRATCH, available, check_storage, is_private, session
@@ -18,11 +19,10 @@ from hydra_ray.errors import UserError
 from hydra_ray.runs import (
     STAGES,
     SWEEP_FILE,
-    TRANSFER,
     Run,
     Stage,
+    StageSpec,
     Tracker,
-    artifacts_of,
     check_networks,
     check_object_store,
     check_resources,
@@ -35,17 +35,9 @@ from hydra_ray.runs import (
 from hydra_ray.storage import Folder, as_storage_error, owned, sealed
 
 ERROR_LOG = "error.log"
-_BEFORE = {
-    "train_ensemble": (),
-    "predict": ("train_ensemble",),
-    "tune": ("train_ensemble",),
-    "distill": ("train_ensemble",),
-    "evaluate": ("train_ensemble", "predict", "distill"),
-}
-_LEARNT_FROM = {"tune": [TRANSFER, "validation"], "distill": [TRANSFER, "validation"]}
 
 
-def run_stages(run: Run, names: Sequence[str], *, stack: ExitStack | None = None, wait: bool = False) -> None:
+def run_stages(run: Run, names: Iterable[str], *, stack: ExitStack | None = None, wait: bool = False) -> None:
     """Bring the named stages up to date.
 
     Args:
@@ -68,7 +60,7 @@ def run_stages(run: Run, names: Sequence[str], *, stack: ExitStack | None = None
         run.folder.write("data.json", (json.dumps(run.data.describe(), indent=1) + "\n").encode())
         chain = _Chain(run, own if stack is None else stack)
         for name in names:
-            chain.bring_up_to_date(name)
+            chain.bring_up_to_date(STAGES[name])
 
 
 def run_splits(config: Config, *, wait: bool = False) -> dict[str, Any]:
@@ -120,27 +112,28 @@ class _Chain:
         self._tracker = Tracker(run.folder, run.config)
         self._connected = self._checked = False
 
-    def bring_up_to_date(self, name: str) -> None:
+    def bring_up_to_date(self, stage: StageSpec) -> None:
         """Run a stage, unless its results are there and valid."""
         self._run.data.require_unchanged()
-        state = stage_state(self._run, name)
+        state = stage_state(self._run, stage)
         if state.state == "off":
             return
         if state.state != "done" and not self._checked:
             check_networks(self._run)
             self._checked = True
-        print(f"{name:<15} {state.detail}", flush=True)
+        print(f"{stage.name:<15} {state.detail}", flush=True)
         if state.state == "done":
-            self._tracker.record(name, "skipped", detail=state.detail)
+            self._tracker.record(stage.name, "skipped", detail=state.detail)
             return
-        _require_inputs(self._run, name)
+        _require_inputs(self._run, stage)
+        makes = [artifact.lineage for artifact in stage.missing(self._run)]  # to count the seconds of work behind each
         with (
-            self._tracker.stage(name, detail=state.detail, makes=_missing(self._run, name)) as stage,
+            self._tracker.stage(stage.name, detail=state.detail, makes=makes) as running,
             interrupts_noticed(),
-            _clear_errors(self._run, name),
+            _clear_errors(self._run, stage.name),
         ):
             self._connect()
-            _call(self._run, name, stage, self._tracker)
+            _function_of(stage)(self._run, running)
 
     def _connect(self) -> None:
         if self._connected:
@@ -180,43 +173,25 @@ def _clear_errors(run: Run, name: str) -> Iterator[None]:
         raise clear from None
 
 
-def _missing(run: Run, name: str) -> list[str]:
-    """What a stage is to make, for the count of the work behind it."""
-    return [artifact.lineage for artifact in artifacts_of(run, name) if not artifact.is_done]
+def _require_inputs(run: Run, stage: StageSpec) -> None:
+    """Check that what a stage needs is published, and every byte of the shards that it trains on.
 
-
-def _require_inputs(run: Run, name: str) -> None:
-    for before in _BEFORE[name]:
-        missing = [artifact for artifact in artifacts_of(run, before) if not artifact.is_done]
+    Raises:
+        UserError: something is missing, stale or damaged; it says which command makes it.
+    """
+    for before in stage.needs:
+        missing = STAGES[before].missing(run)
         if missing:
             reasons = f" ({missing[0].changes()[0]})" if missing[0].changes() else ""
             raise UserError(
-                f"{name}: {missing[0].folder} is missing or of another configuration{reasons}; "
+                f"{stage.name}: {missing[0].folder} is missing or of another configuration{reasons}; "
                 f"run pipelines.{before} first"
             )
-    for split in _LEARNT_FROM.get(name, []):
+    for split in stage.trains_on:
         run.require_shards(split)
 
 
-def _call(run: Run, name: str, stage: Stage, tracker: Tracker) -> None:
-    """Run one stage; its module, and with it the parts of Ray it needs, is imported here."""
-    if name == "train_ensemble":
-        from hydra_ray.cluster.train_ensemble import train_ensemble
-
-        train_ensemble(run, stage)
-    elif name == "predict":
-        from hydra_ray.cluster.predict import predict
-
-        predict(run, stage)
-    elif name == "tune":
-        from hydra_ray.cluster.tune import search
-
-        search(run, stage, tracker)
-    elif name == "distill":
-        from hydra_ray.cluster.distill import distill
-
-        distill(run, stage)
-    else:
-        from hydra_ray.cluster.evaluate import evaluate
-
-        evaluate(run, stage, tracker)
+def _function_of(stage: StageSpec) -> Callable[[Run, Stage], object]:
+    """The function that runs a stage; its module, and with it the parts of Ray it needs, is imported here."""
+    module, name = stage.run.split(":")
+    return getattr(import_module(module), name)

@@ -14,8 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+import ray.tune
 import yaml
-from ray import tune
 
 from hydra_ray.cluster.distill import StudentInputs, student_inputs_of
 from hydra_ray.cluster.progress import Event, progress_channel
@@ -25,7 +25,7 @@ from hydra_ray.cluster.trial_control import CHANNEL, Forward, InOrder, KindSearc
 from hydra_ray.cluster.trial_jobs import Job, trainable
 from hydra_ray.config import Config, StudentKind, goal_of, space_of
 from hydra_ray.errors import StageError, UserError
-from hydra_ray.runs import Run, Stage, Tracker, WandbSink
+from hydra_ray.runs import Run, Stage, WandbSink
 from hydra_ray.shards import ShardRows, bytes_per_row, count_rows, load, required_names
 from hydra_ray.storage import Artifact, Folder, sealed, unsealed
 from hydra_ray.training import StoppingRule, Trial, best_of, table_of
@@ -34,7 +34,7 @@ TRIALS = "trials"
 _OF_THE_STORE = 0.5  # the most that rows take of it
 
 
-def search(run: Run, stage: Stage, tracker: Tracker) -> None:
+def tune(run: Run, stage: Stage) -> None:
     """Run the trials that are left of every kind that is not searched yet; publish `trials.parquet` and `best.yaml`."""
     artifacts: dict[StudentKind, Artifact] = {kind: run.search(kind) for kind in run.searched_kinds}
     artifacts = {kind: artifact for kind, artifact in artifacts.items() if not artifact.is_done}
@@ -43,7 +43,7 @@ def search(run: Run, stage: Stage, tracker: Tracker) -> None:
         if each.goal.objective != run.config.tune.objective:
             stage.say(f"{each.kind}: has no {run.config.tune.objective}; compared by {each.goal.objective}")
     if not all(trial.is_over for each in searches for trial in each.trials):
-        _run_trials(run, searches, _Record(stage, tracker, searches, artifacts))
+        _run_trials(run, searches, _Record(stage, searches, artifacts))
     for each in searches:
         _publish(each, artifacts[each.kind], stage)
 
@@ -98,22 +98,22 @@ def _rows_that_fit(source: StudentInputs) -> ShardRows | None:
     return load(source.transfer, num_members=source.num_members) if size < _OF_THE_STORE * store else None
 
 
-def _tuner(config: Config, job: Job, searches: Sequence[KindSearch], scratch: Folder) -> tune.Tuner:
+def _tuner(config: Config, job: Job, searches: Sequence[KindSearch], scratch: Folder) -> ray.tune.Tuner:
     left = sum(not trial.is_over for each in searches for trial in each.trials)
-    return tune.Tuner(
+    return ray.tune.Tuner(
         trainable(job),
-        tune_config=tune.TuneConfig(
+        tune_config=ray.tune.TuneConfig(
             num_samples=left,
             reuse_actors=config.tune.workers_per_trial == 1,
             scheduler=StopInOrder(searches),
             search_alg=InOrder(searches, concurrent_trials(config)),
             trial_dirname_creator=_directory_of,
         ),
-        run_config=tune.RunConfig(
+        run_config=ray.tune.RunConfig(
             name=TRIALS,
             storage_path=scratch.path,
             storage_filesystem=scratch.fs,
-            failure_config=tune.FailureConfig(max_failures=config.cluster.max_failures),
+            failure_config=ray.tune.FailureConfig(max_failures=config.cluster.max_failures),
             callbacks=[Forward()],
             verbose=0,
         ),
@@ -156,10 +156,8 @@ def _words(parameters: Mapping[str, Any]) -> str:
 class _Record:
     """What happens to trials: to files of the attempt, events.jsonl, the terminal and W&B."""
 
-    def __init__(
-        self, stage: Stage, tracker: Tracker, searches: Sequence[KindSearch], artifacts: Mapping[StudentKind, Artifact]
-    ) -> None:
-        self._stage, self._tracker = stage, tracker
+    def __init__(self, stage: Stage, searches: Sequence[KindSearch], artifacts: Mapping[StudentKind, Artifact]) -> None:
+        self._stage = stage
         self._searches = {each.kind: each for each in searches}
         self._artifacts = artifacts
         self._sinks: dict[str, WandbSink | None] = {}
@@ -212,7 +210,7 @@ class _Record:
 
     def _log(self, name: str, facts: dict[str, Any]) -> None:
         if name not in self._sinks:
-            self._sinks[name] = self._tracker.trial_sink(name, facts["parameters"])
+            self._sinks[name] = self._stage.tracker.trial_sink(name, facts["parameters"])
         sink = self._sinks[name]
         if sink is not None:
             sink.log({key: value for key, value in facts.items() if isinstance(value, (int, float))})

@@ -4,7 +4,7 @@ No Ray here.
 """
 
 from hydra_ray.runs.model_store import load_published, publish_model
-from hydra_ray.runs.plan import artifacts_of, costs, stage_state, stage_states
+from hydra_ray.runs.plan import stage_state, stage_states
 from hydra_ray.runs.preflight import (
     check_networks,
     check_object_store,
@@ -14,8 +14,9 @@ from hydra_ray.runs.preflight import (
     features_that_say_nothing,
 )
 from hydra_ray.runs.provenance import software_facts
-from hydra_ray.runs.run import STAGES, TRANSFER, Run
+from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.runs.split_sweep import SWEEP_FILE, is_sweep, split_configs, summarise
+from hydra_ray.runs.stages import STAGES, StageSpec
 from hydra_ray.runs.tracking import Stage, Tracker, WandbSink
 
 __all__ = [
@@ -24,15 +25,14 @@ __all__ = [
     "TRANSFER",
     "Run",
     "Stage",
+    "StageSpec",
     "Tracker",
     "WandbSink",
-    "artifacts_of",
     "check_networks",
     "check_object_store",
     "check_resources",
     "check_run",
     "check_views",
-    "costs",
     "features_that_say_nothing",
     "is_sweep",
     "load_published",

@@ -6,6 +6,7 @@ machine: do the networks take these inputs, do the views, are the CPUs there, ca
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
@@ -142,13 +143,13 @@ def _check_mixing(config: Config) -> None:
         raise UserError(f"ensemble.augment.view={augment.view}: mixed rows have no label to learn; use one of {others}")
 
 
-def check_shards(run: Run) -> None:
-    """The shards that students learn from are there, whole as far as sizes tell, and of enough members.
+def check_shards(run: Run, splits: Iterable[str]) -> None:
+    """The shards of the splits that a stage trains on are there, whole as far as sizes tell, and of enough members.
 
     Raises:
         UserError: they are missing, cut short, of another configuration, or of fewer members.
     """
-    for split in (TRANSFER, "validation"):
+    for split in splits:
         shards, wanted = run.shards(split), run.config.ensemble.num_members
         if shards.is_done:
             continue

@@ -36,7 +36,6 @@ from hydra_ray.tasks import Task, task_named
 from hydra_ray.views import IDENTITY, NumberedView, number_views, source_split, view_named
 
 TRANSFER = "transfer"
-STAGES = ("train_ensemble", "predict", "tune", "distill", "evaluate")
 _HOW_NOT_WHAT = {
     "kind",
     "use_best_trial",
@@ -212,6 +211,10 @@ class Run:
         view = self.views(split)[number]
         rows = self.data.splits[view.rows_of].row_ids()
         return rows[view.kept(rows, seed_of(self.config.seed, "share of a view", split, number))]
+
+    def num_rows(self, split: str) -> int:
+        """Rows of a predicted split, those of all its views together."""
+        return sum(len(self.rows_of_view(split, number)) for number in self.views(split))
 
     def require_shards(self, split: str) -> None:
         """Check every byte of a split's shards before anything is learnt from them.

@@ -54,7 +54,7 @@ class Tracker:
     @contextmanager
     def stage(self, name: str, **facts: Any) -> Iterator[Stage]:
         """One stage from `start` to `done` or `failed`; its seconds stand in the last event."""
-        stage = Stage(name, self._events.append, self._sink(name))
+        stage = Stage(name, self, self._sink(name))
         began = time.monotonic()
         stage.event("start", **facts)
         try:
@@ -68,9 +68,9 @@ class Tracker:
         stage.event("done", seconds=round(time.monotonic() - began, 3))
         stage.close()
 
-    def record(self, stage: str, name: str, **facts: Any) -> None:
+    def record(self, stage: str, event: str, /, **facts: Any) -> None:
         """One event outside a running stage, e.g. that a stage was skipped."""
-        self._events.append({"stage": stage, "event": name, **facts})
+        self._events.append({"stage": stage, "event": event, **facts})
 
     def trial_sink(self, trial: str, parameters: Mapping[str, Any]) -> WandbSink | None:
         """A W&B run of its own for a trial of the search; None with W&B off, or failing by now."""
@@ -95,15 +95,16 @@ class Tracker:
 class Stage:
     """Where a running stage puts its events, figures and pictures."""
 
-    def __init__(self, name: str, append: Callable[[dict[str, Any]], None], sink: WandbSink | None) -> None:
+    def __init__(self, name: str, tracker: Tracker, sink: WandbSink | None) -> None:
         """Made by `Tracker.stage`."""
         self.name = name
-        self._append, self._sink = append, sink
+        self.tracker = tracker
+        self._sink = sink
         self._last_line = 0.0
 
     def event(self, event: str, **facts: Any) -> None:
         """One line in events.jsonl."""
-        self._append({"stage": self.name, "event": event, **facts})
+        self.tracker.record(self.name, event, **facts)
 
     def figures(self, event: str, series: str = "", **facts: Any) -> None:
         """One line in events.jsonl, and its numbers to W&B, as `series/name` where a stage has several curves."""

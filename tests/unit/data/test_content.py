@@ -19,7 +19,7 @@ from helpers.finished import RECIPE, loaded, publish_members, recipe
 from hydra_ray.cluster import pipeline as chain
 from hydra_ray.data import content
 from hydra_ray.errors import UserError
-from hydra_ray.runs.run import STAGES
+from hydra_ray.runs.stages import STAGES
 
 
 def with_sign(sign: int) -> dict:
@@ -241,12 +241,12 @@ def test_a_change_between_two_stages_stops_the_command(tmp_path, monkeypatch, ca
     path = recipe(tmp_path, RECIPE.replace("{source: digits, max_train_rows: 200}", f"{{source: {source}}}"))
     called = []
 
-    def stage(run, name, *rest):
-        called.append(name)
+    def train(run, running):
+        called.append(running.name)
         publish_members(run)
         write_plain(source, 1)
 
-    monkeypatch.setattr(chain, "_call", stage)
+    monkeypatch.setattr(chain, "_function_of", lambda stage: train)
     monkeypatch.setattr(chain._Chain, "_connect", lambda self: None)
     with pytest.raises(UserError, match=r"rows\.parquet has changed since the run began") as raised:
         chain.run_stages(loaded(path), STAGES)

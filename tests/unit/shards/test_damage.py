@@ -15,6 +15,7 @@ from hydra_ray.report.results import FinishedRun
 from hydra_ray.runs.model_store import load_published
 from hydra_ray.runs.plan import stage_state
 from hydra_ray.runs.run import Run
+from hydra_ray.runs.stages import STAGES
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
 
@@ -139,7 +140,7 @@ def what_stages_read(run: Run, file: str) -> object:
     """What a later stage makes of the result that a file belongs to; `to do` where it takes it for not done."""
     stage = {"ensemble": "train_ensemble", "predictions": "predict", "tune": "tune", "students": "distill"}
     kind = file.split("/")[0]
-    if stage_state(run, stage.get(kind, "evaluate")).state != "done":
+    if stage_state(run, STAGES[stage.get(kind, "evaluate")]).state != "done":
         return "to do"
     if kind == "ensemble":
         return [weights(load_published(member)) for member in run.members()]

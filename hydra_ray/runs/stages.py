@@ -1,0 +1,146 @@
+"""The table of stages: what each needs, makes and costs, and the function that runs it.
+
+The chain (`cluster/pipeline.py`), the plan and the command line read this table and know no stage by name. A new stage
+is a row here, a module with its function, and a short main in `pipelines/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hydra_ray.runs.run import TRANSFER, Run
+from hydra_ray.storage import Artifact
+
+_ROW_OVERHEAD = 20  # bytes of row_id, view and label
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One stage of the pipeline.
+
+    Attributes:
+        name: of the stage and of its main in `pipelines/`.
+        needs: stages whose results must all be published before it runs.
+        artifacts: the results of a run's stage; it is done when all of them are published and valid.
+        unit: what the results are called, in the plural.
+        cost: in words, what it costs to run the whole stage.
+        run: `module:function`, called with the run and the running stage. A string, so that a plan imports no Ray.
+        trains_on: splits whose shards it trains on; every byte of them is checked first.
+        enabled: the configuration key that switches it on; None for a stage that always runs.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    artifacts: Callable[[Run], list[Artifact]]
+    unit: str
+    cost: Callable[[Run], str]
+    run: str
+    trains_on: tuple[str, ...] = ()
+    enabled: str | None = None
+
+    def missing(self, run: Run) -> list[Artifact]:
+        """The results that are not published, or are of another configuration.
+
+        Raises:
+            UserError: one is published, but damaged.
+        """
+        return [artifact for artifact in self.artifacts(run) if not artifact.is_done]
+
+
+def _members_cost(run: Run) -> str:
+    ensemble, rows = run.config.ensemble, run.data.splits["train"].num_rows
+    return f"{ensemble.num_members * ensemble.epochs:,} member-epochs of {rows:,} rows"
+
+
+def _shards_cost(run: Run) -> str:
+    rows = sum(map(run.num_rows, run.split_names))
+    size = readable_bytes(rows * row_bytes(run))
+    return f"{rows:,} rows x {run.config.ensemble.num_members} members, up to {size} of shards"
+
+
+def _search_cost(run: Run) -> str:
+    tune, distill, kinds = run.config.tune, run.config.distill, len(run.searched_kinds)
+    epochs = kinds * tune.num_trials * (distill.mean_phase_epochs + (tune.epochs or distill.epochs))
+    rows = run.num_rows(TRANSFER)
+    return f"{tune.num_trials} trials of {kinds} kinds, {epochs:,} epochs of {rows:,} rows at most"
+
+
+def _students_cost(run: Run) -> str:
+    distill, students = run.config.distill, len(run.config.student_kinds)
+    epochs = students * (distill.mean_phase_epochs + distill.epochs)
+    return f"{students} students, {epochs:,} epochs of {run.num_rows(TRANSFER):,} rows"
+
+
+def _report_cost(run: Run) -> str:
+    rows = sum(run.num_rows(split) for split in run.split_names if split != TRANSFER)
+    return f"{rows:,} rows x {len(run.config.student_kinds)} students"
+
+
+def row_bytes(run: Run) -> int:
+    """Bytes of one row of the shards before compression."""
+    split = run.data.splits["train"].source
+    inputs = int(np.prod(split.input_shape)) * np.dtype(split.dtype).itemsize
+    logits = run.config.ensemble.num_members * run.data.num_outputs * np.dtype(run.shard_dtype).itemsize
+    return inputs + logits + _ROW_OVERHEAD
+
+
+def readable_bytes(number: float) -> str:
+    """12.3 MB and the like."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 999.5:  # what rounds to 1000 is one of the next unit
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} TB"
+
+
+_ROWS = (
+    StageSpec(
+        "train_ensemble",
+        needs=(),
+        artifacts=Run.members,
+        unit="members",
+        cost=_members_cost,
+        run="hydra_ray.cluster.train_ensemble:train_ensemble",
+    ),
+    StageSpec(
+        "predict",
+        needs=("train_ensemble",),
+        artifacts=lambda run: [run.shards(split) for split in run.split_names],
+        unit="splits",
+        cost=_shards_cost,
+        run="hydra_ray.cluster.predict:predict",
+    ),
+    StageSpec(
+        "tune",
+        needs=("train_ensemble",),
+        trains_on=(TRANSFER, "validation"),
+        artifacts=lambda run: [run.search(kind) for kind in run.searched_kinds],
+        unit="searches",
+        cost=_search_cost,
+        enabled="tune.num_trials",
+        run="hydra_ray.cluster.tune:tune",
+    ),
+    StageSpec(
+        "distill",
+        needs=("train_ensemble",),
+        trains_on=(TRANSFER, "validation"),
+        artifacts=lambda run: [run.student(kind) for kind in run.config.student_kinds],
+        unit="students",
+        cost=_students_cost,
+        run="hydra_ray.cluster.distill:distill",
+    ),
+    StageSpec(
+        "evaluate",
+        needs=("train_ensemble", "predict", "distill"),
+        artifacts=lambda run: [run.report()],
+        unit="reports",
+        cost=_report_cost,
+        run="hydra_ray.cluster.evaluate:evaluate",
+    ),
+)
+
+STAGES: dict[str, StageSpec] = {stage.name: stage for stage in _ROWS}
+"""Every stage by its name, in the order in which they run."""
