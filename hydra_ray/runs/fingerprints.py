@@ -1,16 +1,113 @@
-"""Parts of keys that more than one result has: which rows a split has and what is in them, and a user's own code.
+"""What each result of a run depends on: the keys whose hashes are fingerprints, in the order of the stages.
 
-What each result depends on is put together in `stages.py`.
+A key holds the part of the configuration that matters to its result, and the digests of what it is made from. So adding
+members redoes nothing that is there, and a student of the first m members does not care how many there are in all.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hydra_ray.config import Config, DataConfig, ViewConfig
+from hydra_ray.config import OF_OTHERS, Config, DataConfig, Section, StudentKind, ViewConfig, goal_of, space_of
 from hydra_ray.data import DataSet
 from hydra_ray.models import code_of
+from hydra_ray.randomness import STREAMS_VERSION
 from hydra_ray.views import view_code
+
+if TYPE_CHECKING:
+    from hydra_ray.runs.run import Run
+
+TRANSFER = "transfer"
+"""The split on which members are asked and from which students learn."""
+_HOW_MEMBERS_ARE_TRAINED = {"num_members", "stack_size", "compile"}  # keys that leave each member as it is
+_HOW_TRIALS_ARE_RUN = {"max_concurrent", "workers_per_trial"}
+_HOW_STUDENTS_ARE_TRAINED = {"kind", "use_best_trial", "checkpoint_every", "compile"}
+
+
+def member_key(run: Run, number: int) -> dict[str, Any]:
+    """Of one member of the ensemble."""
+    return {
+        "data": data_key(run.config.data, run.data, "train"),
+        "ensemble": _what_is_set(run.config.ensemble, _HOW_MEMBERS_ARE_TRAINED),
+        **member_code(run.config, run.data, run.member_spec().num_outputs),
+        "streams": STREAMS_VERSION,
+        "seed": run.config.seed,
+        "member": number,
+    }
+
+
+def shards_key(run: Run, split: str) -> dict[str, Any]:
+    """Of the members' predictions on one split."""
+    views = run.views(split)
+    sources = sorted({view.rows_of for view in views.values()})
+    key: dict[str, Any] = {
+        "data": {name: data_key(run.config.data, run.data, name) for name in sources},
+        "split": split,
+        "streams": STREAMS_VERSION,
+        "seed": run.config.seed,
+        "predict": {**_what_is_set(run.config.predict, {"batch_size"}), "dtype": run.shard_dtype},
+        "views": {str(number): {**view.describe(), **view_key(view.view, run.data)} for number, view in views.items()},
+    }
+    if run.rows_follow_members(split):
+        # older versions extended such shards and left the rows where the first members had moved them
+        key["rows_moved_by"] = "all members"
+    key["members"] = list(run.member_digests)
+    return key
+
+
+def search_key(run: Run, kind: StudentKind) -> dict[str, Any]:
+    """Of the search for one kind of student."""
+    tune = run.config.tune
+    space = space_of(kind, tune)
+    leave_out = _HOW_STUDENTS_ARE_TRAINED | OF_OTHERS[kind] | space.keys()
+    return {
+        "kind": kind,
+        "tune": {**_what_is_set(tune, _HOW_TRIALS_ARE_RUN), **goal_of(kind, tune)._asdict(), "space": space},
+        "distill": _what_is_set(run.config.distill, leave_out),
+        **body_code(run.config, run.data, *searched_bodies(run.config)),
+        **_trained_on(run, run.config.ensemble.num_members),
+    }
+
+
+def student_key(run: Run, kind: StudentKind) -> dict[str, Any]:
+    """Of one student, trained with what its search found where that is asked for."""
+    config = run.tuned(kind)
+    num_members = config.num_heads if kind == "hydra" else config.ensemble.num_members
+    leave_out = _HOW_STUDENTS_ARE_TRAINED | OF_OTHERS[kind] | {"num_heads"}  # which `num_members` says in its place
+    return {
+        "kind": kind,
+        "distill": _what_is_set(config.distill, leave_out),
+        "body": [config.ensemble.architecture, config.ensemble.options],
+        **body_code(config, run.data),
+        **_trained_on(run, num_members),
+        "num_members": num_members,
+    }
+
+
+def report_key(run: Run) -> dict[str, Any]:
+    """Of the report over all students."""
+    return {
+        "students": {kind: run.student(kind).digest() for kind in run.config.student_kinds},
+        "splits": {name: run.shards(name).digest() for name in run.split_names},
+        "evaluate": run.config.evaluate.model_dump(),
+        "streams": STREAMS_VERSION,
+        "search": {kind: run.search(kind).digest() for kind in run.searched_kinds},
+    }
+
+
+def _trained_on(run: Run, num_members: int) -> dict[str, Any]:
+    """The seed, and the shards of the first so many members."""
+    return {
+        "streams": STREAMS_VERSION,
+        "seed": run.config.seed,
+        TRANSFER: run.shards(TRANSFER).digest_of(num_members),
+        "validation": run.shards("validation").digest_of(num_members),
+    }
+
+
+def _what_is_set(section: Section, leave_out: set[str]) -> dict[str, Any]:
+    """A section without some of its keys, and without what is none: a new option then makes nothing stale."""
+    return {name: value for name, value in section.model_dump(exclude=leave_out).items() if value is not None}
 
 
 def data_key(data: DataConfig, found: DataSet, split: str) -> dict[str, Any]:

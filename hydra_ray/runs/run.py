@@ -1,9 +1,6 @@
-"""A run: its folder, its data set, and what each of its results depends on.
+"""A run: its folder, its data set, and the place of each of its results.
 
-Here the configuration is cut into keys: what of it matters to a member, to a split's shards, to a student,
-to the search and to the report. Two rules follow from the keys alone: adding members redoes nothing that is
-there, and a student on the first m members does not care how many there are in all. What the stages do is
-not here.
+What a result depends on is in `fingerprints.py`, which stage makes it in `stages.py`.
 """
 
 from __future__ import annotations
@@ -11,16 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 from hydra_ray.config import (
-    OF_OTHERS,
     Config,
     DataConfig,
-    Section,
     StudentKind,
     ViewConfig,
-    goal_of,
     parse_yaml,
     space_of,
     with_overlay,
@@ -28,27 +21,12 @@ from hydra_ray.config import (
 from hydra_ray.data import DataSet, Features, Ints, TableOptions, open_data
 from hydra_ray.errors import UserError
 from hydra_ray.models import ModelSpec
-from hydra_ray.randomness import STREAMS_VERSION, seed_of
-from hydra_ray.runs.fingerprints import body_code, data_key, member_code, searched_bodies, view_key
+from hydra_ray.randomness import seed_of
+from hydra_ray.runs.fingerprints import TRANSFER, member_key, report_key, search_key, shards_key, student_key
 from hydra_ray.shards import Shards, row_digest, verify
 from hydra_ray.storage import Artifact, Fence, Folder
 from hydra_ray.tasks import Task, task_named
 from hydra_ray.views import IDENTITY, NumberedView, number_views, source_split, view_named
-
-TRANSFER = "transfer"
-_HOW_NOT_WHAT = {
-    "kind",
-    "use_best_trial",
-    "checkpoint_every",
-    "compile",
-}  # keys of distill that leave students as they are
-_HOW_TRIALS_ARE_RUN = {"max_concurrent", "workers_per_trial"}
-_HOW_MEMBERS_ARE_MADE = {"num_members", "stack_size", "compile"}  # and of ensemble, each member as it is
-
-
-def _what_is_set(section: Section, leave_out: set[str]) -> dict[str, Any]:
-    """A section for a key; what is none is left out, so that an option that is new makes nothing stale."""
-    return {name: value for name, value in section.model_dump(exclude=leave_out).items() if value is not None}
 
 
 def table_options(data: DataConfig) -> TableOptions:
@@ -126,16 +104,8 @@ class Run:
 
     def member(self, number: int) -> Artifact:
         """One member of the ensemble."""
-        ensemble = _what_is_set(self.config.ensemble, _HOW_MEMBERS_ARE_MADE)
-        key = {
-            "data": data_key(self.config.data, self.data, "train"),
-            "ensemble": ensemble,
-            **member_code(self.config, self.data, self.member_spec().num_outputs),
-            "streams": STREAMS_VERSION,
-            "seed": self.config.seed,
-            "member": number,
-        }
-        return Artifact(self.folder / "ensemble" / f"member-{number:03d}", key, "model.json", fence=self.fence)
+        folder = self.folder / "ensemble" / f"member-{number:03d}"
+        return Artifact(folder, member_key(self, number), "model.json", fence=self.fence)
 
     def member_spec(self) -> ModelSpec:
         """What every member is, weights aside."""
@@ -148,7 +118,8 @@ class Run:
         return [self.member(number) for number in range(self.config.ensemble.num_members)]
 
     @cached_property
-    def _member_digests(self) -> tuple[str, ...]:
+    def member_digests(self) -> tuple[str, ...]:
+        """Hashes of all members as they are published, in order."""
         return tuple(member.digest() for member in self.members())
 
     # shards
@@ -171,31 +142,17 @@ class Run:
 
     def shards(self, split: str) -> Shards:
         """The members' predictions on one split; the members must be published."""
-        key: dict[str, Any] = {
-            "data": {
-                name: data_key(self.config.data, self.data, name)
-                for name in sorted({view.rows_of for view in self.views(split).values()})
-            },
-            "split": split,
-            "streams": STREAMS_VERSION,
-            "seed": self.config.seed,
-            "predict": {**_what_is_set(self.config.predict, {"batch_size"}), "dtype": self.shard_dtype},
-            "views": {
-                str(number): {**view.describe(), **view_key(view.view, self.data)}
-                for number, view in self.views(split).items()
-            },
-        }
-        moved = any(view_named(view.view.view).needs_members for view in self.views(split).values())
-        if moved:  # older versions extended such shards and left the rows where the first members had moved them
-            key["rows_moved_by"] = "all members"
-        key["members"] = list(self._member_digests)
         return Shards(
             self.folder / "predictions" / split,
-            key,
-            members=self._member_digests,
-            rows_follow_members=moved,
+            shards_key(self, split),
+            members=self.member_digests,
+            rows_follow_members=self.rows_follow_members(split),
             fence=self.fence,
         )
+
+    def rows_follow_members(self, split: str) -> bool:
+        """Whether the members decide what the rows of a split look like, as where a view follows their gradients."""
+        return any(view_named(view.view.view).needs_members for view in self.views(split).values())
 
     def views(self, split: str) -> dict[int, NumberedView]:
         """View number -> view of a split; 0 is the untouched row."""
@@ -260,19 +217,7 @@ class Run:
 
     def search(self, kind: StudentKind) -> Artifact:
         """The result of the search for one kind of student."""
-        tune, heads = self.config.tune, self.config.ensemble.num_members
-        space = space_of(kind, tune)
-        key = {
-            "kind": kind,
-            "tune": {**_what_is_set(tune, _HOW_TRIALS_ARE_RUN), **goal_of(kind, tune)._asdict(), "space": space},
-            "distill": _what_is_set(self.config.distill, _HOW_NOT_WHAT | OF_OTHERS[kind] | space.keys()),
-            **body_code(self.config, self.data, *searched_bodies(self.config)),
-            "streams": STREAMS_VERSION,
-            "seed": self.config.seed,
-            TRANSFER: self.shards(TRANSFER).digest_of(heads),
-            "validation": self.shards("validation").digest_of(heads),
-        }
-        return Artifact(self.folder / "tune" / kind, key, fence=self.fence)
+        return Artifact(self.folder / "tune" / kind, search_key(self, kind), fence=self.fence)
 
     def tuned(self, kind: StudentKind) -> Config:
         """The configuration a kind of student is trained with: what its search found laid over it, where asked for.
@@ -292,29 +237,8 @@ class Run:
 
     def student(self, kind: StudentKind) -> Artifact:
         """One student, its manifest `model.json`."""
-        config = self.tuned(kind)
-        leave_out = _HOW_NOT_WHAT | OF_OTHERS[kind] | {"num_heads"}  # which `num_members` says, however it came about
-        heads = config.num_heads if kind == "hydra" else config.ensemble.num_members
-        key = {
-            "kind": kind,
-            "distill": _what_is_set(config.distill, leave_out),
-            "body": [config.ensemble.architecture, config.ensemble.options],
-            **body_code(config, self.data),
-            "streams": STREAMS_VERSION,
-            "seed": config.seed,
-            TRANSFER: self.shards(TRANSFER).digest_of(heads),
-            "validation": self.shards("validation").digest_of(heads),
-            "num_members": heads,
-        }
-        return Artifact(self.folder / "students" / kind, key, "model.json", fence=self.fence)
+        return Artifact(self.folder / "students" / kind, student_key(self, kind), "model.json", fence=self.fence)
 
     def report(self) -> Artifact:
         """The report over all students."""
-        key = {
-            "students": {kind: self.student(kind).digest() for kind in self.config.student_kinds},
-            "splits": {name: self.shards(name).digest() for name in self.split_names},
-            "evaluate": self.config.evaluate.model_dump(),
-            "streams": STREAMS_VERSION,
-            "search": {kind: self.search(kind).digest() for kind in self.searched_kinds},
-        }
-        return Artifact(self.folder / "report", key, fence=self.fence)
+        return Artifact(self.folder / "report", report_key(self), fence=self.fence)
