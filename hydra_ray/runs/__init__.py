@@ -1,4 +1,4 @@
-"""A run: its folder, its stages and what each depends on, what is checked and logged before and while it works.
+"""A run: its folder, its stages and their fingerprints, the checks before it starts and the log of what it does.
 
 No Ray here.
 """

@@ -25,7 +25,7 @@ _HOW_STUDENTS_ARE_TRAINED = {"kind", "use_best_trial", "checkpoint_every", "comp
 
 
 def member_key(run: Run, number: int) -> dict[str, Any]:
-    """Of one member of the ensemble."""
+    """The key of one member of the ensemble."""
     return {
         "data": data_key(run.config.data, run.data, "train"),
         "ensemble": _what_is_set(run.config.ensemble, _HOW_MEMBERS_ARE_TRAINED),
@@ -37,7 +37,7 @@ def member_key(run: Run, number: int) -> dict[str, Any]:
 
 
 def shards_key(run: Run, split: str) -> dict[str, Any]:
-    """Of the members' predictions on one split."""
+    """The key of the members' predictions on one split."""
     views = run.views(split)
     sources = sorted({view.rows_of for view in views.values()})
     key: dict[str, Any] = {
@@ -56,7 +56,7 @@ def shards_key(run: Run, split: str) -> dict[str, Any]:
 
 
 def search_key(run: Run, kind: StudentKind) -> dict[str, Any]:
-    """Of the search for one kind of student."""
+    """The key of the search for one kind of student."""
     tune = run.config.tune
     space = space_of(kind, tune)
     leave_out = _HOW_STUDENTS_ARE_TRAINED | OF_OTHERS[kind] | space.keys()
@@ -70,7 +70,7 @@ def search_key(run: Run, kind: StudentKind) -> dict[str, Any]:
 
 
 def student_key(run: Run, kind: StudentKind) -> dict[str, Any]:
-    """Of one student, trained with what its search found where that is asked for."""
+    """The key of one student; `distill.use_best_trial` puts the best trial's parameters into it."""
     config = run.tuned(kind)
     num_members = config.num_heads if kind == "hydra" else config.ensemble.num_members
     leave_out = _HOW_STUDENTS_ARE_TRAINED | OF_OTHERS[kind] | {"num_heads"}  # which `num_members` says in its place
@@ -85,7 +85,7 @@ def student_key(run: Run, kind: StudentKind) -> dict[str, Any]:
 
 
 def report_key(run: Run) -> dict[str, Any]:
-    """Of the report over all students."""
+    """The key of the report on all students."""
     return {
         "students": {kind: run.student(kind).digest() for kind in run.config.student_kinds},
         "splits": {name: run.shards(name).digest() for name in run.split_names},
@@ -96,7 +96,7 @@ def report_key(run: Run) -> dict[str, Any]:
 
 
 def _trained_on(run: Run, num_members: int) -> dict[str, Any]:
-    """The seed, and the shards of the first so many members."""
+    """The part of a key for what is trained on shards: the seed, and the shards of the first `num_members` members."""
     return {
         "streams": STREAMS_VERSION,
         "seed": run.config.seed,
@@ -106,15 +106,15 @@ def _trained_on(run: Run, num_members: int) -> dict[str, Any]:
 
 
 def _what_is_set(section: Section, leave_out: set[str]) -> dict[str, Any]:
-    """A section without some of its keys, and without what is none: a new option then makes nothing stale."""
+    """A section without `leave_out` and without keys that are None, so that adding an option makes nothing stale."""
     return {name: value for name, value in section.model_dump(exclude=leave_out).items() if value is not None}
 
 
 def data_key(data: DataConfig, found: DataSet, split: str) -> dict[str, Any]:
-    """What decides which rows a split has, and what is in them.
+    """The part of a key that says which rows a split has and what is in them.
 
-    Shares are those that were taken: a source with a validation or test split of its own has none, so that a key that
-    is not used makes nothing stale, and a validation file that turns up makes the members anew.
+    Fractions are those that were used. A source that brings its own validation or test split used none: changing such
+    a key then makes nothing stale, and a validation file that is added later retrains the members.
     """
     shares = found.splits[split].shares
     set_later = {"target": data.target, "test_split": data.test_split}
@@ -130,7 +130,7 @@ def data_key(data: DataConfig, found: DataSet, split: str) -> dict[str, Any]:
 
 
 def member_code(config: Config, found: DataSet, num_outputs: int) -> dict[str, Any]:
-    """`code` of the members' architecture and of the view they are trained on, where it is the user's own."""
+    """`code`: a hash of the members' architecture and of their view, where these are the user's own."""
     ensemble = config.ensemble
     code = code_of(ensemble.architecture, found.input_shape, num_outputs, ensemble.options)
     augment = view_key(ensemble.augment, found) if ensemble.augment else {}
@@ -138,14 +138,15 @@ def member_code(config: Config, found: DataSet, num_outputs: int) -> dict[str, A
 
 
 def view_key(view: ViewConfig, found: DataSet) -> dict[str, Any]:
-    """`code` of a view, where it is the user's own."""
+    """`code`: a hash of a view where it is the user's own; nothing for a built-in one."""
     code = view_code(view.view, view.options, found.input_shape)
     return {"code": code} if code else {}
 
 
 def body_code(config: Config, found: DataSet, *others: str | None) -> dict[str, Any]:
-    """`code` of a student's body, and of `others` that a search tries, where any is the user's own."""
-    ensemble, distill = config.ensemble, config.distill
+    """`code`: hashes of a student's body and of `others` that a search tries; nothing where all are built in."""
+    ensemble = config.ensemble
+    distill = config.distill
     options = ensemble.options if distill.body_options is None else distill.body_options
     names = [body or ensemble.architecture for body in (distill.body, *others)]
     codes = [code_of(name, found.input_shape, found.num_outputs, options) for name in names]
@@ -153,6 +154,6 @@ def body_code(config: Config, found: DataSet, *others: str | None) -> dict[str, 
 
 
 def searched_bodies(config: Config) -> list[str | None]:
-    """The bodies that a search chooses from, beside the configuration's."""
+    """The bodies that a search chooses from, in addition to the configuration's."""
     found = config.tune.space.get("body") if config.tune.num_trials else None
     return found if isinstance(found, list) else []

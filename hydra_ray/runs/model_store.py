@@ -1,4 +1,4 @@
-"""Networks in run folders: publishing one with its weights and `model.json`, and reading it back."""
+"""Publishing a network in a run folder, weights and `model.json`, and loading it again."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ WEIGHTS = "model.safetensors"
 
 
 def publish_model(artifact: Artifact, model: nn.Module, spec: ModelSpec, facts: Mapping[str, Any]) -> None:
-    """Weights, then `model.json` with spec, fingerprint and `facts`; checkpoints of the fit go.
+    """Publish the weights and `model.json` with spec, fingerprint and `facts`; checkpoints of the training are removed.
 
     Raises:
-        DivergedError: weights or figures are not finite; nothing is published.
+        DivergedError: a weight or a figure is not finite; nothing is published.
     """
     broken = [*_weights_not_finite(model), *not_finite(facts)]
     if broken:
@@ -39,10 +39,10 @@ def publish_model(artifact: Artifact, model: nn.Module, spec: ModelSpec, facts: 
 
 
 def load_published(artifact: Artifact, device: torch.device | str = "cpu") -> Member | HydraStudent:
-    """The published network, evaluating, on `device`.
+    """Load the published network onto `device`, in evaluation mode.
 
     Raises:
-        UserError: nothing is published there, or it is another's or damaged, or its weights are no finite numbers.
+        UserError: nothing valid is published there, it is damaged, or a weight is not finite.
     """
     manifest = artifact.require()
     weights = read_checked(artifact.folder, WEIGHTS, manifest["files"])

@@ -1,4 +1,4 @@
-"""What a run has done and what it would do: the state of each stage. Starts nothing."""
+"""The plan of a run: which stages are done, and what would run and why. Starts nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ State = Literal["done", "to do", "waits", "off"]
 
 @dataclass(frozen=True)
 class StageState:
-    """One stage: its state, and in words what is there, what would run and why."""
+    """The state of one stage; `detail` says how many results are done and why others are redone."""
 
     name: str
     state: State

@@ -1,7 +1,7 @@
-"""What a user can mend, found before the first worker starts.
+"""Checks before the first worker starts, of whatever a user can mend.
 
-The configuration checks itself (`config.py`), opening the data set checks the data; here stands what takes both, or the
-machine: do the networks take these inputs, do the views, are the CPUs there, can the run folder be written.
+The configuration checks itself (`config/tree.py`), and opening the data set checks the data. The checks here need both,
+or the machine: do networks and views accept these inputs, are the CPUs there, can the run folder be written.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _MOST_NAMES = 8
 
 
 def check_run(run: Run) -> None:
-    """Everything but the resources and the networks, which take seconds to check and are so only before there is work.
+    """Check all but resources and networks; those take seconds and are checked once a stage has something to do.
 
     Raises:
-        UserError: the first thing found, one line.
+        UserError: for the first problem found.
     """
     run.task.check(run.config)
     check_views(run)
@@ -39,9 +39,11 @@ def check_run(run: Run) -> None:
 
 
 def check_networks(run: Run) -> None:
-    """Members' and students' architectures and heads build, fit into memory and take the data set's inputs."""
-    config, data = run.config, run.data
-    ensemble, distill = config.ensemble, config.distill
+    """Check that members and students can be built, fit into memory and accept the data set's inputs."""
+    config = run.config
+    data = run.data
+    ensemble = config.ensemble
+    distill = config.distill
     _within(
         "ensemble",
         check_architecture,
@@ -51,7 +53,8 @@ def check_networks(run: Run) -> None:
         ensemble.options,
     )
     space = config.tune.space if config.tune.num_trials else {}
-    bodies, choices = space.get("body", [distill.body]), space.get("body_options", [distill.body_options])
+    bodies = space.get("body", [distill.body])
+    choices = space.get("body_options", [distill.body_options])
     for body, options in [(distill.body, distill.body_options), *product(bodies, choices)]:
         options = ensemble.options if options is None else options
         architecture = body or ensemble.architecture
@@ -60,7 +63,7 @@ def check_networks(run: Run) -> None:
 
 
 def _check_heads(config: Config, num_features: int, num_outputs: int) -> None:
-    """The largest heads that a student or a trial may have fit into memory."""
+    """Check that the largest heads of any student or trial fit into memory."""
     width, depth = (_largest(config, key) for key in ("head_width", "head_depth"))
     heads = max(config.num_heads, _largest(config, "num_heads") or 0)
     what = f"distill.head_width={width}, distill.head_depth={depth}, {heads} heads"
@@ -68,7 +71,7 @@ def _check_heads(config: Config, num_features: int, num_outputs: int) -> None:
 
 
 def _largest(config: Config, key: str) -> Any:
-    """The largest value of a key of `distill` that is there or may be drawn."""
+    """The largest value of a key of `distill`: the configured one, or one that a trial may draw."""
     value = getattr(config.distill, key)
     domain = config.tune.space.get(key, []) if config.tune.num_trials else []
     choices = [domain["high"]] if isinstance(domain, dict) else [choice for choice in domain if choice is not None]
@@ -76,7 +79,7 @@ def _largest(config: Config, key: str) -> Any:
 
 
 def check_views(run: Run) -> None:
-    """Views exist and take the data set's inputs."""
+    """Check that all views exist and accept the data set's inputs."""
     run.views(TRANSFER)
     for key, view in named_views(run.config):
         _within(key, check_view, view.view, view.options, run.data.input_shape)
@@ -99,7 +102,7 @@ def _check_own_view(run: Run, view: ViewConfig) -> None:
 
 
 def check_features(run: Run) -> None:
-    """Feature rows hold finite numbers; images are not looked at. Reads every row once."""
+    """Check that features are finite numbers, by reading every row once; images need no check."""
     if run.features is None:
         return
     for split in run.data.splits.values():
@@ -108,11 +111,12 @@ def check_features(run: Run) -> None:
 
 
 def features_that_say_nothing(run: Run) -> list[str]:
-    """A line on features that are used, though they hold one value in all training rows; none where there is none.
+    """One line that names the features with a single value in all training rows; no line where there are none.
 
-    Columns that never change in the whole file are left out when it is opened.
+    Columns that are constant in the whole file have been left out when it was opened.
     """
-    features, train = run.features, run.data.splits["train"]
+    features = run.features
+    train = run.data.splits["train"]
     if features is None:
         return []
     names = train.source.feature_names
@@ -125,7 +129,7 @@ def features_that_say_nothing(run: Run) -> list[str]:
 
 
 def _check_mixing(config: Config) -> None:
-    """Views that mix rows: their blocks are whole in a shard; they have no label, so no member is trained on them."""
+    """Check views that mix rows: shards hold whole blocks, and no member trains on mixed rows, which have no label."""
     rows = config.predict.rows_per_shard
     for place, view in enumerate(config.transfer.views or ()):
         block = view_block_rows(view.view, view.options)
@@ -144,13 +148,14 @@ def _check_mixing(config: Config) -> None:
 
 
 def check_shards(run: Run, splits: Iterable[str]) -> None:
-    """The shards of the splits that a stage trains on are there, whole as far as sizes tell, and of enough members.
+    """Check that the shards of `splits` are published, have the right sizes and hold enough members.
 
     Raises:
-        UserError: they are missing, cut short, of another configuration, or of fewer members.
+        UserError: they are missing, cut short, of another configuration, or hold too few members.
     """
     for split in splits:
-        shards, wanted = run.shards(split), run.config.ensemble.num_members
+        shards = run.shards(split)
+        wanted = run.config.ensemble.num_members
         if shards.is_done:
             continue
         manifest = shards.manifest()
@@ -168,15 +173,15 @@ def check_shards(run: Run, splits: Iterable[str]) -> None:
 
 
 def check_resources(config: Config, cpus: float, gpus: float) -> None:
-    """Every stage's workers fit beside each other.
+    """Check that there are CPUs and GPUs for all workers of each stage.
 
     Args:
-        config: what is wanted.
-        cpus: on the machine or cluster.
-        gpus: likewise.
+        config: says how many workers there are, and what each needs.
+        cpus: of the machine or cluster.
+        gpus: of the machine or cluster.
 
     Raises:
-        UserError: more is wanted than there is; it would wait for ever.
+        UserError: there are too few; Ray would wait for ever.
     """
     cluster = config.cluster
     wanted = cluster.num_workers * cluster.cpus_per_worker
@@ -201,12 +206,13 @@ def check_resources(config: Config, cpus: float, gpus: float) -> None:
 
 
 def check_object_store(config: Config) -> None:
-    """A session of this machine's own: its object store is no larger than the memory there is.
+    """Check that the object store of a private session fits into this machine's memory.
 
     Raises:
-        UserError: it is.
+        UserError: it does not.
     """
-    wanted, memory = config.cluster.object_store_mb << 20, memory_bytes()
+    wanted = config.cluster.object_store_mb << 20
+    memory = memory_bytes()
     if wanted > memory:
         raise UserError(
             f"cluster.object_store_mb={config.cluster.object_store_mb} is {in_gigabytes(wanted)}, but this machine has "
@@ -222,7 +228,7 @@ def _check_batches(run: Run) -> None:
 
 
 def _within(key: str, check: Any, *arguments: Any) -> Any:
-    """What `check` returns, with `key` before the line of its error."""
+    """Call `check`; where it raises a UserError, put `key` before its message."""
     try:
         return check(*arguments)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Where figures come from: machine, versions, commit. Figures without them are worth little."""
+"""Provenance of figures: the commit, versions and machine that stand beside them in reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def software_facts() -> dict[str, str]:
-    """commit (of this checkout), python, torch, machine."""
+    """`commit` of this checkout, `python`, `torch` and `machine`."""
     git = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         cwd=Path(__file__).parent,

@@ -1,6 +1,6 @@
-"""A run: its folder, its data set, and the place of each of its results.
+"""A run: its folder, its data set and its results.
 
-What a result depends on is in `fingerprints.py`, which stage makes it in `stages.py`.
+What each result depends on is in `fingerprints.py`; which stage makes it, in `stages.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hydra_ray.views import IDENTITY, NumberedView, number_views, source_split, 
 
 
 def table_options(data: DataConfig) -> TableOptions:
-    """What a configuration says of tables."""
+    """How a data set's tables are read."""
     ignore = None if data.ignore is None else tuple(data.ignore)
     return TableOptions(data.target, data.label, ignore, data.header, data.decimal)
 
@@ -39,10 +39,10 @@ class Run:
     """The run that a configuration describes."""
 
     def __init__(self, config: Config) -> None:
-        """Opens the data set, reads no rows.
+        """Opens the run folder; the data set is opened when it is first used.
 
         Raises:
-            UserError: the data are not there or do not fit the configuration.
+            UserError: the storage cannot be reached.
         """
         self._given = config
         self.folder = Folder.open(config.storage) / config.name
@@ -50,7 +50,7 @@ class Run:
 
     @cached_property
     def config(self) -> Config:
-        """The configuration; where it names no views, with those that suit the kind of rows."""
+        """The configuration; where it names no views, the default views for this kind of rows are filled in."""
         given = self._given
         if given.transfer.views is not None:
             return given
@@ -58,8 +58,13 @@ class Run:
 
     @cached_property
     def data(self) -> DataSet:
-        """The data set's splits; unknown sets that are views of the test rows among them."""
-        data, seed = self._given.data, self._given.seed
+        """The data set with all its splits, also the unknown sets that are views of the test rows.
+
+        Raises:
+            UserError: the data are not there or do not fit the configuration.
+        """
+        data = self._given.data
+        seed = self._given.seed
         if isinstance(data.test_split, str):
             several = "stands for several splits, each a run of its own, which pipelines.run makes one after the other"
             raise UserError(f"data.test_split={data.test_split}: {several}; name one of them, e.g. data.test_split=0")
@@ -87,29 +92,30 @@ class Run:
 
     @cached_property
     def features(self) -> Features | None:
-        """The scale of the training rows' features, read from them once; none for images."""
+        """Statistics of the training rows' features, computed once; None for images."""
         return None if len(self.data.input_shape) == 3 else Features.of(self.data.splits["train"])
 
     @property
     def task(self) -> Task:
-        """What is learnt; the data set says it."""
+        """The task, which the data set decides: classification or regression."""
         return task_named(self.data.task)
 
     @property
     def shard_dtype(self) -> str:
-        """Type of the outputs in the shards."""
+        """Data type of the members' outputs in the shards."""
         return self.config.predict.dtype or self.task.likelihood.shard_dtype
 
     # members
 
     def member(self, number: int) -> Artifact:
-        """One member of the ensemble."""
+        """Member `number` of the ensemble."""
         folder = self.folder / "ensemble" / f"member-{number:03d}"
         return Artifact(folder, member_key(self, number), "model.json", fence=self.fence)
 
     def member_spec(self) -> ModelSpec:
-        """What every member is, weights aside."""
-        ensemble, data = self.config.ensemble, self.data
+        """What to build for every member; they differ by their weights alone."""
+        ensemble = self.config.ensemble
+        data = self.data
         output, number = self.task.likelihood.member_output(self.config, data.num_outputs)
         return ModelSpec("member", ensemble.architecture, data.input_shape, number, ensemble.options, output=output)
 
@@ -119,24 +125,24 @@ class Run:
 
     @cached_property
     def member_digests(self) -> tuple[str, ...]:
-        """Hashes of all members as they are published, in order."""
+        """Digests of the published members, in order."""
         return tuple(member.digest() for member in self.members())
 
     # shards
 
     @property
     def split_names(self) -> list[str]:
-        """Splits that are predicted: the transfer set, and whatever a report needs."""
+        """The splits that members predict: the transfer set, and those that the report needs."""
         return [TRANSFER, "validation", "test", *self.unknown_names]
 
     @property
     def unknown_names(self) -> list[str]:
-        """Splits of unknown sets, `unknown-<name>`."""
+        """The splits of unknown sets, `unknown-<name>`."""
         return [f"unknown-{name}" for name in self.config.data.unknown]
 
     @property
     def views_of_test(self) -> list[str]:
-        """Unknown splits that show the test rows, each under a view."""
+        """The unknown splits that are the test rows under a view."""
         unknown = self.config.data.unknown
         return [f"unknown-{name}" for name, place in unknown.items() if isinstance(place, ViewConfig)]
 
@@ -151,11 +157,11 @@ class Run:
         )
 
     def rows_follow_members(self, split: str) -> bool:
-        """Whether the members decide what the rows of a split look like, as where a view follows their gradients."""
+        """Whether a view moves the split's rows by the members' gradients, so that other members make other rows."""
         return any(view_named(view.view.view).needs_members for view in self.views(split).values())
 
     def views(self, split: str) -> dict[int, NumberedView]:
-        """View number -> view of a split; 0 is the untouched row."""
+        """The views of a split by their number; 0 is the untouched row."""
         if split == TRANSFER:
             return number_views(self.config.transfer, {name: each.num_rows for name, each in self.data.splits.items()})
         unknown = self.config.data.unknown.get(split.removeprefix("unknown-"))
@@ -164,20 +170,20 @@ class Run:
         )
 
     def rows_of_view(self, split: str, number: int) -> Ints:
-        """row_id of every row that a predicted split shows under a view, in order."""
+        """The row_id of every row that a predicted split has under a view, in order."""
         view = self.views(split)[number]
         rows = self.data.splits[view.rows_of].row_ids()
         return rows[view.kept(rows, seed_of(self.config.seed, "share of a view", split, number))]
 
     def num_rows(self, split: str) -> int:
-        """Rows of a predicted split, those of all its views together."""
+        """Number of rows of a predicted split, summed over its views."""
         return sum(len(self.rows_of_view(split, number)) for number in self.views(split))
 
     def require_shards(self, split: str) -> None:
-        """Check every byte of a split's shards before anything is learnt from them.
+        """Check every byte of a split's shards before a student trains on them.
 
         Raises:
-            UserError: they are missing, stale, damaged, or another ensemble's.
+            UserError: they are missing, stale, damaged, or of another ensemble.
         """
         shards = self.shards(split)
         if shards.status() == "missing":
@@ -191,10 +197,10 @@ class Run:
         self.verify_shards(split, shards.folder, manifest["key"]["members"])
 
     def verify_shards(self, split: str, folder: Folder, members: Sequence[str]) -> None:
-        """Check what is inside a folder of shards of one split, published or not yet.
+        """Check the content of a folder of shards of one split, published or not.
 
         Raises:
-            UserError: see `shard_checks.verify`.
+            UserError: see `shards.verify`.
         """
         rows = {number: self.rows_of_view(split, number) for number in self.views(split)}
         verify(
@@ -211,7 +217,7 @@ class Run:
 
     @property
     def searched_kinds(self) -> list[StudentKind]:
-        """Kinds of students to which a key of `tune.space` matters; each is searched for itself."""
+        """The kinds of students that a key of `tune.space` changes; each has its own search."""
         tune = self.config.tune
         return [kind for kind in self.config.student_kinds if tune.num_trials and space_of(kind, tune)]
 
@@ -220,7 +226,7 @@ class Run:
         return Artifact(self.folder / "tune" / kind, search_key(self, kind), fence=self.fence)
 
     def tuned(self, kind: StudentKind) -> Config:
-        """The configuration a kind of student is trained with: what its search found laid over it, where asked for.
+        """The configuration that a kind of student trains with: `distill.use_best_trial` lays its best trial over it.
 
         Raises:
             UserError: its search has no result yet.
@@ -236,9 +242,9 @@ class Run:
         return with_overlay(self.config, parse_yaml(search.read("best.yaml").decode()), place)
 
     def student(self, kind: StudentKind) -> Artifact:
-        """One student, its manifest `model.json`."""
+        """The student of one kind; its manifest is `model.json`."""
         return Artifact(self.folder / "students" / kind, student_key(self, kind), "model.json", fence=self.fence)
 
     def report(self) -> Artifact:
-        """The report over all students."""
+        """The report on all students."""
         return Artifact(self.folder / "report", report_key(self), fence=self.fence)

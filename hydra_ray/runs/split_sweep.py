@@ -1,7 +1,7 @@
-"""A sweep over the standard splits of a data set: one run for each, then mean and standard error of every figure.
+"""A sweep over the standard splits of a data set: one run a split, then mean and standard error of every figure.
 
-What `data.test_split=all`, or a range such as `0-9`, stands for. Who runs the splits is not known here
-(`cluster/chain.py`), nor how figures are shown (`report/split_tables.py`).
+This is what `data.test_split=all`, or a range such as `0-9`, asks for. `cluster/pipeline.py` runs the splits, and
+`report/sweep_tables.py` shows the figures.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _SECTIONS = ("test", "unknown", "fidelity", "cost")
 
 
 def is_sweep(config: Config) -> bool:
-    """Whether a configuration stands for several runs."""
+    """Whether a configuration asks for several splits, each a run."""
     return isinstance(config.data.test_split, str)
 
 
 def split_configs(config: Config) -> list[Config]:
-    """The run of each split, in folders `<name>/split-00` and so on.
+    """The configuration of each split's run, in folders `<name>/split-00` and so on.
 
     Raises:
         UserError: the data set has no standard splits, or lacks one of those asked for.

@@ -51,7 +51,8 @@ class StageSpec:
 
 
 def _members_cost(run: Run) -> str:
-    ensemble, rows = run.config.ensemble, run.data.splits["train"].num_rows
+    ensemble = run.config.ensemble
+    rows = run.data.splits["train"].num_rows
     return f"{ensemble.num_members * ensemble.epochs:,} member-epochs of {rows:,} rows"
 
 
@@ -62,14 +63,17 @@ def _shards_cost(run: Run) -> str:
 
 
 def _search_cost(run: Run) -> str:
-    tune, distill, kinds = run.config.tune, run.config.distill, len(run.searched_kinds)
+    tune = run.config.tune
+    distill = run.config.distill
+    kinds = len(run.searched_kinds)
     epochs = kinds * tune.num_trials * (distill.mean_phase_epochs + (tune.epochs or distill.epochs))
     rows = run.num_rows(TRANSFER)
     return f"{tune.num_trials} trials of {kinds} kinds, {epochs:,} epochs of {rows:,} rows at most"
 
 
 def _students_cost(run: Run) -> str:
-    distill, students = run.config.distill, len(run.config.student_kinds)
+    distill = run.config.distill
+    students = len(run.config.student_kinds)
     epochs = students * (distill.mean_phase_epochs + distill.epochs)
     return f"{students} students, {epochs:,} epochs of {run.num_rows(TRANSFER):,} rows"
 
@@ -80,7 +84,7 @@ def _report_cost(run: Run) -> str:
 
 
 def row_bytes(run: Run) -> int:
-    """Bytes of one row of the shards before compression."""
+    """Uncompressed bytes of one row of the shards."""
     split = run.data.splits["train"].source
     inputs = int(np.prod(split.input_shape)) * np.dtype(split.dtype).itemsize
     logits = run.config.ensemble.num_members * run.data.num_outputs * np.dtype(run.shard_dtype).itemsize
@@ -88,7 +92,7 @@ def row_bytes(run: Run) -> int:
 
 
 def readable_bytes(number: float) -> str:
-    """12.3 MB and the like."""
+    """A number of bytes with three digits and its unit, e.g. `12.3 MB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if number < 999.5:  # what rounds to 1000 is one of the next unit
             return f"{number:.3g} {unit}"

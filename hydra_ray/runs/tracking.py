@@ -1,8 +1,8 @@
-"""Metrics logging: events.jsonl always, lines on the terminal, W&B on request.
+"""Metrics logging: always to events.jsonl, as lines to the terminal, and to W&B on request.
 
-All of it happens in the driver process; workers send their figures there (`cluster/progress.py`). A W&B run is opened
-for each stage and trial, in one group for the run folder. W&B that cannot start is an error that names the key to
-change; W&B that fails later is noted once and never stops the work.
+The driver process does all of it; workers send it their figures (`cluster/progress.py`). Each stage and each trial is
+a W&B run, in one group for the run folder. When W&B cannot start, an error names the key to change; when it fails
+later, a line says so once and the work goes on.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _WANDB_ONLINE: dict[str, Any] = {
 
 
 class Tracker:
-    """The record of one run folder."""
+    """Logs what happens in one run folder."""
 
     def __init__(self, folder: Folder, config: Config) -> None:
         """Opens nothing yet."""
@@ -53,7 +53,7 @@ class Tracker:
 
     @contextmanager
     def stage(self, name: str, **facts: Any) -> Iterator[Stage]:
-        """One stage from `start` to `done` or `failed`; its seconds stand in the last event."""
+        """Log one stage from `start` to `done` or `failed`; the last event has its seconds."""
         stage = Stage(name, self, self._sink(name))
         began = time.monotonic()
         stage.event("start", **facts)
@@ -69,11 +69,11 @@ class Tracker:
         stage.close()
 
     def record(self, stage: str, event: str, /, **facts: Any) -> None:
-        """One event outside a running stage, e.g. that a stage was skipped."""
+        """Log one event, e.g. that a stage was skipped."""
         self._events.append({"stage": stage, "event": event, **facts})
 
     def trial_sink(self, trial: str, parameters: Mapping[str, Any]) -> WandbSink | None:
-        """A W&B run of its own for a trial of the search; None with W&B off, or failing by now."""
+        """Open a W&B run for a trial of the search; None where W&B is off or fails."""
         try:
             return self._sink(f"tune/{trial}", parameters)
         except UserError as error:  # the stage's own run did start, so this is W&B failing later
@@ -81,7 +81,7 @@ class Tracker:
             return None
 
     def events(self) -> list[dict[str, Any]]:
-        """All events of the run folder, of earlier commands too."""
+        """All events of the run folder, also those of earlier commands."""
         return self._events.read()
 
     def _sink(self, name: str, parameters: Mapping[str, Any] | None = None) -> WandbSink | None:
@@ -93,7 +93,7 @@ class Tracker:
 
 
 class Stage:
-    """Where a running stage puts its events, figures and pictures."""
+    """What a running stage logs its events, figures and pictures to."""
 
     def __init__(self, name: str, tracker: Tracker, sink: WandbSink | None) -> None:
         """Made by `Tracker.stage`."""
@@ -103,28 +103,28 @@ class Stage:
         self._last_line = 0.0
 
     def event(self, event: str, **facts: Any) -> None:
-        """One line in events.jsonl."""
+        """Log an event: one line in events.jsonl."""
         self.tracker.record(self.name, event, **facts)
 
     def figures(self, event: str, series: str = "", **facts: Any) -> None:
-        """One line in events.jsonl, and its numbers to W&B, as `series/name` where a stage has several curves."""
+        """Log an event, and its numbers to W&B, as `series/name` where a stage has several curves."""
         self.event(event, **facts)
         if self._sink is not None:
             prefix = f"{series}/" if series else ""
             self._sink.log({prefix + key: float(value) for key, value in facts.items() if isinstance(value, Real)})
 
     def picture(self, name: str, png: bytes) -> None:
-        """A picture to W&B."""
+        """Log a picture to W&B."""
         if self._sink is not None:
             self._sink.picture(name, png)
 
     def say(self, line: str) -> None:
-        """A line on the terminal."""
+        """Print a line on the terminal."""
         self._last_line = time.monotonic()
         print(f"  {line}", flush=True)
 
     def say_sometimes(self, line: str) -> None:
-        """A line on the terminal, unless one stood there a moment ago."""
+        """Print a line on the terminal, unless one was printed in the last seconds."""
         if time.monotonic() - self._last_line > _QUIET_SECONDS:
             self.say(line)
 
@@ -175,11 +175,11 @@ class WandbSink:
         self._failed = False
 
     def log(self, figures: Mapping[str, float]) -> None:
-        """Figures of one step."""
+        """Log the figures of one step."""
         self._attempt(lambda: self._run.log(dict(figures)))
 
     def picture(self, name: str, png: bytes) -> None:
-        """One picture."""
+        """Log one picture."""
         self._attempt(lambda: self._run.log({name: _image(png)}))
 
     def close(self, *, failed: bool = False) -> None:
@@ -200,7 +200,7 @@ def _note(error: Exception) -> None:
 
 
 def _mode(tracking: TrackingConfig) -> Literal["online", "offline", "disabled"]:
-    """The configuration's; WANDB_MODE may take it back, but sends nothing that the configuration keeps here."""
+    """The configured mode; WANDB_MODE may send less than the configuration says, never more."""
     asked = os.environ.get("WANDB_MODE", "").lower()
     if asked in ("disabled", "offline", "dryrun"):
         return "disabled" if asked == "disabled" else "offline"
@@ -209,7 +209,7 @@ def _mode(tracking: TrackingConfig) -> Literal["online", "offline", "disabled"]:
 
 @contextmanager
 def _variables_of_one_run_hidden() -> Iterator[None]:
-    """Variables that name one run, which all stages and trials of a command would become otherwise."""
+    """Hide variables that name one run; otherwise all stages and trials of a command would log into that one."""
     hidden = {name: os.environ.pop(name) for name in _OF_ONE_RUN if name in os.environ}
     try:
         yield
@@ -219,8 +219,9 @@ def _variables_of_one_run_hidden() -> Iterator[None]:
 
 @contextmanager
 def _no_questions() -> Iterator[None]:
-    """Without a key W&B would ask for one on a terminal, and a chain of stages wait for the answer."""
-    stdin, sys.stdin = sys.stdin, io.StringIO()
+    """Keep W&B from asking for a key on the terminal, where a chain of stages would wait for the answer."""
+    stdin = sys.stdin
+    sys.stdin = io.StringIO()
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
-"""How long the work behind the results took that are in use now, over all commands that had a part in it.
+"""Seconds of work behind a run's present results, summed over all commands that worked on them.
 
-It reads the events of a run folder; who writes them is in `tracking.py`.
+They are computed from the events of the run folder, which `tracking.py` writes.
 """
 
 from __future__ import annotations
@@ -20,21 +20,20 @@ class _Entry:
     began: float
     latest: float
     seconds: float | None = None
-    """As its end says; None where it was killed."""
+    """Seconds that its last event gives; None where the command was killed."""
 
     @property
     def length(self) -> float:
-        """Of a killed one up to its last event."""
+        """Seconds in the stage; of a killed command, those up to its last event."""
         return self.latest - self.began if self.seconds is None else self.seconds
 
 
 def work_seconds(events: Sequence[Mapping[str, Any]], in_use: Mapping[str, Sequence[str]]) -> dict[str, float]:
-    """Seconds of each stage: the sum over all commands that worked on a result that is in use now.
+    """Seconds of each stage, summed over all commands that worked on a present result.
 
-    A command that failed, was interrupted or was killed counts up to its end or its last event, as what it had done was
-    gone on with; one whose results have been replaced since does not count; nor does finding out that nothing is to be
-    done, so that a stage that was skipped keeps the time it took when it ran. Of a command that also made what is not
-    in use now, all of its time counts.
+    A command that failed, was interrupted or was killed counts up to its end or its last event, because the next one
+    resumed its work. A command whose results have been replaced does not count, nor does one that skipped the stage.
+    Where a command made present and replaced results, all of its time counts.
 
     Args:
         events: of the run folder, in order.
