@@ -1,6 +1,6 @@
-"""Whether a cluster answers at RAY_ADDRESS, found out in seconds: `ray.init` by itself tries for minutes.
+"""Checks within seconds that a cluster answers at RAY_ADDRESS; `ray.init` alone tries for minutes.
 
-Connecting, and private sessions, are the business of `session.py`.
+`session.py` connects to it.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _WAYS = "give the host:port of a running cluster's head, e.g. 10.0.0.1:6379, or 
 
 
 def check_address(address: str) -> None:
-    """Look for a Ray cluster at an address as RAY_ADDRESS holds it; `auto`, which Ray looks up itself, is not tried.
+    """Check that a Ray cluster answers at `address`, the value of RAY_ADDRESS; `auto` is left to Ray.
 
     Raises:
-        UserError: it is no address, or nobody answers there, or not as Ray does.
+        UserError: it is no address, nobody answers there, or what answers is not Ray.
     """
     if address == "auto":
         return
@@ -37,7 +37,7 @@ def check_address(address: str) -> None:
 
 
 def refused(address: str, error: Exception) -> UserError:
-    """The line for what `ray.init` said of a cluster that does answer."""
+    """The error line for a cluster that answers, but refuses `ray.init`."""
     reason = " ".join(str(error).split())[:200]
     return UserError(
         f"RAY_ADDRESS={address}: the cluster does not let this command in ({reason}); its token (RAY_AUTH_TOKEN, "
@@ -60,7 +60,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 def _speaks_grpc(host: str, port: int) -> bool:
-    """gRPC's health check, which Ray's servers answer anybody."""
+    """Whether a gRPC server answers; it is asked for its health, for which Ray's servers need no token."""
     import grpc
 
     target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

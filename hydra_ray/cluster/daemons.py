@@ -1,7 +1,7 @@
-"""Ray's own daemons on this machine, watched: without its raylet or GCS a command waits for what never comes.
+"""Watches Ray's daemons on this machine: when the raylet or the GCS dies, a command would wait for ever.
 
-Ray's core notices after a minute or more, and then aborts the process. Only a private session is watched: its daemons
-are this process's children; a cluster's are its own business.
+Ray's core notices it after a minute or more, and then aborts the process. Only the daemons of a private session are
+watched, which are this process's children.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.5
 
 @contextmanager
 def daemons_watched() -> Iterator[None]:
-    """While the block runs, the death of a daemon ends the command with a `StageError`."""
+    """End the command with a `StageError` when a daemon dies while the `with` block runs."""
     stop = threading.Event()
 
     def watch() -> None:
@@ -39,7 +39,7 @@ def daemons_watched() -> Iterator[None]:
 
 
 def daemon_death() -> StageError | None:
-    """What to say of a private session whose raylet or GCS is gone; None where all is well."""
+    """The error to raise where a private session's raylet or GCS is gone; None where both are alive."""
     import ray._private.worker
 
     node: Any = ray._private.worker._global_node

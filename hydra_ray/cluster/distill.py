@@ -1,7 +1,7 @@
-"""distill: one Ray Train job (DDP) that fits every missing student, one after the other, from the shards.
+"""distill: one Ray Train job (DDP) that trains all missing students on the shards, one after the other.
 
-Starting workers costs more than a small student, so they are started once. Each student is published when it is
-done; the one that was under way goes on from its last checkpoint.
+Starting workers costs more than training a small student, so they are started once. Each student is published when it
+is done; one that was interrupted resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from hydra_ray.training import (
 
 @dataclass(frozen=True)
 class StudentInputs:
-    """What students are made from.
+    """What students train on.
 
     Attributes:
         task: what they learn.
@@ -84,7 +84,7 @@ class _Job:
 
 
 def distill(run: Run, stage: Stage) -> None:
-    """Fit and publish every student that is not there yet."""
+    """Train and publish the students that are missing."""
     source = student_inputs_of(run)
     students: dict[StudentKind, Artifact] = {kind: run.student(kind) for kind in run.config.student_kinds}
     missing: list[tuple[StudentKind, Config, Artifact]] = [
@@ -98,14 +98,14 @@ def distill(run: Run, stage: Stage) -> None:
 
 
 def student_inputs_of(run: Run) -> StudentInputs:
-    """The shards students are made from; `cluster/chain.py` has checked them."""
+    """The shards that students train on; `cluster/pipeline.py` has checked them."""
     members = run.config.ensemble.num_members
     folders = [run.shards(split).folder for split in (TRANSFER, "validation")]
     return StudentInputs(run.task, *folders, num_members=members, num_outputs=run.data.num_outputs)
 
 
 def _fit_students(job: _Job, ranks: DistributedContext, device: torch.device) -> None:
-    """One worker: its part of every batch of every student."""
+    """Train the missing students on one worker, which takes its part of every batch."""
     job.channel.put.remote({"event": "started", "rank": ranks.rank})
     for kind, config, artifact in job.students:
         if not artifact.is_done:

@@ -1,7 +1,7 @@
-"""What a failure somewhere in a Ray cluster means to the user: its cause without Ray's wrapping, in one line.
+"""Unwraps Ray's exceptions: the cause of a failure in one line, without Ray's pages of traceback.
 
-Ray hands over exceptions wrapped several times, with pages of tracebacks of its own. What is wrapped is looked for
-here, and put as a `UserError` where a worker raised one, else as a `StageError`.
+Ray wraps an exception several times. Here the innermost one is found, and becomes a `UserError` where a worker raised
+one, else a `StageError`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ _NOT_OURS = re.compile(r"/site-packages/|/lib/python3|<frozen|\.pyx$")
 
 
 def is_from_ray(error: BaseException) -> bool:
-    """Whether it was raised by Ray, perhaps around one of our own."""
+    """Whether Ray raised an exception, possibly around one of ours."""
     return isinstance(error, (RayError, TrainingFailedError))
 
 
 def explained(error: BaseException, stage: str, log: str) -> UserError | StageError:
-    """The exception to be raised in the place of one from Ray.
+    """The exception to raise in place of Ray's.
 
     Args:
         error: as Ray raised it.
         stage: the stage's name.
         log: where the whole traceback has been put.
     """
-    text, cause = full_text(error), cause_of(error)
+    text = full_text(error)
+    cause = cause_of(error)
     users = _USER_ERROR.search(text)
     if isinstance(cause, UserError):
         return UserError(_OF_RAY_DATA.sub("", str(cause)))
@@ -51,16 +52,16 @@ def explained(error: BaseException, stage: str, log: str) -> UserError | StageEr
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """The exception that was raised first, as far as Ray hands it over.
+    """The exception that was raised first, as far as Ray passes it on.
 
-    Where one worker fails, the others fail for it; so what only tells of a lost peer comes last.
+    When one worker fails, the others fail because they lost it; an error about a lost peer comes last.
     """
     causes = list(_causes(error))
     return min(causes, key=lambda cause: (not isinstance(cause, UserError), _tells_of_a_peer(cause), is_death(cause)))
 
 
 def is_death(error: BaseException) -> bool:
-    """Whether a process is gone, rather than that it raised something."""
+    """Whether an error says that a process died, and not that it raised an exception."""
     return isinstance(error, (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError))
 
 
@@ -69,12 +70,12 @@ def _tells_of_a_peer(error: BaseException) -> bool:
 
 
 def full_text(error: BaseException) -> str:
-    """All tracebacks, those on workers included."""
+    """All tracebacks, including those of workers."""
     return re.sub(r"\x1b\[\d+m", "", "".join(traceback.format_exception(error)))
 
 
 def one_line(error: BaseException, root: str = "") -> str:
-    """Type and message; from `root`, the traceback of what was raised first, where Ray keeps the exception."""
+    """Type and message of an error; for one of Ray's, those of the last exception in the traceback `root`."""
     raised = list(_RAISED.finditer(root)) if isinstance(error, RayError) else []
     if is_death(error):
         return "a worker died: killed, out of memory, or its machine is gone"

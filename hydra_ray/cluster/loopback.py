@@ -1,7 +1,7 @@
-"""What keeps a private Ray session to its own user: every socket on loopback, and a token that only its processes know.
+"""Closes a private Ray session to others: its sockets are on loopback, and only its processes know its token.
 
-Whoever reaches one of Ray's ports can run code, and Ray listens on all interfaces of a machine unless the machine's
-address is that of loopback. Clusters that RAY_ADDRESS names are their owner's: nothing of this is for them.
+Whoever reaches one of Ray's ports can run code, and Ray listens on all interfaces unless the machine's address is
+loopback. Clusters that RAY_ADDRESS names are configured by their owners.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _CLOSED = {
 
 
 def close_to_others() -> None:
-    """Before `ray.init`: loopback and a new token, for this process and those that it starts.
+    """Set loopback and a new token for this process and those that it starts; called before `ray.init`.
 
-    Other variables can be set by the user, these not: RAY_AUTH_MODE=disabled may be meant for another cluster. The
-    token stands in the environment, as Ray would write one into the home directory.
+    The user's values of these variables are replaced: RAY_AUTH_MODE=disabled may be meant for another cluster. The
+    token is kept in the environment, since Ray would otherwise write one into the home directory.
     """
     from ray import _raylet
     from ray._private import ray_constants

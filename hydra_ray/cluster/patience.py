@@ -1,7 +1,7 @@
-"""Ray's start on a busy machine: three tries, each with more patience, and nothing left of one that failed.
+"""Starts Ray on a busy machine: up to three times, each with a longer timeout, stopping what a failed start left.
 
-Ray gives its node 30 seconds to come up, a number in its source that no variable changes, and leaves the processes of
-a node that came too late running. Only private sessions are started so (`session.py`).
+Ray allows its node 30 seconds to start, a constant that no variable changes, and leaves the processes of a node that
+took longer running. Only private sessions are started so (`session.py`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def start_patiently(start: Callable[[], object], stop: Callable[[], object]) -> 
     """Call `start`, which is `ray.init` with its arguments, until it succeeds.
 
     Args:
-        start: raises where the node does not come up.
-        stop: called after that; takes back what was started, as far as it knows of it.
+        start: raises when the node does not start.
+        stop: called after each failure; stops what was started, as far as it knows.
 
     Raises:
-        StageError: not the third time either.
+        StageError: the third start failed, too.
     """
     reason = ""
     for seconds in _PATIENCE_SECONDS:
@@ -48,9 +48,9 @@ def start_patiently(start: Callable[[], object], stop: Callable[[], object]) -> 
 
 @contextmanager
 def _node_may_take(seconds: float) -> Iterator[None]:
-    """Ray asks for its node again and again for 30 seconds; here each answer may take longer, until `seconds` are over.
+    """Let Ray wait `seconds` for its node in place of 30, by making each of its requests take longer.
 
-    There is no other way in: the number is a local variable of Ray's.
+    There is no other way: the 30 seconds are a local variable in Ray.
     """
     import ray._private.services as services
 
@@ -74,7 +74,7 @@ def _node_may_take(seconds: float) -> Iterator[None]:
 
 
 def _children() -> set[Any]:
-    """This process's children and theirs."""
+    """All descendants of this process."""
     import ray  # noqa: F401  (brings psutil along)
     from psutil import Process  # pyright: ignore[reportMissingModuleSource, reportMissingImports]
 

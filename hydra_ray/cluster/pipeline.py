@@ -1,4 +1,4 @@
-"""The stages in order: each is skipped where its results are there and valid, else run inside one Ray session.
+"""The chain of stages: each is skipped if its results are published and valid, else run, all in one Ray session.
 
 ray is imported when the first stage has something to do, so that a run that is done costs a second or two.
 """
@@ -41,13 +41,13 @@ def run_stages(run: Run, names: Iterable[str], *, stack: ExitStack | None = None
     """Bring the named stages up to date.
 
     Args:
-        run: whose.
-        names: of the stages, in order.
-        stack: keeps the Ray session open for further runs, which use it as well; none to close it after this one.
-        wait: until another command that works in the run folder has ended.
+        run: the run.
+        names: of its stages, in order.
+        stack: keeps the Ray session open for further runs; None to close it after this one.
+        wait: whether to wait for another command that works in the run folder, rather than fail.
 
     Raises:
-        UserError: something the user can mend, found before any worker starts where that is possible.
+        UserError: something the user can mend; where possible it is found before any worker starts.
     """
     check_storage(run.config.storage)
     check_run(run)
@@ -64,12 +64,13 @@ def run_stages(run: Run, names: Iterable[str], *, stack: ExitStack | None = None
 
 
 def run_splits(config: Config, *, wait: bool = False) -> dict[str, Any]:
-    """All stages of every split of a sweep, one after the other in one session; writes and returns its sweep.json.
+    """Run all stages of each split of a sweep, in one session; write and return its sweep.json.
 
     Raises:
-        UserError: as `run_stages`; what the splits before have finished stays.
+        UserError: see `run_stages`; the results of earlier splits stay.
     """
-    configs, found = split_configs(config), []
+    configs = split_configs(config)
+    found = []
     with ExitStack() as stack:
         for number, each in enumerate(configs, start=1):
             print(f"\n{each.name} [{number}/{len(configs)}]", flush=True)
@@ -83,10 +84,10 @@ def run_splits(config: Config, *, wait: bool = False) -> dict[str, Any]:
 
 
 def resources(run: Run) -> str:
-    """What there is, in words, for a plan.
+    """The CPUs and GPUs that there are, in words, for a plan.
 
     Raises:
-        UserError: more is wanted than there is.
+        UserError: there are too few.
     """
     with ExitStack() as stack:
         if is_private():
@@ -99,18 +100,20 @@ def resources(run: Run) -> str:
 
 
 def _check_own_session(config: Config) -> None:
-    """What a session on this machine needs beside CPUs."""
+    """Check what a private session needs besides CPUs: memory, and a temporary folder."""
     check_object_store(config)
     check_temporary_folder()
 
 
 class _Chain:
-    """The stages of one command; Ray is connected to for the first that has something to do."""
+    """Runs the stages of one command; connects to Ray for the first that has something to do."""
 
     def __init__(self, run: Run, stack: ExitStack) -> None:
-        self._run, self._stack = run, stack
+        self._run = run
+        self._stack = stack
         self._tracker = Tracker(run.folder, run.config)
-        self._connected = self._checked = False
+        self._connected = False
+        self._checked = False
 
     def bring_up_to_date(self, stage: StageSpec) -> None:
         """Run a stage, unless its results are there and valid."""
@@ -149,7 +152,7 @@ class _Chain:
 
 @contextmanager
 def _clear_errors(run: Run, name: str) -> Iterator[None]:
-    """What Ray raises as one line, and its pages of traceback in a file of the run folder."""
+    """Raise Ray's errors again as one line, and write their tracebacks to a file of the run folder."""
     try:
         yield
     except Exception as error:

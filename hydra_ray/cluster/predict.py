@@ -1,11 +1,10 @@
-"""predict: the members' answers on every split, streamed by Ray Data into Parquet shards.
+"""predict: the members' predictions on every split, streamed by Ray Data into Parquet shards.
 
-One plan item is one shard, from reading to file: its rows are read and the view made, all members answer them in one
-pass, the file is written. On CPUs a task does all three, for some shards: rows that stay in a process need no copying,
-and its members serve the next task. With GPUs an actor for each holds the members, and reading and writing are tasks on
-the CPUs beside it. Nothing but the shards in flight is in memory. Names follow from (view, rows), finished files are
-left out of the plan, so a killed run goes on where it was. Where shards of fewer members are there, only the new
-members are asked.
+One item of the plan is one shard: read its rows, make the view, predict them with all members, write the file. On CPUs
+one task does all of it for several shards: rows in one process need no copying, and its members are used again by the
+next task. With GPUs an actor a GPU holds the members, and tasks on CPUs read and write. Only the shards in flight are
+in memory. A file is named by its view and rows; finished files are left out of the plan, so a killed run resumes where
+it was. Where shards of fewer members exist, only the new members predict.
 """
 
 from __future__ import annotations
@@ -25,8 +24,11 @@ from hydra_ray.runs import Run, Stage
 from hydra_ray.shards import Shards, count_rows, shard_names
 from hydra_ray.storage import Folder
 
-_TASK_CPUS, _ACTOR_CPUS = 0.25, 0.5  # beside GPUs; the pool must never take all CPUs: reading and writing need some
-_TASKS_A_CPU, _SHARDS_A_TASK = 8, 16  # at least, so that CPUs end together; at most, so that little is done twice
+# with GPUs; the pool must never take all CPUs, as reading and writing need some
+_TASK_CPUS = 0.25
+_ACTOR_CPUS = 0.5
+_TASKS_A_CPU = 8  # at least, so that all CPUs end together
+_SHARDS_A_TASK = 16  # at most, so that little is done twice
 _WHOLE_BLOCK: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
 
 
@@ -47,7 +49,7 @@ def predict(run: Run, stage: Stage) -> None:
 
 
 def _finished(attempt: Folder, stage: Stage) -> set[str]:
-    """Shards of an earlier start; one without its end, as a machine leaves it that lost its power, is made again."""
+    """Names of the shards that an earlier command finished; one cut short, e.g. by a power loss, is deleted."""
     finished = set()
     for name in shard_names(attempt):
         try:
@@ -60,7 +62,7 @@ def _finished(attempt: Folder, stage: Stage) -> set[str]:
 
 
 def plan_split(run: Run, split: str) -> list[PlanItem]:
-    """The shards of one split: slices of source rows, as long as a row of theirs appears under the view."""
+    """The shards of one split: slices of source rows, without those that have no row under the view."""
     plan = []
     for number, view in run.views(split).items():
         rows = run.rows_of_view(split, number)
@@ -87,7 +89,7 @@ def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shar
 
 
 def _by_cpus(items: list[dict[str, int]], work: Work) -> ray.data.Dataset:
-    """Tasks of some shards each, on every CPU: for a task Ray Data takes as long as small members for a shard."""
+    """Tasks of several shards each, on every CPU: starting a task takes as long as small members take for a shard."""
     cpus = work.config.cluster.cpus_per_worker
     at_least = ray.cluster_resources()["CPU"] / cpus * _TASKS_A_CPU
     num_tasks = min(len(items), math.ceil(max(at_least, len(items) / _SHARDS_A_TASK)))
@@ -99,7 +101,7 @@ def _by_cpus(items: list[dict[str, int]], work: Work) -> ray.data.Dataset:
 
 
 def _by_gpus(items: list[dict[str, int]], work: Work) -> ray.data.Dataset:
-    """Three tasks a shard, of which the one in the middle is done by an actor with a GPU."""
+    """Three steps a shard: a task reads, an actor with a GPU predicts, a task writes."""
     pool = ActorPoolStrategy(size=work.config.cluster.num_workers)
     place: dict[str, Any] = {"num_cpus": _ACTOR_CPUS, "num_gpus": 1 if work.config.cluster.use_gpu else 0}
     rows = ray.data.from_items(items, override_num_blocks=len(items))

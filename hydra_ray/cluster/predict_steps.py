@@ -1,7 +1,7 @@
-"""How one shard is made: its rows are read and the view made, all members answer them, the file is written.
+"""The steps that make one shard: read its rows and make the view, predict them with all members, write the file.
 
-Three steps that pass a table on, for tasks and actors of Ray Data, and all three as one. What is to be made is in
-`predict.py`.
+Each step passes a table to the next, for tasks and actors of Ray Data; `MakeShards` does all three. The plan is made
+in `predict.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from hydra_ray.views import NumberedView, apply_view, apply_with_members, view_n
 
 @dataclass(frozen=True)
 class PlanItem:
-    """One shard to be written.
+    """One shard to write.
 
     Attributes:
         split: predicted split, e.g. `transfer`.
@@ -53,26 +53,26 @@ class PlanItem:
     stop: int
 
     def name(self, rows_per_shard: int) -> str:
-        """File name."""
+        """The shard's file name."""
         return f"part-{self.view:03d}-{self.start // rows_per_shard:05d}.parquet"
 
 
 @dataclass(frozen=True)
 class Work:
-    """What tasks and actors get; equal where its key is.
+    """What tasks and actors need; two are equal where their keys are.
 
     Attributes:
-        plan: the shards to be written; rows travel with their item's place in it.
+        plan: the shards to write; each table carries its item's place in it.
         config: the run's.
         data: where rows are read from.
         members: all members, in order.
         splits: predicted split -> its shards.
         views: predicted split -> view number -> view.
-        reuse: predicted split -> members whose published answers are taken over.
-        metadata: predicted split -> what its shards' footers say.
-        features: scale of the training rows' features; none for images.
-        dtype: of stored outputs.
-        key: tells this work from that of other stages in the same processes.
+        reuse: predicted split -> number of members whose published predictions are used again.
+        metadata: predicted split -> metadata of its shards' footers.
+        features: statistics of the training rows' features; None for images.
+        dtype: of the stored outputs.
+        key: distinguishes this work from other stages' in the same process.
     """
 
     plan: list[PlanItem] = field(compare=False)
@@ -88,29 +88,29 @@ class Work:
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def item(self, rows: pa.Table) -> PlanItem:
-        """The plan item that rows on their way belong to."""
+        """The plan item of a table of rows."""
         return self.plan[rows.column("item")[0].as_py()]
 
     def view(self, item: PlanItem) -> NumberedView:
-        """Its view."""
+        """The view of a plan item."""
         return self.views[item.split][item.view]
 
     def seed(self, stream: Literal["view", "share of a view"], item: PlanItem) -> int:
-        """Of one of its view's streams."""
+        """The seed of one of a plan item's random streams."""
         return seed_of(self.config.seed, stream, item.split, item.view)
 
     def name(self, item: PlanItem) -> str:
-        """Its file name."""
+        """The file name of a plan item."""
         return item.name(self.config.predict.rows_per_shard)
 
     def read(self, split: str, item: PlanItem) -> Rows:
-        """The rows behind a plan item; the same range under another view is often asked for next."""
+        """The source rows of a plan item; often the next item is the same range under another view."""
         return _read(_Range(self.key, split, item.start, item.stop, self.data.splits[split]))
 
 
 @dataclass(frozen=True)
 class _Range:
-    """Rows of a split, known by the work they are read for and their place."""
+    """Rows of a split, identified by the work that needs them and their place."""
 
     key: str
     split: str
@@ -121,33 +121,34 @@ class _Range:
 
 @lru_cache(maxsize=1)
 def _read(rows: _Range) -> Rows:
-    """Rows of a range, kept for the next task of this process: decoding images takes as long as making a view."""
+    """Read a range's rows, cached for the next task of this process: decoding images takes as long as making a view."""
     return rows.source.read(rows.start, rows.stop)
 
 
 class MakeShards:
-    """Plan items to files, one after the other."""
+    """Makes the files of plan items, one after the other."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
 
     def __call__(self, items: pa.Table) -> Iterator[pa.Table]:
-        """Items -> of each what was written: item, rows."""
+        """Items -> for each, what was written: item, rows."""
         set_up_worker(self.work.config.cluster)
         ask = _asking(self.work)
-        read, write = ReadRows(ask.work), WriteShard(ask.work)  # of this process's first task, whose files are open
+        read = ReadRows(ask.work)  # the work of this process's first task, whose files are open
+        write = WriteShard(ask.work)
         for place in range(items.num_rows):
             yield write(ask(read(items.slice(place, 1))))
 
 
 class ReadRows:
-    """A plan item to its rows, transformed; where shards of fewer members are there, to the rows in them."""
+    """Reads a plan item's rows and makes their view; where shards of fewer members exist, reads the rows in them."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """The item as a table of one row -> the columns of a shard but `logits`, and the item."""
+        """The item, as a table of one row -> all columns of a shard but `logits`, and the item."""
         item = self.work.item(batch)
         table = self._published(item) if self.work.reuse[item.split] else self._made(item)
         return table.append_column("item", pa.array(np.full(table.num_rows, batch.column("item")[0].as_py())))
@@ -158,9 +159,10 @@ class ReadRows:
 
     def _made(self, item: PlanItem) -> pa.Table:
         numbered = self.work.view(item)
-        view, rows = numbered.view, self.work.read(numbered.rows_of, item)
-        seed, features = self.work.seed("view", item), self.work.features
-        inputs = apply_view(view.view, view.options, rows.inputs, rows.row_id, seed=seed, features=features)
+        view = numbered.view
+        rows = self.work.read(numbered.rows_of, item)
+        seed = self.work.seed("view", item)
+        inputs = apply_view(view.view, view.options, rows.inputs, rows.row_id, seed=seed, features=self.work.features)
         # after the view: mixing needs whole blocks
         kept = numbered.kept(rows.row_id, self.work.seed("share of a view", item))
         has_label = numbered.has_labels and view_named(view.view).keeps_label
@@ -171,7 +173,7 @@ class ReadRows:
 
 
 class AskMembers:
-    """Holds all members, answers a shard's rows."""
+    """Holds all members and predicts a shard's rows."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -179,7 +181,7 @@ class AskMembers:
         self.ensembles: dict[int, Ensemble] = {}
 
     def __call__(self, rows: pa.Table) -> pa.Table:
-        """The same rows with `logits`; moved first where their view takes the members' gradients."""
+        """The same rows with `logits`; a view that needs the members' gradients moves the rows first."""
         item = self.work.item(rows)
         first = self.work.reuse[item.split]
         if view_named(self.work.view(item).view.view).needs_members:  # `first` is 0: such shards are never extended
@@ -187,8 +189,10 @@ class AskMembers:
         return with_logits(rows, self._ask(inputs_of(rows), first))
 
     def _moved(self, rows: pa.Table, item: PlanItem) -> pa.Table:
-        """Rows of a view that is made with the members' gradients."""
-        inputs, row_id, view = inputs_of(rows), rows.column("row_id").to_numpy(), self.work.view(item).view
+        """The rows moved by a view that needs the members' gradients."""
+        inputs = inputs_of(rows)
+        row_id = rows.column("row_id").to_numpy()
+        view = self.work.view(item).view
         move = partial(apply_with_members, view.view, view.options, self.members, seed=self.work.seed("view", item))
         parts = [move(*(to_device(each, self.device) for each in part)) for part in self._batches(inputs, row_id)]
         return with_inputs(rows, torch.cat(parts).cpu().numpy())
@@ -198,7 +202,7 @@ class AskMembers:
             yield tuple(array[start : start + self.batch_size] for array in arrays)
 
     def _ask(self, inputs: np.ndarray, first: int) -> np.ndarray:
-        """Logits of the members from `first` on."""
+        """Logits of the members from number `first` on."""
         if first not in self.ensembles:
             self.ensembles[first] = Ensemble(self.members[first:])
         ensemble = self.ensembles[first]
@@ -207,32 +211,34 @@ class AskMembers:
 
     @cached_property
     def device(self) -> torch.device:
-        """Of this process, which is set up at the first rows, as members are."""
+        """The device of this process, which is set up at the first rows."""
         return set_up_worker(self.work.config.cluster)
 
     @cached_property
     def members(self) -> list[Member]:
-        """Read at the first rows: what goes wrong before, Ray takes for the death of the actor."""
+        """The members, loaded at the first rows: an error in the constructor would look to Ray like a dead actor."""
         loaded = [load_published(member, self.device) for member in self.work.members]
         return [member for member in loaded if isinstance(member, Member)]
 
 
 @lru_cache(maxsize=1)
 def _asking(work: Work) -> AskMembers:
-    """The members of this work, in this process from its first task on."""
+    """The members of this work, loaded by this process's first task."""
     return AskMembers(work)
 
 
 class WriteShard:
-    """Answered rows to a file, after the answers of members asked before."""
+    """Writes predicted rows to a file, behind the predictions of members that an earlier command asked."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """What was written: item, rows."""
-        item, index = self.work.item(table), table.column("item")[0].as_py()
-        shards, reuse = self.work.splits[item.split], self.work.reuse[item.split]
+        item = self.work.item(table)
+        index = table.column("item")[0].as_py()
+        shards = self.work.splits[item.split]
+        reuse = self.work.reuse[item.split]
         table = table.drop_columns(["item"])
         if reuse:
             table = _behind(shards.folder, self.work.name(item), table, reuse)
@@ -242,15 +248,16 @@ class WriteShard:
         return pa.table({"item": [index], "rows": [table.num_rows]})
 
     def _teachers(self, item: PlanItem, row_id: np.ndarray) -> np.ndarray:
-        """Members that rows are learnt from: all, or those that were not trained on them; bool [N, M]."""
-        members, config = np.arange(len(self.work.members)), self.work.config
+        """Members that teach each row: all, or those that were not trained on it; bool [N, M]."""
+        members = np.arange(len(self.work.members))
+        config = self.work.config
         if not self.work.view(item).held_out or config.ensemble.folds is None:
             return np.ones((len(row_id), len(members)), np.bool_)
         return left_out(row_id, members, config.ensemble.folds, config.seed)
 
 
 def _behind(folder: Folder, name: str, new: pa.Table, num_old: int) -> pa.Table:
-    """`new` with its members behind the first `num_old` of the published shard of the same rows."""
+    """`new` with its members appended to the first `num_old` of the published shard of the same rows."""
     old = read_shard(folder, name, num_members=num_old)
     if not np.array_equal(old.row_id, new.column("row_id").to_numpy()):
         raise ValueError(f"{folder}/{name}: rows differ from those of the plan")

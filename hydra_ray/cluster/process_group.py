@@ -1,6 +1,6 @@
-"""How the workers of a Train job find each other: in a file where all are on this machine, else as Ray has it.
+"""The process group of a Train job: on one machine its workers meet in a file, on a cluster as Ray arranges it.
 
-torch's own store, in which ranks meet otherwise, listens on all interfaces of the machine and asks nobody for a token.
+torch's own store, where ranks meet otherwise, listens on all interfaces of the machine and needs no token.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from hydra_ray.cluster.session import is_private
 
 
 def torch_config() -> TorchConfig:
-    """For a `TorchTrainer` of this session."""
+    """The torch configuration for a `TorchTrainer` of this session."""
     return _OneMachine() if is_private() else TorchConfig()
 
 
 @dataclass
 class _OneMachine(TorchConfig):
-    """A process group of one machine."""
+    """The configuration of a process group on one machine."""
 
     @property
     def backend_cls(self) -> Any:
@@ -33,7 +33,7 @@ class _OneMachine(TorchConfig):
 
 
 class _MeetingInAFile(rays._TorchBackend):
-    """Ray's backend but for the place where ranks meet: a folder that only this user can open."""
+    """Ray's backend, except that ranks meet in a folder that only this user can open."""
 
     _folder: Path | None = None
 

@@ -1,8 +1,7 @@
-"""Workers' figures on their way to the driver, where they are recorded and printed.
+"""The progress channel: workers send their figures to the driver, which logs them.
 
-`ray.train.report` is a barrier over all workers, which members of different pace must not wait at, and Train V2
-keeps only rank 0's numbers. So workers drop what they have into a small actor, and a thread of the driver empties
-it.
+`ray.train.report` is a barrier over all workers, at which members of different speed would wait, and Train V2 keeps
+only rank 0's numbers. So workers put their events into a small actor, and a thread of the driver collects them.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _LAST_SECONDS = 3.0
 
 
 class _Mailbox:
-    """The actor."""
+    """The actor that holds events until the driver collects them."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
@@ -34,16 +33,17 @@ class _Mailbox:
         self._events.append(event)
 
     def take_all(self) -> list[Event]:
-        events, self._events = self._events, []
+        events = self._events
+        self._events = []
         return events
 
 
 @contextmanager
 def progress_channel(handle: Callable[[Event], None], name: str | None = None) -> Iterator[ActorHandle]:
-    """A channel whose events are given to `handle` in the driver until the `with` block ends.
+    """Call `handle` in the driver with every event that workers send, until the `with` block ends.
 
-    With a `name`, the session's other processes find it by `ray.get_actor(name)`. What `handle` raises is raised
-    when the block ends, and what the user can mend, such as a full disk, ends it.
+    With a `name`, the session's other processes find the channel by `ray.get_actor(name)`. What `handle` raises is
+    raised again at the end of the block; an error that the user can mend, such as a full disk, ends the block at once.
     """
     make: Any = ray.remote(num_cpus=0)(_Mailbox)
     channel: Any = make.options(name=name).remote()

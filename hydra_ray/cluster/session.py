@@ -1,6 +1,6 @@
-"""Connecting to Ray: a quiet private session on this machine, or the cluster that RAY_ADDRESS names.
+"""Connects to Ray: a quiet private session on this machine, or the cluster that RAY_ADDRESS names.
 
-Environment variables are set here, before `import ray`, and nowhere else. On a cluster nothing is forced on the user.
+Environment variables are set here, before `import ray`, and nowhere else. A cluster's settings are left as they are.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # what `ray job submit` sets for the comma
 
 
 def is_private() -> bool:
-    """Whether a session would be this command's own, on this machine."""
+    """Whether a session would be private to this command, on this machine."""
     return os.environ.get("RAY_ADDRESS", "") in ("", "local")
 
 
 def check_storage(storage: str) -> None:
-    """A job's working directory is a copy that the cluster throws away: a run folder must not lie in it.
+    """Check that the run folder of a Ray job is outside its working directory, a copy that the cluster deletes.
 
     Raises:
-        UserError: this is a job, and `storage` is relative.
+        UserError: this is a Ray job, and `storage` is a relative path.
     """
     if _JOB in os.environ and "://" not in storage and not os.path.isabs(storage):
         raise UserError(
@@ -60,16 +60,16 @@ def check_storage(storage: str) -> None:
 
 
 def prepare_environment() -> None:
-    """Set the variables that Ray reads; before ray is imported, and inherited by its processes."""
+    """Set the variables that Ray reads; called before ray is imported, and inherited by its processes."""
     for name, value in (_ALWAYS | _PRIVATE if is_private() else _ALWAYS).items():
         os.environ.setdefault(name, value)
 
 
 @contextmanager
 def session(config: Config) -> Iterator[None]:
-    """Ray for the length of a `with` block.
+    """Connect to Ray for the length of a `with` block.
 
-    A session that is open already (tests share one) is used and left open.
+    A session that is already open (tests share one) is used and left open.
     """
     prepare_environment()
     import ray
@@ -91,10 +91,10 @@ def session(config: Config) -> Iterator[None]:
 
 
 def _connect() -> None:
-    """To the cluster that RAY_ADDRESS names; nothing is forced on it.
+    """Connect to the cluster that RAY_ADDRESS names.
 
     Raises:
-        UserError: it does not answer, or does not let us in.
+        UserError: it does not answer, or refuses the connection.
     """
     import ray
 
@@ -108,15 +108,15 @@ def _connect() -> None:
 
 
 def start_private(object_store_mb: int, *, dashboard: bool = False, num_cpus: int | None = None) -> None:
-    """Start Ray on this machine, for this process alone, where nobody else can reach it (`loopback.py`).
+    """Start Ray on this machine for this process alone; nobody else can reach it (`loopback.py`).
 
     Args:
-        object_store_mb: size of the object store, which takes memory as it fills.
-        dashboard: whether Ray's state service is wanted.
-        num_cpus: logical CPUs, none for those of the machine.
+        object_store_mb: size of the object store, which uses memory as it fills.
+        dashboard: whether to start Ray's dashboard, which holds its state service.
+        num_cpus: logical CPUs; None for those of the machine.
 
     Raises:
-        StageError: Ray does not start, not even with patience (`patience.py`).
+        StageError: Ray does not start, even after several tries (`patience.py`).
     """
     import ray
 
@@ -138,9 +138,10 @@ def start_private(object_store_mb: int, *, dashboard: bool = False, num_cpus: in
 
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Nothing reaches file descriptor 2: Ray's core announces there which log level it was told."""
+    """Discard what is written to file descriptor 2, where Ray's core announces its log level."""
     sys.stderr.flush()
-    terminal, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    terminal = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         yield
@@ -151,12 +152,12 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 def _needs_dashboard(config: Config) -> bool:
-    """Trials of several workers that are stopped early leak their reservation without Ray's state service."""
+    """Whether Ray's state service is needed: without it, trials of several workers leak CPUs when they are stopped."""
     return config.tune.num_trials > 0 and config.tune.workers_per_trial > 1
 
 
 def _quiet_libraries() -> None:
-    """What fails is told once, by us (`failures.py`), and not by Ray's libraries with a page of traceback."""
+    """Silence the tracebacks of Ray's libraries; `failures.py` tells of each failure once, in one line."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
@@ -169,7 +170,7 @@ def _quiet_libraries() -> None:
 
 
 def available(cluster: ClusterConfig) -> tuple[float, float]:
-    """CPUs and GPUs there are: the connected cluster's, or this machine's without starting anything."""
+    """Number of CPUs and GPUs: of the connected cluster, or of this machine without starting anything."""
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         resources = ray.cluster_resources()

@@ -1,10 +1,9 @@
-"""Ctrl-C, SIGTERM and SIGHUP end a command in order: what is finished stays, Ray goes, one line says so.
+"""Ctrl-C, SIGTERM and SIGHUP end a command in order: finished results stay, Ray stops, and one line says so.
 
-Ray gets in the way of that: `ray.init` puts its own handler of SIGTERM in the place of ours, Train's of Ctrl-C stays
-installed for good and ends the process with exit code 0, Tune's makes an interrupted search look like a finished one,
-and Ray's C++ core forgets which exception a handler raised, or that it raised one. So what is asked for is noted here
-before it is raised. The death of Ray's daemons ends a command in the same way (`daemons.py`). What the line says and
-the exit code are not here (`cli/guard.py`).
+Ray interferes: `ray.init` replaces our SIGTERM handler, Train's Ctrl-C handler stays installed for good and ends the
+process with exit code 0, Tune's makes an interrupted search look like a finished one, and Ray's C++ core forgets which
+exception a handler raised, or that it raised one. So a signal is noted here before it is raised. The death of one of
+Ray's daemons ends a command in the same way (`daemons.py`). `cli/guard.py` prints the line and sets the exit code.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _PATIENCE_SECONDS = 12.0  # for an orderly end; afterwards the process just goes
 
 
 class _End:
-    """Whether, since when and why a command is to end."""
+    """The request to end a command: its reason, and when it was raised."""
 
     def __init__(self) -> None:
         self._reason: BaseException | None = None
@@ -34,16 +33,17 @@ class _End:
         self.num_listening = 0  # blocks whose handlers are installed
 
     def forget(self) -> None:
-        """A command, or a stage of somebody's own process, begins."""
-        self._reason, self._raised_at = None, None
+        """Forget earlier requests, as a command, or a stage in a user's own process, begins."""
+        self._reason = None
+        self._raised_at = None
 
     @property
     def reason(self) -> BaseException | None:
-        """The exception to be raised, anew each time; None while nobody has asked for an end."""
+        """The exception to raise, a new one each time; None without a request to end."""
         return None if self._reason is None else type(self._reason)(*self._reason.args)
 
     def ask(self, reason: BaseException) -> None:
-        """Note why; what was asked first counts. From now on an end that takes too long is cut short."""
+        """Note the reason, of which the first counts; from now on, an end that takes too long is cut short."""
         if self._reason is not None:
             return
         self._reason = reason
@@ -53,7 +53,7 @@ class _End:
             patience.start()
 
     def tell(self) -> None:
-        """Raise it in the main thread, from a signal's handler; a second request is not orderly any more."""
+        """Raise the reason in the main thread, from a signal handler; a second signal ends the process at once."""
         now = time.monotonic()
         if self._raised_at is not None and now - self._raised_at < _SAME_SECONDS:
             return
@@ -68,10 +68,10 @@ _END = _End()
 
 @contextmanager
 def command_ends_in_order(leave: Callable[[BaseException], None]) -> Iterator[None]:
-    """For the length of a command: signals raise `KeyboardInterrupt`, or `Terminated`, which is one.
+    """Raise signals as `KeyboardInterrupt`, or its subclass `Terminated`, while a command runs.
 
     Args:
-        leave: called with the reason where the end takes too long, or is asked for a second time; ends the process.
+        leave: ends the process; called with the reason if the end takes too long, or on a second signal.
     """
     _END.leave = leave if _in_main_thread() else None
     try:
@@ -83,9 +83,9 @@ def command_ends_in_order(leave: Callable[[BaseException], None]) -> Iterator[No
 
 @contextmanager
 def interrupts_noticed() -> Iterator[None]:
-    """Signals raise as ever, and `raise_if_interrupted` knows of it should it be lost.
+    """Raise signals as usual, and note them, so that `raise_if_interrupted` can raise those that Ray lost.
 
-    Whatever else is raised after a signal, when things are torn down, is told as the signal.
+    An exception that follows a signal, as when workers are stopped, is replaced by the signal's.
     """
     _END.forget()
     with _handled_by(_notice_and_raise):
@@ -99,9 +99,9 @@ def interrupts_noticed() -> Iterator[None]:
 
 @contextmanager
 def interrupts_kept() -> Iterator[None]:
-    """Signals raise nothing; what runs in the block calls `raise_if_interrupted` where it can be left.
+    """Only note signals; the block calls `raise_if_interrupted` where it can be left.
 
-    Unless Ray is dead: then there may be no such place any more.
+    When Ray is dead, signals are raised, as the block may never come to such a place.
     """
 
     def notice(number: int, _: Any) -> None:
@@ -115,9 +115,9 @@ def interrupts_kept() -> Iterator[None]:
 
 @contextmanager
 def interrupts_past_ray() -> Iterator[None]:
-    """For `ray.init` and Train's `fit`, which replace handlers: whatever they make of a signal, it is raised.
+    """Raise signals during `ray.init` and Train's `fit`, though they replace handlers.
 
-    The operating system's note of a signal goes past handlers, through a socket.
+    The operating system writes signals to a socket (a wakeup descriptor), whatever the handlers do.
     """
     if not _in_main_thread():
         yield
@@ -142,10 +142,10 @@ def interrupts_past_ray() -> Iterator[None]:
 
 
 def end_command(reason: Exception) -> bool:
-    """From any thread: have `reason` raised in the main thread, as if there had been a signal.
+    """Raise `reason` in the main thread, as a signal would; may be called from any thread.
 
     Returns:
-        False where nobody listens just now, as between the stages of somebody's own process.
+        False if no block of this module is running, as between stages that a user's own process runs.
     """
     if not _END.num_listening:
         return False
@@ -155,7 +155,7 @@ def end_command(reason: Exception) -> bool:
 
 
 def raise_if_interrupted() -> None:
-    """What was asked for, if anything: `KeyboardInterrupt`, `Terminated`, or what `end_command` was given."""
+    """Raise what was noted, if anything: `KeyboardInterrupt`, `Terminated`, or the reason given to `end_command`."""
     reason = _END.reason
     if reason is not None:
         raise reason from None

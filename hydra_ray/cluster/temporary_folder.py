@@ -1,6 +1,6 @@
-"""Where a private Ray session puts its files and sockets: a folder that can be written and is short enough.
+"""Checks the folder for a private Ray session's files and sockets: it must be writable, and its path short.
 
-The session itself is the business of `session.py`. Ray would say all this in its own words, a minute later.
+Ray would find out a minute later, and say so in its own words. `session.py` starts the session.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _BELOW = "/ray/session_2026-11-25_23-59-59_123456_4194304/sockets/plasma_store"
 
 
 def check_temporary_folder() -> None:
-    """Look at the folder that RAY_TMPDIR or TMPDIR names.
+    """Check the folder that RAY_TMPDIR or TMPDIR names.
 
     Raises:
-        UserError: it is no folder, cannot be made or written, or its path is too long. Ray makes what is not there.
+        UserError: it is no folder, cannot be made or written, or its path is too long. Ray makes a missing one.
     """
     name = next((name for name in _VARIABLES if os.environ.get(name)), None)
     if name is None:

@@ -1,7 +1,7 @@
-"""train_ensemble: one Ray Train job for all members, which are shared out over its workers.
+"""train_ensemble: one Ray Train job that trains all missing members, divided among its workers.
 
-Members are independent, so there is nothing to average and no barrier between workers. A finished member is published
-at once; a start with any number of workers fits only those that are missing.
+Members are independent, so there is nothing to average and no barrier between workers. Each member is published as
+soon as it is trained; the next start, with any number of workers, trains those that are missing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from hydra_ray.training.stack_size import stack_size
 
 @dataclass(frozen=True)
 class _Job:
-    """What the workers get."""
+    """What the workers need."""
 
     config: Config
     data: DataSet
@@ -49,7 +49,7 @@ class _Job:
 
 
 def train_ensemble(run: Run, stage: Stage) -> None:
-    """Fit and publish every member that is not there yet."""
+    """Train and publish the members that are missing."""
     missing = [(number, member) for number, member in enumerate(run.members()) if not member.is_done]
     finished = run.config.ensemble.num_members - len(missing)
 
@@ -82,7 +82,7 @@ def _record(stage: Stage, event: Event, progress: str, task: Task) -> None:
 
 
 def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> None:
-    """One worker: its share of the members, one after the other or several as one network."""
+    """Train a worker's share of the members, one after the other or several stacked into one network."""
     mine = [(number, member) for number, member in job.members[ranks.rank :: ranks.num_ranks] if not member.is_done]
     if not mine:
         return
@@ -107,7 +107,8 @@ def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> 
 def _fit_one(
     job: _Job, number: int, artifact: Artifact, member_spec: MemberSpec, train: LabelledRows, validation: LabelledRows
 ) -> None:
-    settings, seed = job.config.ensemble, job.config.seed
+    settings = job.config.ensemble
+    seed = job.config.seed
     if settings.folds is not None:
         train = train.at(_rows_of(job, number, train.row_id.cpu().numpy()))
     model, figures = fit_member(
@@ -124,7 +125,8 @@ def _fit_stack(
     train: LabelledRows,
     validation: LabelledRows,
 ) -> None:
-    settings, seed = job.config.ensemble, job.config.seed
+    settings = job.config.ensemble
+    seed = job.config.seed
     fitted = fit_stacked(slots, settings, seed, member_spec, train, validation, partial(_report, job))
     for slot, (model, figures) in zip(slots, fitted, strict=True):
         _publish(job, slot.member, artifacts[slot.member], model, figures)
@@ -138,7 +140,7 @@ def _checkpoints(job: _Job, artifact: Artifact) -> Checkpoints:
 
 
 def _rows_of(job: _Job, number: int, row_id: Ints) -> torch.Tensor:
-    """Positions of the training rows that a member learns from: all, or all but those of its fold."""
+    """Positions of the rows that a member trains on: all, or all but those of its fold."""
     folds = job.config.ensemble.folds
     if folds is None:
         return torch.arange(len(row_id))

@@ -1,8 +1,8 @@
-"""The search as Tune sees it: which trial comes next, when one is stopped, and what is told of them.
+"""What Tune calls during a search: which trial comes next, when to stop one, and where events go.
 
-Tune decides nothing here and remembers nothing: it places trials on processes and starts those again that it lost. What
-a trial draws and when it ends early follows from the trials of lower number (`hydra_ray/training/trials.py`,
-`hydra_ray/training/search_space.py`), and what is over is kept in files of ours (`search.py`).
+Tune decides nothing and stores nothing: it places trials on processes, and restarts those that it lost. What a trial
+draws and when it stops early depends on the trials of lower number alone (`training/trials.py`,
+`training/search_space.py`); finished trials are kept in files of the run folder (`tune.py`).
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class KindSearch:
     """The search for one kind of student.
 
     Attributes:
-        kind: which.
-        space: what is searched.
-        sampler: how trials are drawn.
+        kind: of the student.
+        space: the search space.
+        sampler: how trials draw from it.
         seed: the run's.
-        goal: what trials are compared by.
-        rule: when they are stopped.
-        trials: all of them, by number; those that are over from the start are not run.
+        goal: the figure that trials are compared by.
+        rule: when trials are stopped.
+        trials: all of them, by number; an earlier command may have finished some.
     """
 
     kind: StudentKind
@@ -53,9 +53,9 @@ class KindSearch:
         return stops(self.trials, self.goal, self.rule)[number]
 
     def draw(self, number: int, at_once: int) -> dict[str, Any] | None:
-        """What trial `number` draws; None where trials that it learns from are not over.
+        """The parameters that trial `number` draws; None while it has to wait for earlier trials.
 
-        Of Optuna's trials each is shown all but the `at_once - 1` before it, which run beside it, so that it does not
+        Optuna is told of all earlier trials but the last `at_once - 1`, which run at the same time, so that it does not
         matter which of them is the faster.
         """
         known = self.trials[: max(0, number - at_once + 1)] if self.sampler == "optuna" else []
@@ -70,54 +70,57 @@ class KindSearch:
 
 
 class InOrder(Searcher):
-    """Hands out the trials that are left, kind by kind in the order of their numbers, so many at a time."""
+    """Suggests the trials that are left, kind by kind in the order of their numbers, `at_once` at a time."""
 
     def __init__(self, searches: Sequence[KindSearch], at_once: int) -> None:
         super().__init__()
-        self._searches, self._at_once = searches, at_once
+        self._searches = searches
+        self._at_once = at_once
         self._left = [
             (place, each.number) for place, one in enumerate(searches) for each in one.trials if not each.is_over
         ]
         self._running: dict[str, Trial] = {}
 
     def suggest(self, trial_id: str) -> Any:
-        """See the class; None to be asked again later."""
+        """The next trial; None to be asked again later."""
         if not self._left:
             return Searcher.FINISHED
         if len(self._running) >= self._at_once:
             return None
-        search, number = self._searches[self._left[0][0]], self._left[0][1]
+        place, number = self._left[0]
+        search = self._searches[place]
         parameters = search.draw(number, self._at_once)
         if parameters is None:
             return None
         self._left.pop(0)
-        trial = self._running[trial_id] = search.trials[number]
+        trial = search.trials[number]
         trial.parameters = parameters
+        self._running[trial_id] = trial
         return TrialWork(search.kind, number, parameters).to_config()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Room for the next; one that Tune has given up is not over, but lost."""
+        """Make room for the next trial; one that Tune gave up is not over, but lost."""
         trial = self._running.pop(trial_id, None)
         if trial is not None and not error:
             trial.is_over = True
             trial.seconds = (result or {}).get("time_total_s")
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: see the module."""
+        """Do nothing; finished trials are files of the run folder."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: see the module."""
+        """Do nothing; finished trials are files of the run folder."""
 
 
 class StopInOrder(FIFOScheduler):
-    """Notes what trials report and stops those that their rule stops, or that have failed."""
+    """Notes what trials report, and stops those that failed or that their rule stops."""
 
     def __init__(self, searches: Sequence[KindSearch]) -> None:
         super().__init__()
         self._searches = {search.kind: search for search in searches}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """One report."""
+        """Note a trial's report, and decide whether it goes on."""
         work = TrialWork.of(trial.config)
         search = self._searches[work.kind]
         own = search.trials[work.number]
@@ -131,13 +134,13 @@ class StopInOrder(FIFOScheduler):
 
 
 class Forward(tune.Callback):
-    """Sends what happens to trials to the progress_channel.
+    """Sends events of trials to the progress channel.
 
-    Tune pickles its callbacks, so this one knows no more than an actor's name.
+    Tune pickles its callbacks, so this one holds the name of an actor and nothing else.
     """
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **_: Any) -> None:
-        """Figures of an epoch."""
+        """Send the figures of an epoch."""
         figures = {
             key: result[key] for key in result if key.startswith("validation_") or key in ("epoch", "loss", "phase")
         }
@@ -145,19 +148,19 @@ class Forward(tune.Callback):
             _send("trial_epoch", trial, figures)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """It is over, failed ones too."""
+        """Send that a trial is over, also where it failed."""
         _send("trial", trial, {})
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """It was lost, and is run again."""
+        """Send that a trial was lost and is run again."""
         _send("trial_again", trial, {"failure": _failure_of(trial)})
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-        """It was lost too often."""
+        """Send that a trial was lost too often."""
         _send("trial_lost", trial, {"failure": _failure_of(trial)})
 
     def on_step_end(self, iteration: int, trials: list[Any], **_: Any) -> None:
-        """Tune goes on for as long as it is not interrupted."""
+        """Stop Tune if the command was interrupted."""
         raise_if_interrupted()
 
 

@@ -1,9 +1,8 @@
-"""One trial of the search, on its workers: a student fitted on the shards, its validation figures to Tune.
+"""One trial of the search on its workers: trains a student on the shards and reports its validation figures to Tune.
 
-A trial that needs one worker is a plain function, in a process that is used again for the next; one of several workers
-runs Ray Train inside. What raises in a trial is reported as its result, so that Tune starts only those again that it
-has lost: it cannot tell an error of the code from the death of a process in any other way. Which trials there are, and
-when they are stopped, is in `trial_control.py`.
+A trial on one worker is a plain function, in a process that the next trial uses again; one on several workers runs Ray
+Train inside. An exception in a trial is reported as its result, so that Tune restarts only trials whose process died:
+it cannot tell the two apart. Which trials there are, and when they are stopped, is in `trial_control.py`.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ _WORKER_SHARE = 0.9  # of a worker's CPUs, which leaves room for that
 
 @dataclass(frozen=True)
 class Job:
-    """What every trial gets, through the object store.
+    """What every trial needs, passed through the object store.
 
     Attributes:
         config: the run's.
         source: the shards.
         validation: rows to compare trials on.
-        transfer: rows to learn from, None where a trial reads them itself.
+        transfer: rows to train on; None where a trial reads them itself.
     """
 
     config: Config
@@ -53,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class TrialWork:
-    """What Tune's `config` of a trial holds: its kind of student, its number, its parameters."""
+    """Tune's `config` of a trial: its kind of student, its number and its parameters."""
 
     kind: StudentKind
     number: int
@@ -61,11 +60,11 @@ class TrialWork:
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> TrialWork:
-        """From Tune's."""
+        """Read Tune's `config`."""
         return cls(config["kind"], config["number"], config["parameters"])
 
     def to_config(self) -> dict[str, Any]:
-        """For Tune."""
+        """Write it as Tune's `config`."""
         return {"kind": self.kind, "number": self.number, "parameters": self.parameters}
 
 
@@ -79,7 +78,7 @@ def trainable(job: Job) -> Any:
 
 
 def _trial(config: dict[str, Any], job: Job) -> None:
-    """One trial in one process."""
+    """Run one trial in this process."""
     device = set_up_worker(job.config.cluster)
     try:
         _fit(TrialWork.of(config), job, DistributedContext(), device, tune.report)
@@ -88,7 +87,7 @@ def _trial(config: dict[str, Any], job: Job) -> None:
 
 
 def _distributed_trial(config: dict[str, Any], job: Job) -> None:
-    """One trial as a Ray Train run of its own; its figures reach Tune through the callback."""
+    """Run one trial as a Ray Train run; a callback passes its figures to Tune."""
     try:
         _trainer(config, job).fit()
     except TrainingFailedError as error:

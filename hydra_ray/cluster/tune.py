@@ -1,8 +1,8 @@
-"""tune: Ray Tune over every kind of student, on the shards that are there; M is searched by slicing their member axis.
+"""tune: Ray Tune searches each kind of student on the published shards; M is searched by slicing their member axis.
 
-Kinds are searched in one Tune session, one after the other in processes that are used again; the rows are put into the
-object store once where they fit. Each trial that is over is a file of the attempt, so that a killed search goes on with
-the trials that are left and ends as it would have ended undisturbed.
+The kinds are searched one after the other in one Tune session, whose processes are used again; the rows are put into
+the object store once if they fit. Each finished trial is a file of the attempt, so that a killed search resumes with
+the trials that are left and finds what it would have found without the interruption.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OF_THE_STORE = 0.5  # the most that rows take of it
 
 
 def tune(run: Run, stage: Stage) -> None:
-    """Run the trials that are left of every kind that is not searched yet; publish `trials.parquet` and `best.yaml`."""
+    """Run the trials that are left of each unfinished search; publish its `trials.parquet` and `best.yaml`."""
     artifacts: dict[StudentKind, Artifact] = {kind: run.search(kind) for kind in run.searched_kinds}
     artifacts = {kind: artifact for kind, artifact in artifacts.items() if not artifact.is_done}
     searches = [_search_of(run.config, kind, artifact) for kind, artifact in artifacts.items()]
@@ -49,8 +49,9 @@ def tune(run: Run, stage: Stage) -> None:
 
 
 def _search_of(config: Config, kind: StudentKind, artifact: Artifact) -> KindSearch:
-    """A kind's search, with the trials that an earlier command has finished."""
-    settings, folder = config.tune, artifact.attempt / TRIALS
+    """The search for a kind of student, with the trials that an earlier command finished."""
+    settings = config.tune
+    folder = artifact.attempt / TRIALS
     num_epochs = config.distill.mean_phase_epochs + (settings.epochs or config.distill.epochs)
     trials = [Trial(number, {}) for number in range(settings.num_trials)]
     for number, trial in enumerate(trials):
@@ -73,12 +74,13 @@ def _file_of(trial: Trial) -> str:
 
 
 def _run_trials(run: Run, searches: Sequence[KindSearch], record: _Record) -> None:
-    """All that are not over.
+    """Run all trials that are not over.
 
     Raises:
-        StageError: one died more often than `cluster.max_failures` allows.
+        StageError: a trial's process died more often than `cluster.max_failures` allows.
     """
-    source, scratch = student_inputs_of(run), run.folder / SCRATCH
+    source = student_inputs_of(run)
+    scratch = run.folder / SCRATCH
     job = Job(run.config, source, load(source.validation), _rows_that_fit(source))
     try:
         with progress_channel(record.handle, name=CHANNEL), interrupts_kept():
@@ -90,7 +92,7 @@ def _run_trials(run: Run, searches: Sequence[KindSearch], record: _Record) -> No
 
 
 def _rows_that_fit(source: StudentInputs) -> ShardRows | None:
-    """The transfer rows, if they take less than half of the object store once they are in memory."""
+    """The transfer rows, if in memory they take less than half of the object store; else None."""
     names = required_names(source.transfer)
     num_rows = sum(count_rows(source.transfer, name) for name in names)
     size = num_rows * bytes_per_row(source.transfer, names[0], source.num_members)
@@ -125,9 +127,10 @@ def _directory_of(trial: Any) -> str:
 
 
 def concurrent_trials(config: Config) -> int:
-    """Trials at a time: as many as the resources hold, or fewer if told so."""
+    """Number of trials at a time: as many as CPUs and GPUs allow, or `tune.max_concurrent` if that is fewer."""
     cpus, gpus = available(config.cluster)
-    workers, cluster = config.tune.workers_per_trial, config.cluster
+    workers = config.tune.workers_per_trial
+    cluster = config.cluster
     fit = cpus / (workers * cluster.cpus_per_worker)
     if cluster.use_gpu:
         fit = min(fit, gpus / workers)
@@ -135,7 +138,8 @@ def concurrent_trials(config: Config) -> int:
 
 
 def _publish(search: KindSearch, artifact: Artifact, stage: Stage) -> None:
-    keys, attempt = list(search.space), artifact.attempt
+    keys = list(search.space)
+    attempt = artifact.attempt
     rows = table_of(search.trials, keys, search.goal, search.rule)
     best = best_of(rows, keys, search.goal, search.kind)
     (attempt / TRIALS).remove()
@@ -154,7 +158,7 @@ def _words(parameters: Mapping[str, Any]) -> str:
 
 
 class _Record:
-    """What happens to trials: to files of the attempt, events.jsonl, the terminal and W&B."""
+    """Logs trials: to files of the attempt, events.jsonl, the terminal and W&B."""
 
     def __init__(self, stage: Stage, searches: Sequence[KindSearch], artifacts: Mapping[StudentKind, Artifact]) -> None:
         self._stage = stage
@@ -164,7 +168,7 @@ class _Record:
         self._lost: list[str] = []
 
     def handle(self, event: Event) -> None:
-        """One event of the progress_channel."""
+        """Log one event of the progress channel."""
         trial = self._searches[event["student"]].trials[event["number"]]
         facts = {key: value for key, value in event.items() if key not in ("event", "number")}
         name = f"{event['student']}/{trial.name}"
@@ -191,7 +195,7 @@ class _Record:
             )
 
     def close(self) -> None:
-        """End whatever W&B runs are open."""
+        """End the W&B runs that are open."""
         for name in list(self._sinks):
             self._close(name)
 

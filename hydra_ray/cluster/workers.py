@@ -1,9 +1,8 @@
-"""One Ray Train job: W workers, each with its CPUs and perhaps a GPU, started again when one dies.
+"""One Ray Train job: W workers, each with its CPUs and possibly a GPU, restarted when one dies.
 
-Ray Train places the workers and sets up their process group. Checkpoints and results are files in the run folder
-(`runs.py`), so that the number of workers may change from one start to the next, and a start after a failure is the
-same as the first. Restarts are counted here and not by Ray Train, which would start a worker again for what only
-the user can mend.
+Ray Train places the workers and sets up their process group. Checkpoints and results are files in the run folder, so
+the number of workers may change from one start to the next, and a restart is like the first start. Restarts are
+counted here and not by Ray Train, which would also restart after errors that only the user can mend.
 """
 
 from __future__ import annotations
@@ -35,11 +34,11 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, st
     """Call `loop(job, ranks, device)` on every worker and wait for all of them.
 
     Args:
-        loop: a function of a module, as Ray sends it to the workers.
+        loop: a function at the top of a module, so that Ray can send it to the workers.
         job: its argument; pickled.
-        cluster: how many workers, and with what.
-        folder: the run's; Ray's own records lie in a hidden folder there while the job runs.
-        stage: which stage it is.
+        cluster: number of workers, and CPUs and GPUs of each.
+        folder: of the run; while the job runs, a hidden folder in it holds Ray's own records.
+        stage: the running stage.
 
     Raises:
         ray.train.TrainingFailedError: workers failed more often than `cluster.max_failures`, or twice in the same way.
@@ -61,9 +60,9 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, st
 
 
 def placed(task: Any, cluster: ClusterConfig) -> Any:
-    """A remote function with the CPUs that its threads use and, where it uses one, a GPU that is its own meanwhile.
+    """A remote function that reserves CPUs for its threads and, with `cluster.use_gpu`, a GPU.
 
-    Ray hides no GPU from a task that reserved none, so such a task would share one with whatever else runs there.
+    Ray hides no GPU from a task that reserved none; such a task would share one with whatever else runs there.
     """
     return task.options(num_cpus=cluster.cpus_per_worker, num_gpus=1 if cluster.use_gpu else 0)
 
@@ -75,7 +74,7 @@ def ranks_of_train() -> DistributedContext:
 
 
 def _require_another_start(error: TrainingFailedError, failures: list[str], most: int) -> None:
-    """Add the failure to those before it, or raise it: what failed twice in the same way will fail again."""
+    """Count the failure, or raise it if no restart is left: what failed twice in the same way will fail again."""
     cause = cause_of(error)
     failure = one_line(cause)
     same_again = failure in failures and not is_death(cause)
