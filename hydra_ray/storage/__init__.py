@@ -1,4 +1,4 @@
-"""Folders on any file system, and results in them: published whole, with a manifest, or not at all.
+"""Folders on any file system, and the results in them: published whole, with a manifest, or not at all.
 
 Knows nothing of stages, networks or data sets.
 """

@@ -1,10 +1,9 @@
-"""Run folders: what is done, what is stale, and how a result is published.
+"""Artifacts: the results of stages, whether they are published or stale, and how they are published.
 
-An `Artifact` is one result of a stage (a member, a split's shards, a student, the search, the report): a folder with a
+An `Artifact` is one result of a stage (a member, a split's shards, a student, a search, the report): a folder with a
 manifest. It is written into an attempt folder beside its place and published from there (`publishing.py`); nothing is
-overwritten in place. The manifest holds a fingerprint,
-the hash of `key`: the configuration that matters to this result and the digests of what it was made from. No stage's
-logic is here; keys are made in `stages.py`.
+overwritten in place. The manifest holds a fingerprint, the hash of `key`: the configuration that matters to this result
+and the digests of what it is made from. Keys come from `runs/fingerprints.py`.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ def fingerprint(key: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Artifact:
-    """One published result, or the place where it will be.
+    """One result, published or not.
 
     Attributes:
-        folder: where it is published.
+        folder: where it is, or will be, published.
         key: what it depends on; JSON-able.
         manifest_name: `manifest.json`, or `model.json` for networks.
-        fence: asked before anything is published; none for who works alone.
+        fence: checked before anything is published; None where no other command can interfere.
     """
 
     folder: Folder
@@ -57,22 +56,22 @@ class Artifact:
 
     @property
     def attempt(self) -> Folder:
-        """Where it is written before it is published; the same folder for the same key, so that work resumes."""
+        """The folder in which it is written; the same key has the same folder, so that work resumes."""
         return self.folder.parent / f"{attempt_prefix(self.folder)}{self.fingerprint}"
 
     def manifest(self) -> dict[str, Any] | None:
-        """The published manifest, whatever its fingerprint; None where nothing is published.
+        """The published manifest, also of another key; None if nothing is published.
 
         Raises:
-            UserError: there is one, but it is damaged or cannot be read.
+            UserError: it is damaged or cannot be read.
         """
         return read_manifest(self.folder, self.manifest_name)
 
     def status(self) -> Status:
-        """Whether it is published and made from the present key; figures that are no numbers are stale.
+        """Whether it is missing, stale or done; stale means made from another key, or with figures that are not finite.
 
         Raises:
-            UserError: it is published, but a file of it is missing, cut short or unreadable.
+            UserError: it is published, but one of its files is missing, cut short or unreadable.
         """
         manifest = self.manifest()
         if manifest is None:
@@ -83,10 +82,10 @@ class Artifact:
         return "done"
 
     def require(self) -> dict[str, Any]:
-        """The manifest of what is published and made from the present key.
+        """The manifest of the result, which must be published.
 
         Raises:
-            UserError: nothing is, or it is another's or damaged.
+            UserError: nothing is published, or it was made from another key, or is damaged.
         """
         manifest = self.manifest()
         if manifest is None:
@@ -97,47 +96,48 @@ class Artifact:
         return manifest
 
     def read(self, name: str) -> bytes:
-        """A published file's bytes, compared with their checksum.
+        """A published file's bytes, checked against their checksum.
 
         Raises:
-            UserError: see `require`; or the file is gone, unreadable, or holds other bytes.
+            UserError: see `require`; or the file is missing, unreadable, or damaged.
         """
         return read_checked(self.folder, name, self.require()["files"])
 
     @property
     def lineage(self) -> str:
-        """What it has in common with every state of it that is gone on with, rather than made anew."""
+        """Identifies all states of a result that extend each other, and are not made anew."""
         return self.fingerprint
 
     @property
     def is_done(self) -> bool:
-        """Published, whole, and made from the present key."""
+        """Whether it is published, complete and made from the present key."""
         return self.status() == "done"
 
     def digest(self) -> str:
-        """Hash of the published content: what a later stage's key holds of this one."""
+        """Hash of the published content, which goes into the keys of later stages."""
         manifest = self.manifest() or {}
         return fingerprint({"fingerprint": manifest.get("fingerprint"), "files": manifest.get("files")})
 
     def changes(self) -> list[str]:
-        """Why it is stale: `key: old -> new` for each key that differs, and figures that are not finite."""
+        """Why it is stale: figures that are not finite, and `key: old -> new` for each key that changed."""
         manifest = self.manifest()
         if manifest is None:
             return []
         broken = [f"figures.{name}: {value}, not a finite number" for name, value in not_finite(manifest).items()]
-        old, new = _leaves(manifest["key"]), _leaves(json.loads(json.dumps(self.key, default=str)))
+        old = _leaves(manifest["key"])
+        new = _leaves(json.loads(json.dumps(self.key, default=str)))
         differing = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         return broken + [f"{name}: {old.get(name)} -> {new.get(name)}" for name in differing]
 
     def publish(self, content: Mapping[str, Any], names: Collection[str] | None = None) -> None:
-        """Write the manifest, with `content` in it, and put the attempt into its place.
+        """Write the manifest and move the attempt into its place.
 
         Args:
-            content: of the manifest, beside what all have.
-            names: the files that make the result; none for all that are in the attempt. Others go.
+            content: entries of the manifest, in addition to those that every manifest has.
+            names: files to publish; None for all files of the attempt. Others are deleted.
 
         Raises:
-            UserError: a file is not there, or the run belongs to another command by now.
+            UserError: a file is missing, or another command holds the run by now.
         """
         try:
             self._deliver(content, names)
@@ -169,7 +169,7 @@ class Artifact:
             self.fence.check()
 
     def _accept_others(self, error: Exception) -> None:
-        """Another command worked on the same result and published it: as good as one's own; else it is an error."""
+        """Accept the same result published by another command; raise a UserError if there is none."""
         if not self.is_done:
             reason = " ".join(str(error).split())[:160]
             raise UserError(
@@ -187,13 +187,13 @@ class Artifact:
 
 
 def not_finite(content: Mapping[str, Any]) -> dict[str, float]:
-    """Those of a network's `figures` that are NaN or infinite: it has diverged."""
+    """The figures of a network that are NaN or infinite, because its training diverged."""
     figures = content.get("figures", {})
     return {name: value for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)}
 
 
 def _leaves(tree: Any) -> dict[str, Any]:
-    """Dotted keys of a tree, lists taken apart too; of a list of n first comes `n entries`."""
+    """Dotted keys and values of a tree; a list of n counts as `n entries` and one key an entry."""
     leaves: dict[str, Any] = {}
     for key, value in flatten(tree).items():
         if not isinstance(value, list):

@@ -1,8 +1,8 @@
-"""events.jsonl: what happened in a run folder, one JSON object a line, over all commands that worked in it.
+"""events.jsonl: the log of a run folder over all commands that worked in it, one JSON object a line.
 
-Strict JSON: a number that is not finite is null. Appended line by line; an object store cannot append, there the file
-is written whole again, at once where a stage begins or ends, else every few seconds at most. Each line ends with a
-checksum of its own; what was damaged since is left out where events are read.
+It is strict JSON: numbers that are not finite become null. Lines are appended; an object store cannot append, so there
+the whole file is written again, when a stage begins or ends, otherwise every few seconds at most. Each line ends with
+its checksum; reading skips damaged lines.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SECONDS_BETWEEN_WRITES = 5.0
 
 
 class EventFile:
-    """The file of one run folder; threads may share it."""
+    """The events of one run folder; threads may share it."""
 
     def __init__(self, folder: Folder) -> None:
         """Opens nothing yet."""
@@ -37,7 +37,7 @@ class EventFile:
         self._is_whole = False  # the local file's last line has its end
 
     def append(self, event: Mapping[str, Any]) -> None:
-        """One line, its time before all else."""
+        """Append an event with its time as one line."""
         facts = _plain({"time": round(time.time(), 3), **event})
         line = (json.dumps({**facts, _SUM: _sum_of(facts)}, allow_nan=False) + "\n").encode()
         with self._lock:
@@ -51,7 +51,7 @@ class EventFile:
                 self._written_at = time.monotonic()
 
     def read(self) -> list[dict[str, Any]]:
-        """All events, those that an object store does not have yet too; half a line of a killed driver is left out."""
+        """All events, also those that an object store lacks so far; damaged and incomplete lines are skipped."""
         with self._lock:
             content = self._stored() if self._folder.is_local else self._known()
         return [event for line in content.splitlines() if (event := _parsed(line)) is not None]
@@ -81,7 +81,7 @@ class EventFile:
 
 
 def _missing_end(content: bytes) -> bytes:
-    """What ends the half line that a killed driver left, so that the next line is one of its own."""
+    """A newline if a killed driver left half a line, so that the next event starts on a new one."""
     return b"" if not content or content.endswith(b"\n") else b"\n"
 
 
@@ -101,7 +101,7 @@ def _sum_of(facts: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """JSON's own types for numpy's scalars, tuples, paths and the like."""
+    """A value in JSON's types, converted from numpy scalars, tuples, paths and others."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,7 +1,7 @@
-"""What a file system says against reading or writing, as one line: the place, the reason, and the way out.
+"""Errors of file systems as one line: the place, the reason, and the way out.
 
-Local disks by their error numbers, which pyarrow passes on or puts into its text; object stores by the words of
-pyarrow and their own. A file that is not there is nobody's fault and stays what it is.
+Errors of local disks are recognised by their numbers, which pyarrow passes on or puts into its text; those of object
+stores by their wording. FileNotFoundError is left as it is.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ _LONGEST = 240
 
 
 def reason_of(error: BaseException) -> str:
-    """Its own words, on one line; of a long one beginning and end, where pyarrow says why."""
+    """An error's text on one line; a long one keeps its beginning and its end, where pyarrow gives the reason."""
     text = " ".join(str(error).split()) or type(error).__name__
     half = (_LONGEST - 3) // 2
     return text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
 def way_out_of(error: BaseException, *, is_local: bool = True) -> str | None:
-    """What the user can do about it; None where it is not about the storage, or only says that there is no file."""
+    """What the user can do about an error; None if it is not about the storage, or only says that a file is missing."""
     if isinstance(error, NOT_THERE) or not isinstance(error, FAILURES):
         return None
     if isinstance(error, OSError) and error.errno in _WAYS_OUT:
@@ -68,17 +68,17 @@ def way_out_of(error: BaseException, *, is_local: bool = True) -> str | None:
 
 
 def as_storage_error(error: BaseException, place: object, *, is_local: bool = True) -> StorageError | None:
-    """The line about `place`; None where it is not about the storage."""
+    """The error as a `StorageError` about `place`; None if it is not about the storage."""
     way_out = way_out_of(error, is_local=is_local)
     return StorageError(f"{place}: {reason_of(error)}: {way_out}") if way_out else None
 
 
 @contextmanager
 def in_one_line(place: object, *, is_local: bool = True) -> Iterator[None]:
-    """What the storage says against the work in the block.
+    """Raise the storage's errors in the `with` block as one line about `place`.
 
     Raises:
-        StorageError: in place of the storage's own; everything else goes through as it is.
+        StorageError: in place of the storage's own error; other exceptions are left as they are.
     """
     try:
         yield

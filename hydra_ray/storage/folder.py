@@ -1,8 +1,8 @@
 """Folders on any file system: local paths, or URIs that pyarrow or fsspec know (s3://, gs://, memory://).
 
-A `Folder` is small and picklable, so that a worker on another machine opens the same place. Files appear whole or not
-at all: they are written under a hidden name and renamed; for an object store, which has no rename, they are collected
-in memory and sent when they are whole. This module knows nothing of runs or stages.
+A `Folder` is small and can be pickled, so that a worker on another machine opens the same place. Files appear whole or
+not at all: they are written under a hidden name and then renamed; for an object store, which has no rename, they are
+collected in memory and sent when they are complete.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ _OBJECT_STORES = {"s3": "s3", "gcs": "gs", "abfs": "abfs"}  # pyarrow's name -> 
 
 @dataclass(frozen=True)
 class Folder:
-    """One folder; it need not exist yet."""
+    """A folder, which need not exist yet."""
 
     fs: pafs.FileSystem
     path: str
 
     @classmethod
     def open(cls, place: str, key: str = "storage") -> Folder:
-        """The folder at a local path or URI, which the configuration gives under `key`.
+        """Open the folder at a local path or URI, the value of the configuration's `key`.
 
         Raises:
-            UserError: no file system for the URI's scheme, or it cannot be reached; no such path can be; or the URI
-                holds a password, which would be written to every run's config.json.
+            UserError: there is no file system for the URI's scheme, or it cannot be reached; the path is impossible; or
+                the URI holds a password, which would be written to every run's config.json.
         """
         return cls(*open_place(place, key))
 
     @property
     def is_local(self) -> bool:
-        """Whether plain `open` reaches it."""
+        """Whether it is on this machine's file system."""
         return isinstance(self.fs, pafs.LocalFileSystem)
 
     @property
     def name(self) -> str:
-        """Last part of the path."""
+        """The last part of the path."""
         return self.path.rsplit("/", 1)[-1]
 
     @property
@@ -88,16 +88,16 @@ class Folder:
         )
 
     def exists(self) -> bool:
-        """Whether there is anything at this path."""
+        """Whether a file or folder exists at this path."""
         return self.fs.get_file_info(self.path).type != pafs.FileType.NotFound
 
     def read(self, name: str) -> bytes:
-        """A file's bytes; FileNotFoundError where there is none."""
+        """A file's bytes; raises FileNotFoundError if there is no such file."""
         with self.fs.open_input_stream(f"{self.path}/{name}", compression=None) as stream:
             return stream.read()
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file whole or not at all; the folder is made where missing."""
+        """Write a file whole or not at all; a missing folder is created."""
         with self.writing(name) as stream:
             stream.write(data)
 
@@ -123,7 +123,7 @@ class Folder:
                 raise
 
     def read_json(self, name: str) -> Any | None:
-        """A JSON file's content; None where there is no such file or it is not JSON."""
+        """A JSON file's content; None if there is no such file, or it is not JSON."""
         try:
             return json.loads(self.read(name))
         except (*NOT_THERE, ValueError):
@@ -134,17 +134,17 @@ class Folder:
         self.write(name, (json.dumps(content, indent=1) + "\n").encode())
 
     def delete(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Delete a file, if it exists."""
         self._delete(f"{self.path}/{name}")
 
     def remove(self) -> None:
-        """Remove the folder and all in it, if it is there."""
+        """Delete the folder and everything in it, if it exists."""
         with self._in_one_line(), suppress(*NOT_THERE):  # another process may be faster
             if self.exists():
                 self.fs.delete_dir(self.path)
 
     def move_to(self, target: Folder) -> None:
-        """Rename this local folder to `target`, which holds nothing; hidden files of killed writers do not go along."""
+        """Rename this local folder to `target`, which must be empty; hidden files of killed writers are deleted first."""
         with self._in_one_line():
             self._delete_hidden_files()
             self.fs.create_dir(target.parent.path)
@@ -157,10 +157,10 @@ class Folder:
             self.fs.move(f"{self.path}/{name}", f"{target.path}/{name}")
 
     def check_place(self, key: str) -> None:
-        """Look whether this folder could be made here, making nothing; an object store is asked whether it answers.
+        """Check that this folder could be created, without creating it; of an object store, that it answers.
 
         Raises:
-            UserError: it could not; the line names `key`.
+            UserError: it could not be created, or the store does not answer; the line names `key`.
         """
         if not self.is_local:
             self.check_answers(key)
@@ -172,10 +172,10 @@ class Folder:
             raise self._not_writable(key, f"no permission to write in {nearest}")
 
     def check_answers(self, key: str) -> None:
-        """Whether the store is there and lets us in, found out within seconds.
+        """Check within seconds that the object store exists and accepts our credentials.
 
         Raises:
-            UserError: wrong credentials, no such bucket or no answer; the line names `key`.
+            UserError: wrong credentials, no such bucket, or no answer; the line names `key`.
         """
         try:
             probe(self.fs, self.path)
@@ -184,7 +184,7 @@ class Folder:
             raise UserError(f"{key}={self}: {reason_of(error)}; {way_out}") from None
 
     def check_writable(self, key: str) -> None:
-        """Write and remove a file here.
+        """Check that files can be written here, by writing one and deleting it.
 
         Raises:
             UserError: it cannot be written; the line names `key`.
@@ -201,7 +201,7 @@ class Folder:
         return UserError(f"{key}={self}: cannot be written ({reason}); choose another place with {key}=...")
 
     def _in_one_line(self, name: str = "") -> AbstractContextManager[None]:
-        """Around work on this folder, or a file of it: what the storage says against it becomes a `StorageError`."""
+        """Raise the storage's errors about this folder, or a file in it, as a `StorageError`."""
         return in_one_line(f"{self}/{name}" if name else self, is_local=self.is_local)
 
     def _delete(self, path: str) -> None:

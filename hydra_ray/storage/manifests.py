@@ -1,8 +1,7 @@
-"""Manifests: what a published folder says of itself, and its files read so that damage is noticed.
+"""Manifests: the list of a published folder's files, and reading them so that damage is noticed.
 
-A manifest lists the folder's files with their sizes and SHA-256 sums, and holds a sum of its own content. Whoever
-reads a published file compares its bytes with that list in the pass in which they are read. What results are, and when
-they are stale, is not known here (`runs.py`).
+A manifest lists the folder's files with their sizes and SHA-256 checksums, and holds a checksum of its own content.
+Every published file is checked against it as it is read. When a result is stale is decided in `artifact.py`.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ _CHUNK = 1 << 20
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON file's content with the checksum of all else in it."""
+    """`content` with its own checksum added, to be written as JSON."""
     return {**content, _OWN_SUM: _sum_of(content)}
 
 
 def unsealed(folder: Folder, name: str) -> dict[str, Any] | None:
-    """The content of a sealed JSON file; None where there is no such file.
+    """The content of a JSON file written with `sealed`; None if there is no such file.
 
     Raises:
-        UserError: it is there, but unreadable, no JSON, or not what was written.
+        UserError: the file is unreadable, not JSON, or damaged.
     """
     try:
         text = folder.read(name)
@@ -53,10 +52,10 @@ def unsealed(folder: Folder, name: str) -> dict[str, Any] | None:
 
 
 def read_manifest(folder: Folder, name: str) -> dict[str, Any] | None:
-    """A folder's manifest; None where nothing is published.
+    """A folder's manifest; None if nothing is published.
 
     Raises:
-        UserError: see `unsealed`; or it is another kind of file.
+        UserError: see `unsealed`; or the file is no manifest.
     """
     manifest = unsealed(folder, name)
     if manifest is None:
@@ -68,8 +67,9 @@ def read_manifest(folder: Folder, name: str) -> dict[str, Any] | None:
 
 
 def describe(folder: Folder, name: str) -> dict[str, Any]:
-    """What a manifest says of a file: `bytes`, `sha256`; read in pieces."""
-    digest, size = hashlib.sha256(), 0
+    """A manifest's entry for a file: its size `bytes` and its checksum `sha256`."""
+    digest = hashlib.sha256()
+    size = 0
     with folder.fs.open_input_stream(f"{folder.path}/{name}", compression=None) as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
@@ -78,10 +78,10 @@ def describe(folder: Folder, name: str) -> dict[str, Any]:
 
 
 def check_sizes(folder: Folder, files: Mapping[str, Any]) -> None:
-    """Look whether a manifest's files are there and as long as they were.
+    """Check that a manifest's files exist and have the right sizes.
 
     Raises:
-        UserError: one is not.
+        UserError: one is missing, or has another size.
     """
     present = folder.files()
     for name, facts in files.items():
@@ -95,10 +95,10 @@ def check_sizes(folder: Folder, files: Mapping[str, Any]) -> None:
 
 
 def read_checked(folder: Folder, name: str, files: Mapping[str, Any]) -> bytes:
-    """A published file's bytes, compared with what the manifest says of it.
+    """A published file's bytes, checked against the manifest's `files`.
 
     Raises:
-        UserError: it is not there, not readable, not in the manifest, or holds other bytes.
+        UserError: it is missing, unreadable, not in the manifest, or damaged.
     """
     try:
         content = folder.read(name)
@@ -111,10 +111,10 @@ def read_checked(folder: Folder, name: str, files: Mapping[str, Any]) -> bytes:
 
 
 def check_bytes(folder: Folder, name: str, content: bytes, files: Mapping[str, Any]) -> None:
-    """Compare bytes that were read with what the manifest says of the file.
+    """Check a file's bytes against the manifest's `files`.
 
     Raises:
-        UserError: others, or it is not in the manifest.
+        UserError: they are damaged, or the file is not in the manifest.
     """
     if name not in files:
         raise UserError(f"{folder}/{name}: not one of the published files; remove it, or {way_out(folder)}")
@@ -123,12 +123,12 @@ def check_bytes(folder: Folder, name: str, content: bytes, files: Mapping[str, A
 
 
 def way_out(folder: Folder) -> str:
-    """What a user does about damage."""
+    """What a user can do about damage, for an error line."""
     return f"delete {folder} to have it made again"
 
 
 def _sum_of(content: Mapping[str, Any]) -> str:
-    """Of the content as JSON has it, whatever its layout and the order of its keys."""
+    """Checksum of a JSON value, independent of layout and of the order of keys."""
     as_read = json.loads(json.dumps(content, default=str))
     return hashlib.sha256(json.dumps(as_read, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

@@ -1,6 +1,6 @@
-"""From a local path or URI to a file system and a path in it, and whether anybody answers there.
+"""Opens the file system of a local path or URI, and checks that an object store answers.
 
-No folder is made and nothing written here (`storage.py`).
+Folders are created and files written in `folder.py`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _SECONDS = 20.0
 
 
 def open_place(place: str, key: str) -> tuple[pafs.FileSystem, str]:
-    """The file system and the path of a local path or URI, which the configuration gives under `key`.
+    """The file system and the path in it of a local path or URI, the value of the configuration's `key`.
 
     Raises:
-        UserError: there is none, it cannot be reached, or the URI holds a password.
+        UserError: there is no such file system, it cannot be reached, or the URI holds a password.
     """
     _check_text(place, key)
     if "://" not in place:
@@ -51,10 +51,10 @@ def open_place(place: str, key: str) -> tuple[pafs.FileSystem, str]:
 
 
 def probe(fs: pafs.FileSystem, path: str) -> None:
-    """Ask for the bucket and what is in the folder, with little patience: nothing there is no error, no bucket is.
+    """Ask for the bucket and the folder's content with a short timeout; the folder may be missing, the bucket may not.
 
     Raises:
-        OSError: whatever the store says against it, or that it says nothing.
+        OSError: the store's error, or that it does not answer.
     """
     _within(_SECONDS, lambda: _ask(_impatient(fs), path))
 
@@ -71,7 +71,7 @@ def _ask(fs: pafs.FileSystem, path: str) -> None:
 
 
 def _impatient(fs: pafs.FileSystem) -> pafs.FileSystem:
-    """The same store; S3 and Google's try for minutes before they say that nobody answers, which suits the work."""
+    """The same store with a short timeout; S3 and Google Cloud retry for minutes, as is right for the work itself."""
     if isinstance(fs, pafs.S3FileSystem):
         options = _options_of(fs) | {"connect_timeout": 3, "request_timeout": 3}
         return pafs.S3FileSystem(**options, retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=2))
@@ -81,13 +81,13 @@ def _impatient(fs: pafs.FileSystem) -> pafs.FileSystem:
 
 
 def _options_of(fs: pafs.FileSystem) -> dict[str, object]:
-    """What it was opened with, as it is pickled for workers; what was not given is left out."""
+    """The options that a store was opened with, as it pickles them for workers; unset ones are left out."""
     _, (options,) = fs.__reduce__()
     return {key: value for key, value in options.items() if value not in (None, "", -1.0)}
 
 
 def _within(seconds: float, call: Callable[[], None]) -> None:
-    """`call()` in a thread of its own, which is left behind where it does not come back."""
+    """Run `call` in a thread, which is abandoned if it does not return in time."""
     failures: list[BaseException] = []
 
     def attempt() -> None:

@@ -1,11 +1,9 @@
-"""Who works in a run folder: `owner.json` with a heartbeat, so that two commands never write to one run at a time.
+"""The lock of a run folder: `owner.json` with a heartbeat, so that two commands never write to one run at a time.
 
-A command takes the folder before it writes there, says every few seconds that it is alive, and gives it back at its
-end, whatever ends it. One that was killed is noticed (its process is gone, or its heartbeat stands still) and the
-folder is taken over. Locally the file is created as one step; an object store cannot do that, there it is written
-and read back. A `Fence` travels with what is to be published: whoever has lost the folder publishes nothing more.
-
-There is no Ray here, and nothing about what is done in the folder.
+A command locks the folder before it writes, renews its heartbeat every few seconds, and releases the folder at its end,
+however it ends. If it was killed, its process is gone or its heartbeat stops, and the next command takes over. Locally
+the file is created atomically; an object store cannot do that, so there it is written and read back. Artifacts carry a
+`Fence`: a command that has lost the folder publishes nothing more.
 """
 
 from __future__ import annotations
@@ -39,14 +37,14 @@ _GONE_STATES = "ZX"  # of a process that has ended and is only remembered
 
 @dataclass(frozen=True)
 class Owner:
-    """Content of owner.json.
+    """The content of owner.json: who holds a run folder.
 
     Attributes:
-        attempt: name of this ownership.
-        host, pid, command: who.
-        machine: tells whether a pid means anything here: the boot and the space of process ids.
-        process_start: when the process started, in the machine's own ticks; a pid alone is used again.
-        started, heartbeat: seconds since 1970 by the owner's clock.
+        attempt: unique name of this lock.
+        host, pid, command: the process that holds the folder.
+        machine: boot and pid namespace; a pid can be looked up only where they are the same.
+        process_start: when the process started, in ticks since the boot; pids are used again.
+        started, heartbeat: in seconds since 1970, by the owner's clock.
     """
 
     host: str
@@ -60,13 +58,14 @@ class Owner:
 
     @classmethod
     def here(cls, command: str) -> Owner:
-        """This process."""
-        now, pid = time.time(), os.getpid()
+        """An owner that is this process."""
+        now = time.time()
+        pid = os.getpid()
         return cls(platform.node(), pid, command[:200], _machine(), _process_start(pid), now, now)
 
     @property
     def has_ended(self) -> bool:
-        """Whether its process was on this machine and is there no more."""
+        """Whether its process ran on this machine and has ended."""
         return self.machine == _machine() != "" and _process_start(self.pid) != self.process_start
 
     def __str__(self) -> str:
@@ -77,21 +76,21 @@ class Owner:
 
 @dataclass(frozen=True)
 class Fence:
-    """The name under which a command holds a run folder; small, so that it travels to workers.
+    """A command's proof that it holds a run folder; artifacts carry it to workers.
 
     Attributes:
-        folder: the run's.
-        attempt: of the owner.
+        folder: of the run.
+        attempt: name of the command's lock.
     """
 
     folder: Folder
     attempt: str
 
     def check(self) -> None:
-        """Look whether the folder is still held.
+        """Check that the command still holds the folder.
 
         Raises:
-            UserError: another command has taken it, or owner.json was removed.
+            UserError: another command has taken it over, or owner.json was deleted.
         """
         owner = read_owner(self.folder)
         if owner is None or owner.attempt != self.attempt:
@@ -101,15 +100,15 @@ class Fence:
 
 @contextmanager
 def owned(folder: Folder, *, wait: bool = False, command: str | None = None) -> Iterator[Fence]:
-    """Hold a run folder for the length of a `with` block.
+    """Hold the lock of a run folder for the length of a `with` block.
 
     Args:
-        folder: the run's.
-        wait: until another command has ended, rather than fail; once a minute a line says for whom.
-        command: what others are told; none for the words this process was started with.
+        folder: of the run.
+        wait: whether to wait for another command to end, rather than fail; a line a minute says for which.
+        command: what to tell other commands; None for this process's command line.
 
     Raises:
-        UserError: another command works there.
+        UserError: another command works in the folder.
     """
     words = command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     lease = _Lease(folder, Owner.here(words))
@@ -122,7 +121,7 @@ def owned(folder: Folder, *, wait: bool = False, command: str | None = None) -> 
 
 
 def read_owner(folder: Folder) -> Owner | None:
-    """Who holds a run folder; None where nobody does, or owner.json is no owner's."""
+    """The owner of a run folder; None if there is none, or owner.json cannot be understood."""
     found = folder.read_json(OWNER)
     try:
         return Owner(**found) if isinstance(found, dict) else None
@@ -146,7 +145,7 @@ class _Lease:
             time.sleep(_POLL_SECONDS)
 
     def _try(self) -> Owner | None:
-        """Take the folder, or tell who has it."""
+        """Lock the folder, or return who holds it."""
         if self._create():
             return None
         holder = read_owner(self._folder)
@@ -161,7 +160,7 @@ class _Lease:
         return None if found is None or found.attempt == self.owner.attempt else found
 
     def _create(self) -> bool:
-        """Where the file system can tell the first of two, owner.json appears whole or belongs to the other."""
+        """Create owner.json atomically where the file system can, so that of two commands one fails."""
         if not self._folder.is_local:
             return False
         hidden = f".{OWNER}.{self.owner.attempt}"
@@ -182,7 +181,7 @@ class _Lease:
 
     @contextmanager
     def beating(self) -> Iterator[None]:
-        """A heartbeat every few seconds from a thread of its own."""
+        """Renew the heartbeat every few seconds, from a thread."""
         ended = threading.Event()
         thread = threading.Thread(target=self._beat, args=(ended,), daemon=True, name="heartbeat")
         thread.start()
@@ -214,7 +213,7 @@ class _Lease:
 
 
 def _why_stale(folder: Folder, holder: Owner) -> str | None:
-    """Why a holder does not count any more; None where it does."""
+    """Why an owner no longer holds the folder; None if it does."""
     if holder.has_ended:
         return "its process is gone"
     if abs(time.time() - holder.heartbeat) < STALE_SECONDS:
@@ -224,7 +223,7 @@ def _why_stale(folder: Folder, holder: Owner) -> str | None:
 
 
 def _machine() -> str:
-    """Boot and space of process ids; empty where that cannot be told, there the heartbeat alone counts."""
+    """Boot and pid namespace of this machine; empty if unknown, and then the heartbeat alone counts."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -233,7 +232,7 @@ def _machine() -> str:
 
 
 def _process_start(pid: int) -> str:
-    """When a process started, in ticks since the boot; empty where there is none."""
+    """When a process started, in ticks since the boot; empty if there is no such process."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:

@@ -1,8 +1,8 @@
-"""Putting a finished attempt into its place, so that a manifest never stands there without the files it lists.
+"""Publishes a finished attempt: moves it into its place, where a manifest never stands without the files it lists.
 
-Locally the place changes by renames of whole folders; elsewhere file by file, the manifest first out and last in. One
-command writes to a run at a time (`ownership.py`); should there be two all the same, or should one be killed at any
-step, what stands in the place is whole, or nothing is published there.
+Locally whole folders are renamed; elsewhere files are moved one by one, with the old manifest deleted first and the new
+one written last. One command writes to a run at a time (`ownership.py`); if there are two all the same, or one is
+killed at any step, the place holds a complete result or none.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from hydra_ray.storage.manifests import check_sizes
 
 @dataclass(frozen=True)
 class Delivery:
-    """An attempt and its place.
+    """An attempt on its way into its place.
 
     Attributes:
         attempt: the folder with the files and the manifest.
         place: where they are published.
-        manifest_name: the manifest's.
-        files: what the manifest lists.
+        manifest_name: name of the manifest.
+        files: the manifest's list of files.
         stamps: `stamps_of` the files, taken before they were hashed.
-        check: raises where nothing may be published any more.
+        check: raises if nothing may be published any more.
     """
 
     attempt: Folder
@@ -40,11 +40,11 @@ class Delivery:
     check: Callable[[], None]
 
     def put(self) -> None:
-        """Publish.
+        """Publish the attempt.
 
         Raises:
-            UserError: the attempt lacks files, another command has touched it, or `check` raised.
-            FileNotFoundError, FileExistsError: another command has touched attempt or place.
+            UserError: the attempt lacks files, another command has changed it, or `check` raised.
+            FileNotFoundError, FileExistsError: another command has changed the attempt or the place.
         """
         check_sizes(self.attempt, self.files)
         self.check()
@@ -54,7 +54,7 @@ class Delivery:
             self._move_files()
 
     def _rename(self) -> None:
-        """What was published goes aside whole; it comes back where nothing takes its place."""
+        """Move the earlier result aside, and the attempt into its place; on failure, move the earlier one back."""
         content = self.attempt.read(self.manifest_name)
         aside = self.place.parent / f"{retired_prefix(self.place)}{uuid.uuid4().hex[:8]}"
         with suppress(FileNotFoundError):
@@ -89,7 +89,7 @@ class Delivery:
         self.attempt.remove()
 
     def _withdraw(self, content: bytes) -> None:
-        """Remove the manifest, unless it is another's by now."""
+        """Delete the manifest, unless another command has published by now."""
         try:
             if self.place.read(self.manifest_name) == content:
                 self.place.delete(self.manifest_name)
@@ -98,16 +98,16 @@ class Delivery:
 
 
 def retract(place: Folder, manifest_name: str) -> None:
-    """Remove what is published, the manifest first."""
+    """Delete what is published, the manifest first."""
     place.delete(manifest_name)
     place.remove()
 
 
 def stamps_of(folder: Folder, names: Iterable[str]) -> dict[str, object]:
-    """What changes where somebody replaces a file: inode, time and size; nothing where there are no inodes.
+    """Inode, time and size of each file, which change when it is replaced; empty where there are no inodes.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: a file is missing.
     """
     if not folder.is_local:
         return {}
@@ -116,10 +116,10 @@ def stamps_of(folder: Folder, names: Iterable[str]) -> dict[str, object]:
 
 
 def attempt_prefix(place: Folder) -> str:
-    """First part of the names of the folders in which what belongs to a place is written."""
+    """The prefix of the folders in which results for a place are written."""
     return f".attempt-{place.name}@"
 
 
 def retired_prefix(place: Folder) -> str:
-    """And of those in which what was published before stands for a moment."""
+    """The prefix of the folders to which earlier results are moved for a moment."""
     return f".retired-{place.name}@"
