@@ -1,6 +1,6 @@
-"""The prediction shards: the contract between whatever predicts and whatever learns.
+"""The prediction shards: the contract between whatever predicts and whatever trains on the predictions.
 
-Their format, their files, the checks of them, and batches out of them.
+Their schema, their files, the checks of their content, and batches from them.
 """
 
 from hydra_ray.shards.artifact import Shards

@@ -1,6 +1,6 @@
-"""A split's shards as a result in a run folder: when they serve, and when only new members need to be asked.
+"""A split's shards as an artifact: when they can be used, and when only new members need to predict.
 
-What is in them is `predictions.py`; what their key holds, `stages.py` says.
+Their schema is in `schema.py`, their key in `runs/fingerprints.py`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from hydra_ray.storage import Artifact, fingerprint
 
 @dataclass(frozen=True)
 class Shards(Artifact):
-    """A split's shards; those of more members than asked for serve as well, those of fewer are extended.
+    """A split's shards; those of more members than needed can be used as well, those of fewer are extended.
 
-    Not so where members move the rows (views `ods` and `conf_ods`): another ensemble makes other rows.
+    This is not so where members move the rows (views `ods` and `conf_ods`), as another ensemble makes other rows.
 
     Attributes:
-        members: digests of the members asked for, in order; the last entry of the key.
-        rows_follow_members: whether a view takes the members' gradients.
+        members: digests of the members needed, in order; the last entry of the key.
+        rows_follow_members: whether a view needs the members' gradients.
     """
 
     members: tuple[str, ...] = ()
@@ -27,11 +27,11 @@ class Shards(Artifact):
 
     @property
     def lineage(self) -> str:
-        """Shards of the first member, which those of more extend."""
+        """Identifies the shards of the first member, which shards of more members extend."""
         return self.digest_of(1)
 
     def num_reusable(self) -> int:
-        """Published members at the head of the list that need not be asked again."""
+        """Number of members, from the first on, whose published predictions can be used again."""
         manifest = self.manifest()
         if manifest is None or self.rows_follow_members or not self._same_rows(manifest):
             return 0
@@ -40,12 +40,12 @@ class Shards(Artifact):
         return len(published) if same else 0
 
     def digest_of(self, num_members: int) -> str:
-        """What a student of the first `num_members` depends on."""
+        """Hash of what a student of the first `num_members` members depends on."""
         of_first = self.members if self.rows_follow_members else self.members[:num_members]
         return fingerprint({**self.key, "members": of_first})
 
     def _serves(self, published: list[str]) -> bool:
-        """Whether shards of these members hold what is asked for."""
+        """Whether shards of these members hold what is needed."""
         held = published if self.rows_follow_members else published[: len(self.members)]
         return held == list(self.members)
 

@@ -1,7 +1,6 @@
-"""Shards that are wrong inside: what is checked of a folder of them before anything is learnt from it.
+"""Checks the content of shards before a student trains on them: types, shapes, nulls, labels, masks, rows, footers.
 
-Types, shapes, nulls, labels, masks, rows and footers. Bytes that changed since they were published are noticed by
-whoever reads them (`predictions.ShardReader`); what a shard is, `predictions.py` says.
+Bytes that changed after they were published are noticed when they are read (`schema.ShardReader`).
 
 N rows, M members, C classes.
 """
@@ -33,20 +32,20 @@ def verify(
     num_outputs: int | None = None,
     digest: str | None = None,
 ) -> None:
-    """Check a folder of shards before anything is learnt from it: one pass, one shard in memory at a time.
+    """Check the content of a folder of shards in one pass, one shard in memory at a time.
 
     Args:
-        folder: the shards' folder.
+        folder: of the shards.
         members: fingerprints of the members in the order of the `logits` axis.
-        num_rows: rows over all shards.
-        expected: further footer entries that every shard must have.
-        task: that they are of, where it is known.
-        num_outputs: C, where it is known.
-        digest: `row_digest` of the rows that must be there, in order, where they are known.
+        num_rows: number of rows in all shards.
+        expected: other entries that every footer must have.
+        task: of the run, if known.
+        num_outputs: C, if known.
+        digest: `row_digest` of the rows that there must be, in order, if known.
 
     Raises:
-        UserError: another schema version, a shard of another ensemble, rows missing, twice, or in another order,
-            columns of other types or shapes, nulls, labels that are no classes, numbers not finite.
+        UserError: another schema version; a shard of another ensemble; missing, duplicate or reordered rows; columns of
+            wrong types or shapes; nulls; labels that are no classes; numbers that are not finite.
     """
     reader = ShardReader(folder)
     seen: list[tuple[np.ndarray, np.ndarray]] = []
@@ -64,7 +63,7 @@ def verify(
 
 
 def row_digest(rows: Iterable[tuple[int, np.ndarray]]) -> str:
-    """Hash of the rows of a folder of shards: of each view its number and row_id (int64 [n]) in order."""
+    """Hash of a folder's rows: for each view, its number and its row_id (int64 [n]), in order."""
     digest = hashlib.sha256()
     for view, row_id in sorted(rows, key=lambda pair: pair[0]):
         digest.update(np.array([view, len(row_id)], "<i8").tobytes())
@@ -98,8 +97,9 @@ def _check_footer(
 def _check_like_first(
     subject: str, folder: Folder, shard: tuple[pa.Schema, Mapping[str, Any]], first: tuple[pa.Schema, Mapping[str, Any]]
 ) -> None:
-    """Every file of a folder has the first one's columns and footer."""
-    (schema, footer), (first_schema, first_footer) = shard, first
+    """Check that every file has the same columns and footer as the first."""
+    schema, footer = shard
+    first_schema, first_footer = first
     for field in first_schema:
         if field.name not in schema.names:
             raise _wrong(subject, folder, f"it has no column {field.name}, other shards have")
@@ -138,7 +138,8 @@ def _check_values(subject: str, folder: Folder, shard: ShardRows, footer: Mappin
         raise UserError(f"{subject}: logits are not finite; with float16 they may overflow: predict.dtype=float32")
     if not np.isfinite(shard.inputs).all():
         raise UserError(f"{subject}: inputs are not finite; mend the data set or the view that made them")
-    labels, num_outputs = shard.labels, shard.logits_NMC.shape[2]
+    labels = shard.labels
+    num_outputs = shard.logits_NMC.shape[2]
     if labels.dtype.kind == "f":
         if np.isinf(labels).any():
             raise _wrong(subject, folder, "targets are not finite")

@@ -1,6 +1,6 @@
-"""Shards as files: opening one, telling a damaged or foreign file from a shard, and its size in memory.
+"""Shards as files: opens one, tells a damaged or foreign file from a shard, and knows its size in memory.
 
-Part of `predictions.py`, which knows what is in a shard.
+What is in a shard is defined in `schema.py`.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError)  # w
 
 @contextmanager
 def opened(folder: Folder, name: str, content: bytes | None = None) -> Iterator[pq.ParquetFile]:
-    """A shard's file; what goes wrong with the file inside the `with` block becomes a UserError.
+    """Open a shard's file; an error of the file inside the `with` block becomes a UserError.
 
     Args:
-        folder: where it is.
-        name: the file's.
-        content: its bytes, where they have been read already.
+        folder: of the shard.
+        name: of the file.
+        content: its bytes, if they have been read already.
 
     Raises:
-        UserError: no such file, not Parquet, damaged, or its columns are not a shard's.
+        UserError: the file is missing, not Parquet, or damaged, or its columns are not those of a shard.
     """
     try:
         source = folder.fs.open_input_file(f"{folder.path}/{name}") if content is None else pa.BufferReader(content)
@@ -59,7 +59,7 @@ def read_bytes(folder: Folder, name: str) -> bytes:
     """A shard's bytes.
 
     Raises:
-        UserError: no such file, or it cannot be read.
+        UserError: the file is missing, or cannot be read.
     """
     try:
         return folder.read(name)
@@ -114,30 +114,31 @@ def metadata_of(subject: str, schema: pa.Schema) -> dict[str, Any]:
 
 
 def count_rows(folder: Folder, name: str) -> int:
-    """Rows of one shard."""
+    """Number of rows in one shard."""
     with opened(folder, name) as file:
         return file.metadata.num_rows
 
 
 def count_members(folder: Folder, name: str) -> int:
-    """Members in one shard: the first length of its logits."""
+    """Number of members in one shard: the first length of its logits."""
     with opened(folder, name) as file:
         return _tensor_type(file, "logits").shape[0]
 
 
 def bytes_per_row(folder: Folder, name: str, num_members: int) -> int:
-    """Bytes of one row of a shard in memory, with the first `num_members` of its members."""
+    """Bytes in memory of one row of a shard with its first `num_members` members."""
     with opened(folder, name) as file:
-        logits, is_masked = _tensor_type(file, "logits"), "mask" in file.schema_arrow.names
+        logits = _tensor_type(file, "logits")
+        is_masked = "mask" in file.schema_arrow.names
         of_members = _size(logits) * num_members // logits.shape[0] + is_masked * num_members
         return _size(_tensor_type(file, "input")) + of_members + _EXTRA_BYTES
 
 
 def check_nulls(subject: str, table: pa.Table) -> None:
-    """Look for nulls where a shard has none: everywhere but in labels.
+    """Check that only labels have nulls.
 
     Raises:
-        UserError: there are some; `subject` names the file.
+        UserError: another column has; `subject` names the file.
     """
     for column in ("row_id", "view", "input", "logits", "mask"):
         if column in table.column_names and any(_has_nulls(chunk) for chunk in table.column(column).chunks):

@@ -1,8 +1,7 @@
-"""Batches for one rank of a distributed fit, from shards to the device where the student is.
+"""Batches from shards for one rank of distributed training, on the student's device.
 
-The order of rows is seeded and the same for any number of ranks. On a GPU the rows stay where the student is as long as
-they fit, and batches are gathered there; else each batch is gathered here and copied. What is in a shard is
-`predictions.py`'s to know.
+The order of rows is seeded and the same for any number of ranks. If the rows fit into the GPU's memory they stay there,
+and batches are gathered there; otherwise each batch is gathered in main memory and copied.
 
 N rows, B batch, M members, C outputs.
 """
@@ -27,12 +26,12 @@ _SHARE_OF_DEVICE = 0.5  # of its free memory, for rows; the rest is the fit's
 
 
 class BatchReader:
-    """Seeded batches for one rank of a distributed fit, the same rows for any number of ranks.
+    """Seeded batches for one rank of distributed training, the same rows for any number of ranks.
 
-    An epoch's order is one permutation from (seed, epoch) where all shards fit into `max_bytes`; beyond that shards are
-    taken in a seeded order, as many at a time as fit, and permuted within. Global batch b is split over the ranks, so
-    every rank takes the same number of steps whatever the shards' sizes; where the batch does not divide, the first
-    ranks have a row more, or one and the others none. The last, incomplete batch is left out.
+    An epoch's order is one permutation from (seed, epoch) if all shards fit into `max_bytes`; otherwise shards are read
+    in a seeded order, as many at a time as fit, and their rows are permuted. Every batch is split over the ranks, so
+    that all take the same number of steps whatever the shards' sizes; if a batch cannot be split evenly, the first
+    ranks have one row more than the others. The last, incomplete batch of an epoch is left out.
     """
 
     def __init__(
@@ -47,41 +46,44 @@ class BatchReader:
         max_bytes: int,
         rows: ShardRows | None = None,
     ) -> None:
-        """Reads only the footers.
+        """Read the footers.
 
         Args:
             folder: a published folder of shards.
             batch_size: rows of one step over all ranks.
             seed: of the order.
-            num_members: of the members, the first so many.
-            rank: this process.
-            num_ranks: processes.
-            max_bytes: memory for rows; while they are read, each is there twice.
-            rows: all rows of the folder, where they are in memory already.
+            num_members: how many members, from the first on.
+            rank: of this process.
+            num_ranks: number of processes.
+            max_bytes: memory for rows; while they are read, they take it twice.
+            rows: all rows of the folder, if they are in memory already.
 
         Raises:
-            UserError: no shards there, fewer members in them than asked for, or fewer rows than ranks.
+            UserError: there are no shards, or they hold too few members, or fewer rows than there are ranks.
         """
-        self._shards, self.num_members, self._seed = ShardReader(folder), num_members, seed
+        self._shards = ShardReader(folder)
+        self.num_members = num_members
+        self._seed = seed
         self._names = required_names(folder)
         _require_members(folder, count_members(folder, self._names[0]), num_members)
         self.num_rows = sum(count_rows(folder, name) for name in self._names)
         if self.num_rows < num_ranks:
             raise UserError(f"{folder}: {self.num_rows} rows for {num_ranks} workers; lower cluster.num_workers")
         self._batch = min(batch_size, self.num_rows)
-        self._rank, self._num_ranks = rank, num_ranks
+        self._rank = rank
+        self._num_ranks = num_ranks
         size = self.num_rows * bytes_per_row(folder, self._names[0], num_members)
         self._num_windows = 1 if rows is not None else max(1, -(-2 * size // max_bytes))
         self._kept = rows
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches of one epoch."""
+        """Number of batches in one epoch."""
         return self.num_rows // self._batch
 
     @property
     def is_even(self) -> bool:
-        """Whether every rank has as many rows of each batch."""
+        """Whether every batch can be split evenly over the ranks."""
         return self._batch % self._num_ranks == 0
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[ShardRows]:
@@ -89,9 +91,10 @@ class BatchReader:
         return (window.take(places, self.num_members) for window, places in self.places(epoch, start))
 
     def places(self, epoch: int, start: int = 0) -> Iterator[tuple[ShardRows, np.ndarray]]:
-        """Of each step of an epoch the rows in memory, and which of them are this rank's: int64 [n]."""
+        """For each step of an epoch, the rows in memory and the positions of this rank's rows among them: int64 [n]."""
         rng = numpy_generator(seed_of(self._seed, "epoch of a reader", epoch))
-        step, pending = 0, None
+        step = 0
+        pending = None
         for window in self._windows(rng):
             pending = window if pending is None else concatenate([pending, window])
             order = rng.permutation(len(pending))
@@ -125,13 +128,13 @@ class Batch(NamedTuple):
 
     @classmethod
     def of(cls, rows: ShardRows, device: torch.device) -> Batch:
-        """Rows copied to a device, which is not waited for."""
+        """Copy rows to a device, without waiting for it."""
         mask_BM = None if rows.mask_NM is None else to_device(rows.mask_NM, device)
         inputs, labels_B, logits_BMC = (to_device(part, device) for part in (rows.inputs, rows.labels, rows.logits_NMC))
         return cls(inputs, labels_B, logits_BMC, mask_BM)
 
     def at(self, places: Tensor) -> Batch:
-        """The rows at some places (int64 [n]), gathered where they are."""
+        """The rows at some positions (int64 [n]), gathered on their device."""
         mask_BM = None if self.mask_BM is None else self.mask_BM.index_select(0, places)
         inputs, labels_B, logits_BMC = (part.index_select(0, places) for part in self[:3])
         return Batch(inputs, labels_B, logits_BMC, mask_BM)
@@ -141,14 +144,16 @@ class Feed:
     """A reader's batches on a device."""
 
     def __init__(self, reader: BatchReader, device: torch.device, *, resident: bool | None = None) -> None:
-        """Reads nothing yet.
+        """Reads no rows yet.
 
         Args:
             reader: of this rank.
             device: the student's.
-            resident: whether rows stay on the device; None for where that is a GPU with room for them.
+            resident: whether rows stay on the device; None to keep them on a GPU that has room for them.
         """
-        self._reader, self._device, self._wanted = reader, device, resident
+        self._reader = reader
+        self._device = device
+        self._wanted = resident
         self._window: ShardRows | None = None
         self._rows: Batch | None = None
 
@@ -159,7 +164,8 @@ class Feed:
             return
         for window, places in self._reader.places(epoch, start):
             if window is not self._window:
-                self._window, self._rows = window, None
+                self._window = window
+                self._rows = None  # frees its memory before the next window is copied
                 self._rows = self._moved(window)
             if self._rows is None:
                 yield Batch.of(window.take(places, self._reader.num_members), self._device)
@@ -167,7 +173,7 @@ class Feed:
                 yield self._rows.at(to_device(places, self._device))
 
     def _moved(self, window: ShardRows) -> Batch | None:
-        """A window's rows on the device; None where they would take more than their share of it."""
+        """Copy a window's rows to the device; None if they would take more than their share of its memory."""
         rows = window.take(np.arange(len(window)), self._reader.num_members)
         parts = (rows.inputs, rows.labels, rows.logits_NMC, rows.mask_NM)
         size = sum(part.nbytes for part in parts if part is not None)

@@ -1,9 +1,7 @@
-"""The prediction shards: the contract between whatever predicts and whatever learns (docs/shards.md).
+"""The schema of the prediction shards, between whatever predicts and whatever trains on them (docs/shards.md).
 
-One row an input and view: `row_id`, `view`, `input`, `label`, `logits`, and `mask` where a row is learnt from some
-members only. Plain Parquet with Arrow's canonical fixed-shape tensors, which pyarrow, pandas and DuckDB read without
-this package. Writing, reading and verifying only:
-who makes the rows is not known here, nor is Ray.
+One row an input and view: `row_id`, `view`, `input`, `label`, `logits`, and `mask` if only some members teach a row.
+Plain Parquet with Arrow's canonical fixed-shape tensors, which pyarrow, pandas and DuckDB read without this package.
 
 N rows, M members, C classes.
 """
@@ -70,7 +68,7 @@ class ShardRows:
         inputs: uint8 [N, H, W, channels] or float32 [N, D], as the members saw them.
         labels: int64 [N], `NO_LABEL` where unknown; regression: float32 [N], NaN where unknown.
         logits_NMC: float16 or float32 [N, M, C].
-        mask_NM: bool [N, M], which members a row is learnt from; None for all.
+        mask_NM: bool [N, M], which members teach a row; None for all.
     """
 
     row_id: np.ndarray
@@ -84,12 +82,12 @@ class ShardRows:
         return len(self.row_id)
 
     def of_first(self, num_members: int) -> ShardRows:
-        """The same rows with the first `num_members` of their members."""
+        """The same rows with their first `num_members` members."""
         mask_NM = None if self.mask_NM is None else self.mask_NM[:, :num_members]
         return replace(self, logits_NMC=self.logits_NMC[:, :num_members], mask_NM=mask_NM)
 
     def take(self, index: np.ndarray, num_members: int | None = None) -> ShardRows:
-        """The rows at `index` (int64 [n]), of their members the first `num_members`."""
+        """The rows at `index` (int64 [n]) with their first `num_members` members."""
         # `take` needs a fifth of the time of `array[index]`, as long as the array is contiguous
         mask_NM = None if self.mask_NM is None else self.mask_NM.take(index, 0)[:, :num_members]
         return ShardRows(
@@ -103,7 +101,7 @@ class ShardRows:
 
 
 def no_labels(num_rows: int, task: TaskName) -> np.ndarray:
-    """Labels of rows that have none, of the type that the task's labels have."""
+    """The labels of rows that have none, in the data type of the task's labels."""
     dtype = LABEL_DTYPES[task]
     return np.full(num_rows, NO_LABEL if dtype.kind == "i" else np.nan, dtype)
 
@@ -114,7 +112,7 @@ def is_labelled(labels: np.ndarray) -> np.ndarray:
 
 
 def rows_table(row_id: np.ndarray, view: int, inputs: np.ndarray, labels: np.ndarray) -> pa.Table:
-    """Rows that have not been predicted yet: every column but `logits`; `labels` as in `ShardRows`."""
+    """A table of rows that are not predicted yet: all columns but `logits`; `labels` as in `ShardRows`."""
     label = pa.array(labels, pa.float32() if labels.dtype.kind == "f" else pa.int64(), mask=~is_labelled(labels))
     return pa.table(
         {
@@ -132,7 +130,7 @@ def with_logits(rows: pa.Table, logits_NMC: np.ndarray) -> pa.Table:
 
 
 def with_mask(rows: pa.Table, mask_NM: np.ndarray) -> pa.Table:
-    """`rows` with the members they are to be learnt from: uint8, 1 for yes."""
+    """`rows` with a column `mask`, uint8: 1 for members that teach a row."""
     return rows.append_column("mask", _tensor(mask_NM.astype(np.uint8)))
 
 
@@ -162,14 +160,14 @@ def write_shard(folder: Folder, name: str, table: pa.Table, metadata: Mapping[st
 
 
 class ShardReader:
-    """Reads the shards of one folder; of a published one it compares each file's bytes with the manifest.
+    """Reads the shards of one folder; in a published one, each file is checked against the manifest.
 
-    That is done in the pass that reads them, once for each file and reader: a file that is read again each epoch is not
-    hashed again. A folder without a manifest is one that is being written, or somebody else's.
+    The check is part of reading, and done once for each file and reader: a file that is read again each epoch is not
+    hashed again. A folder without a manifest is still being written, or was written by another program.
     """
 
     def __init__(self, folder: Folder) -> None:
-        """Reads the manifest, if there is one.
+        """Read the manifest, if there is one.
 
         Raises:
             UserError: the manifest is damaged.
@@ -185,10 +183,10 @@ class ShardReader:
         return shard_names(self.folder)
 
     def read(self, name: str, *, num_members: int | None = None) -> ShardRows:
-        """One shard; of its members the first `num_members`.
+        """One shard with its first `num_members` members.
 
         Raises:
-            UserError: the file is not what was published, not readable Parquet, or not a shard.
+            UserError: the file is damaged, not readable as Parquet, or not a shard.
         """
         with self._opened(name) as file:
             return _rows_of(f"{self.folder}/{name}", file.read(), num_members)
@@ -197,14 +195,14 @@ class ShardReader:
         """One shard with its columns' types and its footer.
 
         Raises:
-            UserError: see `read`; or the footer is no shard's.
+            UserError: see `read`; or the footer is not that of a shard.
         """
         subject = f"{self.folder}/{name}"
         with self._opened(name) as file:
             return _rows_of(subject, file.read(), None), file.schema_arrow, metadata_of(subject, file.schema_arrow)
 
     def load(self, *, num_members: int | None = None, names: Sequence[str] | None = None) -> ShardRows:
-        """All shards (or those named) as arrays, in the files' order.
+        """All shards, or those in `names`, as arrays in the order of the files.
 
         Raises:
             UserError: there are none, or see `read`.
@@ -228,7 +226,7 @@ def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> 
 
 
 def load(folder: Folder, *, num_members: int | None = None, names: Sequence[str] | None = None) -> ShardRows:
-    """All shards of a folder (or those named), see `ShardReader.load`."""
+    """All shards of a folder, or those in `names`; see `ShardReader.load`."""
     return ShardReader(folder).load(num_members=num_members, names=names)
 
 
@@ -266,7 +264,7 @@ def concatenate(parts: Sequence[ShardRows]) -> ShardRows:
 
 
 def member_fingerprints(metadata: Mapping[str, Any]) -> list[str]:
-    """Fingerprints of the members whose logits a shard holds, in order."""
+    """The fingerprints of a shard's members, in order."""
     return [member["fingerprint"] for member in metadata.get("members", [])]
 
 

@@ -144,7 +144,7 @@ class Folder:
                 self.fs.delete_dir(self.path)
 
     def move_to(self, target: Folder) -> None:
-        """Rename this local folder to `target`, which must be empty; hidden files of killed writers are deleted first."""
+        """Rename this local folder to `target`, which must be empty; hidden files of killed writers are deleted."""
         with self._in_one_line():
             self._delete_hidden_files()
             self.fs.create_dir(target.parent.path)
