@@ -1,4 +1,4 @@
-"""The configuration: one typed tree that every command reads, and how recipes and errors are worded.
+"""The configuration: one typed tree that every command reads, how recipes are loaded, and the errors of both.
 
 Imports neither torch nor ray; what a key does is written where it is used.
 """

@@ -1,4 +1,4 @@
-"""From a recipe and `key=value` words to a `Config`, and an overlay laid over one; errors in one line."""
+"""Loads a recipe with its `key=value` overrides as a `Config`, and lays an overlay over one; errors are one line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def load_config(
             None: options are checked where they are used.
 
     Raises:
-        UserError: no such file, not YAML, an unknown key, a wrong type or values that contradict each other.
+        UserError: the file is missing or not YAML, a key is unknown, a type is wrong, or values contradict each other.
     """
     found = recipe_path(path)
     tree = {"name": found.stem, **read_recipe(found)}
@@ -43,10 +43,10 @@ def load_config(
 
 
 def validate(tree: Mapping[str, Any], place: str, *, overridden: Iterable[str] = ()) -> Config:
-    """`tree` as a `Config`; errors name `place`, or the command line for an overridden key.
+    """`tree` as a `Config`; errors name `place`, or for an overridden key the command line.
 
     Raises:
-        UserError: one line.
+        UserError: it is not valid.
     """
     try:
         return Config.model_validate(tree)
@@ -67,7 +67,7 @@ def with_overlay(config: Config, overlay: Mapping[str, Any], place: str) -> Conf
 
 
 def _values_in(overlay: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; a mapping that is no section, such as an architecture's options, is a value."""
+    """Dotted keys and values of a section; a mapping that is no section, such as `options`, is a value."""
     for name, value in overlay.items():
         parts = (*above, str(name))
         if isinstance(value, Mapping) and section_at(Config, parts) is not None:

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, as one line: the place, the key, the value and the way out."""
+"""Errors of a configuration as one line: the place, the key, the value and the way out."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ RENAMED = {
 def explain(
     error: ValidationError, place: str, root: Section, overridden: Sequence[str] = (), *, above: str = ""
 ) -> str:
-    """The first error of `error` as a line, unknown keys before all others (a misspelt key is missing, too).
+    """One line for the first of pydantic's errors; unknown keys come first, as a misspelt key is also a missing one.
 
     Args:
         error: from validating a tree.
         place: where the tree comes from, e.g. a file.
-        root: what it was validated as.
-        overridden: dotted keys that came from the command line, which is then the place.
+        root: the section that it was validated as.
+        overridden: dotted keys given on the command line; an error about one names that as its place.
         above: dotted key under which the tree stands; none for the whole configuration.
     """
     first = min(error.errors(), key=_rank)
@@ -60,14 +60,14 @@ def explain(
 
 
 def _rank(found: ErrorDetails) -> int:
-    """Of a misspelt key in `str | Section` come three errors: unknown key, missing key, not a string; in that order."""
+    """Order of the errors about a key: one misspelt in `str | Section` gives unknown key, missing key, not a string."""
     if found["type"] == "extra_forbidden":
         return 0
     return 2 if found["type"] == "string_type" and isinstance(found["input"], Mapping) else 1
 
 
 def _without_tags(location: Iterable[str | int], root: Section) -> list[str]:
-    """An error's path; pydantic puts into it which branch of a union it was in: `a.ViewConfig.view`."""
+    """An error's path without the union branches that pydantic puts into it, as in `a.ViewConfig.view`."""
     parts: list[str] = []
     annotation: Any = root
     for part in map(str, location):
@@ -90,14 +90,14 @@ def _reason(first: ErrorDetails, parts: list[str], message: str, root: Section, 
 
 
 def is_about(text: str, overridden: Sequence[str], *, exact: bool) -> bool:
-    """Whether a key, or a message that names keys, is about one of the overridden keys."""
+    """Whether an error's key, or a key in its message, is an overridden one."""
     if exact:
         return any(f"{text}.".startswith(f"{word}.") or word.startswith(f"{text}.") for word in overridden)
     return any(re.search(rf"(?<![\w.]){re.escape(word)}(?![\w.])", text) for word in overridden)
 
 
 def section_at(root: Section, parts: Sequence[str]) -> Section | None:
-    """The section that a dotted key leads to, through lists by position and mappings by name; None: it is none."""
+    """The section at a dotted key, through lists by position and mappings by name; None if there is none."""
     annotation: Any = root
     for part in parts:
         annotation = _step(annotation, part)
@@ -114,7 +114,7 @@ def _step(annotation: Any, part: str) -> Any:
 
 
 def known_keys(section: Section, prefix: str = "") -> list[str]:
-    """Every dotted key below a section; of lists and mappings the key alone."""
+    """Every dotted key below a section; lists and mappings count as one key."""
     keys: list[str] = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
@@ -125,7 +125,7 @@ def known_keys(section: Section, prefix: str = "") -> list[str]:
 
 
 def nearest_key(key: str, root: Section, top: str = "") -> str:
-    """`nearest: <key>` among the keys beside an unknown one, then the same word elsewhere; else the keys beside it.
+    """`nearest: <key>` for an unknown key: one beside it, or the same word elsewhere; else all keys beside it.
 
     `top` is the dotted key under which `root` stands; none for the whole configuration.
     """
@@ -140,7 +140,7 @@ def nearest_key(key: str, root: Section, top: str = "") -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`nearest: <one of known>`, or all of them where none is near."""
+    """`nearest: <one of known>`, or all of them if none is near."""
     names = list(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     return f"nearest: {close[0]}" if close else f"valid: {', '.join(names)}"
@@ -157,7 +157,7 @@ def _first_required(section: Section) -> str:
 
 
 def _section_in(annotation: Any) -> Section | None:
-    """The section of `Section`, `Section | None` or `str | Section`; lists and mappings of sections are none."""
+    """The section in `Section`, `Section | None` or `str | Section`; None for lists and mappings of sections."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     if get_origin(annotation) in (Union, UnionType):
@@ -166,7 +166,7 @@ def _section_in(annotation: Any) -> Section | None:
 
 
 def _branches(annotation: Any) -> set[str]:
-    """Names of the types in `str | Section`; of `Section | None` none, which pydantic does not treat as a union."""
+    """Names of the types in `str | Section`; none for `Section | None`, which pydantic does not treat as a union."""
     inner = [each for each in get_args(annotation) if each is not type(None)]
     is_union = get_origin(annotation) in (Union, UnionType) and len(inner) > 1
     return {_tag_of(each) for each in inner} if is_union else set()
@@ -182,7 +182,7 @@ def _tag_of(annotation: Any) -> str:
 
 
 def _entry_of(annotation: Any) -> Any:
-    """What `list[X]`, `dict[str, X]` or `list[X] | None` holds: X."""
+    """X in `list[X]`, `dict[str, X]` or `list[X] | None`."""
     if get_origin(annotation) in (Union, UnionType):
         return next((entry for inner in get_args(annotation) if (entry := _entry_of(inner)) is not None), None)
     return get_args(annotation)[-1] if get_origin(annotation) in (list, dict) else None

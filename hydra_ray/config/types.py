@@ -1,4 +1,4 @@
-"""What the configuration's sections are made of: kinds of numbers and names, and ranges to search."""
+"""Types of the configuration's values: numbers, names, and ranges to search."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ StoreSize = Annotated[int, Field(ge=75, le=100_000_000)]
 
 
 def real_ranges(space: Mapping[str, Any], section: type[BaseModel]) -> dict[str, Any]:
-    """A search space whose ranges of real keys have real ends: `temperature: {low: 1, high: 4}` means 2.5, too."""
+    """A search space in which ranges of real keys have real ends: `temperature: {low: 1, high: 4}` includes 2.5."""
     fields = section.model_fields
     real = {name for name, field in fields.items() if float in (field.annotation, *get_args(field.annotation))}
     return {key: _real(domain) if key in real else domain for key, domain in space.items()}

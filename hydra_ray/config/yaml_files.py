@@ -1,7 +1,7 @@
-"""Recipes and `key=value` words as nested mappings, before anything is known of the keys.
+"""Reads recipes and `key=value` words as nested mappings; the keys are not checked yet.
 
 YAML is read by the rules that people expect (YAML 1.2): `off` and `no` are words, 1e-3 is a number, a date is a
-word, a key that stands twice is an error. What the keys mean is in `config.py`.
+word, and a duplicate key is an error. What the keys mean is in `tree.py`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (as in the base class)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """A mapping; a key that stands twice, of which PyYAML takes the last, is an error."""
+        """Construct a mapping; a duplicate key is an error, where PyYAML would take the last."""
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
         twice = [key for key in keys if keys.count(key) > 1]
         if twice:
@@ -60,7 +60,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file.
 
     Raises:
-        UserError: no such file, not YAML, not a mapping.
+        UserError: the file is missing, not YAML, or not a mapping.
     """
     try:
         tree = parse_yaml(path.read_text(encoding="utf-8"))
@@ -75,10 +75,10 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def split_override(word: str) -> tuple[str, Any]:
-    """Key and value of a `key=value` word; the value is YAML.
+    """The key and the value of a `key=value` word; the value is YAML.
 
     Raises:
-        UserError: it is no such word.
+        UserError: it is not a `key=value` word.
     """
     key, equals, text = word.partition("=")
     if not equals or not all(key.split(".")):
@@ -90,10 +90,10 @@ def split_override(word: str) -> tuple[str, Any]:
 
 
 def assigned(tree: Mapping[str, Any], key: str, value: Any, place: str) -> dict[str, Any]:
-    """`tree` with a dotted key set; `tree` itself, parts of which YAML aliases may share, stays as it is.
+    """A copy of `tree` with a dotted key set; `tree` is not changed, as YAML aliases may share parts of it.
 
     Raises:
-        UserError: the key goes through a value that is not a mapping; the line names `place`.
+        UserError: a part of the key leads to a value that is not a mapping; the line names `place`.
     """
     return _assigned(tree, key.split("."), value, f"{place}: {key}")
 
@@ -109,7 +109,7 @@ def _assigned(tree: Mapping[str, Any], parts: list[str], value: Any, subject: st
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one mapping of dotted keys; lists and empty mappings stay values."""
+    """Nested mappings as one mapping of dotted keys; lists and empty mappings are values."""
     if not isinstance(tree, Mapping) or not tree:
         return {prefix: tree} if prefix else {}
     flat: dict[str, Any] = {}
