@@ -13,13 +13,6 @@ from hydra_ray.config import Config, load_config
 
 _RUN = "all stages in order; what is done and still valid is skipped"
 _RESULTS = "a page of result tables from finished runs, in Markdown"
-_STAGES = {
-    "train_ensemble": "train the members that are missing, on Ray Train workers",
-    "predict": "ask the members about every split, through Ray Data, and write the shards",
-    "tune": "search the student with Ray Tune, on the shards",
-    "distill": "distil the students that are missing from the shards, on Ray Train workers",
-    "evaluate": "compare ensemble and students and write the report",
-}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -31,7 +24,12 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 where a stage failed, 2 for what the user can mend, 128 + the signal that ended it.
     """
-    texts = {"run": _RUN, **_STAGES, "results": _RESULTS}
+    words = sys.argv[1:] if words is None else words
+    texts = {"run": _RUN, "results": _RESULTS}
+    if not words or words[0] not in texts:  # the table imports torch, which would delay the errors of `run`
+        from hydra_ray.runs import STAGES
+
+        texts = {"run": _RUN, **{name: stage.help for name, stage in STAGES.items()}, "results": _RESULTS}
     parser = argparse.ArgumentParser(
         prog="hydra-ray",
         description="Distil an ensemble into one network with a head a member, on Ray.",

@@ -22,7 +22,8 @@ class StageSpec:
     """One stage of the pipeline.
 
     Attributes:
-        name: of the stage and of its main in `pipelines/`.
+        name: of the stage, its subcommand of `hydra-ray` and its main in `pipelines/`.
+        help: what the command line says it does.
         needs: stages whose results must all be published before it runs.
         artifacts: the results of a run's stage; it is done when all of them are published and valid.
         unit: what the results are called, in the plural.
@@ -33,6 +34,7 @@ class StageSpec:
     """
 
     name: str
+    help: str
     needs: tuple[str, ...]
     artifacts: Callable[[Run], list[Artifact]]
     unit: str
@@ -103,6 +105,7 @@ def readable_bytes(number: float) -> str:
 _ROWS = (
     StageSpec(
         "train_ensemble",
+        help="train the members that are missing, on Ray Train workers",
         needs=(),
         artifacts=Run.members,
         unit="members",
@@ -111,6 +114,7 @@ _ROWS = (
     ),
     StageSpec(
         "predict",
+        help="ask the members about every split, through Ray Data, and write the shards",
         needs=("train_ensemble",),
         artifacts=lambda run: [run.shards(split) for split in run.split_names],
         unit="splits",
@@ -119,6 +123,7 @@ _ROWS = (
     ),
     StageSpec(
         "tune",
+        help="search the student with Ray Tune, on the shards",
         needs=("train_ensemble",),
         trains_on=(TRANSFER, "validation"),
         artifacts=lambda run: [run.search(kind) for kind in run.searched_kinds],
@@ -129,6 +134,7 @@ _ROWS = (
     ),
     StageSpec(
         "distill",
+        help="distil the students that are missing from the shards, on Ray Train workers",
         needs=("train_ensemble",),
         trains_on=(TRANSFER, "validation"),
         artifacts=lambda run: [run.student(kind) for kind in run.config.student_kinds],
@@ -138,6 +144,7 @@ _ROWS = (
     ),
     StageSpec(
         "evaluate",
+        help="compare ensemble and students and write the report",
         needs=("train_ensemble", "predict", "distill"),
         artifacts=lambda run: [run.report()],
         unit="reports",

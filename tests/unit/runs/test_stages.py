@@ -8,12 +8,12 @@ import pytest
 from helpers.finished import loaded, recipe
 from support import REPO
 
+from hydra_ray.cli import main
 from hydra_ray.cluster import pipeline
 from hydra_ray.config.sections import EvaluateConfig
 from hydra_ray.runs.run import Run
 from hydra_ray.runs.stages import STAGES, StageSpec
 from hydra_ray.storage.artifact import Artifact
-from pipelines import run as run_command
 
 COUNT = "toy_count"
 
@@ -32,7 +32,7 @@ def count(run: Run, stage) -> None:
 
 
 def toy(name: str = COUNT, **facts) -> StageSpec:
-    given = {"needs": (), "artifacts": counts, "unit": "counts", "cost": lambda run: "next to nothing"}
+    given = {"help": "count", "needs": (), "artifacts": counts, "unit": "counts", "cost": lambda run: "next to nothing"}
     return StageSpec(name, run=f"{__name__}:count", **{**given, **facts})
 
 
@@ -61,7 +61,7 @@ def plan(path, capsys):
     """Lines of `--plan`, by their first word."""
 
     def plan(*overrides: str) -> dict[str, str]:
-        run_command.show_plan(loaded(path, *overrides).config)
+        assert main(["run", str(path), *overrides, "--plan"]) == 0
         return {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
 
     return plan
@@ -75,8 +75,8 @@ def events(run: Run) -> list[tuple[str, str]]:
 def test_a_new_row_is_in_the_plan_run_skipped_and_redone(path, plan, table):
     table(*STAGES.values(), toy())
     assert plan()[COUNT] == f"{COUNT:<15} waits  after train_ensemble; whole stage: next to nothing"
-    pipeline.run_stages(loaded(path), [COUNT])
-    pipeline.run_stages(loaded(path), [COUNT])
+    assert main([COUNT, str(path)]) == 0
+    assert main([COUNT, str(path)]) == 0
     assert events(loaded(path)) == [(COUNT, name) for name in ("start", "counted", "done", "skipped")]
     assert (loaded(path).folder / COUNT).read("count.txt") == b"3"
     changed = "evaluate.latency_repeats=7"
@@ -134,7 +134,7 @@ def test_every_row_has_its_function_and_a_main_of_its_name(stage):
     module, name = stage.run.split(":")
     assert (module, name) == (f"hydra_ray.cluster.{stage.name}", stage.name)
     assert callable(getattr(import_module(module), name))
-    assert f'stage_command("{stage.name}", __doc__)' in (REPO / "pipelines" / f"{stage.name}.py").read_text()
+    assert f'main(["{stage.name}", *sys.argv[1:]])' in (REPO / "pipelines" / f"{stage.name}.py").read_text()
 
 
 @pytest.mark.parametrize("stage", STAGES.values(), ids=list(STAGES))
