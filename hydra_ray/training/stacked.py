@@ -76,20 +76,20 @@ def fit_stacked(
     Raises:
         DivergedError: the loss, weights or figures of a member are not finite.
     """
-    fit = _StackFit(slots, settings, seed, member_spec, train)
-    figures = fit.evaluated(validation)
-    for epoch in range(fit.state.num_done // fit.steps, settings.epochs):
-        losses = fit.epoch(epoch)
-        figures = fit.evaluated(validation)
+    training = _StackTraining(slots, settings, seed, member_spec, train)
+    figures = training.evaluate(validation)
+    for epoch in range(training.state.num_done // training.steps, settings.epochs):
+        losses = training.train_epoch(epoch)
+        figures = training.evaluate(validation)
         for slot, found in zip(slots, figures, strict=True):
             subject_of(slot.member, settings).check_figures(found, epoch + 1)
         for slot, loss, found in zip(slots, losses, figures, strict=True):
             report({"member": slot.member, "epoch": epoch + 1, "loss": loss, **found})
-        fit.write_checkpoints()
-    return list(zip(fit.members(), figures, strict=True))
+        training.write_checkpoints()
+    return list(zip(training.members(), figures, strict=True))
 
 
-class _StackFit:
+class _StackTraining:
     """A stack in training."""
 
     def __init__(
@@ -103,17 +103,17 @@ class _StackFit:
         self._slots, self._settings, self._seed, self._train = slots, settings, seed, train
         self._task = member_spec.task
         weights = [seed_of(seed, "member weights", slot.member) for slot in slots]
-        self._alone = [member_spec.build(each).to(train.inputs.device) for each in weights]
-        self._stack = StackedMembers(self._alone)
+        self._members = [member_spec.build(each).to(train.inputs.device) for each in weights]
+        self._stack = StackedMembers(self._members)
         self._batch = min(settings.batch_size, len(slots[0].rows))
         self.steps = len(slots[0].rows) // self._batch
         # no network in a stack draws random numbers, so the seed of the draws says nothing
         self.state = TrainState(self._stack, settings, num_steps=settings.epochs * self.steps, seed=THROWN_AWAY)
         states = [state for slot in slots if (state := slot.checkpoints.newest()) is not None]
         if states:
-            self.state.load(joined(states))
+            self.state.load(join_states(states))
 
-    def epoch(self, epoch: int) -> list[float]:
+    def train_epoch(self, epoch: int) -> list[float]:
         """One pass over the rows, each member in its own order; the mean loss of each."""
         self._stack.train()
         device = self._train.inputs.device
@@ -121,7 +121,7 @@ class _StackFit:
         orders = [slot.rows[order_of(len(slot.rows), self._seed, slot.member, epoch)] for slot in self._slots]
         whole_KN = torch.stack(orders)[:, : self.steps * self._batch].to(device)
 
-        member_loss = self._task.likelihood.member_loss(self._alone[0])
+        member_loss = self._task.likelihood.member_loss(self._members[0])
         for rows_KB in whole_KN.split(self._batch, dim=1):
             labels_KB = self._train.labels.index_select(0, rows_KB.flatten()).unflatten(0, rows_KB.shape)
             watch.add(stack_step(self.state, member_loss, self._inputs(rows_KB, epoch), labels_KB))
@@ -136,12 +136,12 @@ class _StackFit:
         return torch.stack(views)
 
     @torch.no_grad()
-    def evaluated(self, rows: LabelledRows) -> list[dict[str, float]]:
+    def evaluate(self, rows: LabelledRows) -> list[dict[str, float]]:
         """Each member's figures on these rows."""
         self._stack.eval()
         parts = rows.inputs.split(max(1, _ROWS_WITHOUT_GRADIENT // len(self._slots)))
         outputs_KNC = torch.cat([self._stack.on_same(part).transpose(0, 1) for part in parts], dim=1)
-        each = zip(self._alone, outputs_KNC, strict=True)
+        each = zip(self._members, outputs_KNC, strict=True)
         return [figures_of(self._task, member, outputs_NC, rows.labels) for member, outputs_NC in each]
 
     def write_checkpoints(self) -> None:
@@ -151,14 +151,14 @@ class _StackFit:
 
     def _states(self) -> list[dict[str, Tensor]]:
         """The `TrainState.state` of each member, as it would be alone."""
-        return taken_apart(self.state.state(), len(self._slots))
+        return split_state(self.state.state(), len(self._slots))
 
     def members(self) -> list[Member]:
         """The members one by one, with the trained weights."""
         weights = {f"model.network.{name}": value for name, value in self._stack.network.state_dict().items()}
-        for member, state in zip(self._alone, taken_apart(weights, len(self._slots)), strict=True):
+        for member, state in zip(self._members, split_state(weights, len(self._slots)), strict=True):
             member.network.load_state_dict({name.removeprefix("model.network."): each for name, each in state.items()})
-        return self._alone
+        return self._members
 
 
 def stack_step(state: TrainState, member_loss: MemberLoss, inputs_KB: Tensor, labels_KB: Tensor) -> Tensor:
@@ -186,23 +186,23 @@ def clip_each_member(parameters: Iterable[Tensor], max_norm: float | None) -> No
         each.mul_(scale_K.reshape(-1, *(1 for _ in each.shape[1:])))
 
 
-def taken_apart(state: Mapping[str, Tensor], num_members: int) -> list[dict[str, Tensor]]:
+def split_state(state: Mapping[str, Tensor], num_members: int) -> list[dict[str, Tensor]]:
     """The `TrainState.state` of a stack as that of each of its members alone."""
     return [
-        {name: value[place] if _is_of_one_member(name) else value for name, value in state.items()}
+        {name: value[place] if _differs_between_members(name) else value for name, value in state.items()}
         for place in range(num_members)
     ]
 
 
-def joined(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def join_states(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The states of members alone, all equally far, as the state of their stack."""
     return {
-        name: torch.stack([state[name] for state in states]) if _is_of_one_member(name) else value
+        name: torch.stack([state[name] for state in states]) if _differs_between_members(name) else value
         for name, value in states[0].items()
     }
 
 
-def _is_of_one_member(name: str) -> bool:
+def _differs_between_members(name: str) -> bool:
     """Whether a tensor of a `TrainState.state` differs between members; steps and normalisation are common to all."""
     is_of_optimizer = name.startswith("optimizer.") and not name.endswith(".step")
     return is_of_optimizer or name.startswith(("model.network.", "model.output."))

@@ -32,7 +32,7 @@ _BATCH_WITHOUT_GRADIENT = 2048
 
 
 class InputOutputScaling(NamedTuple):
-    """What a student's network starts and ends with: it depends on rows of shards, and on no weight."""
+    """Normalisation of a student's inputs and scaling of its outputs, fitted to rows of shards, not trained."""
 
     normalise: Normalise
     output: nn.Module
@@ -118,7 +118,7 @@ def distil(
     plan: Distillation,
     batches: BatchReader,
     validation: ShardRows,
-    ends: InputOutputScaling,
+    scaling: InputOutputScaling,
     *,
     device: torch.device,
     ranks: DistributedContext,
@@ -132,7 +132,7 @@ def distil(
         batches: the transfer set's shards, this rank's part of every batch.
         validation: validation rows with the members' logits; the same on all ranks. Members beyond the student's own
             are not looked at.
-        ends: of the network.
+        scaling: of the network's inputs and outputs.
         device: of this rank.
         ranks: this process among its peers.
         checkpoints: where all ranks see them; None to keep none.
@@ -144,7 +144,7 @@ def distil(
     Raises:
         DivergedError: its loss, weights or figures are not finite; on all ranks alike.
     """
-    student = _first_student(plan, ends)
+    student = _first_student(plan, scaling)
     first, state = _beginning(plan, checkpoints)
     for number in range(len(plan.phases)):
         if number:
@@ -157,10 +157,10 @@ def distil(
     return student
 
 
-def _first_student(plan: Distillation, ends: InputOutputScaling) -> HydraStudent:
+def _first_student(plan: Distillation, scaling: InputOutputScaling) -> HydraStudent:
     heads = plan.phases[0].num_heads
     seed = seed_of(plan.seed, "student weights", plan.objective.kind)
-    return build_student(replace(plan.spec, num_heads=heads), seed, ends.normalise, ends.output)
+    return build_student(replace(plan.spec, num_heads=heads), seed, scaling.normalise, scaling.output)
 
 
 def _beginning(plan: Distillation, checkpoints: Checkpoints | None) -> tuple[int, dict[str, Tensor] | None]:
