@@ -51,7 +51,7 @@ def _host_and_port(address: str) -> tuple[str, int]:
     if scheme in ("http://", "https://"):
         raise UserError(
             f"RAY_ADDRESS={address}: is where a cluster takes jobs; hand the command in with `ray job submit --address "
-            f"{address} -- python -m pipelines.run ...`, or {_WAYS}"
+            f"{address} -- hydra-ray run ...`, or {_WAYS}"
         )
     port = int(found["port"]) if found and found["port"] else _CLIENT_PORT if scheme == "ray://" else 0
     if found is None or scheme not in (None, "ray://") or not 0 < port < 65536:

@@ -188,7 +188,7 @@ def _require_inputs(run: Run, stage: StageSpec) -> None:
             reasons = f" ({missing[0].changes()[0]})" if missing[0].changes() else ""
             raise UserError(
                 f"{stage.name}: {missing[0].folder} is missing or of another configuration{reasons}; "
-                f"run pipelines.{before} first"
+                f"run the {before} stage first"
             )
     for split in stage.trains_on:
         run.require_shards(split)

@@ -47,7 +47,7 @@ class FinishedRun:
         report = folder / "report"
         manifest = read_manifest(report, "manifest.json")
         if manifest is None:
-            raise UserError(f"{folder}: no finished report there; run python -m pipelines.run CONFIG first")
+            raise UserError(f"{folder}: no finished report there; run `hydra-ray run CONFIG` first")
         config, metrics = (read_checked(report, name, manifest["files"]) for name in ("config.json", "metrics.json"))
         return cls(json.loads(config), json.loads(metrics))
 

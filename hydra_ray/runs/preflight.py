@@ -160,16 +160,16 @@ def check_shards(run: Run, splits: Iterable[str]) -> None:
             continue
         manifest = shards.manifest()
         if manifest is None:
-            raise UserError(f"{shards.folder}: no shards there; run pipelines.predict first")
+            raise UserError(f"{shards.folder}: no shards there; run the predict stage first")
         held = len(manifest["key"]["members"])
         if held < wanted:
             raise UserError(
                 f"{shards.folder}: the shards hold {held} members, but ensemble.num_members={wanted} and heads="
-                f"{run.config.num_heads}: train and ask the others (pipelines.train_ensemble, then pipelines.predict), "
+                f"{run.config.num_heads}: train and ask the others (the stages train_ensemble, then predict), "
                 f"or set ensemble.num_members={held} and distill.num_heads to {held} or less"
             )
         reasons = "; ".join(shards.changes()[:3])
-        raise UserError(f"{shards.folder}: shards of another configuration ({reasons}); run pipelines.predict again")
+        raise UserError(f"{shards.folder}: shards of another configuration ({reasons}); run the predict stage again")
 
 
 def check_resources(config: Config, cpus: float, gpus: float) -> None:

@@ -66,7 +66,9 @@ class Run:
         data = self._given.data
         seed = self._given.seed
         if isinstance(data.test_split, str):
-            several = "stands for several splits, each a run of its own, which pipelines.run makes one after the other"
+            several = (
+                "stands for several splits, each a run of its own, which `hydra-ray run` makes one after the other"
+            )
             raise UserError(f"data.test_split={data.test_split}: {several}; name one of them, e.g. data.test_split=0")
         found = open_data(
             data.source,
@@ -187,11 +189,11 @@ class Run:
         """
         shards = self.shards(split)
         if shards.status() == "missing":
-            raise UserError(f"{shards.folder}: no shards there; run pipelines.predict first")
+            raise UserError(f"{shards.folder}: no shards there; run the predict stage first")
         if shards.status() == "stale":
             reasons = "; ".join(shards.changes()[:3])
             raise UserError(
-                f"{shards.folder}: shards of another configuration ({reasons}); run pipelines.predict again"
+                f"{shards.folder}: shards of another configuration ({reasons}); run the predict stage again"
             )
         manifest = shards.require()
         self.verify_shards(split, shards.folder, manifest["key"]["members"])
@@ -236,7 +238,7 @@ class Run:
         search = self.search(kind)
         if not search.is_done:
             raise UserError(
-                f"distill.use_best_trial=true, but the search for {kind} has no valid result: run pipelines.tune first"
+                f"distill.use_best_trial=true, but the search for {kind} has no valid result: run the tune stage first"
             )
         place = f"{search.folder}/best.yaml"
         return with_overlay(self.config, parse_yaml(search.read("best.yaml").decode()), place)

@@ -72,5 +72,5 @@ def test_a_stage_whose_input_is_missing_says_which_command_makes_it(project, tmp
     missing = Command(["pipelines.distill", "tiny.yaml", f"storage={tmp_path}"], project).finish(60)
     assert missing.code == 2
     assert missing.err.startswith("error: ")
-    assert missing.err.endswith("no shards there; run pipelines.predict first\n")
+    assert missing.err.endswith("no shards there; run the predict stage first\n")
     assert missing.err.count("\n") == 1

@@ -14,9 +14,9 @@ from hydra_ray.storage.manifests import read_manifest, sealed
 
 
 def test_students_without_shards_or_members(path, refused):
-    assert "run pipelines.predict first" in refused("distill", path)
-    assert "run pipelines.train_ensemble first" in refused("predict", path)
-    assert "run pipelines.train_ensemble first" in refused("evaluate", path)
+    assert "run the predict stage first" in refused("distill", path)
+    assert "run the train_ensemble stage first" in refused("predict", path)
+    assert "run the train_ensemble stage first" in refused("evaluate", path)
     assert published(path.parent) == []
 
 
@@ -28,7 +28,7 @@ def test_more_heads_than_members_in_the_shards(predicted, refused, words, all_me
     before = published(predicted.parent)
     text = refused("distill", predicted, "ensemble.num_members=8", *words)
     assert "the shards hold 5 members, but ensemble.num_members=8" in text
-    assert "pipelines.predict" in text
+    assert "the stages train_ensemble, then predict" in text
     assert "set ensemble.num_members=5" in text
     assert published(predicted.parent) == before
 
@@ -74,7 +74,7 @@ def test_the_shards_of_another_ensemble(predicted, refused, tmp_path):
     shutil.copytree(other_ensemble(tmp_path), target)
     text = refused("distill", predicted)
     assert re.search(r"transfer: shards of another configuration \(seed: 1 -> 0; members.0: \w+ -> \w+;", text)
-    assert text.endswith("run pipelines.predict again")
+    assert text.endswith("run the predict stage again")
     assert not (predicted.parent / "runs" / "tiny" / "students").exists()
 
 

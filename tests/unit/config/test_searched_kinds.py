@@ -63,7 +63,7 @@ def test_a_search_is_stale_where_something_of_its_kind_is_another(searched, word
 def test_a_kind_without_its_search_is_an_error_with_the_way_out(searched):
     run = loaded(searched, "distill.use_best_trial=true", "distill.head_width=5")
     with pytest.raises(
-        UserError, match=r"^distill.use_best_trial=true, but the search for kd has .*run pipelines.tune first$"
+        UserError, match=r"^distill.use_best_trial=true, but the search for kd has .*run the tune stage first$"
     ):
         run.tuned("kd")
 

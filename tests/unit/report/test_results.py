@@ -53,5 +53,5 @@ def test_recipes_that_differ_have_tables_of_their_own():
 
 def test_a_run_without_a_report_is_named(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"name": "x"}))
-    with pytest.raises(UserError, match="no finished report there; run python"):
+    with pytest.raises(UserError, match="no finished report there; run `hydra-ray run CONFIG`"):
         FinishedRun.read(Folder.open(str(tmp_path)))

@@ -103,13 +103,13 @@ def test_stages_run_in_the_order_of_the_table(path, table):
 
 def test_a_stage_whose_needs_are_missing_says_which_command_makes_them(path, table):
     table(toy("first"), toy("second", needs=("first",), artifacts=partial(counts, name="second")))
-    with pytest.raises(pipeline.UserError, match=r"second: .*toy_count is missing .*; run pipelines\.first first"):
+    with pytest.raises(pipeline.UserError, match=r"second: .*toy_count is missing .*; run the first stage first"):
         pipeline.run_stages(loaded(path), ["second"])
 
 
 def test_a_stage_that_trains_on_shards_is_refused_without_them(path, table):
     table(toy(trains_on=("validation",)))
-    with pytest.raises(pipeline.UserError, match=r"validation: no shards there; run pipelines\.predict first"):
+    with pytest.raises(pipeline.UserError, match=r"validation: no shards there; run the predict stage first"):
         pipeline.run_stages(loaded(path), [COUNT])
 
 
