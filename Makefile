@@ -1,13 +1,17 @@
-# make demo | test | test-faults | check: each makes .venv first where it is missing.
+# make demo | test-unit | test | test-faults | check: each makes .venv first where it is missing.
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test test-faults check setup clean
+.PHONY: demo test-unit test test-faults check setup clean
 demo: setup
 	$(RUN) -m pipelines.run configs/digits.yaml tracking.wandb=offline
 
+test-unit: setup
+	$(RUN) -m pytest tests/unit -n 2 -m 'not slow'
+
 test: setup
-	$(RUN) -m pytest
+	$(RUN) -m pytest tests/unit -n 2
+	$(RUN) -m pytest tests/ray tests/e2e tests/faults
 
 test-faults: setup
 	rm -f .faults.json

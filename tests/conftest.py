@@ -36,6 +36,9 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
+    for item in items:
+        if item.path.is_relative_to(TESTS / "e2e"):
+            item.add_marker(pytest.mark.e2e)
     if config.getoption("--faults") is None:
         left_out = [item for item in items if item.get_closest_marker("faults")]
         items[:] = [item for item in items if not item.get_closest_marker("faults")]
