@@ -92,12 +92,13 @@ def check_views(run: Run) -> None:
 
 
 def _check_own_view(run: Run, view: ViewConfig) -> None:
-    """A view of the user's own keeps its word on two training rows; where it needs members, one with any weights."""
+    """Try a user's own view on two training rows, with an untrained member if it needs members."""
     train = run.data.splits["train"]
     start, last = train.row_ids()[[0, min(1, train.num_rows - 1)]].tolist()
     rows = train.read(start, last + 1)
     members = [build_member(run.member_spec(), THROWN_AWAY).eval()] if view_named(view.view).needs_members else []
-    inputs, row_id = torch.tensor(rows.inputs), torch.tensor(rows.row_id)
+    inputs = torch.tensor(rows.inputs)
+    row_id = torch.tensor(rows.row_id)
     check_own_view(view.view, view.options, inputs, row_id, run.features, members)
 
 
