@@ -21,10 +21,11 @@ from hydra_ray.cluster.input_grid import ask_grid, has_plane, plane_of
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.cluster.workers import placed
 from hydra_ray.config import Config, StudentKind, goal_of, space_of
-from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, Plane, metrics_of, row_scores
+from hydra_ray.data import TEST, SplitId
+from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, Plane, StudentVersion, metrics_of, row_scores
 from hydra_ray.models import Ensemble, HydraStudent, Member, count_macs, latency_ms, num_parameters
 from hydra_ray.report import ReportInputs, SearchResult, make_report
-from hydra_ray.runs import STAGES, TRANSFER, Run, Stage, Tracker, load_published, software_facts
+from hydra_ray.runs import STAGES, Run, Stage, Tracker, load_published, software_facts
 from hydra_ray.runs.work_seconds import work_seconds
 from hydra_ray.shards import ShardReader, ShardRows, concatenate, is_labelled
 from hydra_ray.storage import Artifact, Folder
@@ -32,20 +33,18 @@ from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training import predict
 
 _LATENCY_BATCHES = (1, 256)
-_GRID = "grid"
 
 
 def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
     """Write and publish the report; its metrics."""
-    for split in run.split_names:
-        if split != TRANSFER:
-            run.require_shards(split)
+    for split in _evaluated(run):
+        run.require_shards(split.name)
     answers = _answers(run)
-    stage.event("answers", predictors=list(answers.predictions), splits=list(answers.ensemble))
-    stage.say(f"answers of {', '.join(answers.predictions)} on {', '.join(answers.ensemble)}")
+    stage.event("answers", predictors=list(answers.predictions), splits=[split.name for split in answers.ensemble])
+    stage.say(f"answers of {', '.join(answers.predictions)} on {', '.join(split.name for split in answers.ensemble)}")
     samples = run.config.evaluate.bootstrap_samples
     metrics = metrics_of(
-        answers, _costs(run, answers.students), _seconds(run, stage.tracker), num_samples=samples, seed=run.config.seed
+        answers, _costs(run, answers.versions), _seconds(run, stage.tracker), num_samples=samples, seed=run.config.seed
     )
     evidence = _evidence(run, stage.tracker, metrics, answers)
     artifact = run.report()
@@ -62,24 +61,34 @@ def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
 def _answers(run: Run) -> Answers:
     """The ensemble's answers from the shards, the students' from Ray tasks."""
     config = run.config
-    splits = {name: run.shards(name).folder for name in run.split_names if name != TRANSFER}
+    splits = {split: run.shards(split.name).folder for split in _evaluated(run)}
     pending = {
         kind: placed(_ask_student, config.cluster).remote(run.student(kind), splits, config)
         for kind in config.student_kinds
     }
     ensemble, labels, row_id = {}, {}, {}
-    for name, folder in splits.items():
+    for split, folder in splits.items():
         rows = _without_inputs(folder, config.ensemble.num_members)
-        ensemble[name] = run.task.of_members(torch.tensor(rows.logits_NMC).float())
-        row_id[name] = rows.row_id
+        ensemble[split] = run.task.of_members(torch.tensor(rows.logits_NMC).float())
+        row_id[split] = rows.row_id
         if is_labelled(rows.labels).all():
-            labels[name] = torch.tensor(rows.labels)
+            labels[split] = torch.tensor(rows.labels)
     predictions = {ENSEMBLE: ensemble}
+    versions: list[StudentVersion] = []
     for kind in config.student_kinds:
         facts = run.student(kind).require()
-        predictions |= _predictions_of(run.task, kind, facts, ray.get(pending[kind]))
-    views = {name for name in run.views_of_test if np.array_equal(row_id[name], row_id["test"])}
-    return Answers(run.task, predictions, labels, frozenset(views))
+        said: dict[SplitId, np.ndarray] = ray.get(pending[kind])
+        for version in _versions_of(kind, facts):
+            versions.append(version)
+            predictions[version.name] = {
+                split: _prediction_of(run.task, version, facts, each) for split, each in said.items()
+            }
+    views = {split for split in run.views_of_test if np.array_equal(row_id[split], row_id[TEST])}
+    return Answers(run.task, predictions, labels, frozenset(views), versions)
+
+
+def _evaluated(run: Run) -> list[SplitId]:
+    return [split for split in run.predicted_splits if split.role != "transfer"]
 
 
 def _without_inputs(folder: Folder, num_members: int) -> ShardRows:
@@ -88,38 +97,38 @@ def _without_inputs(folder: Folder, num_members: int) -> ShardRows:
     return concatenate([replace(part, inputs=part.inputs[:, :0]) for part in parts])
 
 
-def _predictions_of(
-    task: Task, kind: str, facts: dict[str, Any], answers: dict[str, np.ndarray]
-) -> dict[str, dict[str, Prediction]]:
-    """A student's predictions: with its calibration of disagreement, and where it has one, raw too as `<kind>_raw`."""
-    outputs = {split: torch.tensor(answer) for split, answer in answers.items()}
-    scales = {kind: facts["calibration"], f"{kind}_raw": 1.0} if "calibration" in facts else {kind: 1.0}
+def _versions_of(kind: str, facts: dict[str, Any]) -> list[StudentVersion]:
+    """The student as it is used, and where that is with a calibration of disagreement, raw too."""
+    if "calibration" not in facts:
+        return [StudentVersion(kind, kind, calibrated=False)]
+    return [StudentVersion(kind, kind, calibrated=True), StudentVersion(f"{kind}_raw", kind, calibrated=False)]
+
+
+def _prediction_of(task: Task, version: StudentVersion, facts: dict[str, Any], answers: np.ndarray) -> Prediction:
     mean_head = bool(facts.get("mean_head"))
-    return {
-        name: {split: task.of_student(kind, each, mean_head=mean_head, scale=scale) for split, each in outputs.items()}
-        for name, scale in scales.items()
-    }
+    scale = facts["calibration"] if version.calibrated else 1.0
+    return task.of_student(version.kind, torch.tensor(answers), mean_head=mean_head, scale=scale)
 
 
 @ray.remote
-def _ask_student(artifact: Artifact, splits: dict[str, Folder], config: Config) -> dict[str, np.ndarray]:
+def _ask_student(artifact: Artifact, splits: dict[SplitId, Folder], config: Config) -> dict[SplitId, np.ndarray]:
     """A student's outputs [N, M, C] on every split, a shard at a time."""
     student = load_published(artifact, set_up_worker(config.cluster))
     assert isinstance(student, HydraStudent)
     answers = {}
-    for name, folder in splits.items():
+    for split, folder in splits.items():
         shards = ShardReader(folder)
-        answers[name] = np.concatenate([predict(student, shards.read(part).inputs).numpy() for part in shards.names])
+        answers[split] = np.concatenate([predict(student, shards.read(part).inputs).numpy() for part in shards.names])
     return answers
 
 
-def _costs(run: Run, students: Sequence[str]) -> dict[str, Any]:
+def _costs(run: Run, versions: Sequence[StudentVersion]) -> dict[str, Any]:
     """Parameters, MACs and latency of every predictor, one at a time."""
     artifacts = {MEMBER: run.members()[:1], ENSEMBLE: run.members()}
     artifacts |= {kind: [run.student(kind)] for kind in run.config.student_kinds}
     measure = placed(_measure_cost, run.config.cluster)
     costs = {name: ray.get(measure.remote(found, run.config)) for name, found in artifacts.items()}
-    return {**costs, **{name: costs[name.removesuffix("_raw")] for name in students}}
+    return {**costs, **{version.name: costs[version.kind] for version in versions}}
 
 
 @ray.remote
@@ -167,12 +176,13 @@ def _notes(run: Run) -> list[str]:
 
 
 def _plane(run: Run, config: Config) -> Plane:
-    """What ensemble and students say over the whole of a small input space, without calibration."""
+    """What ensemble and students, as they are used, say over the whole of a small input space."""
     outputs = ask_grid(run, config)
     found = {ENSEMBLE: run.task.of_members(torch.tensor(outputs[ENSEMBLE]))}
     for kind in config.student_kinds:
         facts = run.student(kind).require()
-        found[kind] = _predictions_of(run.task, kind, facts, {_GRID: outputs[kind]})[kind][_GRID]
+        version = _versions_of(kind, facts)[0]
+        found[kind] = _prediction_of(run.task, version, facts, outputs[kind])
     return plane_of(run, found)
 
 

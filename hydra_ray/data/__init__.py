@@ -8,21 +8,25 @@ from hydra_ray.data.data_set import DataSet, open_data
 from hydra_ray.data.feature_stats import Features
 from hydra_ray.data.folds import left_out
 from hydra_ray.data.rows import LABEL_DTYPES, Ints, Rows, TaskName
-from hydra_ray.data.splits import Split
+from hydra_ray.data.splits import TEST, VALIDATION, Split, SplitId, unknown_split
 from hydra_ray.data.tables.labels import shortened
 from hydra_ray.data.tables.options import TableOptions
 
 __all__ = [
     "LABEL_DTYPES",
+    "TEST",
+    "VALIDATION",
     "DataSet",
     "Features",
     "Ints",
     "Rows",
     "Split",
+    "SplitId",
     "TableOptions",
     "TaskName",
     "left_out",
     "open_data",
     "open_source",
     "shortened",
+    "unknown_split",
 ]

@@ -20,7 +20,7 @@ from hydra_ray.data.images import MAX_PIXELS
 from hydra_ray.data.local_copies import VARIABLE, local_copy
 from hydra_ray.data.rows import Source, TaskName
 from hydra_ray.data.split_files import SPLIT_NAMES, SplitName
-from hydra_ray.data.splits import Part, Shares, Split
+from hydra_ray.data.splits import Part, Shares, Split, unknown_split
 from hydra_ray.data.standard_splits import standard_test_rows
 from hydra_ray.data.tables.options import ANY_TABLE, TableOptions
 from hydra_ray.data.tables.source import TableSource
@@ -32,7 +32,7 @@ class DataSet:
     """Splits with one input shape; small to pickle."""
 
     splits: dict[str, Split]
-    """"train", "validation", "test", and "unknown-<name>" for each unknown set."""
+    """By `SplitId.name`: "train", "validation", "test", and one for each unknown set."""
     input_shape: tuple[int, ...]
     """(H, W, channels) or (D,)."""
     class_names: tuple[str, ...]
@@ -50,12 +50,6 @@ class DataSet:
     def num_outputs(self) -> int:
         """Outputs of a network: C logits; in a regression 2, mean and log variance."""
         return 2 if self.task == "regression" else self.num_classes
-
-    @property
-    def unknown(self) -> dict[str, Split]:
-        """The unknown sets by the names the user gave them."""
-        prefix = "unknown-"
-        return {name.removeprefix(prefix): split for name, split in self.splits.items() if name.startswith(prefix)}
 
     def describe(self) -> dict[str, Any]:
         """What it is, for people and manifests; JSON-ready."""
@@ -144,7 +138,8 @@ def open_data(
     splits = _known_splits(train, own, shares)
     further = partial(_further, opener=opener, train=train)
     for name, place in unknown.items():
-        splits[f"unknown-{name}"] = _unknown_split(name, place, further)
+        found = _unknown_split(name, place, further)
+        splits[found.name] = found
     for name, (key, place) in (unlabelled or {}).items():
         splits[name] = Split(name, further(place, split_names(place, key=key)[0], key))
     if train.task == "regression":
@@ -198,7 +193,7 @@ def _unknown_split(name: str, place: str, further: Callable[[str, SplitName, str
     key = f"data.unknown.{name}"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UserError(f"{key}: the name becomes a folder's; use letters, digits, '_', '-' and '.'")
-    return Split(f"unknown-{name}", further(place, split_names(place, key=key)[-1], key))
+    return Split(unknown_split(name).name, further(place, split_names(place, key=key)[-1], key))
 
 
 def _further(place: str, split: SplitName, key: str, *, opener: Callable[..., Source], train: Source) -> Source:

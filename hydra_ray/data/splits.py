@@ -19,7 +19,35 @@ from hydra_ray.data.rows import Bools, Floats, Ints, Rows, Source
 from hydra_ray.randomness import seed_of, splitmix64
 
 Part = Literal["train", "validation", "test"]
+Role = Literal["train", "validation", "test", "transfer", "unknown"]
 _CODES: dict[Part, int] = {"train": 1, "validation": 2, "test": 3}
+
+
+@dataclass(frozen=True)
+class SplitId:
+    """Which split: what it is there for, and of several unknown sets which one. Nothing reads either out of a name."""
+
+    role: Role
+    set_name: str | None = None
+    """Of an unknown set, as the user gave it."""
+
+    @property
+    def name(self) -> str:
+        """In folders, keys and random streams."""
+        return self.role if self.set_name is None else f"{self.role}-{self.set_name}"
+
+    @property
+    def label(self) -> str:
+        """In metrics.json and in the report."""
+        return self.set_name or self.role
+
+
+VALIDATION, TEST = SplitId("validation"), SplitId("test")
+
+
+def unknown_split(set_name: str) -> SplitId:
+    """The split of an unknown set."""
+    return SplitId("unknown", set_name)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Runs no network itself.
 """
 
 from hydra_ray.evaluation.input_grid import Plane, grid_points, grid_ticks, shown_rows
-from hydra_ray.evaluation.metrics_json import ENSEMBLE, MEMBER, Answers, metrics_of, row_scores
+from hydra_ray.evaluation.metrics_json import ENSEMBLE, MEMBER, Answers, StudentVersion, metrics_of, row_scores
 from hydra_ray.evaluation.metrics_tree import figure, figures
 from hydra_ray.evaluation.view_diversity import merged
 
@@ -13,6 +13,7 @@ __all__ = [
     "MEMBER",
     "Answers",
     "Plane",
+    "StudentVersion",
     "figure",
     "figures",
     "grid_points",

@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
+from hydra_ray.data import TEST, VALIDATION, SplitId
 from hydra_ray.metrics import (
     Figures,
     Interval,
@@ -35,31 +36,47 @@ ENSEMBLE, MEMBER = "ensemble", "member"
 
 
 @dataclass(frozen=True)
+class StudentVersion:
+    """A student with or without its calibration of disagreement.
+
+    Attributes:
+        name: of the predictor in metrics.json.
+        kind: which student.
+        calibrated: whether its disagreement is rescaled.
+    """
+
+    name: str
+    kind: str
+    calibrated: bool
+
+
+@dataclass(frozen=True)
 class Answers:
     """What all predictors say about all splits.
 
     Attributes:
         task: what was asked.
-        predictions: predictor -> split -> prediction; `ensemble` and students; splits `validation`, `test` and
-            `unknown-<name>`.
+        predictions: predictor -> split -> prediction; `ensemble` and students; validation, test and unknown splits.
         labels: split -> labels [N], for validation and test.
         views_of_test: unknown splits whose row i is a view of test row i.
+        versions: of the students among the predictors.
     """
 
     task: Task
-    predictions: Mapping[str, Mapping[str, Prediction]]
-    labels: Mapping[str, Tensor]
-    views_of_test: frozenset[str] = frozenset()
+    predictions: Mapping[str, Mapping[SplitId, Prediction]]
+    labels: Mapping[SplitId, Tensor]
+    views_of_test: frozenset[SplitId] = frozenset()
+    versions: Sequence[StudentVersion] = ()
 
     @property
-    def ensemble(self) -> Mapping[str, Prediction]:
+    def ensemble(self) -> Mapping[SplitId, Prediction]:
         """The ensemble's predictions."""
         return self.predictions[ENSEMBLE]
 
     @property
-    def unknown(self) -> list[str]:
+    def unknown(self) -> list[SplitId]:
         """Unknown splits."""
-        return [split for split in self.ensemble if split.startswith("unknown-")]
+        return [split for split in self.ensemble if split.role == "unknown"]
 
     @property
     def students(self) -> list[str]:
@@ -83,10 +100,10 @@ def metrics_of(
         {
             "schema": SCHEMA,
             "task": answers.task.name,
-            "num_members": _outputs(answers.ensemble["test"]).shape[1],
+            "num_members": _outputs(answers.ensemble[TEST]).shape[1],
             "test": {MEMBER: _member_test(answers)} | {name: _test(answers, name) for name in answers.predictions},
             "diversity": _diversity(answers),
-            "unknown": {short(split): _unknown(answers, split) for split in answers.unknown},
+            "unknown": {split.label: _unknown(answers, split) for split in answers.unknown},
             "fidelity": {name: fidelity_figures(answers, name, num_samples, seed) for name in answers.students},
             "cost": cost,
             "seconds": seconds,
@@ -94,28 +111,23 @@ def metrics_of(
     )
 
 
-def row_scores(answers: Answers) -> dict[str, dict[str, RowScores]]:
+def row_scores(answers: Answers) -> dict[str, dict[SplitId, RowScores]]:
     """Predictor -> split -> what the pictures are drawn from."""
-    splits = ["test", *answers.unknown]
+    splits = [TEST, *answers.unknown]
     return {
         name: {split: answers.task.figures.row_scores(found[split], answers.labels.get(split)) for split in splits}
         for name, found in answers.predictions.items()
     }
 
 
-def short(split: str) -> str:
-    """Name of an unknown set as the user gave it."""
-    return split.removeprefix("unknown-")
-
-
 def _test(answers: Answers, name: str) -> Figures:
     found, labels = answers.predictions[name], answers.labels
-    return answers.task.figures.test_figures(found["test"], labels["test"], found["validation"], labels["validation"])
+    return answers.task.figures.test_figures(found[TEST], labels[TEST], found[VALIDATION], labels[VALIDATION])
 
 
 def _member_test(answers: Answers) -> Figures:
     """Mean over members alone."""
-    labels_N, outputs_NMC = answers.labels["test"], _outputs(answers.ensemble["test"])
+    labels_N, outputs_NMC = answers.labels[TEST], _outputs(answers.ensemble[TEST])
     return _means(
         [answers.task.figures.single_figures(member_N1C, labels_N) for member_N1C in outputs_NMC.split(1, dim=1)]
     )
@@ -123,13 +135,13 @@ def _member_test(answers: Answers) -> Figures:
 
 def _diversity(answers: Answers) -> Figures:
     """How the members differ on test rows."""
-    return answers.task.figures.diversity(_outputs(answers.ensemble["test"]), answers.labels["test"])
+    return answers.task.figures.diversity(_outputs(answers.ensemble[TEST]), answers.labels[TEST])
 
 
-def _unknown(answers: Answers, split: str) -> dict[str, Figures]:
+def _unknown(answers: Answers, split: SplitId) -> dict[str, Figures]:
     found = {MEMBER: _member_unknown(answers.task, answers.ensemble, split)}
     for name, predictions in answers.predictions.items():
-        found[name] = _detection(answers.task, predictions["test"].scores, predictions[split].scores)
+        found[name] = _detection(answers.task, predictions[TEST].scores, predictions[split].scores)
     return found
 
 
@@ -144,9 +156,9 @@ def _detection(task: Task, known: Scores, unknown: Scores) -> Figures:
     return {key: figures.get(key) for key in keys}
 
 
-def _member_unknown(task: Task, ensemble: Mapping[str, Prediction], split: str) -> Figures:
+def _member_unknown(task: Task, ensemble: Mapping[SplitId, Prediction], split: SplitId) -> Figures:
     """Mean over members alone."""
-    test, unknown = (_outputs(ensemble[name]).split(1, dim=1) for name in ("test", split))
+    test, unknown = (_outputs(ensemble[name]).split(1, dim=1) for name in (TEST, split))
     return _means(
         [
             _detection(task, task.figures.scores(known), task.figures.scores(other))
@@ -171,48 +183,48 @@ def fidelity_figures(answers: Answers, name: str, num_samples: int = 0, seed: in
         seed: the run's, which the samples follow from.
     """
     task, student, ensemble = answers.task, answers.predictions[name], answers.ensemble
-    labels, unknown = answers.labels["test"], [short(split) for split in answers.unknown]
-    heads = student["test"].outputs_NMC
-    paired = None if heads is None or heads.shape[1] == 1 else (heads, _outputs(ensemble["test"]))
+    labels, unknown = answers.labels[TEST], [split.label for split in answers.unknown]
+    heads = student[TEST].outputs_NMC
+    paired = None if heads is None or heads.shape[1] == 1 else (heads, _outputs(ensemble[TEST]))
     figures: dict[str, Any] = {
-        **task.figures.fidelity(student["test"], ensemble["test"], labels, paired),
+        **task.figures.fidelity(student[TEST], ensemble[TEST], labels, paired),
         **score_fidelity(_scores_by_set(student), _scores_by_set(ensemble), unknown, task.figures.knowledge),
     }
     if num_samples:
-        draws = seed_of(seed, "bootstrap", "test")  # of all figures and students alike, so that they can be compared
+        draws = seed_of(seed, "bootstrap", TEST.name)  # of all figures and students alike, so that they can be compared
         figures["interval_95"] = {
-            **task.figures.fidelity_intervals(student["test"], ensemble["test"], labels, num_samples, draws),
+            **task.figures.fidelity_intervals(student[TEST], ensemble[TEST], labels, num_samples, draws),
             **_score_intervals(answers, name, num_samples, seed),
         }
     return figures
 
 
-def _scores_by_set(predictions: Mapping[str, Prediction]) -> dict[str, Scores]:
-    return {short(split): found.scores for split, found in predictions.items()}
+def _scores_by_set(predictions: Mapping[SplitId, Prediction]) -> dict[str, Scores]:
+    return {split.label: found.scores for split, found in predictions.items()}
 
 
 def _score_intervals(answers: Answers, name: str, num_samples: int, seed: int) -> dict[str, dict[str, Interval]]:
     """95 % bootstrap intervals over rows, student and ensemble resampled together: [low, high] for each figure."""
     knowledge, student, ensemble = answers.task.figures.knowledge, answers.predictions[name], answers.ensemble
-    if knowledge not in student["test"].scores or knowledge not in ensemble["test"].scores:
+    if knowledge not in student[TEST].scores or knowledge not in ensemble[TEST].scores:
         return {}
-    sets = [split for split in ensemble if split != "validation"]
+    sets = [split for split in ensemble if split != VALIDATION]
     pairs = {split: (student[split].scores[knowledge], ensemble[split].scores[knowledge]) for split in sets}
-    seeds = {split: seed_of(seed, "bootstrap", split) for split in sets}
+    seeds = {split: seed_of(seed, "bootstrap", split.name) for split in sets}
 
-    def auroc_interval(split: str) -> Interval:
-        both, is_view = seed_of(seed, "bootstrap", f"test and {split}"), split in answers.views_of_test
-        own, others = zip(pairs["test"], pairs[split], strict=True)
+    def auroc_interval(split: SplitId) -> Interval:
+        both, is_view = seed_of(seed, "bootstrap", f"{TEST.name} and {split.name}"), split in answers.views_of_test
+        own, others = zip(pairs[TEST], pairs[split], strict=True)
         return auroc_ratio_interval(own, others, both, num_samples, is_view=is_view)
 
     return {
         f"{knowledge}_ratio": {
-            short(split): ratio_interval(*pair, seeds[split], num_samples) for split, pair in pairs.items()
+            split.label: ratio_interval(*pair, seeds[split], num_samples) for split, pair in pairs.items()
         },
         f"spearman_{knowledge}": {
-            short(split): spearman_interval(*pair, seeds[split], num_samples) for split, pair in pairs.items()
+            split.label: spearman_interval(*pair, seeds[split], num_samples) for split, pair in pairs.items()
         },
-        "auroc_ratio": {short(split): auroc_interval(split) for split in answers.unknown},
+        "auroc_ratio": {split.label: auroc_interval(split) for split in answers.unknown},
     }
 
 

@@ -15,16 +15,15 @@ from typing import Any
 import numpy as np
 
 from hydra_ray.config import Goal
+from hydra_ray.data import TEST, SplitId
 from hydra_ray.evaluation import Plane, figure
 from hydra_ray.metrics import RowScores
 from hydra_ray.tasks import Task, task_named
 
 MEMBER = "member"
 ENSEMBLE = "ensemble"
-TEST = "test"
 TRIAL_FACTS = ("trial", "epochs", "stopped_early", "objective")
 """Columns of a trial that are not searched keys."""
-UNKNOWN_PREFIX = "unknown-"
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class ReportInputs:
         run_name: the run folder's name.
         config: the resolved configuration tree.
         metrics: metrics.json, `docs`/design section 6; any figure may be None or absent.
-        scores: predictor (ensemble and students) -> split ("test", "unknown-<set>") -> scores of its rows.
+        scores: predictor (ensemble and students) -> test or unknown split -> scores of its rows.
         epochs: the run's epoch events, in order; `stage` and then `member` or `student` say whose they are.
         searches: kind of student -> its search.
         facts: versions, hardware, commit, date: name -> text.
@@ -70,7 +69,7 @@ class ReportInputs:
     run_name: str
     config: Mapping[str, Any]
     metrics: Mapping[str, Any]
-    scores: Mapping[str, Mapping[str, RowScores]]
+    scores: Mapping[str, Mapping[SplitId, RowScores]]
     epochs: Sequence[Mapping[str, Any]]
     searches: Mapping[str, SearchResult]
     facts: Mapping[str, str]
@@ -120,7 +119,7 @@ def test_rows(inputs: ReportInputs, predictor: str) -> RowScores:
     return inputs.scores[predictor][TEST]
 
 
-def row_knowledge(inputs: ReportInputs, predictor: str, split: str) -> np.ndarray | None:
+def row_knowledge(inputs: ReportInputs, predictor: str, split: SplitId) -> np.ndarray | None:
     """[N] knowledge uncertainty; None for single heads and for splits without scores."""
     scores = inputs.scores.get(predictor, {}).get(split)
     return None if scores is None else scores.knowledge

@@ -20,12 +20,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from hydra_ray.data import TEST, SplitId, unknown_split
 from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import decimal, times
 from hydra_ray.report.inputs import (
     ENSEMBLE,
-    TEST,
-    UNKNOWN_PREFIX,
     ReportInputs,
     predictors,
     row_knowledge,
@@ -67,7 +66,7 @@ def histogram_picture(inputs: ReportInputs) -> Figure:
     for panels, unknown in zip(grid, lines, strict=True):
         for axes, name in zip(panels, names, strict=True):
             _draw_histograms(axes, inputs, name, unknown, span)
-        panels[0].set_ylabel(f"{unknown or TEST}\nshare of rows")
+        panels[0].set_ylabel(f"{unknown or TEST.label}\nshare of rows")
     for axes, name in zip(grid[0], names, strict=True):
         axes.set_title(name, color=colours(predictors(inputs.metrics))[name])
     grid[0, 0].set_xlim(span.low, span.high)
@@ -82,7 +81,7 @@ def histogram_picture(inputs: ReportInputs) -> Figure:
 def scatter_picture(inputs: ReportInputs) -> Figure:
     """Each student's knowledge uncertainty against the ensemble's, row by row: one line for each student."""
     names, words = [name for name in with_knowledge(inputs) if name != ENSEMBLE], task_of(inputs.metrics).words
-    splits = [TEST, *(UNKNOWN_PREFIX + name for name in unknown_sets(inputs.metrics))]
+    splits = [TEST, *map(unknown_split, unknown_sets(inputs.metrics))]
     side = 6.5 / max(len(splits), 2 if len(names) == 1 else 3)
     height = 1.15 + (side + 0.17) * len(names)
     whole = new_figure(height, _scatter_title(inputs, names), compressed=True)
@@ -93,7 +92,7 @@ def scatter_picture(inputs: ReportInputs) -> Figure:
             _draw_scatter(axes, inputs, name, split, span)
         panels[0].set_ylabel(f"{name}'s {words.knowledge_short}")
     for axes, split in zip(grid[0], splits, strict=True):
-        axes.set_title(split.removeprefix(UNKNOWN_PREFIX))
+        axes.set_title(split.label)
     grid[0, 0].set(xlim=(span.low, span.high), ylim=(span.low, span.high))
     for axes in grid[-1]:
         axes.set_xlabel(f"ensemble's {words.knowledge_short}")
@@ -113,7 +112,7 @@ def _scatter_title(inputs: ReportInputs, names: list[str]) -> str:
     if len(names) > 2:
         return "Knowledge uncertainty of the students against the ensemble's, row by row"
     ratio = f"{task_of(inputs.metrics).figures.knowledge}_ratio"
-    found = [figure(inputs.metrics, "fidelity", name, ratio, TEST) for name in names]
+    found = [figure(inputs.metrics, "fidelity", name, ratio, TEST.label) for name in names]
     sizes = ", ".join(f"{times(value)} ({name})" for name, value in zip(names, found, strict=True))
     return f"Mean knowledge uncertainty of test rows, student / ensemble: {sizes}"
 
@@ -158,7 +157,7 @@ def _unit(inputs: ReportInputs, name: str) -> float:
 
 def _draw_histograms(axes: Axes, inputs: ReportInputs, name: str, unknown: str | None, span: _Range) -> None:
     colour = colours(predictors(inputs.metrics))[name]
-    splits = {TEST: TEST_GREY} | ({UNKNOWN_PREFIX + unknown: colour} if unknown else {})
+    splits = {TEST: TEST_GREY} | ({unknown_split(unknown): colour} if unknown else {})
     for split, fill in splits.items():
         _draw_shares(axes, row_knowledge(inputs, name, split), span, color=fill, alpha=0.75)
         if name != ENSEMBLE:
@@ -189,7 +188,7 @@ def _readable_height(inputs: ReportInputs, span: _Range) -> float:
     return 1.2 * min(max(heights.values()), 2.5 * heights.get(ENSEMBLE, 1.0))
 
 
-def _draw_scatter(axes: Axes, inputs: ReportInputs, name: str, split: str, span: _Range) -> None:
+def _draw_scatter(axes: Axes, inputs: ReportInputs, name: str, split: SplitId, span: _Range) -> None:
     colour = colours(predictors(inputs.metrics))[name]
     student, ensemble = (
         row_knowledge(inputs, name, split),
@@ -203,7 +202,7 @@ def _draw_scatter(axes: Axes, inputs: ReportInputs, name: str, split: str, span:
     _draw_rows(axes, span.clip(ensemble), span.clip(student), span, colour)
     _decades(axes)  # after hexbin, which sets its own
     axes.plot([span.low, span.high], [span.low, span.high], color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
-    fidelity, known_as = inputs.metrics.get("fidelity", {}).get(name, {}), split.removeprefix(UNKNOWN_PREFIX)
+    fidelity, known_as = inputs.metrics.get("fidelity", {}).get(name, {}), split.label
     knowledge = task_of(inputs.metrics).figures.knowledge
     note(axes, f"Spearman {decimal(figure(fidelity, f'spearman_{knowledge}', known_as), 2)}")
     ratio = figure(fidelity, f"{knowledge}_ratio", known_as)

@@ -18,7 +18,7 @@ from hydra_ray.config import (
     space_of,
     with_overlay,
 )
-from hydra_ray.data import DataSet, Features, Ints, TableOptions, open_data
+from hydra_ray.data import TEST, VALIDATION, DataSet, Features, Ints, SplitId, TableOptions, open_data, unknown_split
 from hydra_ray.errors import UserError
 from hydra_ray.models import ModelSpec
 from hydra_ray.randomness import seed_of
@@ -89,7 +89,7 @@ class Run:
             max_pixels=data.max_pixels,
         )
         test = found.splits["test"]
-        views = {f"unknown-{name}": test for name, place in data.unknown.items() if isinstance(place, ViewConfig)}
+        views = {split.name: test for split in self.views_of_test}
         return replace(found, splits={**found.splits, **views})
 
     @cached_property
@@ -133,20 +133,23 @@ class Run:
     # shards
 
     @property
-    def split_names(self) -> list[str]:
+    def predicted_splits(self) -> list[SplitId]:
         """The splits that members predict: the transfer set, and those that the report needs."""
-        return [TRANSFER, "validation", "test", *self.unknown_names]
+        return [SplitId("transfer"), VALIDATION, TEST, *map(unknown_split, self._given.data.unknown)]
 
     @property
-    def unknown_names(self) -> list[str]:
-        """The splits of unknown sets, `unknown-<name>`."""
-        return [f"unknown-{name}" for name in self.config.data.unknown]
+    def split_names(self) -> list[str]:
+        """Names of the predicted splits, which are those of their folders."""
+        return [split.name for split in self.predicted_splits]
 
     @property
-    def views_of_test(self) -> list[str]:
+    def views_of_test(self) -> list[SplitId]:
         """The unknown splits that are the test rows under a view."""
-        unknown = self.config.data.unknown
-        return [f"unknown-{name}" for name, place in unknown.items() if isinstance(place, ViewConfig)]
+        return [unknown_split(name) for name in self._views_of_test()]
+
+    def _views_of_test(self) -> dict[str, ViewConfig]:
+        unknown = self._given.data.unknown
+        return {name: place for name, place in unknown.items() if isinstance(place, ViewConfig)}
 
     def shards(self, split: str) -> Shards:
         """The members' predictions on one split; the members must be published."""
@@ -166,10 +169,10 @@ class Run:
         """The views of a split by their number; 0 is the untouched row."""
         if split == TRANSFER:
             return number_views(self.config.transfer, {name: each.num_rows for name, each in self.data.splits.items()})
-        unknown = self.config.data.unknown.get(split.removeprefix("unknown-"))
-        return (
-            {1: NumberedView(unknown, split)} if isinstance(unknown, ViewConfig) else {0: NumberedView(IDENTITY, split)}
-        )
+        views_of_test = {unknown_split(name).name: view for name, view in self._views_of_test().items()}
+        if split in views_of_test:
+            return {1: NumberedView(views_of_test[split], split)}
+        return {0: NumberedView(IDENTITY, split)}
 
     def rows_of_view(self, split: str, number: int) -> Ints:
         """The row_id of every row that a predicted split has under a view, in order."""

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.stats import rankdata, spearmanr
 
 from hydra_ray.config.student_keys import Goal
+from hydra_ray.data import TEST, unknown_split
 from hydra_ray.metrics.row_scores import RowScores
 from hydra_ray.report.inputs import ReportInputs, SearchResult
 from hydra_ray.report.prediction_figures import reliability
@@ -74,7 +75,7 @@ def detection(test, unknown):
 
 
 def fidelity(metrics, scores, name):
-    splits = {split.removeprefix("unknown-"): split for split in scores["ensemble"]}
+    splits = {split.label: split for split in scores["ensemble"]}
     own = {short: scores[name][split].knowledge for short, split in splits.items()}
     ensemble = {short: scores["ensemble"][split].knowledge for short, split in splits.items()}
     single = own["test"] is None
@@ -145,8 +146,8 @@ def synthetic(
     unknown=("photos",), students=("hydra", "kd"), *, num_rows=400, trials=True, epochs=True, run_name="digits"
 ) -> ReportInputs:
     rng = np.random.default_rng(0)
-    drawn = {"test": member_logits(rng, num_rows, known=True)}
-    drawn |= {f"unknown-{name}": (member_logits(rng, num_rows, known=False)[0], None) for name in unknown}
+    drawn = {TEST: member_logits(rng, num_rows, known=True)}
+    drawn |= {unknown_split(name): (member_logits(rng, num_rows, known=False)[0], None) for name in unknown}
     metrics = {"schema": 1, "task": "classification", "num_members": NUM_MEMBERS, "test": {}}
     metrics["unknown"] = {name: {} for name in unknown}
     scores = {}
@@ -155,9 +156,9 @@ def synthetic(
         for split, (logits, labels) in drawn.items():
             own = {"member": logits[:, :1], "ensemble": logits}.get(name)
             made[split] = row_scores(student_logits(rng, logits, name) if own is None else own, labels)
-        metrics["test"][name] = quality(*made["test"], drawn["test"][1])
+        metrics["test"][name] = quality(*made[TEST], drawn[TEST][1])
         for short in unknown:
-            metrics["unknown"][short][name] = detection(made["test"][0], made[f"unknown-{short}"][0])
+            metrics["unknown"][short][name] = detection(made[TEST][0], made[unknown_split(short)][0])
         if name != "member":
             scores[name] = {split: rows for split, (rows, _) in made.items()}
     metrics["fidelity"] = {name: fidelity(metrics, scores, name) for name in students}

@@ -157,7 +157,6 @@ def test_a_worker_without_the_folder_says_so(tmp_path):
 def test_digits_with_an_unknown_set():
     data = opened("digits", unknown={"photos": "photo_patches"})
     assert set(data.splits) == {"train", "validation", "test", "unknown-photos"}
-    assert list(data.unknown) == ["photos"]
     assert (data.input_shape, data.num_classes, data.task) == ((8, 8, 1), 10, "classification")
     described = data.describe()
     assert described["splits"]["unknown-photos"]["source"] == "photo_patches"

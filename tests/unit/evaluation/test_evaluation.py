@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from hydra_ray.data import TEST, VALIDATION, unknown_split
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of
 from hydra_ray.metrics.classification import classification_figures, nll
 from hydra_ray.tasks import CLASSIFICATION
@@ -16,7 +17,7 @@ def _logits(rows, heads, seed):
 
 @pytest.fixture(scope="module")
 def metrics():
-    splits = {"validation": 60, "test": 120, "unknown-other": 80}
+    splits = {VALIDATION: 60, TEST: 120, unknown_split("other"): 80}
     said = {name: _logits(rows, 4, seed) for seed, (name, rows) in enumerate(splits.items())}
     ensemble = {name: CLASSIFICATION.of_members(logits) for name, logits in said.items()}
     noisy = {name: logits + 0.3 * _logits(splits[name], 4, 9) for name, logits in said.items()}
@@ -25,7 +26,7 @@ def metrics():
         "kd": {name: CLASSIFICATION.of_student("kd", logits[:, :1]) for name, logits in noisy.items()},
         "end2": {name: CLASSIFICATION.of_student("end2", logits[:, :1]) for name, logits in noisy.items()},
     }
-    labels = {name: torch.arange(splits[name]) % 3 for name in ("validation", "test")}
+    labels = {name: torch.arange(splits[name]) % 3 for name in (VALIDATION, TEST)}
     answers = Answers(CLASSIFICATION, {"ensemble": ensemble, **students}, labels)
     return answers, metrics_of(answers, {}, {}, num_samples=60, seed=1)
 
@@ -50,8 +51,8 @@ def test_figures_stand_inside_their_intervals(metrics):
             (figure[key], intervals[name][key]) for key in figure
         ]  # fmt: skip
         assert all(low <= value <= high and low < high for value, (low, high) in pairs), name
-    expected = nll(answers.predictions["hydra"]["test"].distribution, answers.labels["test"]) / nll(
-        answers.ensemble["test"].distribution, answers.labels["test"]
+    expected = nll(answers.predictions["hydra"][TEST].distribution, answers.labels[TEST]) / nll(
+        answers.ensemble[TEST].distribution, answers.labels[TEST]
     )
     assert fidelity["nll_ratio"] == pytest.approx(expected)
     assert set(found["fidelity"]["kd"]["interval_95"]) == {"nll_ratio"}
@@ -62,8 +63,8 @@ def test_a_member_is_the_mean_over_members_that_have_a_figure():
     labels = torch.arange(12) % 3
     right = 9.0 * torch.nn.functional.one_hot(labels, 3)
     outputs = torch.stack([_logits(12, 1, 3)[:, 0], right], dim=1)
-    ensemble = {name: CLASSIFICATION.of_members(outputs) for name in ("validation", "test")}
-    found = metrics_of(Answers(CLASSIFICATION, {"ensemble": ensemble}, {"validation": labels, "test": labels}), {}, {})
+    ensemble = {name: CLASSIFICATION.of_members(outputs) for name in (VALIDATION, TEST)}
+    found = metrics_of(Answers(CLASSIFICATION, {"ensemble": ensemble}, {VALIDATION: labels, TEST: labels}), {}, {})
     each = [classification_figures(member, labels) for member in outputs.split(1, dim=1)]
     assert found["test"]["member"]["nll"] == pytest.approx((each[0]["nll"] + each[1]["nll"]) / 2)
     assert each[1]["prr"] is None

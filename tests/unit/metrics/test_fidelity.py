@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydra_ray.data import TEST, unknown_split
 from hydra_ray.evaluation.metrics_json import Answers, fidelity_figures
 from hydra_ray.losses import classification as losses
 from hydra_ray.metrics import classification as metrics
@@ -88,12 +89,12 @@ def predictors(num_heads=3, num_members=5):
 
 def figures_of(student, ensemble, labels, unknown=("noise",)):
     """The student's entry in metrics.json."""
-    split = {"test": "test"} | {name: f"unknown-{name}" for name in unknown}
+    split = {"test": TEST} | {name: unknown_split(name) for name in unknown}
     found = {
         name: {split[each]: CLASSIFICATION.of_members(logits[each]) for each in split}
         for name, logits in (("ensemble", ensemble), ("hydra", student))
     }
-    return fidelity_figures(Answers(CLASSIFICATION, found, {"test": labels}), "hydra")
+    return fidelity_figures(Answers(CLASSIFICATION, found, {TEST: labels}), "hydra")
 
 
 def test_fidelity_figures_follow_their_definitions():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from hydra_ray.data import TEST, VALIDATION, SplitId, unknown_split
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of
 from hydra_ray.metrics.classification import auroc
 from hydra_ray.metrics.fidelity import spearman
@@ -148,16 +149,16 @@ def test_intervals_repeat_with_their_seed():
 
 def test_an_unknown_set_of_views_has_the_interval_of_pairs():
     """What `evaluate` knows of a set decides, and nothing else."""
-    outputs = {"test": normal(60, 4, 3), "validation": normal(30, 4, 3, seed=1)}
-    outputs["unknown-viewed"] = 0.8 * outputs["test"]
-    student = {**outputs, "test": normal(60, 4, 3, seed=2), "unknown-viewed": 0.7 * normal(60, 4, 3, seed=2)}
-    labels = {name: torch.arange(len(outputs[name])) % 3 for name in ("test", "validation")}
+    outputs = {TEST: normal(60, 4, 3), VALIDATION: normal(30, 4, 3, seed=1)}
+    outputs[unknown_split("viewed")] = 0.8 * outputs[TEST]
+    student = {**outputs, TEST: normal(60, 4, 3, seed=2), unknown_split("viewed"): 0.7 * normal(60, 4, 3, seed=2)}
+    labels = {name: torch.arange(len(outputs[name])) % 3 for name in (TEST, VALIDATION)}
     said = {
         "ensemble": {name: CLASSIFICATION.of_members(each) for name, each in outputs.items()},
         "hydra": {name: CLASSIFICATION.of_student("hydra", each) for name, each in student.items()},
     }
     found = {}
-    for views in (frozenset[str](), frozenset({"unknown-viewed"})):
+    for views in (frozenset[SplitId](), frozenset({unknown_split("viewed")})):
         metrics = metrics_of(Answers(CLASSIFICATION, said, labels, views), {}, {}, num_samples=100, seed=5)
         low, high = metrics["fidelity"]["hydra"]["interval_95"]["auroc_ratio"]["viewed"]
         assert low < metrics["fidelity"]["hydra"]["auroc_ratio"]["viewed"] < high

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from hydra_ray.data import TEST, VALIDATION, unknown_split
 from hydra_ray.evaluation import Answers, metrics_of, row_scores
 from hydra_ray.metrics import MEASURES, SCORES
 from hydra_ray.metrics.registry import diversity_measure, uncertainty_score
@@ -24,14 +25,14 @@ def registries():
 
 def metrics_and_report(task):
     generator = torch.Generator().manual_seed(0)
-    splits = {"validation": 30, "test": 40, "unknown-other": 20}
+    splits = {VALIDATION: 30, TEST: 40, unknown_split("other"): 20}
     said = {name: torch.randn(rows, 3, 2, generator=generator) for name, rows in splits.items()}
     predictions = {
         "ensemble": {name: task.of_members(each) for name, each in said.items()},
         "hydra": {name: task.of_student("hydra", 0.9 * each) for name, each in said.items()},
         "kd": {name: task.of_student("kd", each[:, :1]) for name, each in said.items()},
     }
-    labels = {name: torch.arange(splits[name]) % 2 for name in ("validation", "test")}
+    labels = {name: torch.arange(splits[name]) % 2 for name in (VALIDATION, TEST)}
     answers = Answers(task, predictions, labels)
     metrics = metrics_of(answers, {}, {})
     return metrics, write_markdown(ReportInputs("mine", {}, metrics, row_scores(answers), [], {}, {}))

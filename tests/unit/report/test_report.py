@@ -16,6 +16,7 @@ from helpers.report_inputs import SPREADS, synthetic
 from PIL import Image
 from rich.console import Console
 
+from hydra_ray.data import TEST
 from hydra_ray.evaluation.metrics_tree import figure, figures
 from hydra_ray.metrics.row_scores import RowScores
 from hydra_ray.report.files import make_report
@@ -286,7 +287,7 @@ def test_row_scores_of_different_lengths_are_refused():
 def test_test_rows_without_labels_are_refused():
     rows = RowScores(total=np.ones(3), data=np.ones(3))
     with pytest.raises(ValueError, match="need `error`: hydra"):
-        replace(synthetic(num_rows=50), scores={"hydra": {"test": rows}})
+        replace(synthetic(num_rows=50), scores={"hydra": {TEST: rows}})
 
 
 def test_colours_are_each_their_own():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from hydra_ray.data import TEST, VALIDATION, unknown_split
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of, row_scores
 from hydra_ray.metrics.gaussian import rescale_means
 from hydra_ray.report.files import make_report
@@ -32,14 +33,13 @@ def inputs(num_rows, scale=1.0, students=("hydra", "kd")):
         outputs = rescale_means(outputs, stretch)
         return torch.stack([scale * outputs[..., 0], outputs[..., 1] + 2 * math.log(scale)], dim=-1)
 
-    splits = {"validation": said(num_rows, 1), "test": said(num_rows, 1), "unknown-far": said(num_rows, 5)}
+    splits = {VALIDATION: said(num_rows, 1), TEST: said(num_rows, 1), unknown_split("far"): said(num_rows, 5)}
     predictions = {"ensemble": {name: REGRESSION.of_members(each) for name, each in splits.items()}}
     for kind in students:
         own = {name: rescale_means(each, 0.8)[:, : 1 if kind == "kd" else 4] for name, each in splits.items()}
         predictions[kind] = {name: REGRESSION.of_student(kind, each) for name, each in own.items()}
     labels = {
-        name: splits[name][:, 0, 0] + (splits[name][:, 0, 1] / 2).exp() * drawn(num_rows)
-        for name in ("validation", "test")
+        name: splits[name][:, 0, 0] + (splits[name][:, 0, 1] / 2).exp() * drawn(num_rows) for name in (VALIDATION, TEST)
     }
     answers = Answers(REGRESSION, predictions, labels)
     metrics = metrics_of(answers, {}, {}, num_samples=20)
@@ -71,7 +71,7 @@ def test_it_speaks_of_targets_and_not_of_classes():
 
 def test_curves_end_at_the_figures_of_the_tables():
     found = inputs(300)
-    test, figures = found.scores["ensemble"]["test"], found.metrics["test"]["ensemble"]
+    test, figures = found.scores["ensemble"][TEST], found.metrics["test"]["ensemble"]
     assert test.error is not None
     assert test.interval_level is not None
     coverage, error = error_by_coverage(test.total, test.error)

@@ -10,6 +10,7 @@ from helpers.checkpoints import checkpoints_in
 
 from hydra_ray.config.load import load_config, validate
 from hydra_ray.config.sections import DistillConfig
+from hydra_ray.data import TEST, VALIDATION, unknown_split
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of, row_scores
 from hydra_ray.losses import regression as regression_losses
@@ -206,16 +207,16 @@ def test_fitted_spread_gives_the_ensembles_mean_knowledge_variance(shrunk):
 
 @pytest.fixture(scope="module")
 def answers():
-    splits = {"validation": 60, "test": 120, "unknown-other": 80}
+    splits = {VALIDATION: 60, TEST: 120, unknown_split("other"): 80}
     said = {name: outputs(rows, 4, seed) for seed, (name, rows) in enumerate(splits.items())}
-    said["unknown-other"] = gaussian.rescale_means(said["unknown-other"], 3.0)
+    said[unknown_split("other")] = gaussian.rescale_means(said[unknown_split("other")], 3.0)
     noisy = {name: each + 0.2 * outputs(splits[name], 4, 9) for name, each in said.items()}
     predictions = {
         "ensemble": {name: REGRESSION.of_members(each) for name, each in said.items()},
         "hydra": {name: REGRESSION.of_student("hydra", each) for name, each in noisy.items()},
         "kd": {name: REGRESSION.of_student("kd", each[:, :1]) for name, each in noisy.items()},
     }
-    labels = {name: outputs(splits[name], 1, 5)[:, 0, 0] for name in ("validation", "test")}
+    labels = {name: outputs(splits[name], 1, 5)[:, 0, 0] for name in (VALIDATION, TEST)}
     return Answers(REGRESSION, predictions, labels)
 
 
@@ -254,12 +255,12 @@ def test_a_ratio_of_nlls_is_left_out_where_one_is_negative(answers):
 def test_one_row_of_each_split_is_enough_for_metrics():
     """Also where the ensemble is surer of the unknown row than of the known one, so that its AUROC is 0."""
     known = outputs(1, 3)
-    said = {"validation": known, "test": known, "unknown-near": gaussian.rescale_means(known, 0.1)}
+    said = {VALIDATION: known, TEST: known, unknown_split("near"): gaussian.rescale_means(known, 0.1)}
     predictions = {
         "ensemble": {name: REGRESSION.of_members(each) for name, each in said.items()},
         "hydra": {name: REGRESSION.of_student("hydra", each) for name, each in said.items()},
     }
-    labels = {"validation": torch.zeros(1), "test": torch.zeros(1)}
+    labels = {VALIDATION: torch.zeros(1), TEST: torch.zeros(1)}
     found = metrics_of(Answers(REGRESSION, predictions, labels), {}, {}, num_samples=20)
     assert found["unknown"]["near"]["ensemble"]["auroc_knowledge_variance"] == 0
     assert found["fidelity"]["hydra"]["auroc_ratio"] == {"near": None}
@@ -274,8 +275,8 @@ def test_a_mean_head_predicts_and_the_others_measure_uncertainty():
 
 
 def test_rows_for_pictures(answers):
-    test, unknown = (row_scores(answers)["ensemble"][split] for split in ("test", "unknown-other"))
-    mixture, labels = answers.ensemble["test"].distribution, answers.labels["test"].double()
+    test, unknown = (row_scores(answers)["ensemble"][split] for split in (TEST, unknown_split("other")))
+    mixture, labels = answers.ensemble[TEST].distribution, answers.labels[TEST].double()
     assert test.error is not None
     np.testing.assert_allclose(test.error, (mixture[..., 0].mean(1) - labels).square())
     assert unknown.error is None

@@ -18,7 +18,7 @@ from hydra_ray import randomness
 from hydra_ray.cluster import distill as students
 from hydra_ray.cluster import predict_steps as shard_steps
 from hydra_ray.config.load import validate
-from hydra_ray.data import generated
+from hydra_ray.data import TEST, VALIDATION, generated, unknown_split
 from hydra_ray.data.folds import left_out
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of
 from hydra_ray.models.members import ModelSpec, build_member
@@ -117,7 +117,7 @@ def members(record, config, place):
 
 def views_of_rows(record, config, place):
     run = Run(config)
-    for split in ("transfer", "test", *run.unknown_names):
+    for split in run.split_names:
         for number in run.views(split):
             record.who = f"{split}, view {number}"
             rows_under(run, split, number)
@@ -154,10 +154,10 @@ def student_fits(record, config, place):
 
 def evaluation(record, config, place):
     record.who = "intervals"
-    outputs = {name: torch.randn(20, 4, 3) for name in ("validation", "test", "unknown-one", "unknown-other")}
+    outputs = {name: torch.randn(20, 4, 3) for name in (VALIDATION, TEST, unknown_split("one"), unknown_split("other"))}
     said = {name: CLASSIFICATION.of_members(each) for name, each in outputs.items()}
-    labels = {name: torch.arange(20) % 3 for name in ("validation", "test")}
-    views = frozenset({"unknown-one"})
+    labels = {name: torch.arange(20) % 3 for name in (VALIDATION, TEST)}
+    views = frozenset({unknown_split("one")})
     metrics_of(
         Answers(CLASSIFICATION, {"ensemble": said, "hydra": said}, labels, views), {}, {}, num_samples=2, seed=SEED
     )
