@@ -137,9 +137,7 @@ def open_data(
     shares = Shares(train.num_rows, seed, validation_fraction, test_fraction, max_train_rows, standard)
     splits = _known_splits(train, own, shares)
     further = partial(_further, opener=opener, train=train)
-    for name, place in unknown.items():
-        found = _unknown_split(name, place, further)
-        splits[found.name] = found
+    splits |= {unknown_split(name).name: _unknown_split(name, place, further) for name, place in unknown.items()}
     for name, (key, place) in (unlabelled or {}).items():
         splits[name] = Split(name, further(place, split_names(place, key=key)[0], key))
     if train.task == "regression":
