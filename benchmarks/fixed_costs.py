@@ -37,7 +37,7 @@ def start(setting: Setting) -> list[Table]:
             "ensemble.num_members=2",
             "distill.epochs=2",
             "tune.num_trials=2",
-            "students=[hydra]",
+            "distill.kind=hydra",
         ]
         words += ["tune.space={temperature: [1.0, 2.0]}"]
     begin = time.time()

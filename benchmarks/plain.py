@@ -225,7 +225,7 @@ def _distil(config: Any, rank: int, num_ranks: int, ready: Callable[[], None]) -
         for batch in order[: steps * settings.batch_size].split(settings.batch_size):
             mine = batch[rank::num_ranks]
             students, teachers = wrapped(inputs[mine]), logits[mine].float()
-            imitation, spread = student_loss(settings, students, teachers)
+            imitation, spread = student_loss(config, students, teachers)
             loss = imitation.mean() + spread.mean()
             optimizer.zero_grad()
             loss.backward()
@@ -237,10 +237,11 @@ def _distil(config: Any, rank: int, num_ranks: int, ready: Callable[[], None]) -
     return moments if rank == 0 else []
 
 
-def student_loss(settings: Any, students_BMC: Tensor, teachers_BMC: Tensor) -> tuple[Summed, Summed]:
+def student_loss(config: Any, students_BMC: Tensor, teachers_BMC: Tensor) -> tuple[Summed, Summed]:
     """What every head imitates, and how far their disagreement is from the members'."""
     spread = diversity_matching_loss(students_BMC, teachers_BMC)
-    return hydra_loss(students_BMC, teachers_BMC, settings.temperature), spread.scaled(settings.diversity_weight)
+    weight = dict(config.student("hydra"))["diversity_weight"]
+    return hydra_loss(students_BMC, teachers_BMC, config.distill.temperature), spread.scaled(weight)
 
 
 @torch.no_grad()

@@ -133,7 +133,7 @@ def distill(setting: Setting) -> list[Table]:
     """Steps a second of a Hydra student, fed from shards or from tensors; and the share of time that is waiting."""
     members, epochs, rows = setting.pick((20, 6, 60_000), (4, 3, 2000))
     words = [f"ensemble.num_members={members}", f"data.max_train_rows={rows}", "transfer.views=[{view: identity}]"]
-    words += [f"distill.epochs={epochs}", "distill.mean_phase_epochs=0", "students=[hydra]", "cluster.num_workers=2"]
+    words += [f"distill.epochs={epochs}", "distill.mean_phase_epochs=0", "distill.kind=hydra", "cluster.num_workers=2"]
     runs = [_fresh(setting, "mnist", *words) for _ in range(setting.pick(3, 1))]
     for run in runs:
         if run is runs[0]:
@@ -186,7 +186,7 @@ def _waiting(run: Run) -> Table:
     for batch in itertools.islice(fed, steps):
         now = time.perf_counter()
         state.begin_step()
-        terms = plain.student_loss(config.distill, state.forward(batch.inputs), batch.logits_BMC.float())
+        terms = plain.student_loss(config, state.forward(batch.inputs), batch.logits_BMC.float())
         DistributedContext().share_of_loss(terms, is_even=True).backward()
         state.update()
         spent["gathering the batch"] += now - begin

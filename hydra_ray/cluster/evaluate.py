@@ -30,7 +30,7 @@ from hydra_ray.runs.work_seconds import work_seconds
 from hydra_ray.shards import ShardReader, ShardRows, concatenate, is_labelled
 from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import Prediction, Task
-from hydra_ray.training import predict
+from hydra_ray.training import kind_named, predict
 
 _LATENCY_BATCHES = (1, 256)
 
@@ -105,9 +105,8 @@ def _versions_of(kind: str, facts: dict[str, Any]) -> list[StudentVersion]:
 
 
 def _prediction_of(task: Task, version: StudentVersion, facts: dict[str, Any], answers: np.ndarray) -> Prediction:
-    mean_head = bool(facts.get("mean_head"))
     scale = facts["calibration"] if version.calibrated else 1.0
-    return task.of_student(version.kind, torch.tensor(answers), mean_head=mean_head, scale=scale)
+    return kind_named(version.kind).prediction(task, torch.tensor(answers), scale)
 
 
 @ray.remote

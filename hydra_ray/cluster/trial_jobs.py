@@ -23,7 +23,7 @@ from hydra_ray.cluster.failures import cause_of, full_text, is_death, one_line
 from hydra_ray.cluster.process_group import torch_config
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.cluster.workers import ranks_of_train
-from hydra_ray.config import Config, StudentKind, with_overlay
+from hydra_ray.config import Config, StudentKind, overlay_of, with_overlay
 from hydra_ray.shards import ShardRows
 from hydra_ray.training import DistributedContext, Report, distil
 
@@ -125,7 +125,7 @@ def _trial_worker(arguments: dict[str, Any]) -> None:
 
 def _fit(work: TrialWork, job: Job, ranks: DistributedContext, device: torch.device, report: Report) -> None:
     epochs = {"epochs": job.config.tune.epochs} if job.config.tune.epochs else {}
-    config = with_overlay(job.config, {"distill": {**epochs, **work.parameters}}, "tune")
+    config = with_overlay(job.config, overlay_of(work.kind, {**epochs, **work.parameters}), "tune")
     plan = job.source.plan(config, work.kind, job.validation.inputs.shape[1:])
     distil(
         plan,

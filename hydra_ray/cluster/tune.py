@@ -23,7 +23,7 @@ from hydra_ray.cluster.session import SCRATCH, available
 from hydra_ray.cluster.signals import interrupts_kept
 from hydra_ray.cluster.trial_control import CHANNEL, Forward, InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import Job, trainable
-from hydra_ray.config import Config, StudentKind, goal_of, space_of
+from hydra_ray.config import Config, StudentKind, goal_of, overlay_of, space_of
 from hydra_ray.errors import StageError, UserError
 from hydra_ray.runs import Run, Stage, WandbSink
 from hydra_ray.shards import ShardRows, bytes_per_row, count_rows, load, required_names
@@ -145,7 +145,7 @@ def _publish(search: KindSearch, artifact: Artifact, stage: Stage) -> None:
     (attempt / TRIALS).remove()
     with attempt.writing("trials.parquet") as stream:
         pq.write_table(pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False), stream)
-    attempt.write("best.yaml", yaml.safe_dump({"distill": best["parameters"]}).encode())
+    attempt.write("best.yaml", yaml.safe_dump(overlay_of(search.kind, best["parameters"])).encode())
     artifact.publish({"trials": len(rows), "objective": search.goal.objective, "best": best})
     stage.event("best", student=search.kind, **best)
     stage.say(f"{search.kind}: best {_words(best['parameters'])} ({search.goal.objective} {best['objective']:.4f})")

@@ -6,26 +6,26 @@ Imports neither torch nor ray; what a key does is written where it is used.
 from hydra_ray.config.load import load_config, with_overlay
 from hydra_ray.config.messages import nearest
 from hydra_ray.config.options import NoOptions, OptionModels, named_views, parse_options
+from hydra_ray.config.search import Goal, goal_of, overlay_of, space_of
 from hydra_ray.config.sections import (
     ClusterConfig,
     DataConfig,
     DistillConfig,
     EnsembleConfig,
     Optimisation,
-    Section,
-    StudentKind,
     TrackingConfig,
     TransferConfig,
     TransferView,
     TuneConfig,
     ViewConfig,
 )
-from hydra_ray.config.student_keys import OF_OTHERS, Goal, goal_of, space_of
-from hydra_ray.config.tree import Config
+from hydra_ray.config.students import STUDENTS, StudentConfig, StudentKind
+from hydra_ray.config.tree import Config, student_sizes
+from hydra_ray.config.types import Section
 from hydra_ray.config.yaml_files import flatten, parse_yaml
 
 __all__ = [
-    "OF_OTHERS",
+    "STUDENTS",
     "ClusterConfig",
     "Config",
     "DataConfig",
@@ -36,6 +36,7 @@ __all__ = [
     "Optimisation",
     "OptionModels",
     "Section",
+    "StudentConfig",
     "StudentKind",
     "TrackingConfig",
     "TransferConfig",
@@ -47,8 +48,10 @@ __all__ = [
     "load_config",
     "named_views",
     "nearest",
+    "overlay_of",
     "parse_options",
     "parse_yaml",
     "space_of",
+    "student_sizes",
     "with_overlay",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hydra_ray.config.messages import explain, section_at
+from hydra_ray.config.messages import explain, has_sections
 from hydra_ray.config.options import OptionModels, check_options
 from hydra_ray.config.recipes import recipe_path
 from hydra_ray.config.tree import Config
@@ -31,7 +31,8 @@ def load_config(
         UserError: the file is missing or not YAML, a key is unknown, a type is wrong, or values contradict each other.
     """
     found = recipe_path(path)
-    tree = {"name": found.stem, **read_recipe(found)}
+    students = [entry.kind for entry in Config.model_fields["students"].default]
+    tree = {"name": found.stem, "students": students, **read_recipe(found)}
     given = [split_override(word) for word in overrides]
     for key, value in given:
         tree = assigned(tree, key, value, "command line")
@@ -70,7 +71,7 @@ def _values_in(overlay: Mapping[str, Any], above: tuple[str, ...] = ()) -> Itera
     """Dotted keys and values of a section; a mapping that is no section, such as `options`, is a value."""
     for name, value in overlay.items():
         parts = (*above, str(name))
-        if isinstance(value, Mapping) and section_at(Config, parts) is not None:
+        if isinstance(value, Mapping) and has_sections(Config, parts):
             yield from _values_in(value, parts)
         else:
             yield ".".join(parts), value

@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -19,10 +20,14 @@ RENAMED = {
     "data.split": "data.test_split",
     "data.test_share": "data.test_fraction",
     "data.validation_share": "data.validation_fraction",
+    "distill.dirichlet": "students.end2 (first_temperature, smoothing) and students.proxy_end2 (max_precision)",
+    "distill.diversity_weight": "students.hydra.diversity_weight",
     "distill.from_tune": "distill.use_best_trial",
-    "distill.init_noise": "distill.head_init_noise",
+    "distill.head_init_noise": "students.hydra.head_init_noise",
+    "distill.init_noise": "students.hydra.head_init_noise",
     "distill.mean_epochs": "distill.mean_phase_epochs",
-    "distill.spread_weight": "distill.diversity_weight",
+    "distill.num_heads": "students.hydra.num_heads",
+    "distill.spread_weight": "students.hydra.diversity_weight",
     "distill.warmup_share": "distill.warmup_fraction",
     "ensemble.members_per_worker": "ensemble.stack_size",
     "ensemble.warmup_share": "ensemble.warmup_fraction",
@@ -67,11 +72,16 @@ def _rank(found: ErrorDetails) -> int:
 
 
 def _without_tags(location: Iterable[str | int], root: Section) -> list[str]:
-    """An error's path without the union branches that pydantic puts into it, as in `a.ViewConfig.view`."""
+    """An error's path without the union branches that pydantic puts into it, as in `a.ViewConfig.view`.
+
+    Entries that are addressed by their kind have place and kind in it, of which the kind stays: `students.0.hydra`.
+    """
     parts: list[str] = []
     annotation: Any = root
-    for part in map(str, location):
-        if part != "[key]" and part not in _branches(annotation):
+    words = [*map(str, location), ""]
+    for part, following in pairwise(words):
+        is_place = following in _by_kind(annotation)
+        if part != "[key]" and part not in _branches(annotation) and not is_place:
             parts.append(part)
             annotation = _step(annotation, part)
     return parts
@@ -97,18 +107,28 @@ def is_about(text: str, overridden: Sequence[str], *, exact: bool) -> bool:
 
 
 def section_at(root: Section, parts: Sequence[str]) -> Section | None:
-    """The section at a dotted key, through lists by position and mappings by name; None if there is none."""
+    """The section at a dotted key, through lists by kind or position and mappings by name; None if there is none."""
+    return _section_in(_type_at(root, parts))
+
+
+def has_sections(root: Section, parts: Sequence[str]) -> bool:
+    """Whether a dotted key leads to a section, or to a list of sections that are addressed by their kind."""
+    annotation = _type_at(root, parts)
+    return _section_in(annotation) is not None or bool(_by_kind(annotation))
+
+
+def _type_at(root: Section, parts: Sequence[str]) -> Any:
     annotation: Any = root
     for part in parts:
         annotation = _step(annotation, part)
-    return _section_in(annotation)
+    return annotation
 
 
 def _step(annotation: Any, part: str) -> Any:
     """The type of a section's field, or of an entry of a list or mapping."""
     section = _section_in(annotation)
     if section is None:
-        return _entry_of(annotation)
+        return _by_kind(annotation).get(part) or _entry_of(annotation)
     field = section.model_fields.get(part)
     return field.annotation if field is not None else None
 
@@ -121,6 +141,8 @@ def known_keys(section: Section, prefix: str = "") -> list[str]:
         below = _section_in(field.annotation)
         if below is not None:
             keys += known_keys(below, f"{prefix}{name}.")
+        for kind, entry in _by_kind(field.annotation).items():
+            keys += [key for key in known_keys(entry, f"{prefix}{name}.{kind}.") if not key.endswith(".kind")]
     return keys
 
 
@@ -163,6 +185,17 @@ def _section_in(annotation: Any) -> Section | None:
     if get_origin(annotation) in (Union, UnionType):
         return next((found for inner in get_args(annotation) if (found := _section_in(inner)) is not None), None)
     return None
+
+
+def _by_kind(annotation: Any) -> dict[str, Section]:
+    """Kind -> section, of a list of sections that are told apart by their `kind`; of all else nothing."""
+    entry = get_args(annotation)[0] if get_origin(annotation) is list else None
+    if get_origin(entry) is not Annotated:
+        return {}
+    union, *metadata = get_args(entry)
+    if not any(getattr(each, "discriminator", None) == "kind" for each in metadata):
+        return {}
+    return {section.model_fields["kind"].default: section for section in get_args(union)}
 
 
 def _branches(annotation: Any) -> set[str]:

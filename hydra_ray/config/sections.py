@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from hydra_ray.config.students import STUDENTS, StudentKind
 from hydra_ray.config.types import (
     Count,
     CountOrNone,
@@ -16,6 +17,7 @@ from hydra_ray.config.types import (
     NotNegative,
     Positive,
     Samples,
+    Section,
     Several,
     SeveralOrNone,
     Share,
@@ -24,16 +26,6 @@ from hydra_ray.config.types import (
     Width,
     real_ranges,
 )
-
-StudentKind = Literal["hydra", "kd", "end2", "proxy_end2"]
-
-
-class Section(BaseModel):
-    """A frozen, strict part of the tree: unknown keys and wrong types are errors."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class ViewConfig(Section):
@@ -172,51 +164,25 @@ class PredictConfig(Section):
     """Type of the stored logits, by default float16; a regression's means and log variances are float32."""
 
 
-class DirichletConfig(Section):
-    """Of the students `end2` and `proxy_end2`, whose output is a Dirichlet."""
-
-    temperature: Positive = 10.0
-    """First temperature of `end2`: kept for a third of the fit, cooled to 1 during the second third."""
-    smoothing: Share = 1e-3
-    """`end2`: how far members' probabilities are drawn towards uniform, so that their logarithms are bounded."""
-    max_precision: Positive = 1e4
-    """`proxy_end2`: largest precision of the members' proxy, infinite where all agree."""
-
-
 class DistillConfig(Optimisation):
-    """One student; all kinds read the same shards and take the same number of steps."""
+    """What kinds of students share; all read the same shards and take the same number of steps."""
 
     kind: StudentKind | None = None
-    """Train this kind alone, instead of all of `students`."""
+    """Train this one of `students` alone."""
     body: str | None = None
     """Architecture of the student's body, none for the members' own."""
     body_options: dict[str, Any] | None = None
     """Its options, none for the members' own."""
-    num_heads: Several | None = None
-    """Heads of the Hydra student: head m imitates member m. None: one for each member."""
     head_width: Width = 32
     """Units of each hidden layer of a head."""
     head_depth: SeveralOrNone = 1
     """Hidden layers of a head; 0 is one linear map."""
     temperature: Positive = 2.0
     """T: logits are divided by it in the loss, the loss multiplied by its square. A regression has none."""
-    final_temperature: Positive | None = None
-    """Cool to this: T is kept for a third of each phase, then goes there in a straight line. None: constant."""
     label_weight: NotNegative = 0.0
-    """Weight of the negative log likelihood of labels, for rows that have one, under what predicts: the heads' mixture,
-    or with `mean_head` that head."""
-    diversity_weight: NotNegative = 0.0
-    """Weight of the squared difference of ln MI (regression: ln knowledge variance) of heads and members, by rows."""
-    mean_head: bool = False
-    """One head more, taught the mean: it predicts, the others measure uncertainty."""
-    heads_per_step: Several | None = None
-    """Heads that learn at a step, a seeded choice, to bound memory with large M. None: all."""
-    dirichlet: DirichletConfig = DirichletConfig()
-    """Of `end2` and `proxy_end2`."""
+    """Weight of the negative log likelihood of labels, for rows that have one, under the heads' mixture."""
     mean_phase_epochs: CountOrNone = 2
     """Phase 1: epochs in which one head learns the members' mean."""
-    head_init_noise: NotNegative = 0.1
-    """Phase 2 starts all heads from that head, moved by noise of this share of each tensor's standard deviation."""
     checkpoint_every: Count = 200
     """Steps between checkpoints: what a killed worker costs at most."""
     use_best_trial: bool = False
@@ -229,12 +195,12 @@ class TuneConfig(Section):
     num_trials: SeveralOrNone = 0
     """Trials of each kind of student; 0 leaves the search out."""
     space: dict[str, Any] = {}
-    """distill key -> list of choices, or `{low:, high:, log: true}`. Each kind of student is searched for itself over
-    the keys that matter to it; a kind to which none does is not searched."""
+    """Key of `distill` or of a kind's own -> list of choices, or `{low:, high:, log: true}`. Each kind of student is
+    searched for itself over the keys that it reads; one that reads none of them is not searched."""
     search: Literal["random", "optuna"] = "random"
     """How trials are drawn: `random` from seed, kind and number alone, `optuna` from earlier trials' results too."""
-    scheduler: Literal["asha", "median", "none"] = "asha"
-    """How trials are stopped early, by comparison with trials of lower number."""
+    scheduler: Literal["asha", "none"] = "asha"
+    """How trials are stopped early: by comparison with trials of lower number, or not at all."""
     objective: Literal[
         "validation_nll",
         "validation_accuracy",
@@ -249,8 +215,6 @@ class TuneConfig(Section):
     """Whether less or more of it is better."""
     epochs: Count | None = None
     """Epochs of one trial, none for the student's own."""
-    grace_epochs: Count = 1
-    """Epochs no trial is stopped before."""
     workers_per_trial: Several = 1
     """1: a trial is a plain function; more: each trial is a Ray Train run of that many workers."""
     max_concurrent: Several | None = None
@@ -259,7 +223,7 @@ class TuneConfig(Section):
     @field_validator("space")
     @classmethod
     def _real_ranges(cls, space: dict[str, Any]) -> dict[str, Any]:
-        return real_ranges(space, DistillConfig)
+        return real_ranges(space, [DistillConfig, *STUDENTS.values()])
 
 
 class EvaluateConfig(Section):

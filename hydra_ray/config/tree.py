@@ -9,11 +9,13 @@ words in `messages.py`. What needs the data or the cluster to be checked is in `
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
 from hydra_ray.config.messages import explain, nearest
+from hydra_ray.config.search import overlay_of, space_of
 from hydra_ray.config.sections import (
     ClusterConfig,
     DataConfig,
@@ -22,12 +24,11 @@ from hydra_ray.config.sections import (
     EvaluateConfig,
     PredictConfig,
     Section,
-    StudentKind,
     TrackingConfig,
     TransferConfig,
     TuneConfig,
 )
-from hydra_ray.config.student_keys import space_of
+from hydra_ray.config.students import STUDENTS, HydraConfig, Student, StudentConfig, StudentKind
 from hydra_ray.config.types import FolderName, NotEmpty, Seed
 
 _BEST = {
@@ -43,8 +44,6 @@ _NEEDS_HEADS = (
     "validation_mutual_information_ratio",
     "validation_knowledge_variance_ratio",
 )
-_NOT_SEARCHED = ("kind", "use_best_trial", "checkpoint_every")
-_OF_DISAGREEMENT = ("end2", "proxy_end2")
 
 
 class Config(Section):
@@ -64,8 +63,9 @@ class Config(Section):
     """The inputs students learn on."""
     predict: PredictConfig = PredictConfig()
     """The shards."""
-    students: list[StudentKind] = Field(default=["hydra"], min_length=1)
-    """The students to train and compare."""
+    students: list[Student] = Field(default=[HydraConfig()], min_length=1)
+    """The students to train and compare: names of kinds, or `{kind: hydra, num_heads: 4}` with a kind's own keys. On
+    the command line `students.hydra.num_heads=4`."""
     distill: DistillConfig = DistillConfig()
     """How students are trained."""
     tune: TuneConfig = TuneConfig()
@@ -80,12 +80,15 @@ class Config(Section):
     @property
     def student_kinds(self) -> list[StudentKind]:
         """Kinds that `distill` trains and `evaluate` compares."""
-        return [self.distill.kind] if self.distill.kind else self.students
+        return [self.distill.kind] if self.distill.kind else [entry.kind for entry in self.students]
 
-    @property
-    def num_heads(self) -> int:
-        """Heads of the Hydra student."""
-        return self.distill.num_heads or self.ensemble.num_members
+    def student(self, kind: StudentKind) -> StudentConfig:
+        """The keys of one kind's own."""
+        return next(entry for entry in self.students if entry.kind == kind)
+
+    def members_learnt_from(self, kind: StudentKind) -> int:
+        """How many of the members a student of a kind learns from: the first so many."""
+        return self.student(kind).learns_from(self.ensemble.num_members)
 
     @model_validator(mode="after")
     def _keys_agree(self) -> Self:
@@ -95,7 +98,7 @@ class Config(Section):
 
 def check_rules(config: Config) -> None:
     """Raises ValueError for the first rule that does not hold."""
-    for rule in (_check_data, _check_students, _check_heads, _check_batch, _check_search, _check_folds, _check_space):
+    for rule in _RULES:
         rule(config)
 
 
@@ -111,24 +114,22 @@ def _check_data(config: Config) -> None:
 
 
 def _check_students(config: Config) -> None:
-    for kind in config.students:
-        if config.students.count(kind) > 1:
-            raise ValueError(f"students={config.students}: {kind} stands there more than once; name it once")
-    learnt = [kind for kind in config.student_kinds if kind in _OF_DISAGREEMENT]
-    if learnt and config.ensemble.num_members < 2:
+    names = [entry.kind for entry in config.students]
+    for kind in names:
+        if names.count(kind) > 1:
+            raise ValueError(f"students=[{', '.join(names)}]: {kind} stands there more than once; name it once")
+    if config.distill.kind is not None and config.distill.kind not in names:
         raise ValueError(
-            f"students: {learnt[0]} learns how members disagree, but ensemble.num_members=1: use 2 or more, "
-            "or students=[kd]"
+            f"distill.kind={config.distill.kind} is not in students=[{', '.join(names)}]: add it there, or leave it out"
         )
-
-
-def _check_heads(config: Config) -> None:
-    heads, members = config.distill.num_heads, config.ensemble.num_members
-    if heads is not None and heads > members:
-        raise ValueError(
-            f"distill.num_heads={heads}, but ensemble.num_members={members}: "
-            f"raise ensemble.num_members to {heads} or lower distill.num_heads"
-        )
+    members = config.ensemble.num_members
+    for kind in config.student_kinds:
+        config.student(kind).check(members)
+        if members < STUDENTS[kind].least_members:
+            raise ValueError(
+                f"students: {kind} learns how members disagree, but ensemble.num_members={members}: use "
+                f"{STUDENTS[kind].least_members} or more, or students=[kd]"
+            )
 
 
 def _check_batch(config: Config) -> None:
@@ -146,6 +147,14 @@ def _check_batch(config: Config) -> None:
             )
 
 
+def _check_searched_keys(config: Config) -> None:
+    """Every key is one that some kind reads."""
+    known = sorted(set().union(*(student.searched_keys() for student in STUDENTS.values())))
+    for key in config.tune.space:
+        if key not in known:
+            raise ValueError(f"tune.space.{key}: not a key of students that can be searched; {nearest(key, known)}")
+
+
 def _check_search(config: Config) -> None:
     tune = config.tune
     if config.distill.use_best_trial and not tune.num_trials:
@@ -153,7 +162,7 @@ def _check_search(config: Config) -> None:
     if not tune.num_trials:
         return
     if not tune.space:
-        raise ValueError(f"tune.num_trials={tune.num_trials}, but tune.space is empty: name keys of distill")
+        raise ValueError(f"tune.num_trials={tune.num_trials}, but tune.space is empty: name keys of students")
     best = _BEST.get(tune.objective)
     if best is not None and best != tune.mode:
         raise ValueError(
@@ -162,44 +171,53 @@ def _check_search(config: Config) -> None:
         )
     if not any(space_of(kind, tune) for kind in config.student_kinds):
         raise ValueError(
-            f"tune.space={list(tune.space)}: none of these keys of distill matters to the students "
+            f"tune.space={list(tune.space)}: none of these keys matters to the students "
             f"{config.student_kinds}; search others, or set tune.num_trials=0"
         )
 
 
 def _check_space(config: Config) -> None:
-    """Every key is one of distill's, and every value that a trial may draw makes a valid configuration."""
-    known = [name for name in type(config.distill).model_fields if name not in _NOT_SEARCHED]
+    """Every value that a trial may draw makes a valid configuration."""
     for key, domain in config.tune.space.items():
-        name = f"tune.space.{key}"
-        if key not in known:
-            raise ValueError(f"{name}: not a key of distill that can be searched; {nearest(key, known)}")
-        for value in _values(name, domain):
+        for value in _values(f"tune.space.{key}", domain):
             _check_choice(config, key, value)
     _check_objective(config)
 
 
 def _check_objective(config: Config) -> None:
-    tune, heads = config.tune, min(_trial_heads(config), default=1)
-    if tune.num_trials and "hydra" in config.student_kinds and tune.objective in _NEEDS_HEADS and heads < 2:
-        raise ValueError(
-            f"tune.objective={tune.objective} is about the heads' disagreement, but a trial may have "
-            f"num_heads={heads}: leave it out, or set tune.objective=validation_nll"
-        )
+    tune = config.tune
+    if not tune.num_trials or tune.objective not in _NEEDS_HEADS:
+        return
+    for kind in config.student_kinds:
+        heads = min(_trial_sizes(config, kind), default=1)
+        if STUDENTS[kind].imitates_members and heads < 2:
+            raise ValueError(
+                f"tune.objective={tune.objective} is about the heads' disagreement, but a trial may have "
+                f"num_heads={heads}: leave it out, or set tune.objective=validation_nll"
+            )
 
 
-def _trial_heads(config: Config) -> list[int]:
-    """Heads that trials may have; what is no number of heads is found by `_check_space`."""
-    domain = config.tune.space.get("num_heads", [config.distill.num_heads])
-    searched = [number or config.ensemble.num_members for number in _values("tune.space.num_heads", domain)]
-    return [number for number in searched if isinstance(number, int)]
+def student_sizes(config: Config) -> list[int]:
+    """How many members each student, and each trial of one, learns from."""
+    sizes = [config.members_learnt_from(kind) for kind in config.student_kinds]
+    if config.tune.num_trials:
+        sizes += [size for kind in config.student_kinds for size in _trial_sizes(config, kind)]
+    return sizes
+
+
+def _trial_sizes(config: Config, kind: StudentKind) -> list[int]:
+    """How many members trials of a kind learn from; what is no such number is found by `_check_space`."""
+    entry, space = config.student(kind), space_of(kind, config.tune)
+    own = {key: _values(f"tune.space.{key}", domain) for key, domain in space.items() if key in entry.own_keys()}
+    drawn = [entry.model_copy(update=dict(zip(own, values, strict=True))) for values in product(*own.values())]
+    sizes: list[Any] = [each.learns_from(config.ensemble.num_members) for each in drawn]
+    return [size for size in sizes if isinstance(size, int)]
 
 
 def _check_folds(config: Config) -> None:
     """Rows held out from members are held out from some member that a student learns from."""
     folds = config.ensemble.folds
-    trials = _trial_heads(config) if config.tune.num_trials else []
-    heads: int = min([config.num_heads, *trials])
+    heads = min(student_sizes(config))
     for place, view in enumerate(config.transfer.views or ()):
         key = f"transfer.views.{place}: held_out=true"
         if view.held_out and view.source is not None:
@@ -234,11 +252,27 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_choice(config: Config, key: str, value: Any) -> None:
-    """Build the configuration of a trial that draws `value`."""
-    tree = config.model_dump()
-    tree["distill"] |= {key: value, "use_best_trial": False}
-    tree["tune"] |= {"num_trials": 0, "space": {}}
-    try:
-        type(config).model_validate(tree)
-    except ValidationError as error:
-        raise ValueError(explain(error, f"tune.space.{key}", type(config))) from None
+    """Build the configuration of a trial that draws `value`, of every kind that reads the key."""
+    for kind in config.student_kinds:
+        if key not in space_of(kind, config.tune):
+            continue
+        tree, overlay = config.model_dump(), overlay_of(kind, {key: value})
+        own = overlay.get("students", {}).get(kind, {})
+        tree["students"] = [{**entry, **own} if entry["kind"] == kind else entry for entry in tree["students"]]
+        tree["distill"] |= {**overlay["distill"], "use_best_trial": False}
+        tree["tune"] |= {"num_trials": 0, "space": {}}
+        try:
+            type(config).model_validate(tree)
+        except ValidationError as error:
+            raise ValueError(explain(error, f"tune.space.{key}", type(config))) from None
+
+
+_RULES = (
+    _check_data,
+    _check_students,
+    _check_batch,
+    _check_searched_keys,
+    _check_search,
+    _check_folds,
+    _check_space,
+)

@@ -1,12 +1,20 @@
-"""Types of the configuration's values: numbers, names, and ranges to search."""
+"""What sections of the configuration are made of: their base, and types of numbers, names and ranges to search."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A frozen, strict part of the tree: unknown keys and wrong types are errors."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def _folder_name(text: str) -> str:
@@ -41,10 +49,10 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 StoreSize = Annotated[int, Field(ge=75, le=100_000_000)]
 
 
-def real_ranges(space: Mapping[str, Any], section: type[BaseModel]) -> dict[str, Any]:
+def real_ranges(space: Mapping[str, Any], sections: Iterable[type[BaseModel]]) -> dict[str, Any]:
     """A search space in which ranges of real keys have real ends: `temperature: {low: 1, high: 4}` includes 2.5."""
-    fields = section.model_fields
-    real = {name for name, field in fields.items() if float in (field.annotation, *get_args(field.annotation))}
+    fields = [field for section in sections for field in section.model_fields.items()]
+    real = {name for name, field in fields if float in (field.annotation, *get_args(field.annotation))}
     return {key: _real(domain) if key in real else domain for key, domain in space.items()}
 
 

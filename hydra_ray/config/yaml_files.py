@@ -16,11 +16,14 @@ import yaml
 from hydra_ray.config.recipes import recipes_near
 from hydra_ray.errors import UserError
 
+BY_KIND = "students"
+"""The list whose entries are addressed by their kind: `students.hydra.num_heads`."""
+
 
 class _Loader(yaml.SafeLoader):
     """PyYAML follows YAML 1.1, where `off` is false, 1e-3 a string, 010 eight and 1:30 ninety."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (as in the base class)
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Construct a mapping; a duplicate key is an error, where PyYAML would take the last."""
@@ -103,9 +106,28 @@ def _assigned(tree: Mapping[str, Any], parts: list[str], value: Any, subject: st
     if not rest:
         return {**tree, first: value}
     below = tree.get(first)
+    if f"{above}{first}" == BY_KIND and isinstance(below, list):
+        return {**tree, first: _with_entry(below, rest, value, subject)}
     if below is not None and not isinstance(below, Mapping):
         raise UserError(f"{subject}: {above}{first} is a value, not a section; give {above}{first}=... whole")
     return {**tree, first: _assigned(below or {}, rest, value, subject, f"{above}{first}.")}
+
+
+def _with_entry(entries: list[Any], parts: list[str], value: Any, subject: str) -> list[Any]:
+    """`students` with a key of the entry of one kind set; a bare name becomes a section."""
+    kind, *rest = parts
+    kinds = [entry.get("kind") if isinstance(entry, Mapping) else entry for entry in entries]
+    if kind not in kinds:
+        names = ", ".join(map(str, kinds))
+        raise UserError(f"{subject}: {kind} is not in {BY_KIND}=[{names}]: add it there, or leave this out")
+    if not rest:
+        raise UserError(f"{subject}: is a section: give one of its keys, {subject.split(': ')[-1]}.KEY=...")
+    return [
+        _assigned({"kind": kind, **(entry if isinstance(entry, Mapping) else {})}, rest, value, subject)
+        if found == kind
+        else entry
+        for entry, found in zip(entries, kinds, strict=True)
+    ]
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from hydra_ray.losses.sums import Summed, sum_rows
 from hydra_ray.metrics import Members
+from hydra_ray.shards import NO_LABEL
 
 LOG_CONCENTRATION_RANGE = (-700.0, 30.0)
 """A log-concentration outside is treated as if it lay on the border, and gets no gradient.
@@ -115,6 +116,14 @@ def mean_loss(student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_
     student_log_probs_BC = _soft_log_probs(student_BC, temperature)
     teacher_log_probs_BC = members.log_mean(_soft_log_probs(teacher_BMC, temperature))
     return sum_rows(_kl(teacher_log_probs_BC, student_log_probs_BC), members.counts_B).scaled(temperature**2)
+
+
+def mixture_nll(logits_BHC: Tensor, labels_B: Tensor) -> Summed:
+    """Cross-entropy of the mean of probabilities, over the rows that have a label; nats."""
+    log_probs_BC = torch.logsumexp(F.log_softmax(logits_BHC, dim=-1), dim=1) - math.log(logits_BHC.shape[1])
+    # choosing the labelled rows would have a GPU waited for at every step
+    total = F.nll_loss(log_probs_BC, labels_B, ignore_index=NO_LABEL, reduction="sum")
+    return Summed(total, (labels_B != NO_LABEL).sum())
 
 
 def dirichlet_nll(

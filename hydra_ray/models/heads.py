@@ -1,7 +1,7 @@
 """M light heads on the same features, computed together.
 
 It is: M independent small networks (linear layers and ReLU) as a handful of batched matrix products, never a
-Python loop over heads; copies of one head for the student's second phase; the first m heads alone.
+Python loop over heads; copies of one head for the student's second phase.
 It is not: the body that makes the features, nor a loss.
 
 Shapes: B batch, F features, M heads, W units of a hidden layer, C outputs.
@@ -53,10 +53,9 @@ class BatchedHeads(nn.Module):
             nn.init.uniform_(weight, -bound, bound)
             nn.init.uniform_(bias, -bound, bound)
 
-    def forward(self, features_BF: Tensor, heads: Tensor | None = None) -> Tensor:
-        """features_BF -> logits_BMC, of all heads or of those whose numbers (int64 [M]) are given."""
-        weights = [weight if heads is None else weight[heads] for weight in self.weights]
-        biases = [bias if heads is None else bias[heads] for bias in self.biases]
+    def forward(self, features_BF: Tensor) -> Tensor:
+        """features_BF -> logits_BMC."""
+        weights, biases = self.weights, self.biases
         first = F.linear(features_BF, weights[0].flatten(0, 1), biases[0].flatten())
         values_MBW = first.unflatten(1, (len(weights[0]), -1)).transpose(0, 1)
         for layer in range(1, len(weights)):
@@ -75,26 +74,12 @@ class BatchedHeads(nn.Module):
             ValueError: there is more than one head here.
         """
         if self.num_heads != 1:
-            raise ValueError(f"expand copies one head, but there are {self.num_heads}: take select(1) first")
+            raise ValueError(f"expand copies one head, but there are {self.num_heads}")
         heads = self._like(num_heads)
         with torch.no_grad(), seeded(seed):
             for new, old in zip(heads.parameters(), self.parameters(), strict=True):
                 step = torch.randn(new.shape, dtype=old.dtype).to(old.device)
                 new.copy_(old + noise * old.std(correction=0) * step)
-        return heads
-
-    def select(self, num_heads: int) -> Self:
-        """The first `num_heads` heads alone, with copies of their weights.
-
-        Raises:
-            ValueError: fewer than 1 or more than there are.
-        """
-        if not 1 <= num_heads <= self.num_heads:
-            raise ValueError(f"cannot select {num_heads} of {self.num_heads} heads")
-        heads = self._like(num_heads)
-        with torch.no_grad():
-            for new, old in zip(heads.parameters(), self.parameters(), strict=True):
-                new.copy_(old[:num_heads])
         return heads
 
     def _like(self, num_heads: int) -> Self:

@@ -7,22 +7,19 @@ a thousandth of a nat. It is not: the choice of a precision (`training/loop.py`)
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 
-def at_full_precision(module: nn.Module, values: Tensor, *arguments: Any) -> Tensor:
-    """`module(values, *arguments)`; under autocast in float32, so that the result does not depend on autocast.
+def at_full_precision(module: nn.Module, values: Tensor) -> Tensor:
+    """`module(values)`; under autocast in float32, so that the result does not depend on autocast.
 
     Args:
         module: heads or an output.
         values: its input, of whatever floating type the layers before it gave.
-        arguments: passed on as they are.
     """
     device = values.device.type
     if not torch.is_autocast_enabled(device):
-        return module(values, *arguments)
+        return module(values)
     with torch.autocast(device, enabled=False):
-        return module(values.float(), *arguments)
+        return module(values.float())

@@ -37,9 +37,9 @@ class HydraStudent(nn.Module):
         self.heads = heads
         self.output = output
 
-    def forward(self, inputs: Tensor, heads: Tensor | None = None) -> Tensor:
-        """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BMC, of all heads or of those numbered `heads`."""
-        outputs_BMC = at_full_precision(self.heads, self.features(inputs), heads)
+    def forward(self, inputs: Tensor) -> Tensor:
+        """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BMC."""
+        outputs_BMC = at_full_precision(self.heads, self.features(inputs))
         return at_full_precision(self.output, outputs_BMC)
 
     def features(self, inputs: Tensor) -> Tensor:
@@ -61,18 +61,8 @@ class HydraStudent(nn.Module):
         Raises:
             ValueError: this student has more than one head.
         """
-        return self._with(self.heads.expand(num_heads, noise, seed))
-
-    def select(self, num_heads: int) -> "HydraStudent":
-        """The student with the first `num_heads` heads only; all but the heads are the same objects.
-
-        Raises:
-            ValueError: fewer than 1 or more than there are.
-        """
-        return self._with(self.heads.select(num_heads))
-
-    def _with(self, heads: BatchedHeads) -> "HydraStudent":
-        spec = replace(self.spec, num_heads=heads.num_heads)
+        heads = self.heads.expand(num_heads, noise, seed)
+        spec = replace(self.spec, num_heads=num_heads)
         return HydraStudent(spec, self.normalise, self.body, heads, self.output).train(self.training)
 
 

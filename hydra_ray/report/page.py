@@ -33,6 +33,7 @@ from hydra_ray.report.tables import (
     trials_table,
     unknown_figures_tables,
 )
+from hydra_ray.training import kinds
 
 TEMPLATE = "page.html.j2"
 
@@ -78,8 +79,15 @@ def write_html(inputs: ReportInputs, pictures: Mapping[str, bytes]) -> str:
         config=_as_yaml(inputs.config),
         facts=_facts(inputs),
         colours=colours(predictors(metrics)),
-        what_they_are=words.what_they_are,
+        what_they_are=_what_they_are(metrics),
     )
+
+
+def _what_they_are(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Predictor -> what it is, in a few words."""
+    task = task_of(metrics).name
+    students = {kind.kind: kind.words[task] for kind in kinds() if task in kind.words}
+    return {"member": "one network, mean over members", "ensemble": "all members", **students}
 
 
 def _section(table: TextTable, *notes: str) -> list[str]:

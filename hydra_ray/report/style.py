@@ -19,6 +19,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from hydra_ray.training import kinds
+
 WIDTH = 8.0
 """Inches of every picture: page width."""
 _TITLE_LETTERS = 92
@@ -31,12 +33,9 @@ TEST_GREY = "#b9bcc1"
 COLOURS = {
     "member": "#8a8a8a",
     "ensemble": "#333333",
-    "hydra": "#0072b2",
-    "kd": "#d55e00",
-    "end2": "#009e73",
-    "proxy_end2": "#cc79a7",
+    **{kind.kind: kind.colour for kind in kinds()},
 }
-"""After Okabe and Ito: told apart with any colour vision, and in print by lightness."""
+"""Told apart with any colour vision, and in print by lightness."""
 _OTHERS = ("#e69f00", "#56b4e9", "#7a4fa3", "#a6761d")
 
 _STYLE: dict[str, Any] = {

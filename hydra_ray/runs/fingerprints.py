@@ -6,9 +6,10 @@ members redoes nothing that is there, and a student of the first m members does 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from hydra_ray.config import OF_OTHERS, Config, DataConfig, Section, StudentKind, ViewConfig, goal_of, space_of
+from hydra_ray.config import STUDENTS, Config, DataConfig, Section, StudentKind, ViewConfig, goal_of, space_of
 from hydra_ray.data import DataSet
 from hydra_ray.models import code_of
 from hydra_ray.randomness import STREAMS_VERSION
@@ -21,7 +22,6 @@ TRANSFER = "transfer"
 """The split on which members are asked and from which students learn."""
 _HOW_MEMBERS_ARE_TRAINED = {"num_members", "stack_size", "compile"}  # keys that leave each member as it is
 _HOW_TRIALS_ARE_RUN = {"max_concurrent", "workers_per_trial"}
-_HOW_STUDENTS_ARE_TRAINED = {"kind", "use_best_trial", "checkpoint_every", "compile"}
 
 
 def member_key(run: Run, number: int) -> dict[str, Any]:
@@ -59,11 +59,10 @@ def search_key(run: Run, kind: StudentKind) -> dict[str, Any]:
     """The key of the search for one kind of student."""
     tune = run.config.tune
     space = space_of(kind, tune)
-    leave_out = _HOW_STUDENTS_ARE_TRAINED | OF_OTHERS[kind] | space.keys()
     return {
         "kind": kind,
         "tune": {**_what_is_set(tune, _HOW_TRIALS_ARE_RUN), **goal_of(kind, tune)._asdict(), "space": space},
-        "distill": _what_is_set(run.config.distill, leave_out),
+        **_student_settings(run.config, kind, space.keys()),
         **body_code(run.config, run.data, *searched_bodies(run.config)),
         **_trained_on(run, run.config.ensemble.num_members),
     }
@@ -72,11 +71,10 @@ def search_key(run: Run, kind: StudentKind) -> dict[str, Any]:
 def student_key(run: Run, kind: StudentKind) -> dict[str, Any]:
     """The key of one student; `distill.use_best_trial` puts the best trial's parameters into it."""
     config = run.tuned(kind)
-    num_members = config.num_heads if kind == "hydra" else config.ensemble.num_members
-    leave_out = _HOW_STUDENTS_ARE_TRAINED | OF_OTHERS[kind] | {"num_heads"}  # which `num_members` says in its place
+    num_members = config.members_learnt_from(kind)
     return {
         "kind": kind,
-        "distill": _what_is_set(config.distill, leave_out),
+        **_student_settings(config, kind),
         "body": [config.ensemble.architecture, config.ensemble.options],
         **body_code(config, run.data),
         **_trained_on(run, num_members),
@@ -102,6 +100,16 @@ def _trained_on(run: Run, num_members: int) -> dict[str, Any]:
         "seed": run.config.seed,
         TRANSFER: run.shards(TRANSFER).digest_of(num_members),
         "validation": run.shards("validation").digest_of(num_members),
+    }
+
+
+def _student_settings(config: Config, kind: StudentKind, searched: Collection[str] = ()) -> dict[str, Any]:
+    """What a kind reads of `distill`, and its own section; of a search without the keys that it tries."""
+    own = config.student(kind).resolved(config.ensemble.num_members)
+    others = type(config.distill).model_fields.keys() - STUDENTS[kind].reads
+    return {
+        "distill": _what_is_set(config.distill, {*others, *searched}),
+        "students": {kind: _what_is_set(own, {"kind", *searched})},
     }
 
 

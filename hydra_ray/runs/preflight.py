@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hydra_ray.config import Config, ViewConfig, named_views
+from hydra_ray.config import Config, ViewConfig, named_views, student_sizes
 from hydra_ray.data import shortened
 from hydra_ray.errors import UserError
 from hydra_ray.models import BatchedHeads, build_member, check_architecture, check_size, in_gigabytes, memory_bytes
@@ -65,7 +65,7 @@ def check_networks(run: Run) -> None:
 def _check_heads(config: Config, num_features: int, num_outputs: int) -> None:
     """Check that the largest heads of any student or trial fit into memory."""
     width, depth = (_largest(config, key) for key in ("head_width", "head_depth"))
-    heads = max(config.num_heads, _largest(config, "num_heads") or 0)
+    heads = max(student_sizes(config))
     what = f"distill.head_width={width}, distill.head_depth={depth}, {heads} heads"
     check_size(lambda: BatchedHeads(heads, num_features, width, depth, num_outputs), what)
 
@@ -165,9 +165,9 @@ def check_shards(run: Run, splits: Iterable[str]) -> None:
         held = len(manifest["key"]["members"])
         if held < wanted:
             raise UserError(
-                f"{shards.folder}: the shards hold {held} members, but ensemble.num_members={wanted} and heads="
-                f"{run.config.num_heads}: train and ask the others (the stages train_ensemble, then predict), "
-                f"or set ensemble.num_members={held} and distill.num_heads to {held} or less"
+                f"{shards.folder}: the shards hold {held} members, but ensemble.num_members={wanted}: "
+                "train and ask the others (the stages train_ensemble, then predict), or set "
+                f"ensemble.num_members={held} and num_heads to {held} or less"
             )
         reasons = "; ".join(shards.changes()[:3])
         raise UserError(f"{shards.folder}: shards of another configuration ({reasons}); run the predict stage again")

@@ -184,6 +184,6 @@ class Feed:
 def _require_members(folder: Folder, held: int, wanted: int) -> None:
     if wanted > held:
         raise UserError(
-            f"distill.num_heads={wanted}, but the shards in {folder} hold {held} members: "
-            f"predict again with ensemble.num_members={wanted} or more, or lower distill.num_heads to {held}"
+            f"a student of {wanted} members, but the shards in {folder} hold {held} members: "
+            f"predict again with ensemble.num_members={wanted} or more, or lower its num_heads to {held}"
         )

@@ -13,27 +13,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
 import numpy as np
 from torch import Tensor, nn
 
-from hydra_ray.config import Config
+from hydra_ray.config import STUDENTS, Config
 from hydra_ray.data import TaskName
+from hydra_ray.errors import UserError
 from hydra_ray.losses import Summed
 from hydra_ray.metrics import (
     Figures,
     Outputs,
     RowScores,
     Scores,
-    dirichlet_log_probs,
-    dirichlet_scores,
     diversity_figures,
 )
 from hydra_ray.models import Member, OutputKind
 
-DIRICHLET_KINDS = ("end2", "proxy_end2")
 MemberLoss = Callable[[Tensor, Tensor], Summed]
 
 
@@ -92,14 +90,6 @@ class Likelihood(ABC):
     @abstractmethod
     def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Summed:
         """One output imitates the members' mixture; nats."""
-
-    @abstractmethod
-    def diversity_matching_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Summed:
-        """Squared difference of ln knowledge uncertainty, row by row."""
-
-    @abstractmethod
-    def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Summed:
-        """Negative log likelihood of the mixture on the rows that have a label, nats."""
 
     # predictions
 
@@ -215,8 +205,6 @@ class TaskWords(ABC):
     """Below the first table of the report."""
     fidelity_note: ClassVar[str]
     """Below the second."""
-    what_they_are: ClassVar[Mapping[str, str]]
-    """Predictor -> what it is."""
 
     @abstractmethod
     def quality(self, figures: Mapping[str, Any]) -> str:
@@ -225,6 +213,22 @@ class TaskWords(ABC):
     @abstractmethod
     def disagreement(self, facts: Mapping[str, float], train_labels: np.ndarray) -> str:
         """Means of `TaskFigures.disagreement`; the training rows' labels give them a measure."""
+
+
+def check_students(task: TaskName, config: Config) -> None:
+    """Refuse kinds of students that cannot learn a task.
+
+    Raises:
+        UserError: one line, the first of them.
+    """
+    able = [kind for kind, student in STUDENTS.items() if task in student.tasks]
+    for kind in config.student_kinds:
+        if kind not in able:
+            is_for = ", ".join(STUDENTS[kind].tasks)
+            raise UserError(
+                f"students: {kind} is for {is_for}, and data.source={config.data.source} is a {task}; "
+                f"use {' or '.join(able)}"
+            )
 
 
 @final
@@ -246,42 +250,6 @@ class Task:
     words: TaskWords
     check: Callable[[Config], None]
 
-    def heads_loss(self, *args: Any) -> Summed:
-        """See `Likelihood.heads_loss`."""
-        return self.likelihood.heads_loss(*args)
-
-    def mean_loss(self, *args: Any) -> Summed:
-        """See `Likelihood.mean_loss`."""
-        return self.likelihood.mean_loss(*args)
-
-    def diversity_matching_loss(self, *args: Any) -> Summed:
-        """See `Likelihood.diversity_matching_loss`."""
-        return self.likelihood.diversity_matching_loss(*args)
-
-    def label_loss(self, *args: Any) -> Summed:
-        """See `Likelihood.label_loss`."""
-        return self.likelihood.label_loss(*args)
-
     def of_members(self, outputs_NMC: Tensor) -> Prediction:
         """An ensemble's prediction, or that of a student with heads and nothing more."""
         return Prediction(self.likelihood.distribution(outputs_NMC), self.figures.scores(outputs_NMC), outputs_NMC)
-
-    def of_student(self, kind: str, outputs_NHC: Tensor, *, mean_head: bool = False, scale: float = 1.0) -> Prediction:
-        """A student's; Dirichlet students have closed forms.
-
-        Args:
-            kind: `hydra`, `kd`, `end2` or `proxy_end2`.
-            outputs_NHC: what it says.
-            mean_head: whether the last output was taught the mean and predicts, while the others measure uncertainty.
-            scale: of the heads' disagreement, see `rescale_disagreement`; 1 leaves them as they are.
-        """
-        if kind in DIRICHLET_KINDS:
-            logits_NC = outputs_NHC[:, 0]
-            return Prediction(dirichlet_log_probs(logits_NC), dirichlet_scores(logits_NC), None)
-        heads_NMC = outputs_NHC[:, :-1] if mean_head else outputs_NHC
-        if scale != 1.0:
-            heads_NMC = self.likelihood.rescale_disagreement(heads_NMC.double(), scale)
-        found = self.of_members(heads_NMC)
-        if not mean_head:
-            return found
-        return replace(found, distribution=self.likelihood.distribution(outputs_NHC[:, -1:]))

@@ -5,20 +5,17 @@ What the methods are for stands in `base.py`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, final
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hydra_ray.config import Config
 from hydra_ray.errors import UserError
 from hydra_ray.losses import Summed, hydra_loss, mean_loss
-from hydra_ray.losses.classification import diversity_matching_loss
 from hydra_ray.metrics import (
     PAIRWISE_KL,
     SCORES,
@@ -44,8 +41,7 @@ from hydra_ray.metrics import (
 from hydra_ray.metrics.classification import row_nll
 from hydra_ray.metrics.uncertainty import uncertainty
 from hydra_ray.models import Member, OutputKind, rescale_disagreement
-from hydra_ray.shards import NO_LABEL
-from hydra_ray.tasks.base import Likelihood, MemberLoss, Prediction, Task, TaskFigures, TaskWords
+from hydra_ray.tasks.base import Likelihood, MemberLoss, Prediction, Task, TaskFigures, TaskWords, check_students
 
 _OF_REGRESSION = ("validation_rmse", "validation_knowledge_variance_ratio")
 
@@ -86,17 +82,6 @@ class ClassificationLikelihood(Likelihood):
     def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Summed:
         """See `losses.mean_loss`."""
         return mean_loss(student_BC, teacher_BMC, temperature, mask_BM)
-
-    def diversity_matching_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Summed:
-        """See `losses.diversity_matching_loss`."""
-        return diversity_matching_loss(student_BMC, teacher_BMC, mask_BM)
-
-    def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Summed:
-        """Cross-entropy of the mean of probabilities; see `Likelihood.label_loss`."""
-        log_probs_BC = torch.logsumexp(F.log_softmax(student_BHC, dim=-1), dim=1) - math.log(student_BHC.shape[1])
-        # choosing the labelled rows would have a GPU waited for at every step
-        total = F.nll_loss(log_probs_BC, labels_B, ignore_index=NO_LABEL, reduction="sum")
-        return Summed(total, (labels_B != NO_LABEL).sum())
 
     def distribution(self, outputs_NMC: Tensor) -> Tensor:
         """Log of the mean of probabilities, float64 [N, C]."""
@@ -207,16 +192,6 @@ class ClassificationWords(TaskWords):
         "unknown rows from test rows: 1 always, 0.5 by chance. MACs are the multiply-adds of one row."
     )
     fidelity_note = "Rank correlation is Spearman's, of the rows' MI; names after the comma are sets of rows."
-    what_they_are = MappingProxyType(
-        {
-            "member": "one network, mean over members",
-            "ensemble": "all members",
-            "hydra": "one network, a head for each member",
-            "kd": "one network taught the members' mean",
-            "end2": "one network that gives a Dirichlet distribution",
-            "proxy_end2": "one network that gives a Dirichlet distribution, by its proxy",
-        }
-    )
 
     def quality(self, figures: Mapping[str, Any]) -> str:
         """See `TaskWords.quality`."""
@@ -229,6 +204,7 @@ class ClassificationWords(TaskWords):
 
 def refuse_what_is_of_regression(config: Config) -> None:
     """See `Task.check`."""
+    check_students("classification", config)
     if config.ensemble.likelihood is not None:
         raise UserError(
             f"ensemble.likelihood={config.ensemble.likelihood}: is for regression, and data.source="

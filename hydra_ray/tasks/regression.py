@@ -18,8 +18,7 @@ from torch import Tensor, nn
 
 from hydra_ray.config import Config, DistillConfig
 from hydra_ray.errors import UserError
-from hydra_ray.losses import Summed, gaussian_nll, heads_loss, mixture_nll, moments_loss, sum_rows
-from hydra_ray.losses.regression import diversity_matching_loss
+from hydra_ray.losses import Summed, gaussian_nll, heads_loss, moments_loss, sum_rows
 from hydra_ray.metrics import (
     DATA_VARIANCE,
     KNOWLEDGE_VARIANCE,
@@ -41,9 +40,8 @@ from hydra_ray.metrics import (
 )
 from hydra_ray.metrics.regression import row_nll
 from hydra_ray.models import GaussianOutput, MeanOutput, Member, OutputKind
-from hydra_ray.tasks.base import Likelihood, MemberLoss, Prediction, Task, TaskFigures, TaskWords
+from hydra_ray.tasks.base import Likelihood, MemberLoss, Prediction, Task, TaskFigures, TaskWords, check_students
 
-STUDENT_KINDS = ("hydra", "kd")
 OBJECTIVES = ("validation_nll", "validation_rmse", "validation_member_kl", "validation_knowledge_variance_ratio")
 _GRADIENT_VIEWS = ("ods", "conf_ods")
 
@@ -100,14 +98,6 @@ class RegressionLikelihood(Likelihood):
     def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Summed:
         """See `gaussian.moments_loss`; there is no temperature."""
         return moments_loss(student_BC, teacher_BMC, mask_BM)
-
-    def diversity_matching_loss(self, student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None) -> Summed:
-        """See `gaussian.diversity_matching_loss`."""
-        return diversity_matching_loss(student_BMC, teacher_BMC, mask_BM)
-
-    def label_loss(self, student_BHC: Tensor, labels_B: Tensor) -> Summed:
-        """NLL of the mixture; see `Likelihood.label_loss`."""
-        return mixture_nll(student_BHC, labels_B)
 
     def distribution(self, outputs_NMC: Tensor) -> Tensor:
         """The outputs themselves, float64 [N, M, 2]."""
@@ -228,14 +218,6 @@ class RegressionWords(TaskWords):
         "Rank correlation is Spearman's, of the rows' knowledge variance; names after the comma are sets of rows. A "
         "ratio of NLLs is there only where both are above 0."
     )
-    what_they_are = MappingProxyType(
-        {
-            "member": "one network, mean over members",
-            "ensemble": "all members",
-            "hydra": "one network, a head for each member",
-            "kd": "one network taught the mean and variance of the members' mixture",
-        }
-    )
 
     def quality(self, figures: Mapping[str, Any]) -> str:
         """See `TaskWords.quality`."""
@@ -254,9 +236,7 @@ class RegressionWords(TaskWords):
 def refuse_what_is_of_classification(config: Config) -> None:
     """See `Task.check`."""
     is_one = f"data.source={config.data.source} is a regression"
-    for kind in config.student_kinds:
-        if kind not in STUDENT_KINDS:
-            raise UserError(f"students: {kind} is for classification, and {is_one}; use {' or '.join(STUDENT_KINDS)}")
+    check_students("regression", config)
     if config.predict.dtype == "float16":
         raise UserError(
             f"predict.dtype=float16: keeps three digits of a mean, and {is_one}; leave it out (it is float32)"
@@ -277,12 +257,14 @@ def refuse_what_is_of_classification(config: Config) -> None:
 
 def _check_temperature(config: Config, is_one: str) -> None:
     """T softens logits; a Gaussian has none."""
-    for key in ("temperature", "final_temperature"):
-        default = DistillConfig.model_fields[key].default
-        value, space = getattr(config.distill, key), config.tune.space if config.tune.num_trials else {}
-        named = f"distill.{key}={value}" if value != default else f"tune.space.{key}" if key in space else None
-        if named is not None:
-            raise UserError(f"{named}: softens logits, of which there are none, as {is_one}; leave it out")
+    value = config.distill.temperature
+    if value != DistillConfig.model_fields["temperature"].default:
+        named = f"distill.temperature={value}"
+    elif config.tune.num_trials and "temperature" in config.tune.space:
+        named = "tune.space.temperature"
+    else:
+        return
+    raise UserError(f"{named}: softens logits, of which there are none, as {is_one}; leave it out")
 
 
 def _member_kl(heads_NMC: Tensor, members_NMC: Tensor) -> float:

@@ -4,6 +4,7 @@ Also the parameters that trials of a search draw, and how trials are compared.
 """
 
 from hydra_ray.training.checkpoints import Checkpoints
+from hydra_ray.training.kinds import kind_named, kinds
 from hydra_ray.training.loop import DistributedContext
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 from hydra_ray.training.search_space import Sampler, drawn
@@ -30,6 +31,8 @@ __all__ = [
     "facts_of",
     "fit_member",
     "fit_stacked",
+    "kind_named",
+    "kinds",
     "outcome",
     "plan_of",
     "predict",

@@ -1,8 +1,7 @@
 """Distilling one student from the shards, plain PyTorch, for any number of ranks.
 
-Phase 1 teaches one head the members' mean; phase 2 starts M heads from it, moved a little, and head m
-learns to imitate member m (Tran et al. 2020). A `kd` student stays in phase 1 for the same number of
-epochs. Nothing is frozen. It reads shards and nothing else: no member, no data set, no Ray.
+What a kind of student learns, in which phases, its module in `training/kinds/` says. Training reads shards and nothing
+else: no member, no data set, no Ray.
 
 B batch, N rows, M heads or members, C classes.
 """
@@ -18,14 +17,14 @@ from torch import Tensor, nn
 
 from hydra_ray.config import Config, DistillConfig, StudentKind
 from hydra_ray.models import HydraStudent, ModelSpec, Normalise, build_student, to_device
-from hydra_ray.randomness import permutation, seed_of
+from hydra_ray.randomness import seed_of
 from hydra_ray.shards import Batch, BatchReader, Feed, ShardRows
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training.calibration import fit_calibration
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Subject, Watch
+from hydra_ray.training.kinds import Kind, Phase, kind_named
 from hydra_ray.training.loop import DistributedContext, TrainState, clip_gradients
-from hydra_ray.training.student_kinds import HEADS_PHASE, Objective, Phase
 
 Report = Callable[[dict[str, Any]], None]
 _BATCH_WITHOUT_GRADIENT = 2048
@@ -55,7 +54,7 @@ class Distillation:
         seed: the run's.
     """
 
-    objective: Objective
+    objective: Kind[Any]
     spec: ModelSpec
     seed: int
 
@@ -67,7 +66,7 @@ class Distillation:
     @property
     def settings(self) -> DistillConfig:
         """How it is fitted."""
-        return self.objective.settings
+        return self.objective.shared
 
     @property
     def num_members(self) -> int:
@@ -80,9 +79,8 @@ class Distillation:
         return self.objective.task
 
     def prediction(self, outputs_NHC: Tensor) -> Prediction:
-        """What the student's outputs say once it is finished; before, whatever heads it has are its prediction."""
-        mean_head = self.settings.mean_head and outputs_NHC.shape[1] == self.objective.num_outputs > 1
-        return self.task.of_student(self.objective.kind, outputs_NHC, mean_head=mean_head)
+        """What the student's outputs say."""
+        return self.objective.prediction(self.task, outputs_NHC)
 
 
 def plan_of(
@@ -99,14 +97,15 @@ def plan_of(
         num_outputs: of each head.
     """
     distill, ensemble = config.distill, config.ensemble
-    objective = Objective(task, kind, distill, config.num_heads if kind == "hydra" else num_members)
+    own = config.student(kind)
+    objective = kind_named(kind)(task, own, distill, own.learns_from(num_members))
     spec = ModelSpec(
         "student",
         distill.body or ensemble.architecture,
         input_shape,
         num_outputs,
         distill.body_options if distill.body_options is not None else ensemble.options,
-        num_heads=objective.num_outputs,
+        num_heads=objective.phases[-1].num_heads,
         head_width=distill.head_width,
         head_depth=distill.head_depth,
         output=task.likelihood.student_output,
@@ -149,7 +148,7 @@ def distil(
     for number in range(len(plan.phases)):
         if number:
             noise = seed_of(plan.seed, "head noise", plan.objective.kind)
-            student = student.expand(plan.phases[number].num_heads, plan.settings.head_init_noise, noise)
+            student = plan.objective.next_student(student, plan.phases[number], noise)
         if number < first:
             continue
         fit = _PhaseFit(plan, number, student.to(device), batches, validation, ranks, checkpoints, report)
@@ -202,7 +201,6 @@ class _PhaseFit:
             seed=seed_of(plan.seed, "student dropout", plan.objective.kind, number),
             ranks=ranks,
         )
-        self.device = next(student.parameters()).device
 
     def run(self, state: dict[str, Tensor] | None) -> None:
         """Every epoch that is left after a checkpoint, or all."""
@@ -233,30 +231,18 @@ class _PhaseFit:
 
     def _step(self, batch: Batch) -> Tensor:
         """One training step; this rank's share of the loss, detached."""
-        state, objective, heads = self.state, self.plan.objective, self._chosen_heads()
-        outputs = heads
-        if heads is not None and objective.settings.mean_head:
-            outputs = torch.cat([heads, heads.new_tensor([objective.num_members])])
+        state = self.state
         state.begin_step()
-        student_BHC = state.forward(batch.inputs, outputs)
+        student_BHC = state.forward(batch.inputs)
         teacher_BMC = batch.logits_BMC.float()
-        terms = objective.loss(
-            self.phase, state.progress, student_BHC, teacher_BMC, batch.labels_B, heads=heads, mask_BM=batch.mask_BM
+        terms = self.plan.objective.loss(
+            self.phase, state.progress, student_BHC, teacher_BMC, batch.labels_B, batch.mask_BM
         )
         loss = self.ranks.share_of_loss(terms, is_even=self.batches.is_even)
         loss.backward()
         clip_gradients(state.model.parameters(), state.settings.clip_norm)
         state.update()
         return loss.detach()
-
-    def _chosen_heads(self) -> Tensor | None:
-        """Numbers of the heads that learn at this step, the same on all ranks; None: all."""
-        number, num_heads = self.plan.settings.heads_per_step, self.plan.num_members
-        if number is None or self.phase.name != HEADS_PHASE or number >= num_heads:
-            return None
-        seed = seed_of(self.plan.seed, "heads of a step", self.plan.objective.kind, self.state.num_done)
-        chosen = permutation(num_heads, seed)[:number]
-        return to_device(chosen.sort().values.numpy(), self.device)
 
     def _checkpoint(self, watch: Watch) -> None:
         state = self.state.state()
@@ -283,7 +269,6 @@ def facts_of(plan: Distillation, student: HydraStudent, validation: ShardRows) -
     facts = {
         "kind": plan.objective.kind,
         "seed": plan.seed,
-        "mean_head": plan.objective.kind == "hydra" and plan.settings.mean_head,
         "figures": validation_figures(plan, student, validation),
     }
     heads_NMC = plan.prediction(predict(student, validation.inputs)).outputs_NMC

@@ -17,7 +17,6 @@ from hydra_ray.config import Goal, TuneConfig
 from hydra_ray.errors import StageError
 
 _REDUCTION = 2
-_MEDIAN_OF_AT_LEAST = 3
 _LONGEST = 300
 
 
@@ -70,10 +69,9 @@ class Trial:
 class StoppingRule:
     """When a trial is stopped before its last epoch, by comparison with the trials of lower number alone.
 
-    `asha` (Li et al. 2018): after 1, 2, 4, ... times the grace period a trial goes on if it is no worse than the median
-    of those before it at the same epoch. `median` (Golovin et al. 2017): from the grace period on a trial goes on if
-    its best value so far is no worse than the median of the running means of those before it, of which there must be 3.
-    Both are what they are in Ray Tune, but for the order: there it is that of arrival.
+    `asha` (Li et al. 2018): after 1, 2, 4, ... times the grace period, which is the first phase and one epoch, a trial
+    goes on if it is no worse than the median of those before it at the same epoch. So it is in Ray Tune, but for the
+    order: there it is that of arrival.
     """
 
     scheduler: str
@@ -82,28 +80,22 @@ class StoppingRule:
 
     @classmethod
     def of(cls, tune: TuneConfig, mean_phase_epochs: int, num_epochs: int) -> StoppingRule:
-        """Of a configuration; the grace period counts from the second phase on."""
-        return cls(tune.scheduler, min(tune.grace_epochs + mean_phase_epochs, num_epochs), num_epochs)
+        """Of a configuration."""
+        return cls(tune.scheduler, min(1 + mean_phase_epochs, num_epochs), num_epochs)
 
     @property
     def epochs(self) -> list[int]:
         """After which a trial may be stopped."""
-        if self.scheduler == "median":
-            return list(range(self.grace, self.num_epochs))
         found, epoch = [], self.grace
         while self.scheduler == "asha" and epoch < self.num_epochs:
             found.append(epoch)
             epoch *= _REDUCTION
         return found
 
-    def goes_on(self, own: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
-        """Whether a trial goes on, from badness by epoch of itself and of those before it, up to the same epoch."""
-        if self.scheduler == "median":
-            if len(others) < _MEDIAN_OF_AT_LEAST:
-                return True
-            means = [statistics.fmean([value for value in each if value < math.inf] or [math.inf]) for each in others]
-            return min(own) <= statistics.median(means)
-        return not others or own[-1] <= statistics.median([each[-1] for each in others])
+    @staticmethod
+    def goes_on(own: float, others: Sequence[float]) -> bool:
+        """Whether a trial goes on, from the badness of itself and of those before it after the same epoch."""
+        return not others or own <= statistics.median(others)
 
 
 def stops(trials: Sequence[Trial], goal: Goal, rule: StoppingRule) -> list[float | None]:
@@ -117,7 +109,7 @@ def stops(trials: Sequence[Trial], goal: Goal, rule: StoppingRule) -> list[float
     curves = [_badness(trial, goal) for trial in trials]
     found: list[float | None] = [math.inf] * len(trials)
     for epoch in rule.epochs:
-        before: list[Sequence[float]] = []
+        before: list[float] = []
         is_known = True  # of all trials of lower number, whether and with what they reached this epoch
         for place, (trial, curve) in enumerate(zip(trials, curves, strict=True)):
             if found[place] is not None and found[place] != math.inf:
@@ -127,8 +119,8 @@ def stops(trials: Sequence[Trial], goal: Goal, rule: StoppingRule) -> list[float
             if not is_known:
                 found[place] = None
             elif not ended_before:
-                found[place] = math.inf if rule.goes_on(curve[:epoch], before) else float(epoch)
-                before.append(curve[:epoch])
+                found[place] = math.inf if rule.goes_on(curve[epoch - 1], before) else float(epoch)
+                before.append(curve[epoch - 1])
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from hydra_ray.config.load import load_config
-from hydra_ray.config.sections import StudentKind
+from hydra_ray.config.students import StudentKind
 from hydra_ray.models.ensemble import Ensemble
 from hydra_ray.models.members import Member
 from hydra_ray.randomness import seed_of

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import rankdata, spearmanr
 
-from hydra_ray.config.student_keys import Goal
+from hydra_ray.config.search import Goal
 from hydra_ray.data import TEST, unknown_split
 from hydra_ray.metrics.row_scores import RowScores
 from hydra_ray.report.inputs import ReportInputs, SearchResult

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import Tensor
 
-from hydra_ray.config.sections import StudentKind
+from hydra_ray.config.students import StudentKind
 from hydra_ray.config.tree import Config
 from hydra_ray.errors import DivergedError
 from hydra_ray.shards.loader import BatchReader

@@ -24,8 +24,14 @@ VIEWS = "transfer.views=[{view: identity}, {view: affine}, {view: identity, held
 
 @pytest.fixture(scope="module")
 def run(ray_session, tmp_path_factory):
-    options = ["ensemble.folds=2", "ensemble.epochs=1", "distill.epochs=1", VIEWS, "students=[hydra, end2]"]
-    run = Run(tiny(tmp_path_factory.mktemp("folds"), *options, "distill.num_heads=2", "tune.num_trials=0"))
+    options = [
+        "ensemble.folds=2",
+        "ensemble.epochs=1",
+        "distill.epochs=1",
+        VIEWS,
+        "students=[{kind: hydra, num_heads: 2}, end2]",
+    ]
+    run = Run(tiny(tmp_path_factory.mktemp("folds"), *options, "tune.num_trials=0"))
     run_stages(run, ["train_ensemble", "predict", "distill"])
     return run
 

@@ -20,7 +20,7 @@ def test_students_without_shards_or_members(path, refused):
     assert published(path.parent) == []
 
 
-@pytest.mark.parametrize("words", [[], ["distill.num_heads=7"]])
+@pytest.mark.parametrize("words", [[], ["students.hydra.num_heads=7"]])
 @pytest.mark.parametrize("all_members_there", [False, True])
 def test_more_heads_than_members_in_the_shards(predicted, refused, words, all_members_there):
     if all_members_there:

@@ -7,6 +7,7 @@ from hydra_ray.metrics.uncertainty import dirichlet_log_probs, mixture_log_probs
 from hydra_ray.models.student import rescale_disagreement
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 from hydra_ray.training.calibration import CALIBRATION_RANGE, fit_calibration
+from hydra_ray.training.kinds import kind_named
 
 
 def _logits(*shape, seed=0, scale=1.0):
@@ -15,27 +16,19 @@ def _logits(*shape, seed=0, scale=1.0):
 
 def test_hydra_is_the_mixture_of_its_heads():
     logits = _logits(9, 4, 5)
-    found = CLASSIFICATION.of_student("hydra", logits)
+    found = kind_named("hydra").prediction(CLASSIFICATION, logits)
     assert torch.equal(found.distribution, mixture_log_probs(logits))
     assert torch.equal(found.scores["mutual_information"], uncertainty(logits).knowledge)
     assert torch.equal(found.scores["entropy"], CLASSIFICATION.of_members(logits).scores["entropy"])
 
 
-def test_a_mean_head_predicts_and_the_others_disagree():
-    logits = _logits(9, 5, 3)
-    found = CLASSIFICATION.of_student("hydra", logits, mean_head=True)
-    assert torch.allclose(found.distribution, logits[:, -1].double().log_softmax(-1))
-    assert torch.equal(found.scores["mutual_information"], uncertainty(logits[:, :-1]).knowledge)
-    assert found.outputs_NMC.shape == (9, 4, 3)
-
-
 def test_dirichlet_students_have_closed_forms_and_no_heads():
     logits = _logits(6, 1, 4)
-    found = CLASSIFICATION.of_student("end2", logits)
+    found = kind_named("end2").prediction(CLASSIFICATION, logits)
     assert found.outputs_NMC is None
     assert torch.equal(found.distribution, dirichlet_log_probs(logits[:, 0]))
     assert (found.scores["mutual_information"] > 0).all()
-    assert "mutual_information" not in CLASSIFICATION.of_student("kd", logits).scores
+    assert "mutual_information" not in kind_named("kd").prediction(CLASSIFICATION, logits).scores
 
 
 @pytest.mark.parametrize("shrunk", [0.4, 1.7])
@@ -45,7 +38,9 @@ def test_fitted_spread_gives_the_ensembles_mean_disagreement(shrunk):
     scale, caveat = fit_calibration(CLASSIFICATION, student, ensemble)
     assert caveat is None
     assert scale == pytest.approx(1 / shrunk, rel=1e-6)
-    calibrated = CLASSIFICATION.of_student("hydra", student, scale=scale).scores["mutual_information"].mean()
+    calibrated = (
+        kind_named("hydra").prediction(CLASSIFICATION, student, scale=scale).scores["mutual_information"].mean()
+    )
     assert float(calibrated) == pytest.approx(float(uncertainty(ensemble).knowledge.mean()), rel=1e-9)
 
 

@@ -8,7 +8,7 @@ from ray.tune.search import Searcher
 
 from hydra_ray.cluster.trial_control import InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import FAILED
-from hydra_ray.config.student_keys import Goal
+from hydra_ray.config.search import Goal
 from hydra_ray.training.trials import StoppingRule, Trial, table_of
 
 SPACE = {"temperature": {"low": 1.0, "high": 3.0}, "head_width": [2, 4]}

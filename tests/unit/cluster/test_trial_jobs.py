@@ -12,7 +12,7 @@ from hydra_ray.cluster.distill import StudentInputs
 from hydra_ray.cluster.trial_control import InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import FAILED, Job
 from hydra_ray.config.load import validate
-from hydra_ray.config.student_keys import Goal
+from hydra_ray.config.search import Goal
 from hydra_ray.errors import DivergedError, StageError
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
@@ -34,9 +34,8 @@ def job(tmp_path_factory):
     write_views(folder / "transfer", 1, num_rows=44, members=4)
     write(folder / "validation", "part-000-00000.parquet", synthetic(20, members=4, seed=0, view=7))
     tree = {"body_options": {"hidden": [8]}, "epochs": 2, "batch_size": 12, "optimizer": "sgd"}
-    config = validate(
-        {"name": "x", "data": {"source": "digits"}, "ensemble": {"num_members": 4}, "distill": tree}, "here"
-    )
+    data, ensemble = {"source": "digits"}, {"num_members": 4}
+    config = validate({"name": "x", "data": data, "ensemble": ensemble, "students": ["kd"], "distill": tree}, "here")
     num_outputs = load(folder / "validation").logits_NMC.shape[2]
     source = StudentInputs(
         CLASSIFICATION, folder / "transfer", folder / "validation", num_members=4, num_outputs=num_outputs

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from helpers.finished import RECIPE, loaded, publish_members, publish_shards, recipe
 
-from hydra_ray.config.student_keys import Goal
+from hydra_ray.config.search import Goal, overlay_of
 from hydra_ray.errors import UserError
 from hydra_ray.runs.tracking import Tracker
 
@@ -24,7 +24,7 @@ def searched(tmp_path_factory):
     publish_shards(run)
     for kind, best in BEST.items():
         artifact = run.search(kind)
-        artifact.attempt.write("best.yaml", str({"distill": best}).encode())
+        artifact.attempt.write("best.yaml", str(overlay_of(kind, best)).encode())
         row = {"trial": "000", **best, "objective": 0.5, "epochs": 2, "stopped_early": False}
         with artifact.attempt.writing("trials.parquet") as stream:
             pd.DataFrame([row]).to_parquet(stream)
@@ -35,8 +35,8 @@ def searched(tmp_path_factory):
 def test_what_was_found_for_a_kind_is_laid_over_that_kind_alone(searched):
     run = loaded(searched, "distill.use_best_trial=true")
     assert run.searched_kinds == ["hydra", "kd"]
-    assert (run.tuned("hydra").num_heads, run.tuned("hydra").distill.temperature) == (3, 3.0)
-    assert (run.tuned("kd").distill.num_heads, run.tuned("kd").distill.temperature) == (None, 1.0)
+    assert (run.tuned("hydra").members_learnt_from("hydra"), run.tuned("hydra").distill.temperature) == (3, 3.0)
+    assert (run.tuned("kd").student("hydra").num_heads, run.tuned("kd").distill.temperature) == (None, 1.0)
     assert run.tuned("end2") == run.config
     assert loaded(searched).tuned("hydra") == loaded(searched).config
     assert run.student("hydra").key["num_members"] == 3
@@ -48,8 +48,8 @@ def test_what_was_found_for_a_kind_is_laid_over_that_kind_alone(searched):
         (["students=[hydra]"], set()),
         (["tune.objective=validation_nll"], {"hydra"}),
         (["tune.space.num_heads=[2, 4]"], {"hydra"}),
-        (["distill.diversity_weight=0.1"], {"hydra"}),
-        (["distill.dirichlet.temperature=3"], set()),
+        (["students.hydra.diversity_weight=0.1"], {"hydra"}),
+        (["students.end2.first_temperature=3"], set()),
         (["distill.temperature=5"], set()),
         (["distill.head_width=5"], {"hydra", "kd"}),
         (["tune.num_trials=3"], {"hydra", "kd"}),

@@ -32,7 +32,7 @@ def recipe(view, heads=None, **ensemble):
         "data": {"source": "digits"},
         "ensemble": {"num_members": 6, **ensemble},
         "transfer": {"views": [{"view": "identity"}, {"view": "affine", **view}]},
-        "distill": {"num_heads": heads},
+        "students": [{"kind": "hydra", "num_heads": heads}],
     }
     return validate(tree, "here")
 

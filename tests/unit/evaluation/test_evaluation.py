@@ -9,6 +9,7 @@ from hydra_ray.data import TEST, VALIDATION, unknown_split
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of
 from hydra_ray.metrics.classification import classification_figures, nll
 from hydra_ray.tasks import CLASSIFICATION
+from hydra_ray.training.kinds import kind_named
 
 
 def _logits(rows, heads, seed):
@@ -22,9 +23,9 @@ def metrics():
     ensemble = {name: CLASSIFICATION.of_members(logits) for name, logits in said.items()}
     noisy = {name: logits + 0.3 * _logits(splits[name], 4, 9) for name, logits in said.items()}
     students = {
-        "hydra": {name: CLASSIFICATION.of_student("hydra", logits) for name, logits in noisy.items()},
-        "kd": {name: CLASSIFICATION.of_student("kd", logits[:, :1]) for name, logits in noisy.items()},
-        "end2": {name: CLASSIFICATION.of_student("end2", logits[:, :1]) for name, logits in noisy.items()},
+        "hydra": {name: CLASSIFICATION.of_members(logits) for name, logits in noisy.items()},
+        "kd": {name: CLASSIFICATION.of_members(logits[:, :1]) for name, logits in noisy.items()},
+        "end2": {name: kind_named("end2").prediction(CLASSIFICATION, logits[:, :1]) for name, logits in noisy.items()},
     }
     labels = {name: torch.arange(splits[name]) % 3 for name in (VALIDATION, TEST)}
     answers = Answers(CLASSIFICATION, {"ensemble": ensemble, **students}, labels)

@@ -155,7 +155,7 @@ def test_an_unknown_set_of_views_has_the_interval_of_pairs():
     labels = {name: torch.arange(len(outputs[name])) % 3 for name in (TEST, VALIDATION)}
     said = {
         "ensemble": {name: CLASSIFICATION.of_members(each) for name, each in outputs.items()},
-        "hydra": {name: CLASSIFICATION.of_student("hydra", each) for name, each in student.items()},
+        "hydra": {name: CLASSIFICATION.of_members(each) for name, each in student.items()},
     }
     found = {}
     for views in (frozenset[SplitId](), frozenset({unknown_split("viewed")})):

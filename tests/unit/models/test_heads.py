@@ -75,17 +75,6 @@ def test_expand_without_noise_copies_and_needs_one_head():
         BatchedHeads(M, F, W, 1, C).expand(8, 0.1, 0)
 
 
-def test_select_takes_the_first_heads_and_copies_them():
-    heads, features = BatchedHeads(M, F, W, 2, C), torch.randn(B, F)
-    two = heads.select(2)
-    assert torch.allclose(two(features), heads(features)[:, :2], atol=1e-6)
-    nn.init.zeros_(two.weights[0])
-    assert heads.weights[0].abs().sum() > 0
-    for num_heads in (0, M + 1):
-        with pytest.raises(ValueError, match="of 4 heads"):
-            heads.select(num_heads)
-
-
 def test_copies_keep_the_type():
     heads = BatchedHeads(1, F, W, 1, C).double()
     assert heads.expand(2, 0.1, 0).weights[0].dtype == torch.float64

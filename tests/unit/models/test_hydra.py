@@ -46,12 +46,6 @@ def test_phase_two_starts_near_the_mean_head_on_the_same_body():
     assert all(parameter.grad is not None for parameter in student.parameters())
 
 
-def test_select_keeps_the_first_heads():
-    student = build_student(SPEC, 0)
-    assert torch.allclose(student.select(2)(images()), student(images())[:, :2], atol=1e-6)
-    assert student.select(2).spec.num_heads == 2
-
-
 def test_spread_moves_heads_about_their_mean():
     torch.manual_seed(0)
     log_probs_BMC = torch.randn(6, 4, 3).log_softmax(-1)

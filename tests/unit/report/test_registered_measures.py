@@ -29,8 +29,8 @@ def metrics_and_report(task):
     said = {name: torch.randn(rows, 3, 2, generator=generator) for name, rows in splits.items()}
     predictions = {
         "ensemble": {name: task.of_members(each) for name, each in said.items()},
-        "hydra": {name: task.of_student("hydra", 0.9 * each) for name, each in said.items()},
-        "kd": {name: task.of_student("kd", each[:, :1]) for name, each in said.items()},
+        "hydra": {name: task.of_members(0.9 * each) for name, each in said.items()},
+        "kd": {name: task.of_members(each[:, :1]) for name, each in said.items()},
     }
     labels = {name: torch.arange(splits[name]) % 2 for name in (VALIDATION, TEST)}
     answers = Answers(task, predictions, labels)

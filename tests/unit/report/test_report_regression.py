@@ -37,7 +37,7 @@ def inputs(num_rows, scale=1.0, students=("hydra", "kd")):
     predictions = {"ensemble": {name: REGRESSION.of_members(each) for name, each in splits.items()}}
     for kind in students:
         own = {name: rescale_means(each, 0.8)[:, : 1 if kind == "kd" else 4] for name, each in splits.items()}
-        predictions[kind] = {name: REGRESSION.of_student(kind, each) for name, each in own.items()}
+        predictions[kind] = {name: REGRESSION.of_members(each) for name, each in own.items()}
     labels = {
         name: splits[name][:, 0, 0] + (splits[name][:, 0, 1] / 2).exp() * drawn(num_rows) for name in (VALIDATION, TEST)
     }

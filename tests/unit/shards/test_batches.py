@@ -166,8 +166,8 @@ def test_fewer_rows_than_a_batch_are_one_batch(numbered):
 
 def test_more_members_than_the_shards_hold(numbered):
     text = refusal(lambda: reader(numbered, num_members=8))
-    assert text.startswith(f"distill.num_heads=8, but the shards in {numbered} hold 3 members: ")
-    assert text.endswith("predict again with ensemble.num_members=8 or more, or lower distill.num_heads to 3")
+    assert text.startswith(f"a student of 8 members, but the shards in {numbered} hold 3 members: ")
+    assert text.endswith("predict again with ensemble.num_members=8 or more, or lower its num_heads to 3")
 
 
 def test_readers_that_cannot_work(numbered, folder):

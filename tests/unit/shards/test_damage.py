@@ -20,7 +20,12 @@ from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
 
 SEARCHED = RECIPE + "tune: {num_trials: 2, space: {head_width: [2, 4]}}\n"
-SMALL = ("ensemble.num_members=2", "data.max_train_rows=100", "distill.num_heads=2", "distill.use_best_trial=true")
+SMALL = (
+    "ensemble.num_members=2",
+    "data.max_train_rows=100",
+    "students.hydra.num_heads=2",
+    "distill.use_best_trial=true",
+)
 OTHERS = {  # every kind of published file, and one of the same kind from another result
     "ensemble/member-001/model.safetensors": "ensemble/member-000/model.safetensors",
     "ensemble/member-001/model.json": "ensemble/member-000/model.json",

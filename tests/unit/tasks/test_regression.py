@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from helpers.checkpoints import checkpoints_in
+from helpers.kinds import kind_of
 
 from hydra_ray.config.load import load_config, validate
-from hydra_ray.config.sections import DistillConfig
 from hydra_ray.data import TEST, VALIDATION, unknown_split
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of, row_scores
@@ -22,10 +22,8 @@ from hydra_ray.models.outputs import LOG_VARIANCE_RANGE, GaussianOutput, MeanOut
 from hydra_ray.models.student import build_student
 from hydra_ray.runs.run import Run
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
-from hydra_ray.training.calibration import fit_calibration
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 from hydra_ray.training.stacked import StackSlot, fit_stacked
-from hydra_ray.training.student_kinds import Objective
 
 SPEC = ModelSpec("member", "mlp", (3,), 2, {"hidden": [16]}, output="gaussian")
 MEAN_SPEC = ModelSpec("member", "mlp", (3,), 1, {"hidden": [16]}, output="mean")
@@ -141,7 +139,7 @@ def test_a_students_end_has_the_units_of_what_members_say():
 
 
 def objective(kind, **changed):
-    return Objective(REGRESSION, kind, DistillConfig(**{"mean_phase_epochs": 1, "epochs": 2, **changed}), 3)
+    return kind_of(REGRESSION, kind, 3, **{"mean_phase_epochs": 1, "epochs": 2, **changed})
 
 
 def loss(of, student, teacher, labels, phase=-1):
@@ -164,13 +162,6 @@ def test_each_phase_and_kind_minimises_its_own_loss():
         + 0.3 * regression_losses.diversity_matching_loss(student, teacher).mean()
     )
     torch.testing.assert_close(spread, expected)
-    with_mean = torch.cat([student, outputs(6, 1, 9)], dim=1)
-    found = loss(objective("hydra", mean_head=True), with_mean, teacher, labels)
-    expected = (
-        regression_losses.heads_loss(student, teacher).mean()
-        + regression_losses.moments_loss(with_mean[:, -1], teacher).mean()
-    )
-    torch.testing.assert_close(found, expected)
 
 
 def test_label_weight_adds_the_nll_of_the_mixture_of_labelled_rows():
@@ -181,25 +172,6 @@ def test_label_weight_adds_the_nll_of_the_mixture_of_labelled_rows():
     torch.testing.assert_close(found - plain, 0.5 * regression_losses.mixture_nll(student[::2], labels[::2]).mean())
     nobody = loss(objective("hydra", label_weight=0.5), student, teacher, torch.full((4,), math.nan))
     torch.testing.assert_close(nobody, plain)
-
-
-def test_labels_are_learnt_by_the_mean_head_where_it_predicts():
-    teacher, student = outputs(4, 3, 1), outputs(4, 4)
-    labels = torch.tensor([1.0, math.nan, -2.0, math.nan])
-    plain = loss(objective("hydra", mean_head=True), student, teacher, labels)
-    found = loss(objective("hydra", mean_head=True, label_weight=0.5), student, teacher, labels)
-    torch.testing.assert_close(
-        found - plain, 0.5 * regression_losses.gaussian_nll(student[::2, -1], labels[::2]).mean()
-    )
-
-
-@pytest.mark.parametrize("shrunk", [0.4, 1.7])
-def test_fitted_spread_gives_the_ensembles_mean_knowledge_variance(shrunk):
-    ensemble = outputs(300, 5, scale=3.0)
-    scale, caveat = fit_calibration(REGRESSION, gaussian.rescale_means(ensemble.double(), shrunk), ensemble)
-    assert scale == pytest.approx(1 / shrunk, rel=1e-6)
-    assert caveat is None
-    assert fit_calibration(REGRESSION, ensemble[:, :1].expand(300, 4, 2), ensemble).scale == 1.0
 
 
 # Figures.
@@ -213,8 +185,8 @@ def answers():
     noisy = {name: each + 0.2 * outputs(splits[name], 4, 9) for name, each in said.items()}
     predictions = {
         "ensemble": {name: REGRESSION.of_members(each) for name, each in said.items()},
-        "hydra": {name: REGRESSION.of_student("hydra", each) for name, each in noisy.items()},
-        "kd": {name: REGRESSION.of_student("kd", each[:, :1]) for name, each in noisy.items()},
+        "hydra": {name: REGRESSION.of_members(each) for name, each in noisy.items()},
+        "kd": {name: REGRESSION.of_members(each[:, :1]) for name, each in noisy.items()},
     }
     labels = {name: outputs(splits[name], 1, 5)[:, 0, 0] for name in (VALIDATION, TEST)}
     return Answers(REGRESSION, predictions, labels)
@@ -258,20 +230,13 @@ def test_one_row_of_each_split_is_enough_for_metrics():
     said = {VALIDATION: known, TEST: known, unknown_split("near"): gaussian.rescale_means(known, 0.1)}
     predictions = {
         "ensemble": {name: REGRESSION.of_members(each) for name, each in said.items()},
-        "hydra": {name: REGRESSION.of_student("hydra", each) for name, each in said.items()},
+        "hydra": {name: REGRESSION.of_members(each) for name, each in said.items()},
     }
     labels = {VALIDATION: torch.zeros(1), TEST: torch.zeros(1)}
     found = metrics_of(Answers(REGRESSION, predictions, labels), {}, {}, num_samples=20)
     assert found["unknown"]["near"]["ensemble"]["auroc_knowledge_variance"] == 0
     assert found["fidelity"]["hydra"]["auroc_ratio"] == {"near": None}
     assert found["fidelity"]["hydra"]["interval_95"]["auroc_ratio"] == {"near": [None, None]}
-
-
-def test_a_mean_head_predicts_and_the_others_measure_uncertainty():
-    said = outputs(7, 4)
-    found = REGRESSION.of_student("hydra", said, mean_head=True)
-    torch.testing.assert_close(found.distribution, said[:, 3:].double())
-    torch.testing.assert_close(found.scores["knowledge_variance"], said[:, :3, 0].double().var(1, correction=0))
 
 
 def test_rows_for_pictures(answers):
@@ -310,9 +275,8 @@ def test_a_plain_recipe_is_accepted(tmp_path):
     ("words", "line"),
     [
         (["students=[hydra, end2]"], "students: end2 is for .*source=diabetes is a regression; use hydra or kd"),
-        (["distill.kind=proxy_end2"], "students: proxy_end2"),
+        (["students=[proxy_end2]"], "students: proxy_end2"),
         (["distill.temperature=3"], r"distill\.temperature=3\.0: softens logits"),
-        (["distill.final_temperature=1"], r"distill\.final_temperature=1\.0: softens"),
         (["tune.num_trials=2", "tune.space={temperature: [1.0, 2.0]}"], r"tune\.space\.temperature: softens"),
         (["predict.dtype=float16"], r"predict\.dtype=float16: .*leave it out"),
         (["transfer.views=[{view: ods}]"], r"transfer\.views\.0: ods moves rows by class probabilities"),

@@ -126,7 +126,8 @@ def config(**distill):
         "body_options": {"hidden": [8]}, "epochs": 1, "mean_phase_epochs": 1, "batch_size": 4, "head_width": 4,
         "learning_rate": 0.01, "checkpoint_every": 3, **distill,
     }  # fmt: skip
-    return validate({"name": "x", "data": {"source": "digits"}, "ensemble": {"num_members": 3}, "distill": tree}, "x")
+    data, ensemble, students = {"source": "digits"}, {"num_members": 3}, ["hydra", "kd", "end2", "proxy_end2"]
+    return validate({"name": "x", "data": data, "ensemble": ensemble, "students": students, "distill": tree}, "x")
 
 
 @pytest.fixture

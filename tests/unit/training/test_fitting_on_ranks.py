@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.bits import assert_same_bits
+from helpers.kinds import split_keys
 from helpers.shards import synthetic, write
 from helpers.two_ranks import Job, on_two_ranks, outcome_of
 from torch import nn
@@ -67,20 +68,22 @@ def shards(tmp_path_factory):
     return place
 
 
-def config(**distill):
+def config(**settings):
+    shared, own = split_keys("hydra", settings)
     tree = {
         "body_options": {"hidden": [8]}, "epochs": 2, "mean_phase_epochs": 1, "batch_size": BATCH,
         "learning_rate": 0.01,
-        "head_width": 4, "optimizer": "sgd", **distill,
+        "head_width": 4, "optimizer": "sgd", **shared,
     }  # fmt: skip
-    return validate(
-        {"name": "x", "data": {"source": "digits"}, "ensemble": {"num_members": MEMBERS}, "distill": tree}, "here"
-    )
+    students = [{"kind": "hydra", **own}, "kd", "end2", "proxy_end2"]
+    ensemble = {"num_members": MEMBERS}
+    data = {"source": "digits"}
+    return validate({"name": "x", "data": data, "ensemble": ensemble, "students": students, "distill": tree}, "here")
 
 
 CNN = {"body": "cnn", "body_options": {"widths": [4], "norm": "group"}}
 # heads that start nearly alike have so little MI that its logarithm magnifies rounding a thousandfold
-TERMS = {"label_weight": 0.5, "diversity_weight": 0.1, "mean_head": True, "head_init_noise": 2.0}
+TERMS = {"label_weight": 0.5, "diversity_weight": 0.1, "head_init_noise": 2.0}
 CASES = {
     "hydra": ("hydra", "plain", {}),
     "hydra, cnn": ("hydra", "plain", CNN),
@@ -89,7 +92,6 @@ CASES = {
     "hydra, masked": ("hydra", "patchy", {}),
     "hydra, masked, all terms": ("hydra", "patchy", TERMS),
     "hydra, masked, AdamW": ("hydra", "patchy", {**TERMS, "optimizer": "adamw"}),
-    "hydra, masked, two heads a step": ("hydra", "patchy", {**TERMS, "heads_per_step": 2}),
     "hydra, no row has a label": ("hydra", "unlabelled", {"label_weight": 0.5}),
     "kd, masked, labels": ("kd", "patchy", {"label_weight": 0.5}),
     "end2, masked": ("end2", "patchy", {"learning_rate": 1e-4}),
@@ -102,7 +104,6 @@ CASES = {
     "one row a batch, end2": ("end2", "plain", {"batch_size": 1, "learning_rate": 1e-4}),
     "regression": ("hydra", "plain", {}, "regression"),
     "regression, masked, all terms": ("hydra", "patchy", TERMS, "regression"),
-    "regression, masked, two heads a step": ("hydra", "patchy", {**TERMS, "heads_per_step": 2}, "regression"),
     "regression, kd, masked, labels": ("kd", "patchy", {"label_weight": 0.5}, "regression"),
     "regression, one row a batch": ("hydra", "patchy", {**TERMS, "batch_size": 1}, "regression"),
 }

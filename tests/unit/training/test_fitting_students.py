@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from helpers.bits import assert_same_bits
 from helpers.checkpoints import checkpoints_in
+from helpers.kinds import split_keys
 from helpers.mortal import Killed
 from helpers.shards import synthetic, write, write_views
 from helpers.two_ranks import student_of
@@ -27,15 +28,17 @@ def shards(tmp_path_factory):
     return transfer, validation
 
 
-def config(**distill):
+def config(**settings):
+    shared, own = split_keys("hydra", settings)
     tree = {
         "body_options": {"hidden": [8]}, "epochs": 2, "mean_phase_epochs": 1, "batch_size": BATCH,
         "learning_rate": 0.01,
-        "head_width": 4, "checkpoint_every": 2, **distill,
+        "head_width": 4, "checkpoint_every": 2, **shared,
     }  # fmt: skip
-    return validate(
-        {"name": "x", "data": {"source": "digits"}, "ensemble": {"num_members": 4}, "distill": tree}, "here"
-    )
+    students = [{"kind": "hydra", **own}, "kd", "end2", "proxy_end2"]
+    ensemble = {"num_members": 4}
+    data = {"source": "digits"}
+    return validate({"name": "x", "data": data, "ensemble": ensemble, "students": students, "distill": tree}, "here")
 
 
 class Dying(BatchReader):

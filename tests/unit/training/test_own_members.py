@@ -17,13 +17,8 @@ from hydra_ray.training.student import InputOutputScaling, facts_of, plan_of, va
 pytestmark = pytest.mark.usefixtures("one_thread")
 REGRESSION_RECIPE = RECIPE.replace("{source: digits, max_train_rows: 200}", "{source: diabetes}")
 HISTORIES = {
-    "hydra of 3": ("hydra", ["ensemble.num_members=3"], ["ensemble.num_members=5", "distill.num_heads=3"]),
-    "hydra with a mean head": (
-        "hydra",
-        ["distill.mean_head=true", "ensemble.num_members=2"],
-        ["distill.mean_head=true", "ensemble.num_members=4", "distill.num_heads=2"],
-    ),
-    "kd": ("kd", ["ensemble.num_members=3"], ["ensemble.num_members=5"]),
+    "hydra of 3": ("hydra", ["ensemble.num_members=3"], ["ensemble.num_members=5", "students.hydra.num_heads=3"]),
+    "kd": ("kd", ["students=[kd]", "ensemble.num_members=3"], ["students=[kd]", "ensemble.num_members=5"]),
 }
 
 
@@ -77,7 +72,13 @@ def eight_members(task):
     if task is REGRESSION:
         rows = replace(rows, labels=rows.logits_NMC[:, 0, 0])
     config = validate(
-        {"name": "x", "data": {"source": "x"}, "ensemble": {"num_members": 8}, "distill": {"num_heads": 4}}, "here"
+        {
+            "name": "x",
+            "data": {"source": "x"},
+            "ensemble": {"num_members": 8},
+            "students": [{"kind": "hydra", "num_heads": 4}],
+        },
+        "here",
     )
     return rows, plan_of(config, task, "hydra", num_members=8, input_shape=(4, 4, 1), num_outputs=classes)
 

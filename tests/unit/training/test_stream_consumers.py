@@ -52,7 +52,6 @@ CONFIG = {
     "students": list(KINDS),
     "distill": {
         "body_options": {"hidden": [8]}, "epochs": 2, "mean_phase_epochs": 1, "batch_size": 12, "head_width": 4,
-        "heads_per_step": 2,
     },
     "tune": {"num_trials": 2, "space": {"head_width": [2, 4]}},
 }  # fmt: skip

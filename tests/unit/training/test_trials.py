@@ -6,14 +6,14 @@ import random
 
 import pytest
 
+from hydra_ray.config.search import Goal, goal_of, space_of
 from hydra_ray.config.sections import TuneConfig
-from hydra_ray.config.student_keys import Goal, goal_of, space_of
 from hydra_ray.errors import StageError
 from hydra_ray.training.trials import StoppingRule, Trial, best_of, stops, table_of
 
 NLL = Goal("validation_nll", "min")
 ASHA = StoppingRule("asha", 1, 8)
-RULES = [ASHA, StoppingRule("median", 2, 8), StoppingRule("none", 1, 8)]
+RULES = [ASHA, StoppingRule("none", 1, 8)]
 
 
 def curves(count=12, epochs=8, seed=0):
@@ -79,11 +79,6 @@ def test_asha_compares_at_its_epochs_with_those_before():
     assert [row["objective"] for row in rows_of(finished(reports), rule=rule)] == [3.0, 4.0, 5.0, 9.0]
 
 
-def test_median_wants_three_to_compare_with():
-    reports = [[1.0] * 4, [1.0] * 4, [5.0] * 4, [2.0] * 4, [1.0, 9.0, 9.0, 9.0]]
-    assert stops(finished(reports), NLL, StoppingRule("median", 2, 4)) == [math.inf] * 3 + [2, math.inf]
-
-
 @pytest.mark.parametrize(
     ("goal", "values", "best"),
     [
@@ -131,10 +126,8 @@ def test_finished_trials_come_back_from_their_files():
         assert rows_of([again]) == rows_of([trial])
 
 
-@pytest.mark.parametrize(
-    "rule", [StoppingRule("asha", 2, 4), StoppingRule("median", 2, 4)], ids=lambda rule: rule.scheduler
-)
-def test_an_objective_that_the_first_phase_does_not_have_is_no_failure(rule):
+def test_an_objective_that_the_first_phase_does_not_have_is_no_failure():
+    rule = StoppingRule("asha", 2, 4)
     reports = [[None, 1.0, 1.0, 1.0], [None, 1.0, 0.5, 0.5], [None, 1.0, 1.0, 1.0], [None, 3.0, 3.0, 3.0]]
     rows = rows_of(finished(reports), Goal("validation_member_kl", "min"), rule)
     assert [row["objective"] for row in rows] == [1.0, 0.5, 1.0, 3.0]

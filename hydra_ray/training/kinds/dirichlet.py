@@ -1,0 +1,26 @@
+"""What `end2` and `proxy_end2` have in common: one head whose logits are the logarithms of a Dirichlet's parameters."""
+
+from __future__ import annotations
+
+from abc import ABC
+
+from torch import Tensor
+
+from hydra_ray.metrics import dirichlet_log_probs, dirichlet_scores
+from hydra_ray.tasks import Prediction, Task
+from hydra_ray.training.kinds.base import Kind, Own, Phase
+
+
+class DirichletKind(Kind[Own], ABC):
+    """See the module."""
+
+    @property
+    def phases(self) -> list[Phase]:
+        """One."""
+        return [Phase("dirichlet", 1, self.shared.mean_phase_epochs + self.shared.epochs)]
+
+    @staticmethod
+    def prediction(task: Task, outputs_NHC: Tensor, scale: float = 1.0) -> Prediction:
+        """Mean and uncertainty in closed form; there are no heads whose disagreement could be rescaled."""
+        logits_NC = outputs_NHC[:, 0]
+        return Prediction(dirichlet_log_probs(logits_NC), dirichlet_scores(logits_NC), None)

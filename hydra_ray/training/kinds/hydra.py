@@ -1,0 +1,47 @@
+"""`hydra`: one head learns the members' mean, then M heads that start from it learn a member each.
+
+Tran et al. 2020 (arXiv 2001.04694). Nothing is frozen in the second phase.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from hydra_ray.config import students
+from hydra_ray.losses import Summed
+from hydra_ray.models import HydraStudent
+from hydra_ray.training.kinds.base import Kind, Phase
+
+MEAN, HEADS = "mean", "heads"
+
+
+class Hydra(Kind[students.HydraConfig]):
+    """See the module."""
+
+    kind = "hydra"
+    colour = "#0072b2"
+    words = dict.fromkeys(("classification", "regression"), "one network, a head for each member")
+
+    @property
+    def phases(self) -> list[Phase]:
+        """The mean, then the heads."""
+        phases = [
+            Phase(MEAN, 1, self.shared.mean_phase_epochs),
+            Phase(HEADS, self.num_members, self.shared.epochs),
+        ]
+        return [phase for phase in phases if phase.num_epochs]
+
+    def main_loss(
+        self, phase: Phase, progress: float, student_BHC: Tensor, members_BMC: Tensor, mask_BM: Tensor | None
+    ) -> Summed:
+        """Imitate the members' mean, then head m member m."""
+        if phase.name == MEAN:
+            return self.task.likelihood.mean_loss(student_BHC[:, 0], members_BMC, self.shared.temperature, mask_BM)
+        return self.task.likelihood.heads_loss(student_BHC, members_BMC, self.shared.temperature, mask_BM)
+
+    def next_student(self, student: HydraStudent, phase: Phase, seed: int) -> HydraStudent:
+        """All heads start from the one, moved by noise."""
+        return student.expand(phase.num_heads, self.own.head_init_noise, seed)
+
+
+KIND = Hydra
