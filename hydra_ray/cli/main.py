@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from hydra_ray.cli.guard import guarded
 from hydra_ray.cli.run import option_models, run, run_stage, show_plan
@@ -24,7 +25,9 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 1 where a stage failed, 2 for what the user can mend, 128 + the signal that ended it.
     """
-    words = sys.argv[1:] if words is None else words
+    if words is None:
+        words = sys.argv[1:]
+        sys.path.insert(0, str(Path.cwd()))  # modules of the user's own, as `python -m` finds them
     texts = {"run": _RUN, "results": _RESULTS}
     if not words or words[0] not in texts:  # the table imports torch, which would delay the errors of `run`
         from hydra_ray.runs import STAGES

@@ -8,7 +8,7 @@ Shapes: N rows, B batch, M members, C outputs.
 
 import copy
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -68,7 +68,8 @@ class OneByOne(nn.Module):
         if self.normalise is None:
             return torch.stack([member(inputs) for member in self.members], dim=1)
         normalised = self.normalise(inputs)
-        return torch.stack([member.after_normalise(normalised) for member in self.members], dim=1)
+        members = (cast("Member", member) for member in self.members)
+        return torch.stack([member.after_normalise(normalised) for member in members], dim=1)
 
 
 class StackedMembers(nn.Module):

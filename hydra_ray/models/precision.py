@@ -7,11 +7,13 @@ a thousandth of a nat. It is not: the choice of a precision (`training/loop.py`)
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
-def at_full_precision(module: nn.Module, values: Tensor) -> Tensor:
+def at_full_precision(module: Callable[..., Tensor], values: Tensor) -> Tensor:
     """`module(values)`; under autocast in float32, so that the result does not depend on autocast.
 
     Args:

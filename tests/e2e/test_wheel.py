@@ -16,6 +16,15 @@ SMALL = [
     "distill.epochs=1", "distill.mean_phase_epochs=1", "evaluate.bootstrap_samples=20", "evaluate.latency_repeats=2",
 ]  # fmt: skip
 
+OWN = """
+from torch import nn
+from hydra_ray.models import Network
+
+def tiny(input_shape, num_outputs, *, width):
+    body = nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU())
+    return Network(body, nn.Linear(width, num_outputs), width)
+"""
+
 
 def call(words, **options):
     done = subprocess.run(words, capture_output=True, text=True, check=False, **options)
@@ -58,7 +67,7 @@ def test_the_wheel_holds_the_package_its_recipes_and_its_licence_alone(wheel):
     assert [name for name in names if name.endswith("licenses/LICENSE")]
 
 
-def test_a_run_of_a_shipped_recipe_by_its_name(environment, clean, tmp_path):
+def test_a_run_of_a_shipped_recipe_by_its_name_with_a_network_of_the_working_directory(environment, clean, tmp_path):
     where = (
         "import importlib.util as u, hydra_ray; print(hydra_ray.__file__); print([u.find_spec(n) for n in "
         "('pipelines', 'tests', 'benchmarks')])"
@@ -66,6 +75,8 @@ def test_a_run_of_a_shipped_recipe_by_its_name(environment, clean, tmp_path):
     place, others = call([str(environment / "python"), "-c", where], cwd=tmp_path, env=clean).splitlines()
     assert place.startswith(str(environment.parent))
     assert others == "[None, None, None]"
-    out = call([str(environment / "hydra-ray"), "run", "digits", *SMALL], cwd=tmp_path, env=clean)
+    (tmp_path / "my_nets.py").write_text(OWN)
+    own = ["ensemble.architecture=my_nets:tiny", "ensemble.options={width: 8}", "distill.body=mlp"]
+    out = call([str(environment / "hydra-ray"), "run", "digits", *SMALL, *own], cwd=tmp_path, env=clean)
     assert "hydra_raw" in out
     assert (tmp_path / "runs" / "digits" / "report" / "report.html").is_file()
