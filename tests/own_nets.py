@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from hydra_ray.errors import UserError
-from hydra_ray.models.networks import Network
+from hydra_ray.models import Network
 
 
 class _Patient(nn.Module):

@@ -11,6 +11,7 @@ from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
 from hydra_ray.models.networks import architecture_options, check_architecture
 from hydra_ray.models.outputs import GaussianOutput, MeanOutput, OutputKind
 from hydra_ray.models.own_code import code_of
+from hydra_ray.models.registry import Network
 from hydra_ray.models.size import check_size, in_gigabytes, memory_bytes
 from hydra_ray.models.student import HydraStudent, build_student, rescale_disagreement
 from hydra_ray.models.tensors import to_device, to_safetensors
@@ -23,6 +24,7 @@ __all__ = [
     "MeanOutput",
     "Member",
     "ModelSpec",
+    "Network",
     "Normalise",
     "OutputKind",
     "StackedMembers",

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hydra_ray.models.input_check import check_inputs
-from hydra_ray.models.networks import Network, build_network
+from hydra_ray.models.networks import build_network
 from hydra_ray.models.outputs import OutputKind, build_output
 from hydra_ray.models.precision import at_full_precision
+from hydra_ray.models.registry import Network
 from hydra_ray.randomness import seeded
 
 ROWS_AT_ONCE = 4096

@@ -11,7 +11,7 @@ from hydra_ray.models import own_code
 NETS = """
 import torch
 from torch import nn
-from hydra_ray.models.networks import Network
+from hydra_ray.models import Network
 from {helper} import ACT
 def small(input_shape, num_outputs, *, width=4):
     h, w, c = input_shape

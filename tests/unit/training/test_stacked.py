@@ -9,8 +9,8 @@ from torch import nn
 
 from hydra_ray.config.load import load_config, validate
 from hydra_ray.errors import UserError
+from hydra_ray.models import Network
 from hydra_ray.models.members import ModelSpec
-from hydra_ray.models.networks import Network
 from hydra_ray.runs.run import Run
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member

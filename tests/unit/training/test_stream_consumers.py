@@ -21,8 +21,8 @@ from hydra_ray.config.load import validate
 from hydra_ray.data import TEST, VALIDATION, generated, unknown_split
 from hydra_ray.data.folds import left_out
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of
+from hydra_ray.models import Network
 from hydra_ray.models.members import ModelSpec, build_member
-from hydra_ray.models.networks import Network
 from hydra_ray.models.student import build_student
 from hydra_ray.randomness import STREAMS, THROWN_AWAY, Draws, seed_of
 from hydra_ray.runs.run import Run
