@@ -222,7 +222,7 @@ def _as_network(path: str, module: Any) -> Network:
     if not isinstance(body, nn.Module) or not isinstance(head, nn.Module) or not isinstance(width, int):
         raise UserError(
             f"architecture={path}: returned a {type(module).__name__} without body, head and num_features; "
-            "return hydra_ray.models.networks.Network(body, head, num_features)"
+            "return hydra_ray.models.Network(body, head, num_features)"
         )
     return Network(body, head, width)
 
