@@ -21,6 +21,15 @@ _READ_BY_ALL = frozenset(
 )  # fmt: skip
 
 
+class OwnTerm(Section):
+    """A term of the user's own in what a student minimises."""
+
+    import_path: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    """A function `package.module:function`, as docs/recipes.md has one."""
+    weight: Positive
+    """Of its mean over rows."""
+
+
 class StudentConfig(Section):
     """One entry of `students`: a kind and its own keys."""
 
@@ -36,6 +45,8 @@ class StudentConfig(Section):
     """Whether it gives knowledge uncertainty, which it may be compared by."""
 
     kind: str
+    terms: list[OwnTerm] = []
+    """Terms of the user's own, added to what it minimises."""
 
     def learns_from(self, num_members: int) -> int:
         """How many of the members it learns from: the first so many."""
@@ -56,7 +67,7 @@ class StudentConfig(Section):
     @classmethod
     def searched_keys(cls) -> set[str]:
         """Keys of `tune.space` that change a student of this kind."""
-        return cls.own_keys() | cls.reads
+        return (cls.own_keys() - {"terms"}) | cls.reads
 
 
 class HydraConfig(StudentConfig):

@@ -9,8 +9,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from hydra_ray.config import STUDENTS, Config, DataConfig, Section, StudentKind, ViewConfig, goal_of, space_of
+from hydra_ray.config import (
+    STUDENTS,
+    Config,
+    DataConfig,
+    Section,
+    StudentConfig,
+    StudentKind,
+    ViewConfig,
+    goal_of,
+    space_of,
+)
 from hydra_ray.data import DataSet
+from hydra_ray.losses import own_term_code
 from hydra_ray.models import code_of
 from hydra_ray.randomness import STREAMS_VERSION
 from hydra_ray.views import view_code
@@ -62,7 +73,7 @@ def search_key(run: Run, kind: StudentKind) -> dict[str, Any]:
     return {
         "kind": kind,
         "tune": {**_what_is_set(tune, _HOW_TRIALS_ARE_RUN), **goal_of(kind, tune)._asdict(), "space": space},
-        **_student_settings(run.config, kind, space.keys()),
+        **_student_settings(run, run.config, kind, space.keys()),
         **body_code(run.config, run.data, *searched_bodies(run.config)),
         **_trained_on(run, run.config.ensemble.num_members),
     }
@@ -74,7 +85,7 @@ def student_key(run: Run, kind: StudentKind) -> dict[str, Any]:
     num_members = config.members_learnt_from(kind)
     return {
         "kind": kind,
-        **_student_settings(config, kind),
+        **_student_settings(run, config, kind),
         "body": [config.ensemble.architecture, config.ensemble.options],
         **body_code(config, run.data),
         **_trained_on(run, num_members),
@@ -103,14 +114,23 @@ def _trained_on(run: Run, num_members: int) -> dict[str, Any]:
     }
 
 
-def _student_settings(config: Config, kind: StudentKind, searched: Collection[str] = ()) -> dict[str, Any]:
+def _student_settings(run: Run, config: Config, kind: StudentKind, searched: Collection[str] = ()) -> dict[str, Any]:
     """What a kind reads of `distill`, and its own section; of a search without the keys that it tries."""
     own = config.student(kind).resolved(config.ensemble.num_members)
     others = type(config.distill).model_fields.keys() - STUDENTS[kind].reads
     return {
         "distill": _what_is_set(config.distill, {*others, *searched}),
-        "students": {kind: _what_is_set(own, {"kind", *searched})},
+        "students": {kind: {**_what_is_set(own, {"kind", "terms", *searched}), **_terms_key(run, own)}},
     }
+
+
+def _terms_key(run: Run, student: StudentConfig) -> dict[str, Any]:
+    """The user's own terms, each with a hash of its code; nothing where there are none."""
+    task, num_outputs = run.task.name, run.data.num_outputs
+    terms = [
+        {**term.model_dump(), "code": own_term_code(term.import_path, task, num_outputs)} for term in student.terms
+    ]
+    return {"terms": terms} if terms else {}
 
 
 def _what_is_set(section: Section, leave_out: set[str]) -> dict[str, Any]:

@@ -15,10 +15,12 @@ import torch
 from hydra_ray.config import Config, ViewConfig, named_views, student_sizes
 from hydra_ray.data import shortened
 from hydra_ray.errors import UserError
+from hydra_ray.losses import check_own_term
 from hydra_ray.models import BatchedHeads, build_member, check_architecture, check_size, in_gigabytes, memory_bytes
 from hydra_ray.own_code import is_own
 from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.runs.run import TRANSFER, Run
+from hydra_ray.training import kind_named
 from hydra_ray.views import VIEWS, check_gradients, check_own_view, check_view, view_block_rows, view_named
 
 _ROWS_AT_ONCE = 65_536
@@ -34,6 +36,7 @@ def check_run(run: Run) -> None:
     run.task.check(run.config)
     check_views(run)
     check_features(run)
+    _check_terms(run)
     _check_batches(run)
     run.folder.check_writable("storage")
 
@@ -100,6 +103,17 @@ def _check_own_view(run: Run, view: ViewConfig) -> None:
     inputs = torch.tensor(rows.inputs)
     row_id = torch.tensor(rows.row_id)
     check_own_view(view.view, view.options, inputs, row_id, run.features, members)
+
+
+def _check_terms(run: Run) -> None:
+    """Try the user's own terms of loss on two rows, for every phase of the students that have them."""
+    for kind in run.config.student_kinds:
+        own, members = run.config.student(kind), run.config.members_learnt_from(kind)
+        phases = kind_named(kind)(run.task, own, run.config.distill, members).phases
+        for place, term in enumerate(own.terms):
+            key = f"students.{kind}.terms.{place}.import_path={term.import_path}"
+            for num_heads in {phase.num_heads for phase in phases}:
+                _within(key, check_own_term, term.import_path, run.task.name, num_heads, members, run.data.num_outputs)
 
 
 def check_features(run: Run) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hydra_ray.config import DistillConfig, StudentConfig, StudentKind
 from hydra_ray.data import TaskName
-from hydra_ray.losses import Summed, Term, terms_of
+from hydra_ray.losses import Summed, Term, own_term, terms_of
 from hydra_ray.models import HydraStudent
 from hydra_ray.tasks import Prediction, Task
 
@@ -97,9 +97,10 @@ class Kind(ABC, Generic[Own]):
 
     @cached_property
     def terms(self) -> list[tuple[Term, float]]:
-        """The terms with a weight above 0, whose key is the kind's own or one of `distill` that it reads."""
+        """The terms with a weight above 0 whose key is the kind's own or one of `distill` it reads, and the user's."""
         shared = {key: getattr(self.shared, key) for key in self.own.reads}
-        return terms_of({**shared, **dict(self.own)})
+        users = [(own_term(each.import_path), each.weight) for each in self.own.terms]
+        return terms_of({**shared, **dict(self.own)}) + users
 
     def next_student(self, student: HydraStudent, phase: Phase, seed: int) -> HydraStudent:
         """The student that a phase begins with, from that of the phase before."""

@@ -1,0 +1,78 @@
+"""`students`: kinds of students with their own keys, by name or as sections, on the command line by their kind."""
+
+import pytest
+
+from hydra_ray.config import STUDENTS, load_config, overlay_of, with_overlay
+from hydra_ray.config.sections import DistillConfig
+from hydra_ray.errors import UserError
+
+TEXT = "data: {source: digits}\nensemble: {num_members: 5}\nstudents: [{kind: hydra, head_init_noise: 0.3}, kd]\n"
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "mine.yaml").write_text(TEXT)
+    return tmp_path / "mine.yaml"
+
+
+def test_a_bare_name_means_defaults_and_the_command_line_addresses_an_entry_by_its_kind(path):
+    config = load_config(path, ["students.hydra.num_heads=4", "distill.kind=hydra"])
+    hydra, kd = config.students
+    assert (hydra.num_heads, hydra.head_init_noise) == (4, 0.3)
+    assert kd == STUDENTS["kd"](kind="kd")
+    assert config.student_kinds == ["hydra"]
+    assert config.members_learnt_from("hydra") == 4
+    assert config.members_learnt_from("kd") == 5
+
+
+def test_options_of_a_recipe_without_students(tmp_path):
+    (tmp_path / "short.yaml").write_text("data: {source: digits}\n")
+    config = load_config(tmp_path / "short.yaml", ["students.hydra.num_heads=2"])
+    assert [entry.model_dump()["num_heads"] for entry in config.students] == [2]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["students.kd.num_heads=4"], "students.kd.num_heads=4: unknown key; nearest: students.hydra.num_heads"),
+        (["students.hydra.smoothing=0.1"], "hydra.smoothing=0.1: unknown key; nearest: students.end2.smoothing"),
+        (["students.hydra.num_hads=4"], "students.hydra.num_hads=4: unknown key; nearest: students.hydra.num_heads"),
+        (["students.end2.smoothing=0.1"], "students.end2.smoothing: end2 is not in students=[hydra, kd]: add it"),
+        (["students=[kd]", "students.hydra.num_heads=4"], "hydra is not in students=[kd]: add it there"),
+        (["students.hydra=3"], "students.hydra: is a section: give one of its keys, students.hydra.KEY=..."),
+        (["students.hydra.num_heads=x"], 'students.hydra.num_heads="x": must be a valid integer'),
+        (["students=[{num_heads: 4}]"], "kind is missing: write the name of a kind, or {kind: NAME, ...}"),
+        (["students=[{kind: teacher}]"], 'students.0={"kind": "teacher"}: must be one of hydra, kd, end2, proxy_end2'),
+        (["students=[3]"], "students.0=3: must be one of hydra, kd, end2, proxy_end2"),
+        (["students=[kd, {kind: kd}]"], "kd stands there more than once; name it once"),
+        (["distill.kind=end2"], "distill.kind=end2 is not in students=[hydra, kd]: add it there, or leave it out"),
+        (["distill.kind=ed2"], 'distill.kind="ed2": must be one of hydra, kd, end2, proxy_end2'),
+        (["distill.num_heads=4"], "distill.num_heads=4: is called students.hydra.num_heads now"),
+        (["distill.diversity_weight=1"], "distill.diversity_weight=1: is called students.hydra.diversity_weight now"),
+        (["distill.dirichlet.smoothing=0"], "is called students.end2 (first_temperature, smoothing) and stud"),
+        (["students=[end2]", "ensemble.num_members=1"], "students: end2 learns how members disagree, but"),
+        (["students.hydra.terms=[{import_path: x, weight: 1}]"], 'hydra.terms.0.import_path="x": String should'),
+        (["students.hydra.terms=[{import_path: 'a:b'}]"], "students.hydra.terms.0.weight is missing"),
+    ],
+)  # fmt: skip
+def test_one_line_and_the_way_out(path, words, line):
+    with pytest.raises(UserError) as raised:
+        load_config(path, words)
+    assert str(raised.value).startswith("command line: ")
+    assert line in str(raised.value)
+
+
+def test_parameters_of_a_trial_are_an_overlay_for_its_kind(path):
+    config = load_config(path)
+    overlay = overlay_of("hydra", {"num_heads": 2, "temperature": 3.0})
+    assert overlay == {"distill": {"temperature": 3.0}, "students": {"hydra": {"num_heads": 2}}}
+    found = with_overlay(config, overlay, "best.yaml")
+    assert (found.members_learnt_from("hydra"), found.distill.temperature) == (2, 3.0)
+    assert found.student("hydra").model_dump()["head_init_noise"] == 0.3
+    assert overlay_of("kd", {"temperature": 3.0}) == {"distill": {"temperature": 3.0}}
+
+
+@pytest.mark.parametrize("section", STUDENTS.values(), ids=STUDENTS)
+def test_a_kind_names_keys_that_are_there_and_has_none_of_the_name_of_a_shared_one(section):
+    assert section.reads <= DistillConfig.model_fields.keys()
+    assert not section.own_keys() & DistillConfig.model_fields.keys()
