@@ -179,7 +179,7 @@ def test_no_two_consumers_share_a_seed(record):
         for seed, *_ in derived:
             owners[seed].add(who)
     assert not {seed: who for seed, who in owners.items() if len(who) > 1}
-    assert len(record) == 16 + 2 * len(KINDS)
+    assert len(record) == 17 + 2 * len(KINDS)
 
 
 def test_one_seed_is_for_one_thing(record):
