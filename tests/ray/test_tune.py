@@ -14,6 +14,7 @@ from hydra_ray.cluster import signals as interrupts
 from hydra_ray.cluster import tune as search
 from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.config.load import with_overlay
+from hydra_ray.config.search import overlay_of
 from hydra_ray.config.yaml_files import parse_yaml
 from hydra_ray.errors import StageError
 from hydra_ray.runs.run import Run
@@ -42,7 +43,7 @@ def check_search(folder, config, kind, num_trials):
     assert table["temperature"].between(1, 3).all()
     best = parse_yaml((folder / "tune" / kind / "best.yaml").read_text())
     row = table.loc[table["objective"].idxmin()]
-    assert best == {"distill": {key: pytest.approx(row[key]) for key in keys}}
+    assert best == overlay_of(kind, {key: pytest.approx(row[key]) for key in keys})
     facts = json.loads((folder / "tune" / kind / "manifest.json").read_text())["best"]
     assert facts["objective"] == table["objective"].min()
     with_overlay(config, best, f"tune/{kind}/best.yaml")
@@ -69,7 +70,8 @@ def test_optuna_without_early_stopping_and_students_from_what_it_found(small_run
     for kind in KEYS:
         table = check_search(folder, config, kind, 3)
         assert (table["epochs"] == 4).all()
-        best = parse_yaml((folder / "tune" / kind / "best.yaml").read_text())["distill"]
+        overlay = parse_yaml((folder / "tune" / kind / "best.yaml").read_text())
+        best = {**overlay["distill"], **overlay.get("students", {}).get(kind, {})}
         student = json.loads((folder / "students" / kind / "model.json").read_text())
         assert student["key"]["distill"]["temperature"] == pytest.approx(best["temperature"])
         assert student["spec"]["head_width"] == best["head_width"]
