@@ -109,10 +109,10 @@ class TrainState:
             group["lr"] = learning_rate(self.settings, self.num_done, self.num_steps)
         self._optimizer.zero_grad(set_to_none=True)
 
-    def forward(self, *inputs: Any) -> Tensor:
+    def forward(self, inputs: Tensor) -> Tensor:
         """The model's outputs as float32, computed in the precision of the settings."""
         with self._autocast():
-            outputs = self._wrapped(*inputs)
+            outputs = self._wrapped(inputs)
         return outputs.float()
 
     def update(self) -> None:
