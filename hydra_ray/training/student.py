@@ -38,7 +38,7 @@ class InputOutputScaling(NamedTuple):
 
     @classmethod
     def of(cls, task: Task, rows: ShardRows, num_members: int) -> InputOutputScaling:
-        """From some rows of the transfer set and the student's own members, the first `num_members` of theirs."""
+        """Fitted to rows of the transfer set and the outputs of their first `num_members` members."""
         return cls(
             Normalise.fit(rows.inputs), task.likelihood.fit_student_output(rows.of_first(num_members).logits_NMC)
         )
@@ -50,7 +50,7 @@ class Distillation:
 
     Attributes:
         objective: its kind, phases and loss.
-        spec: what it is in the end.
+        spec: of the finished student.
         seed: the run's.
     """
 
@@ -60,17 +60,17 @@ class Distillation:
 
     @property
     def phases(self) -> list[Phase]:
-        """What is done in order."""
+        """The phases of training, in order."""
         return self.objective.phases
 
     @property
     def settings(self) -> DistillConfig:
-        """How it is fitted."""
+        """How it is trained."""
         return self.objective.shared
 
     @property
     def num_members(self) -> int:
-        """Members it learns from: the first so many."""
+        """How many members it learns from: the first ones of the shards."""
         return self.objective.num_members
 
     @property
@@ -124,17 +124,17 @@ def distil(
     checkpoints: Checkpoints | None,
     report: Report,
 ) -> HydraStudent:
-    """Fit the student, from its checkpoint where there is one.
+    """Train the student, from its checkpoint where there is one.
 
     Args:
         plan: which student and how.
         batches: the transfer set's shards, this rank's part of every batch.
         validation: validation rows with the members' logits; the same on all ranks. Members beyond the student's own
-            are not looked at.
+            are ignored.
         scaling: of the network's inputs and outputs.
         device: of this rank.
         ranks: this process among its peers.
-        checkpoints: where all ranks see them; None to keep none.
+        checkpoints: in a folder that all ranks see; None to write none.
         report: called on every rank after each epoch, with the same figures.
 
     Returns:
@@ -163,7 +163,7 @@ def _first_student(plan: Distillation, scaling: InputOutputScaling) -> HydraStud
 
 
 def _beginning(plan: Distillation, checkpoints: Checkpoints | None) -> tuple[int, dict[str, Tensor] | None]:
-    """The last phase that has a checkpoint, and what is in it; those before are done."""
+    """The last phase that has a checkpoint, with its state; the phases before are done."""
     if checkpoints is None:
         return 0, None
     for number in reversed(range(len(plan.phases))):
@@ -203,7 +203,7 @@ class _PhaseFit:
         )
 
     def run(self, state: dict[str, Tensor] | None) -> None:
-        """Every epoch that is left after a checkpoint, or all."""
+        """Train every epoch, or those that are left after a checkpoint."""
         if state is not None:
             self.state.load(state)
         started_at = self.state.num_done
@@ -253,7 +253,7 @@ class _PhaseFit:
 
 @torch.no_grad()
 def predict(student: HydraStudent, inputs: Any) -> Tensor:
-    """float32 outputs_NHC of stored inputs (numpy), a bounded batch at a time, on the CPU."""
+    """outputs_NHC of stored inputs (numpy), float32 on the CPU, computed a bounded batch at a time."""
     student.eval()
     device = next(student.parameters()).device
     parts = (inputs[i : i + _BATCH_WITHOUT_GRADIENT] for i in range(0, len(inputs), _BATCH_WITHOUT_GRADIENT))
@@ -282,7 +282,7 @@ def facts_of(plan: Distillation, student: HydraStudent, validation: ShardRows) -
 
 
 def validation_figures(plan: Distillation, student: HydraStudent, rows: ShardRows) -> dict[str, float]:
-    """What a fit is judged by while it runs: quality of the prediction, and how much of the disagreement is kept.
+    """Figures of a student in training: quality of its predictions, and how much of the disagreement it keeps.
 
     The disagreement is that of the student's own members, the first `plan.num_members`: a perfect copy of 4 of 8
     members has a ratio of 1.
