@@ -1,4 +1,10 @@
-"""The exceptions that commands turn into one line: what a user can mend, what failed all the same, an end asked for."""
+"""The exceptions that commands turn into one line: what a user can mend, what failed all the same, an end asked for.
+
+Also what such lines are made of: an exception's own words, and the known word that a wrong one is close to.
+"""
+
+import difflib
+from collections.abc import Iterable
 
 
 class OneLineError(Exception):
@@ -11,6 +17,24 @@ class OneLineError(Exception):
 def in_one_line(text: str) -> str:
     """A text with a space for every break between lines."""
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def reason_of(error: BaseException, longest: int = 240) -> str:
+    """An exception's own words on one line, or its type's name if it has none; of a long one beginning and end."""
+    return elided(str(error) or type(error).__name__, longest)
+
+
+def elided(text: str, longest: int) -> str:
+    """A text on one line; of a long one beginning and end, where libraries say why."""
+    text = " ".join(text.split())
+    half = (longest - 3) // 2
+    return text if len(text) <= longest else f"{text[:half]}...{text[-half:]}"
+
+
+def close_to(word: str, known: Iterable[str], *, most: int = 1) -> list[str]:
+    """The known words that a wrong one may stand for, the nearest first, whatever their case; at most `most`."""
+    by_lower = {each.lower(): each for each in known}
+    return [by_lower[match] for match in difflib.get_close_matches(word.lower(), by_lower, n=most, cutoff=0.5)]
 
 
 class UserError(OneLineError):

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hydra_ray.errors import UserError, in_one_line
+from hydra_ray.errors import UserError, reason_of
 
 
 def is_own(name: str) -> bool:
@@ -46,5 +46,4 @@ def source_of(path: str) -> str:
 
 def error_in_short(error: Exception) -> str:
     """An exception of a user's code in part of a line: its type and the start of what it says."""
-    text = in_one_line(str(error))
-    return f"{type(error).__name__}: {text[:200]}{'...' if len(text) > 200 else ''}"
+    return f"{type(error).__name__}: {reason_of(error, 200)}"

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 
-from hydra_ray.errors import UserError
+from hydra_ray.errors import UserError, reason_of
 
 _CLIENT_PORT = 10001  # of ray://host
 _SECONDS = 15.0
@@ -38,7 +38,7 @@ def check_address(address: str) -> None:
 
 def refused(address: str, error: Exception) -> UserError:
     """The error line for a cluster that answers, but refuses `ray.init`."""
-    reason = " ".join(str(error).split())[:200]
+    reason = reason_of(error, 200)
     return UserError(
         f"RAY_ADDRESS={address}: the cluster does not let this command in ({reason}); its token (RAY_AUTH_TOKEN, "
         f"RAY_AUTH_MODE) or its versions of Ray and Python may be others; {_WAYS}"

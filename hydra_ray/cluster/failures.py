@@ -14,7 +14,7 @@ from typing import cast
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
-from hydra_ray.errors import StageError, UserError
+from hydra_ray.errors import StageError, UserError, elided
 
 _LONGEST = 300
 _CHAINED = re.compile(r"^(The above exception was|During handling of the above)", re.MULTILINE)
@@ -79,9 +79,7 @@ def one_line(error: BaseException, root: str = "") -> str:
     raised = list(_RAISED.finditer(root)) if isinstance(error, RayError) else []
     if is_death(error):
         return "a worker died: killed, out of memory, or its machine is gone"
-    text = root[raised[-1].start() :] if raised else f"{type(error).__name__}: {error}"
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+    return elided(root[raised[-1].start() :] if raised else f"{type(error).__name__}: {error}", _LONGEST)
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hydra_ray.errors import StageError
+from hydra_ray.errors import StageError, reason_of
 
 _PATIENCE_SECONDS = (30.0, 60.0, 120.0)
 _POLL_SECONDS = 0.5
@@ -39,7 +39,7 @@ def start_patiently(start: Callable[[], object], stop: Callable[[], object]) -> 
             _end(_children() - before)
             if not isinstance(error, Exception):
                 raise
-            reason = " ".join(str(error).split())
+            reason = reason_of(error)
     raise StageError(
         f"Ray does not start, tried {len(_PATIENCE_SECONDS)} times ({reason}); see /tmp/ray/session_latest/logs, "
         "or try again when the machine is less busy"

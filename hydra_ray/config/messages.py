@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +11,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from hydra_ray.errors import close_to
 
 Section = type[BaseModel]
 RENAMED = {
@@ -153,8 +154,7 @@ def nearest_key(key: str, root: Section, top: str = "") -> str:
     """
     *above, last = key.split(".")
     section = section_at(root, above) or root
-    beside = difflib.get_close_matches(last, section.model_fields, n=1, cutoff=0.6)
-    close = [".".join([*above, name]) for name in beside]
+    close = [".".join([*above, name]) for name in close_to(last, section.model_fields)]
     close += [name for name in known_keys(root) if name.split(".")[-1] == last]
     if close:
         return f"nearest: {top}.{close[0]}" if top else f"nearest: {close[0]}"
@@ -164,7 +164,7 @@ def nearest_key(key: str, root: Section, top: str = "") -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """`nearest: <one of known>`, or all of them if none is near."""
     names = list(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    close = close_to(word, names)
     return f"nearest: {close[0]}" if close else f"valid: {', '.join(names)}"
 
 

@@ -5,7 +5,6 @@ Which files of a folder are which split's is in `split_files.py`; shares and lab
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import fields, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from hydra_ray.data.tables.csv_files import open_csv
 from hydra_ray.data.tables.options import ANY_TABLE, TableOptions
 from hydra_ray.data.tables.parquet import open_parquet
 from hydra_ray.data.tables.source import TableSource, Wanted
-from hydra_ray.errors import UserError
+from hydra_ray.errors import UserError, close_to
 from hydra_ray.storage import Folder
 
 NAMES = (*EMBEDDED, *TORCHVISION)
@@ -135,7 +134,6 @@ def _holds_parquet(filesystem: pafs.FileSystem, path: str) -> bool:
 def _not_there(name_or_path: str, key: str) -> str:
     if re.search(r"[/\\.~]", name_or_path):
         return f"{key}={name_or_path}: no such file or folder; {how_to_get(name_or_path, key)}"
-    lower = {name.lower(): name for name in NAMES}
-    near = [lower[match] for match in difflib.get_close_matches(name_or_path.lower(), lower, n=2)]
+    near = close_to(name_or_path, NAMES, most=2)
     guess = f"; did you mean {' or '.join(near)}?" if near else ";"
     return f"{key}={name_or_path}: neither a known name nor a folder{guess} known: {', '.join(NAMES)}"

@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from hydra_ray.errors import UserError
+from hydra_ray.errors import UserError, reason_of
 
 Stamp = tuple[int | str, ...]
 _DIGITS = 32
@@ -208,5 +208,5 @@ def _text(value: Any) -> str:
 
 
 def _not_readable(path: str, place: str, error: OSError) -> UserError:
-    reason = " ".join(str(error).split())
+    reason = reason_of(error)
     return UserError(f"{place}: {path} cannot be read ({reason}); put it back, where every machine sees it")

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from hydra_ray.data.rows import Ints
-from hydra_ray.errors import UserError
+from hydra_ray.errors import UserError, reason_of
 
 Pixels = npt.NDArray[np.uint8]
 Shape = tuple[int, int, int]
@@ -134,7 +134,7 @@ def _opened(data: bytes | None, row: int, rules: ImageRules) -> Iterator[Image.I
     except UserError:
         raise
     except Exception as error:  # decoders of damaged files fail in every way
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = reason_of(error)
         raise UserError(f"{rules.place}: row {row} is no image we can read ({reason}); mend or remove it") from error
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from hydra_ray.data.generated import GENERATED
 from hydra_ray.data.rows import Bools, Floats, Inputs, Ints, Rows, TaskName, positions
-from hydra_ray.errors import UserError
+from hydra_ray.errors import UserError, reason_of
 
 EMBEDDED = ("digits", "photo_patches", "diabetes", *GENERATED)
 """Those without files."""
@@ -101,7 +101,7 @@ class InMemorySource:
             arrays = _load(self.name, self.split, self.root)
         except _DAMAGED as error:
             place = f"data.torchvision_root={self.root}: {self.name} cannot be read on this machine"
-            raise UserError(f"{place} ({_reason(error)}); put the folder where every machine sees it") from error
+            raise UserError(f"{place} ({reason_of(error)}); put the folder where every machine sees it") from error
         if arrays.checksum != self.checksum:
             place = (
                 f"data.torchvision_root={self.root}: {self.name} has changed since the run began, or is another on "
@@ -130,7 +130,7 @@ def open_in_memory(name: str, split: str, root: str, *, download: bool, key: str
     try:
         arrays = _load_or_fetch(name, split, root) if download else _load(name, split, root)
     except _DAMAGED as error:
-        raise UserError(_missing(name, root, download, key, _reason(error))) from error
+        raise UserError(_missing(name, root, download, key, reason_of(error))) from error
     num_rows, *shape = arrays.inputs.shape
     return InMemorySource(
         name,
@@ -234,7 +234,3 @@ def _missing(name: str, root: str, download: bool, key: str, reason: str) -> str
     if download:
         return f"{key}={name}: could not be fetched into data.torchvision_root={root} ({reason}); {parquet}"
     return f"{key}={name}: not usable in data.torchvision_root={root} ({reason}); set data.download=true or {parquet}"
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from hydra_ray.errors import UserError
+from hydra_ray.errors import UserError, reason_of
 from hydra_ray.models.members import Member, ModelSpec, build_member
 from hydra_ray.models.student import HydraStudent, build_student
 from hydra_ray.randomness import THROWN_AWAY
@@ -52,7 +52,7 @@ def load_model(
     except (SafetensorError, OSError) as error:
         raise UserError(f"{name}: cannot be read ({error}); run the stage that wrote it again") from error
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = reason_of(error, 300)
         raise UserError(
             f"{name}: not the weights of a {spec.kind} with architecture={spec.architecture} ({reason}); "
             "take the model.json of the same folder, or run the stage that wrote it again"

@@ -7,7 +7,6 @@ It is not: pretrained weights (torchvision's are never loaded), training, or nor
 Shapes: B batch, ch channels, D input features, F features of the body, C outputs; see `architectures.py`.
 """
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Iterable, Mapping
@@ -20,7 +19,7 @@ from pydantic import ConfigDict, create_model
 from torch import Tensor, nn
 
 from hydra_ray.config import Section, parse_options
-from hydra_ray.errors import UserError
+from hydra_ray.errors import UserError, close_to
 from hydra_ray.models.architectures import image_channels
 from hydra_ray.models.registry import ARCHITECTURES, Network
 from hydra_ray.models.size import check_size
@@ -249,6 +248,6 @@ def _names_alone(
 
 
 def _unknown(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = close_to(name, known, most=3)
     meant = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(ARCHITECTURES)}."
     return f"not known; {meant} Or a name of torchvision.models, or package.module:function"

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hydra_ray.config import Config, TrackingConfig, flatten
-from hydra_ray.errors import StorageError, UserError
-from hydra_ray.storage import EventFile, Folder, in_one_line
+from hydra_ray.errors import StorageError, UserError, reason_of
+from hydra_ray.storage import EventFile, Folder, storage_errors
 
 _QUIET_SECONDS = 5.0
 # a run folder is a group, its stages are names and job types; WANDB_ENTITY, _TAGS, _NOTES and others stay W&B's
@@ -148,7 +148,7 @@ class WandbSink:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb
 
-        with in_one_line(folder):
+        with storage_errors(folder):
             Path(folder).mkdir(parents=True, exist_ok=True)
         mode = _mode(tracking)
         wanted = _WANDB_SETTINGS | (_WANDB_ONLINE if mode == "online" else {})
@@ -167,7 +167,7 @@ class WandbSink:
                     settings=wandb.Settings(**settings),
                 )
         except Exception as error:  # wandb raises its own, and others below it
-            reason = " ".join(str(error).split())[:160]
+            reason = reason_of(error, 160)
             raise UserError(
                 f"tracking.wandb={tracking.wandb}: W&B does not start ({reason}); log in with `wandb login`, "
                 "or set tracking.wandb=offline or off"

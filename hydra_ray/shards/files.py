@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hydra_ray.errors import UserError
+from hydra_ray.errors import UserError, reason_of
 from hydra_ray.storage import Folder
 
 METADATA_KEY = b"hydra_ray"
@@ -51,7 +51,7 @@ def opened(folder: Folder, name: str, content: bytes | None = None) -> Iterator[
     except FileNotFoundError:
         raise UserError(f"{folder}/{name}: no such file; run the predict stage first") from None
     except _DAMAGE as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = reason_of(error, 120)
         raise UserError(f"{folder}/{name}: damaged or cut short ({reason}); {_way_out(folder)}") from None
 
 
@@ -66,7 +66,7 @@ def read_bytes(folder: Folder, name: str) -> bytes:
     except FileNotFoundError:
         raise UserError(f"{folder}/{name}: no such file; run the predict stage first") from None
     except _DAMAGE as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = reason_of(error, 120)
         raise UserError(f"{folder}/{name}: cannot be read ({reason}); {_way_out(folder)}") from None
 
 

@@ -5,7 +5,7 @@ Knows nothing of stages, networks or data sets.
 
 from hydra_ray.storage.artifact import Artifact, fingerprint, not_finite
 from hydra_ray.storage.events import EventFile
-from hydra_ray.storage.failures import as_storage_error, in_one_line
+from hydra_ray.storage.failures import as_storage_error, storage_errors
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.manifests import check_bytes, read_checked, read_manifest, sealed, unsealed, way_out
 from hydra_ray.storage.ownership import Fence, owned
@@ -18,12 +18,12 @@ __all__ = [
     "as_storage_error",
     "check_bytes",
     "fingerprint",
-    "in_one_line",
     "not_finite",
     "owned",
     "read_checked",
     "read_manifest",
     "sealed",
+    "storage_errors",
     "unsealed",
     "way_out",
 ]

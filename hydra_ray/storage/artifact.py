@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from hydra_ray.config import flatten
-from hydra_ray.errors import StorageError, UserError
+from hydra_ray.errors import StorageError, UserError, reason_of
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.manifests import check_sizes, describe, read_checked, read_manifest, sealed
 from hydra_ray.storage.ownership import Fence
@@ -171,7 +171,7 @@ class Artifact:
     def _accept_others(self, error: Exception) -> None:
         """Accept the same result published by another command; raise a UserError if there is none."""
         if not self.is_done:
-            reason = " ".join(str(error).split())[:160]
+            reason = reason_of(error, 160)
             raise UserError(
                 f"{self.folder}: not published, its files were touched meanwhile ({reason}); "
                 "let one command work in a run folder at a time, and start it again"

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hydra_ray.storage.failures import in_one_line
+from hydra_ray.storage.failures import storage_errors
 from hydra_ray.storage.folder import Folder
 
 EVENTS = "events.jsonl"
@@ -58,7 +58,7 @@ class EventFile:
 
     def _append_locally(self, line: bytes) -> None:
         path = Path(self._folder.path) / EVENTS
-        with in_one_line(f"{self._folder}/{EVENTS}"):
+        with storage_errors(f"{self._folder}/{EVENTS}"):
             if not self._is_whole:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 line = _missing_end(self._stored()) + line

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from hydra_ray.errors import StorageError
+from hydra_ray.errors import StorageError, reason_of
 
 FAILURES = (OSError, pa.ArrowException, NotImplementedError)
 NOT_THERE = (FileNotFoundError, NotADirectoryError)
@@ -43,14 +43,6 @@ _OF_STORES = (
     (r"AWS Error|google::cloud|Azure", f"ask its owner; {_GOES_ON}"),
 )  # fmt: skip
 _NUMBER = re.compile(r"\[errno (\d+)\]", re.IGNORECASE)
-_LONGEST = 240
-
-
-def reason_of(error: BaseException) -> str:
-    """An error's text on one line; a long one keeps its beginning and its end, where pyarrow gives the reason."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    half = (_LONGEST - 3) // 2
-    return text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
 def way_out_of(error: BaseException, *, is_local: bool = True) -> str | None:
@@ -74,7 +66,7 @@ def as_storage_error(error: BaseException, place: object, *, is_local: bool = Tr
 
 
 @contextmanager
-def in_one_line(place: object, *, is_local: bool = True) -> Iterator[None]:
+def storage_errors(place: object, *, is_local: bool = True) -> Iterator[None]:
     """Raise the storage's errors in the `with` block as one line about `place`.
 
     Raises:

@@ -19,8 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from hydra_ray.errors import StorageError, UserError
-from hydra_ray.storage.failures import FAILURES, NOT_THERE, in_one_line, reason_of, way_out_of
+from hydra_ray.errors import StorageError, UserError, reason_of
+from hydra_ray.storage.failures import FAILURES, NOT_THERE, storage_errors, way_out_of
 from hydra_ray.storage.opening import open_place, probe
 
 _OBJECT_STORES = {"s3": "s3", "gcs": "gs", "abfs": "abfs"}  # pyarrow's name -> scheme of its URIs
@@ -104,7 +104,7 @@ class Folder:
     @contextmanager
     def writing(self, name: str) -> Iterator[pa.NativeFile]:
         """A stream to a file that appears under its name when the `with` block ends without an error."""
-        with self._in_one_line(name):
+        with self._storage_errors(name):
             self.fs.create_dir(self.path, recursive=True)
             if self.fs.type_name in _OBJECT_STORES:
                 buffer = pa.BufferOutputStream()
@@ -139,20 +139,20 @@ class Folder:
 
     def remove(self) -> None:
         """Delete the folder and everything in it, if it exists."""
-        with self._in_one_line(), suppress(*NOT_THERE):  # another process may be faster
+        with self._storage_errors(), suppress(*NOT_THERE):  # another process may be faster
             if self.exists():
                 self.fs.delete_dir(self.path)
 
     def move_to(self, target: Folder) -> None:
         """Rename this local folder to `target`, which must be empty; hidden files of killed writers are deleted."""
-        with self._in_one_line():
+        with self._storage_errors():
             self._delete_hidden_files()
             self.fs.create_dir(target.parent.path)
             self.fs.move(self.path, target.path)
 
     def move_file(self, name: str, target: Folder) -> None:
         """Move one file into another folder of the same file system."""
-        with self._in_one_line(name):
+        with self._storage_errors(name):
             self.fs.create_dir(target.path)
             self.fs.move(f"{self.path}/{name}", f"{target.path}/{name}")
 
@@ -200,12 +200,12 @@ class Folder:
     def _not_writable(self, key: str, reason: str) -> UserError:
         return UserError(f"{key}={self}: cannot be written ({reason}); choose another place with {key}=...")
 
-    def _in_one_line(self, name: str = "") -> AbstractContextManager[None]:
+    def _storage_errors(self, name: str = "") -> AbstractContextManager[None]:
         """Raise the storage's errors about this folder, or a file in it, as a `StorageError`."""
-        return in_one_line(f"{self}/{name}" if name else self, is_local=self.is_local)
+        return storage_errors(f"{self}/{name}" if name else self, is_local=self.is_local)
 
     def _delete(self, path: str) -> None:
-        with in_one_line(path, is_local=self.is_local), suppress(*NOT_THERE):
+        with storage_errors(path, is_local=self.is_local), suppress(*NOT_THERE):
             self.fs.delete_file(path)
 
     def _delete_hidden_files(self) -> None:

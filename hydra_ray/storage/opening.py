@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from hydra_ray.errors import UserError
-from hydra_ray.storage.failures import FAILURES, as_storage_error, reason_of
+from hydra_ray.errors import UserError, reason_of
+from hydra_ray.storage.failures import FAILURES, as_storage_error
 
 _PYARROWS = ("file", "s3", "gs", "gcs", "hdfs", "viewfs")  # schemes that it knows; others are fsspec's
 _LONGEST_PATH = 3500  # of 4096 that Linux takes, with room for what is inside a run folder
@@ -139,6 +139,6 @@ def _fsspec_filesystem(place: str, key: str) -> tuple[pafs.FileSystem, str]:
 
 def _not_opened(place: str, key: str, error: Exception) -> UserError:
     return UserError(
-        f"{key}={place}: {reason_of(error)[:160]}; use a folder, s3://bucket/folder, gs://bucket/folder, "
+        f"{key}={place}: {reason_of(error, 160)}; use a folder, s3://bucket/folder, gs://bucket/folder, "
         "or install the fsspec package of that file system"
     )

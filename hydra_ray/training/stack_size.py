@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from hydra_ray.config import EnsembleConfig
-from hydra_ray.errors import UserError
+from hydra_ray.errors import UserError, reason_of
 from hydra_ray.models import Member, StackedMembers
 from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.tasks import Task
@@ -79,7 +79,7 @@ def _obstacle(member: Member, train: LabelledRows) -> str | None:
     try:
         StackedMembers([member, member]).train()(rows.expand(2, *rows.shape))
     except (RuntimeError, ValueError) as error:
-        return " ".join(str(error).split())[:120]
+        return reason_of(error, 120)
     return None
 
 

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hydra_ray.config import Section
-from hydra_ray.errors import UserError
+from hydra_ray.errors import UserError, reason_of
 from hydra_ray.randomness import Draws
 from hydra_ray.views.batch import ViewBatch
 from hydra_ray.views.registry import view
@@ -87,7 +87,7 @@ def check_gradients(member: nn.Module, input_shape: tuple[int, ...]) -> None:
     try:
         torch.autograd.grad(member.eval()(rows).float().square().sum(), rows)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = reason_of(error, 120)
         raise UserError(
             f"ods needs members with gradients to their inputs, this has none ({reason}); use other views"
         ) from None

@@ -20,7 +20,7 @@ from hydra_ray.data.tables.column_types import batch_without_views, schema_witho
 from hydra_ray.data.tables.columns import hub_class_names
 from hydra_ray.data.tables.labels import shortened
 from hydra_ray.data.tables.source import TableSource, Wanted, settled
-from hydra_ray.errors import UserError
+from hydra_ray.errors import UserError, reason_of
 
 DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, IndexError, TypeError, OverflowError, MemoryError)
 """What pyarrow raises for files of which a byte has changed."""
@@ -95,7 +95,7 @@ class ParquetSource(TableSource):
                     yield batch_without_views(batch)
         except DAMAGED as error:
             require_unchanged(self.filesystem, [file.content], self.place)
-            reason = " ".join(str(error).split())
+            reason = reason_of(error)
             raise UserError(f"{self.place}: {_name(path)} is damaged ({reason}); fetch it again") from error
 
 
@@ -133,7 +133,7 @@ def _footer(filesystem: pafs.FileSystem, path: str, place: str) -> tuple[pa.Sche
         with pq.ParquetFile(path, filesystem=filesystem) as file:
             return schema_without_views(file.schema_arrow), file.metadata
     except DAMAGED as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise UserError(f"{place}: {_name(path)} is no readable Parquet file ({reason}); fetch it again") from error
 
 

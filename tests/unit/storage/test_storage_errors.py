@@ -11,10 +11,10 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from helpers.records import config
 
-from hydra_ray.errors import StorageError, UserError
+from hydra_ray.errors import StorageError, UserError, reason_of
 from hydra_ray.runs.tracking import Tracker
 from hydra_ray.storage.events import EventFile
-from hydra_ray.storage.failures import as_storage_error, in_one_line, reason_of
+from hydra_ray.storage.failures import as_storage_error, storage_errors
 from hydra_ray.storage.folder import Folder
 
 NUMBERS = [
@@ -75,7 +75,7 @@ def test_numbers_in_the_text_of_pyarrow_count_too(number):
 
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "gone"), ValueError("wrong"), OSError("quite another thing")])
 def test_what_is_not_about_the_storage_goes_through(error):
-    with pytest.raises(type(error)) as raised, in_one_line("runs/x"):
+    with pytest.raises(type(error)) as raised, storage_errors("runs/x"):
         raise error
     assert raised.value is error
 
