@@ -29,6 +29,7 @@ from hydra_ray.metrics import (
     spearman_interval,
 )
 from hydra_ray.randomness import seed_of
+from hydra_ray.storage import as_json
 from hydra_ray.tasks import Prediction, Task
 
 SCHEMA = 1
@@ -96,7 +97,7 @@ def metrics_of(
         num_samples: bootstrap samples behind the intervals of fidelity; 0 leaves them out.
         seed: the run's, which the samples follow from.
     """
-    return _finite(
+    return as_json(
         {
             "schema": SCHEMA,
             "task": answers.task.name,
@@ -231,12 +232,3 @@ def _score_intervals(answers: Answers, name: str, num_samples: int, seed: int) -
 def _outputs(found: Prediction) -> Tensor:
     assert found.outputs_NMC is not None
     return found.outputs_NMC
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinities as None: JSON has neither."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

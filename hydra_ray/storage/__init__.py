@@ -9,12 +9,14 @@ from hydra_ray.storage.failures import as_storage_error, storage_errors
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.manifests import check_bytes, read_checked, read_manifest, sealed, unsealed, way_out
 from hydra_ray.storage.ownership import Fence, owned
+from hydra_ray.storage.plain_json import as_json
 
 __all__ = [
     "Artifact",
     "EventFile",
     "Fence",
     "Folder",
+    "as_json",
     "as_storage_error",
     "check_bytes",
     "fingerprint",

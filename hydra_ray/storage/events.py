@@ -18,6 +18,7 @@ from typing import Any
 
 from hydra_ray.storage.failures import storage_errors
 from hydra_ray.storage.folder import Folder
+from hydra_ray.storage.plain_json import as_json
 
 EVENTS = "events.jsonl"
 _BOUNDARIES = ("start", "done", "failed", "skipped")
@@ -38,7 +39,7 @@ class EventFile:
 
     def append(self, event: Mapping[str, Any]) -> None:
         """Append an event with its time as one line."""
-        facts = _plain({"time": round(time.time(), 3), **event})
+        facts = as_json({"time": round(time.time(), 3), **event})
         line = (json.dumps({**facts, _SUM: _sum_of(facts)}, allow_nan=False) + "\n").encode()
         with self._lock:
             if self._folder.is_local:
@@ -98,16 +99,3 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 def _sum_of(facts: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(json.dumps(facts).encode()):08x}"
-
-
-def _plain(value: Any) -> Any:
-    """A value in JSON's types, converted from numpy scalars, tuples, paths and others."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return _plain(value.tolist()) if hasattr(value, "tolist") else str(value)

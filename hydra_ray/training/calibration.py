@@ -10,14 +10,13 @@ N rows, M heads or members, C outputs.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from hydra_ray.tasks import Task
 
 CALIBRATION_RANGE = (0.1, 10.0)
-_ROUNDS = 40
 _NO_DISAGREEMENT = 1e-12  # of the ensemble's: what rounding leaves of equal heads
 
 
@@ -31,7 +30,7 @@ class Calibration(NamedTuple):
 def fit_calibration(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> Calibration:
     """Fit s, within `CALIBRATION_RANGE`, so that the student's mean knowledge uncertainty is the ensemble's.
 
-    It grows with s, so bisection on ln s finds it.
+    It grows with s, so Brent's method on ln s finds it.
 
     Args:
         task: whose outputs these are.
@@ -42,6 +41,8 @@ def fit_calibration(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> Ca
         s, with a caveat where no s within the range makes up for the difference: then it is the nearer end of the
         range, or 1 where the heads do not differ at all.
     """
+    from scipy.optimize import brentq
+
     target = float(task.likelihood.knowledge_of(ensemble_NMC).mean())
     student_NMC = student_NMC.double()
 
@@ -54,14 +55,8 @@ def fit_calibration(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> Ca
     if not kept(lowest) <= target <= kept(highest):
         bound = highest if kept(highest) < target else lowest
         return Calibration(bound, _at_bound(task, bound, kept(bound), target))
-    low, high = math.log(lowest), math.log(highest)
-    for _ in range(_ROUNDS):
-        middle = (low + high) / 2
-        if kept(math.exp(middle)) < target:
-            low = middle
-        else:
-            high = middle
-    return Calibration(math.exp((low + high) / 2))
+    found: Any = brentq(lambda log_scale: kept(math.exp(log_scale)) - target, math.log(lowest), math.log(highest))
+    return Calibration(math.exp(found))
 
 
 def _at_bound(task: Task, bound: float, kept: float, target: float) -> str:

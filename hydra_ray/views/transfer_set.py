@@ -20,7 +20,6 @@ from hydra_ray.errors import UserError
 from hydra_ray.randomness import Draws
 
 IDENTITY = ViewConfig(view="identity")
-_FURTHER = "transfer-"
 _SHARES_TOLERANCE = 1e-6
 
 
@@ -33,22 +32,19 @@ class NumberedView:
         rows_of: the data set's split they come from.
         keep: share of them that appears.
         held_out: whether a row is learnt only from members that were not trained on it.
+        has_labels: whether their labels are used; those of a further source are not, as they may mean other classes.
     """
 
     view: ViewConfig
     rows_of: str
     keep: float = 1.0
     held_out: bool = False
+    has_labels: bool = True
 
     @property
     def label(self) -> str:
         """What it is called in tables."""
         return f"{self.view.view}, held out" if self.held_out else self.view.view
-
-    @property
-    def has_labels(self) -> bool:
-        """Rows of a further source are used without their labels, which may mean other classes."""
-        return not self.rows_of.startswith(_FURTHER)
 
     def describe(self) -> dict[str, Any]:
         """JSON-able, for keys and footers."""
@@ -81,7 +77,7 @@ def number_views(transfer: TransferConfig, num_rows: Mapping[str, int]) -> dict[
         rows_of = source_split(place) if view.source is not None else "train"
         copies = _copies(transfer, view, num_rows["train"], num_rows[rows_of])
         plain = ViewConfig(view=view.view, options=view.options)
-        drawn = [NumberedView(plain, rows_of, keep, view.held_out) for keep in copies]
+        drawn = [NumberedView(plain, rows_of, keep, view.held_out, view.source is None) for keep in copies]
         is_untouched = view.view == IDENTITY.view and view.source is None and not view.held_out
         (untouched if is_untouched else others).extend(drawn)
     if len(untouched) > 1:
@@ -94,7 +90,7 @@ def number_views(transfer: TransferConfig, num_rows: Mapping[str, int]) -> dict[
 
 def source_split(place: int) -> str:
     """Name of the data set's split for the `source` of view number `place` of the recipe's list."""
-    return f"{_FURTHER}{place}"
+    return f"transfer-{place}"
 
 
 def _check_shares(views: Sequence[TransferView]) -> None:

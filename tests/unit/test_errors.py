@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.dataset_files import message, opened, write
 
-from hydra_ray.errors import DivergedError, StageError, StorageError, UserError
+from hydra_ray.errors import DivergedError, StageError, StorageError, UserError, close_to, reason_of
 
 BREAKS = ["\n", "\r\n", "\n\n  ", "\u2028", "\x0b", "\x85"]
 
@@ -31,3 +31,17 @@ def test_names_of_columns_and_classes_with_breaks_are_told_in_one_line(tmp_path,
     with pytest.raises(UserError, match="column size in cm holds text") as raised:
         opened(path)
     message(raised)
+
+
+def test_an_exceptions_own_words_are_one_line_with_both_ends():
+    assert reason_of(OSError("no\n  such   place")) == "no such place"
+    assert reason_of(ValueError()) == "ValueError"
+    long = reason_of(ValueError(f"begin {'x' * 500} end"), 60)
+    assert len(long) <= 60
+    assert (long[:5], long[-3:]) == ("begin", "end")
+
+
+def test_a_wrong_word_is_close_to_known_ones_whatever_their_case():
+    assert close_to("mnsit", ["CIFAR10", "MNIST", "FashionMNIST"]) == ["MNIST"]
+    assert close_to("kind", ["kinds", "king", "data"], most=2) == ["kinds", "king"]
+    assert close_to("zzz", ["data"]) == []
