@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,11 @@ _WIDTH_OF_NO_TERMINAL = 110  # of two unknown sets
 
 
 def prepare_streams() -> None:
-    """Letters that the terminal does not have are written as `\\xfc`; where a stream is closed nothing is written."""
+    """Letters that the terminal does not have are written as `\\xfc`; where a stream is closed nothing is written.
+
+    Of matplotlib's lines the one that its first start on a slow machine takes a moment is left out.
+    """
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
