@@ -44,7 +44,8 @@ class StudentConfig(Section):
     knows_disagreement: ClassVar[bool] = True
     """Whether it gives knowledge uncertainty, which it may be compared by."""
 
-    kind: str
+    kind: Any
+    """Its name; each section has a Literal of its own."""
     terms: list[OwnTerm] = []
     """Terms of the user's own, added to what it minimises."""
 

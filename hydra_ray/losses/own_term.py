@@ -35,7 +35,8 @@ def own_term(import_path: str) -> Term:
     function = import_own(import_path)
     if not callable(function):
         raise UserError(f"is a {type(function).__name__}, not a function; name a function")
-    return Term(import_path, *[partial(_called, function)] * 2)
+    form = partial(_called, function)
+    return Term(import_path, classification=form, regression=form)
 
 
 def _called(function: Any, *inputs: Any) -> Summed:
