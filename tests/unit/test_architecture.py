@@ -118,3 +118,9 @@ def test_what_is_not_the_edge_imports_without_ray():
     check = f"import importlib, sys; [importlib.import_module(n) for n in {names}]; print('ray' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", check], cwd=REPO, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_no_two_test_files_have_one_name():
+    """pytest imports them by their name alone."""
+    names = [path.name for path in (REPO / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
