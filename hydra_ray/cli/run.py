@@ -43,7 +43,7 @@ def run_stage(config: Config, *, name: str, wait: bool = False) -> None:
 def show_plan(config: Config) -> None:
     """States and costs of every stage, and whether the resources are there."""
     from hydra_ray.cluster.pipeline import resources
-    from hydra_ray.runs import STAGES, Run, check_networks, check_views, is_sweep, split_configs, stage_states
+    from hydra_ray.runs import STAGES, Run, check_networks, check_settings, is_sweep, split_configs, stage_states
 
     if is_sweep(config):
         for each in split_configs(config):
@@ -51,9 +51,8 @@ def show_plan(config: Config) -> None:
             print()
         return
     this = Run(config)
-    this.task.check(config)
+    check_settings(this)
     check_networks(this)
-    check_views(this)
     costs = {stage.name: stage.cost(this) for stage in STAGES.values()}
     print(f"run folder      {this.folder}")
     for line in this.data.lines():

@@ -10,6 +10,7 @@ from hydra_ray.runs.preflight import (
     check_object_store,
     check_resources,
     check_run,
+    check_settings,
     check_views,
     features_that_say_nothing,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "check_object_store",
     "check_resources",
     "check_run",
+    "check_settings",
     "check_views",
     "features_that_say_nothing",
     "is_sweep",

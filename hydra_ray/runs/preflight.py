@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 
-from hydra_ray.config import Config, ViewConfig, named_views, student_sizes
+from hydra_ray.config import Config, ViewConfig, is_own, named_views, student_sizes
 from hydra_ray.data import shortened
 from hydra_ray.errors import UserError
 from hydra_ray.losses import check_own_term
 from hydra_ray.models import BatchedHeads, build_member, check_architecture, check_size, in_gigabytes, memory_bytes
-from hydra_ray.own_code import is_own
 from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.training import kind_named
@@ -33,12 +32,21 @@ def check_run(run: Run) -> None:
     Raises:
         UserError: for the first problem found.
     """
+    check_settings(run)
+    check_features(run)
+    run.folder.check_writable("storage")
+
+
+def check_settings(run: Run) -> None:
+    """Check what a plan can check too: that task, views, own terms and workers suit the data set.
+
+    Raises:
+        UserError: for the first problem found.
+    """
     run.task.check(run.config)
     check_views(run)
-    check_features(run)
     _check_terms(run)
     _check_batches(run)
-    run.folder.check_writable("storage")
 
 
 def check_networks(run: Run) -> None:

@@ -57,6 +57,19 @@ def test_a_plan_and_a_run_that_is_done_do_not_even_import_ray(predicted):
     assert [json.loads(line)["event"] for line in events] == ["skipped", "skipped"]
 
 
+def test_a_plan_refuses_what_a_run_would_refuse(path, call):
+    refused = {
+        "students.hydra.terms=[{import_path: nowhere:f, weight: 1}]": "students.hydra.terms.0.import_path=nowhere:f",
+        "transfer.views=[{view: nowhere:f}]": "transfer.views.0.view=",
+        "ensemble.architecture=nowhere:f": "ensemble.architecture=",
+        "cluster.num_workers=999": "cluster.num_workers=999",
+    }
+    for word, line in refused.items():
+        code, out, errors = call("run", path, "--plan", word)
+        assert (code, out, errors.count("\n")) == (2, "", 1), (word, out, errors)
+        assert line in errors
+
+
 def test_a_reader_that_has_read_enough_is_no_error(path):
     """As in `--plan | head -1`: nobody reads any more."""
     read, write = os.pipe()
