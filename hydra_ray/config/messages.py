@@ -104,7 +104,7 @@ def is_about(text: str, overridden: Sequence[str], *, exact: bool) -> bool:
     """Whether an error's key, or a key in its message, is an overridden one."""
     if exact:
         return any(f"{text}.".startswith(f"{word}.") or word.startswith(f"{text}.") for word in overridden)
-    return any(re.search(rf"(?<![\w.]){re.escape(word)}(?![\w.])", text) for word in overridden)
+    return any(re.search(rf"(?<![\w.]){re.escape(word)}(?!\w)", text) for word in overridden)
 
 
 def section_at(root: Section, parts: Sequence[str]) -> Section | None:
