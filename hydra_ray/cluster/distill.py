@@ -14,7 +14,7 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
-from hydra_ray.cluster.progress import Event, progress_channel
+from hydra_ray.cluster.progress import Event, log_worker_event, progress_channel
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config, StudentKind
 from hydra_ray.randomness import seed_of
@@ -141,14 +141,9 @@ def _fit_one(
 
 
 def _record(stage: Stage, event: Event, num_epochs: Mapping[StudentKind, int], task: Task) -> None:
+    if log_worker_event(stage, event):
+        return
     facts = {key: value for key, value in event.items() if key != "event"}
-    if event["event"] == "started":
-        stage.event("started", **facts)
-        return
-    if event["event"] == "checkpoint_removed":
-        stage.event("checkpoint_removed", **facts)
-        stage.say(event["text"])
-        return
     text = f"{event['student']}: {task.words.quality(event)}"
     kept = event.get(f"validation_{task.figures.knowledge}_ratio")
     if kept is not None:

@@ -17,13 +17,14 @@ from ray.actor import ActorHandle
 from hydra_ray.cluster.daemons import daemon_death
 from hydra_ray.cluster.signals import end_command
 from hydra_ray.errors import UserError
+from hydra_ray.runs import Stage
 
 Event = dict[str, Any]
 _POLL_SECONDS = 0.2
 _LAST_SECONDS = 3.0
 
 
-class _Mailbox:
+class _Channel:
     """The actor that holds events until the driver collects them."""
 
     def __init__(self) -> None:
@@ -45,7 +46,7 @@ def progress_channel(handle: Callable[[Event], None], name: str | None = None) -
     With a `name`, the session's other processes find the channel by `ray.get_actor(name)`. What `handle` raises is
     raised again at the end of the block; an error that the user can mend, such as a full disk, ends the block at once.
     """
-    make: Any = ray.remote(num_cpus=0)(_Mailbox)
+    make: Any = ray.remote(num_cpus=0)(_Channel)
     channel: Any = make.options(name=name).remote()
     stop = threading.Event()
     failures: list[Exception] = []
@@ -79,3 +80,13 @@ def progress_channel(handle: Callable[[Event], None], name: str | None = None) -
     ray.kill(channel)
     if failures:
         raise failures[0]
+
+
+def log_worker_event(stage: Stage, event: Event) -> bool:
+    """Log an event that workers of every stage send: that one has started, or removed a checkpoint; else False."""
+    if event["event"] not in ("started", "checkpoint_removed"):
+        return False
+    stage.event(**event)
+    if "text" in event:
+        stage.say(event["text"])
+    return True

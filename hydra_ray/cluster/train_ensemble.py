@@ -15,7 +15,7 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
-from hydra_ray.cluster.progress import Event, progress_channel
+from hydra_ray.cluster.progress import Event, log_worker_event, progress_channel
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config
 from hydra_ray.data import DataSet, Features, Ints, left_out
@@ -64,14 +64,9 @@ def train_ensemble(run: Run, stage: Stage) -> None:
 
 
 def _record(stage: Stage, event: Event, progress: str, task: Task) -> None:
+    if log_worker_event(stage, event):
+        return
     facts = {key: value for key, value in event.items() if key != "event"}
-    if event["event"] == "started":
-        stage.event("started", **facts)
-        return
-    if event["event"] == "checkpoint_removed":
-        stage.event("checkpoint_removed", **facts)
-        stage.say(event["text"])
-        return
     text = f"member {event['member']}: {task.words.quality(event)}"
     if event["event"] == "member":
         stage.event("member", **facts)
