@@ -46,7 +46,7 @@ def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
     metrics = metrics_of(
         answers, _costs(run, answers.versions), _seconds(run, stage.tracker), num_samples=samples, seed=run.config.seed
     )
-    evidence = _evidence(run, stage.tracker, metrics, answers)
+    evidence = _report_inputs(run, stage.tracker, metrics, answers)
     artifact = run.report()
     for name, content in make_report(evidence).items():
         artifact.attempt.write(name, content)
@@ -151,7 +151,7 @@ def _seconds(run: Run, tracker: Tracker) -> dict[str, float]:
     return work_seconds(tracker.events(), in_use)
 
 
-def _evidence(run: Run, tracker: Tracker, metrics: dict[str, Any], answers: Answers) -> ReportInputs:
+def _report_inputs(run: Run, tracker: Tracker, metrics: dict[str, Any], answers: Answers) -> ReportInputs:
     config = run.config
     return ReportInputs(
         run_name=config.name,
@@ -167,11 +167,17 @@ def _evidence(run: Run, tracker: Tracker, metrics: dict[str, Any], answers: Answ
 
 
 def _notes(run: Run) -> list[str]:
-    """What is known against the students' figures."""
-    manifests = {kind: run.student(kind).manifest() or {} for kind in run.config.student_kinds}
-    return [
-        f"{kind}: {facts['calibration_caveat']}." for kind, facts in manifests.items() if "calibration_caveat" in facts
-    ]
+    """Which figures are of a student without its calibration, and what is known against a calibration."""
+    notes = []
+    for kind in run.config.student_kinds:
+        facts = run.student(kind).manifest() or {}
+        if "calibration" in facts:
+            raw = next(version.name for version in _versions_of(kind, facts) if not version.calibrated)
+            times = f"{facts['calibration']:.3g} times"
+            notes.append(f"{raw} is {kind} without its calibration, which makes heads differ {times} as much.")
+        if "calibration_caveat" in facts:
+            notes.append(f"{kind}: {facts['calibration_caveat']}.")
+    return notes
 
 
 def _plane(run: Run, config: Config) -> Plane:

@@ -3,6 +3,7 @@
 Imports neither torch nor ray; what a key does is written where it is used.
 """
 
+from hydra_ray.config.import_paths import error_in_short, import_own, is_own, source_of
 from hydra_ray.config.load import load_config, with_overlay
 from hydra_ray.config.messages import nearest
 from hydra_ray.config.options import NoOptions, OptionModels, named_views, parse_options
@@ -43,14 +44,18 @@ __all__ = [
     "TransferView",
     "TuneConfig",
     "ViewConfig",
+    "error_in_short",
     "flatten",
     "goal_of",
+    "import_own",
+    "is_own",
     "load_config",
     "named_views",
     "nearest",
     "overlay_of",
     "parse_options",
     "parse_yaml",
+    "source_of",
     "space_of",
     "student_sizes",
     "with_overlay",

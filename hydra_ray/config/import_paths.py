@@ -1,4 +1,4 @@
-"""A user's own function by import path, `package.module:function`: imported, and the text of its module for keys."""
+"""Import paths in a recipe: a user's own function `package.module:function`, and the text of its module for keys."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The sections of the configuration tree: every key but the topmost, its type, default and meaning.
 
-Part of `config.py`, through which they are imported.
+Part of `tree.py`, through which they are imported.
 """
 
 from __future__ import annotations

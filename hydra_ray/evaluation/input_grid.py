@@ -1,7 +1,7 @@
 """What predictors say over the whole space of inputs, where that has one or two features and can be drawn.
 
 A grid that reaches beyond the training rows, so that a picture shows what members and students make of places nobody
-showed them. Plain arrays; who is asked is not known here, nor how it is drawn (`report/plane_pictures.py`).
+showed them. Plain arrays; who is asked is not known here, nor how it is drawn (`report/input_grid_figures.py`).
 
 D features (1 or 2), G points of a grid, N training rows, K members or heads.
 """

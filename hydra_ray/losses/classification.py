@@ -1,7 +1,7 @@
 """Distillation losses: logits in, a sum over rows and their number out, in nats.
 
 Pure functions of tensors. Nothing here knows models, data, optimisers or Ray; those of regression are in
-`gaussian.py`.
+`regression.py`.
 
 Shapes: B batch, M members or heads, C classes. `student_BMC` are the heads' logits, `student_BC` those of a
 student with one output, `teacher_BMC` the members' logits. Every loss softens student and teacher with the same
@@ -9,7 +9,7 @@ temperature T and multiplies by T^2, which keeps the size of the gradient indepe
 public implementations of Hydra and EnD2 do the same). Inputs may have any floating type: the work is done in
 float32 at least, or in float64 where gamma functions cancel.
 
-Every loss is of rows, and is given as a sum over the batch's rows and their number (`loss_terms.py`): the mean is
+Every loss is of rows, and is given as a sum over the batch's rows and their number (`sums.py`): the mean is
 taken over all ranks. `mask_BM` (bool) says which members a row is learnt from; without it, from all. A row's loss is
 the mean over its own members, and rows have equal weight however many they have; a row that is learnt from none, or
 from fewer than a loss needs, counts as little as if it were not there. For an all-true mask every loss is what it is

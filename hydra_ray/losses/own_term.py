@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hydra_ray.config import error_in_short, import_own, source_of
 from hydra_ray.data import TaskName
 from hydra_ray.errors import UserError
 from hydra_ray.losses.sums import Summed
 from hydra_ray.losses.terms import Term
-from hydra_ray.own_code import error_in_short, import_own, source_of
 from hydra_ray.shards import NO_LABEL
 
 _NEEDED = "return Summed(total, num_rows), as sum_rows(values_B) does"

@@ -2,7 +2,7 @@
 
 Pure functions. Not here: measures of one row (`uncertainty.py`), student against ensemble (`fidelity.py`).
 
-Shapes: N rows, K unknown rows, M members or heads, C classes. ShardRows come as log-probabilities
+Shapes: N rows, K unknown rows, M members or heads, C classes. Predictions come as log-probabilities
 `log_probs_NC` (of an ensemble: `uncertainty.mixture_log_probs`, the mean of probabilities) with integer
 labels `labels_N`. All work is in float64, logarithms are natural. Every uncertainty score is "higher = more
 uncertain", and for detection the unknown rows are the positives. Rows of equal confidence share their errors

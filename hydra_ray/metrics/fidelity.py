@@ -1,7 +1,7 @@
 """How much of an ensemble a student kept: its predictions, its members, its disagreement.
 
 Pure functions. Not here: intervals (`intervals.py`), the measures of a row (`uncertainty.py`,
-`regression_metrics.py`) and the quality of one predictor (`metrics.py`). What is about scores of rows alone serves
+`regression.py`) and the quality of one predictor (`classification.py`). What is about scores of rows alone serves
 every task; what is about logits, classification.
 
 Shapes: N rows, H heads, M members, C classes; `student_NHC` and `ensemble_NMC` are logits of the same rows. Head m is

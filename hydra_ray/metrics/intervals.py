@@ -2,7 +2,7 @@
 
 Sets of rows that have nothing to do with each other are resampled each by itself (strata); measures of the same row,
 and a row and its view, are resampled together (pairs). Not here: the figures themselves (`fidelity.py`,
-`metrics.py`), and which sets are views of which (`evaluation.py`).
+`classification.py`), and which sets are views of which (`evaluation/metrics_json.py`).
 
 N, K rows of two sets.
 """
@@ -129,7 +129,7 @@ def auroc_ratio_interval(
 
 
 def auroc_of_ranks(known_N: Rows, unknown_K: Rows) -> float:
-    """`metrics.auroc` of scores given as whole-number ranks, by counting: P(unknown > known) + P(equal) / 2."""
+    """`classification.auroc` of scores given as whole-number ranks, by counting: P(unknown > known) + P(equal) / 2."""
     size = int(max(known_N.max(), unknown_K.max())) + 1
     known, unknown = (np.bincount(ranks, minlength=size) for ranks in (known_N, unknown_K))
     below = known.cumsum() - known

@@ -1,7 +1,7 @@
 """Quality and uncertainty of regression: Gaussian mixtures and targets in, plain floats out.
 
-Pure functions. Not here: losses and moments (`gaussian.py`), detection of unknown rows (`metrics.py`), student against
-ensemble (`fidelity.py`).
+Pure functions. Not here: moments (`gaussian.py`), detection of unknown rows (`classification.py`), student
+against ensemble (`fidelity.py`).
 
 Shapes: N rows, M members or heads. A predictor is `outputs_NM2`, the means and log variances of M equally likely
 Gaussians in target units; one Gaussian is M = 1. Targets are `targets_N`. All work is in float64, rows are worked on in

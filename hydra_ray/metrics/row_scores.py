@@ -1,6 +1,6 @@
 """What one predictor says of every row of a split, as plain arrays: what pictures are drawn from.
 
-No torch and no figure of a whole split (`metrics.py`). N rows.
+No torch and no figure of a whole split (`classification.py`). N rows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Measures of uncertainty, one number a row, from the logits of an ensemble, a student, or a Dirichlet.
 
-Pure functions of tensors. Not here: averages and detection figures (`metrics.py`), comparison of a student
+Pure functions of tensors. Not here: averages and detection figures (`classification.py`), comparison of a student
 with its ensemble (`fidelity.py`), measures that need labels (`diversity.py`).
 
 Shapes: N rows, M members or heads, C classes; `logits_NMC` come from M members, `logits_NC` from one

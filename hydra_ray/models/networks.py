@@ -18,12 +18,11 @@ import torch
 from pydantic import ConfigDict, create_model
 from torch import Tensor, nn
 
-from hydra_ray.config import Section, parse_options
+from hydra_ray.config import Section, error_in_short, import_own, is_own, parse_options
 from hydra_ray.errors import UserError, close_to
 from hydra_ray.models.architectures import image_channels
 from hydra_ray.models.registry import ARCHITECTURES, Network
 from hydra_ray.models.size import check_size
-from hydra_ray.own_code import error_in_short, import_own, is_own
 from hydra_ray.randomness import THROWN_AWAY, seeded
 
 __all__ = ["Network", "architecture_options", "build_network", "check_architecture"]

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hydra_ray.config import is_own, source_of
 from hydra_ray.models.networks import build_network
 from hydra_ray.models.registry import Network
-from hydra_ray.own_code import is_own, source_of
 from hydra_ray.randomness import THROWN_AWAY, seeded
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")

@@ -114,7 +114,7 @@ FIGURES = (
 
 
 def pictures_of(inputs: ReportInputs) -> list[PictureKind]:
-    """The pictures that this inputs gives."""
+    """The pictures that these inputs give."""
     searches = [_search_picture(kind) for kind in inputs.searches]
     task = task_of(inputs.metrics)
     return [_in_words_of(task, kind) for kind in (*FIGURES, *searches) if kind.is_there(inputs)]

@@ -1,4 +1,4 @@
-"""The report's files: metrics.json, report.md, report.html and the pictures, from inputs. Nothing is written here."""
+"""The report's files as bytes: metrics.json, report.md, report.html and the pictures. Nothing is written here."""
 
 from __future__ import annotations
 

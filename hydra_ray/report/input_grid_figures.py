@@ -2,7 +2,7 @@
 
 On a plane: maps of total and knowledge uncertainty and, for three classes, what members and heads say at three points,
 in the triangle of all predictions. On a line: bands of data and knowledge uncertainty, or the two as curves.
-Not here: who answered on the grid (`plane.py`).
+Not here: who answered on the grid (`evaluation/input_grid.py`).
 
 G points of the grid, K members or heads.
 """

@@ -1,7 +1,7 @@
 """What a report is made of, and how to read a figure out of it.
 
-Plain data: no file, no run folder and no Ray. Who computes the figures is not here (`metrics.py`,
-`fidelity.py`), nor how they are shown.
+Plain data: no file, no run folder and no Ray. Who computes the figures is not here (`metrics/`),
+nor how they are shown.
 
 Shapes: N rows of a split.
 """
@@ -57,13 +57,13 @@ class ReportInputs:
     Attributes:
         run_name: the run folder's name.
         config: the resolved configuration tree.
-        metrics: metrics.json, `docs`/design section 6; any figure may be None or absent.
+        metrics: the content of metrics.json; any figure may be None or absent.
         scores: predictor (ensemble and students) -> test or unknown split -> scores of its rows.
         epochs: the run's epoch events, in order; `stage` and then `member` or `student` say whose they are.
         searches: kind of student -> its search.
         facts: versions, hardware, commit, date: name -> text.
         plane: answers over the whole input space; None where inputs have more than two features.
-        notes: what not to trust in the figures, a sentence each.
+        notes: what to know of the figures, a sentence each.
     """
 
     run_name: str

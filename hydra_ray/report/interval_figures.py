@@ -1,6 +1,6 @@
 """Picture of a regression's intervals: do as many targets lie inside of them as should.
 
-Not here: errors and variances of rows (`prediction_pictures.py`, `uncertainty_pictures.py`).
+Not here: errors and variances of rows (`prediction_figures.py`, `uncertainty_figures.py`).
 
 Shapes: N rows, K points of a curve.
 """

@@ -57,7 +57,7 @@ def write_html(inputs: ReportInputs, pictures: Mapping[str, bytes]) -> str:
 
     Args:
         inputs: what it is made of.
-        pictures: file name -> PNG, of `gallery.draw_pictures`; those that are missing are left out.
+        pictures: file name -> PNG, of `figures.draw_pictures`; those that are missing are left out.
     """
     metrics, words = inputs.metrics, task_of(inputs.metrics).words
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

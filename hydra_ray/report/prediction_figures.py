@@ -1,6 +1,6 @@
 """Pictures of the predictions themselves: are probabilities right, and is the model right where it is sure.
 
-Not here: knowledge uncertainty (`uncertainty_pictures.py`), a regression's intervals (`interval_pictures.py`).
+Not here: knowledge uncertainty (`uncertainty_figures.py`), a regression's intervals (`interval_figures.py`).
 
 Shapes: N rows, K bins.
 """
@@ -30,7 +30,7 @@ _CURVE_POINTS = 400
 
 @dataclass(frozen=True)
 class Reliability:
-    """Accuracy by confidence, equal-width bins closed on the right as in `metrics.ece`.
+    """Accuracy by confidence, equal-width bins closed on the right as in `classification.ece`.
 
     Attributes:
         rows: [K] int, rows of each bin.

@@ -1,7 +1,7 @@
 """One look for all pictures: size, type, and a colour for every predictor.
 
 Only what pictures share. Figures are drawn by Agg without pyplot, in matplotlib's own font, so that the same
-inputs gives the same bytes on every machine.
+inputs give the same bytes on every machine.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Pictures of knowledge uncertainty: is it higher on unknown rows, and is it the ensemble's own, row by row.
 
-Not here: calibration and accuracy (`prediction_pictures.py`).
+Not here: calibration and accuracy (`prediction_figures.py`).
 
 Shapes: N rows. Mutual information and variances are heavily skewed towards 0, so their axes are logarithmic; what
 lies below the axis counts at its lower end.

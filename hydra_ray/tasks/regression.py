@@ -92,11 +92,11 @@ class RegressionLikelihood(Likelihood):
     def heads_loss(
         self, student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None
     ) -> Summed:
-        """See `gaussian.heads_loss`; there is no temperature."""
+        """See `losses.regression.heads_loss`; there is no temperature."""
         return heads_loss(student_BMC, teacher_BMC, mask_BM)
 
     def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Summed:
-        """See `gaussian.moments_loss`; there is no temperature."""
+        """See `losses.regression.moments_loss`; there is no temperature."""
         return moments_loss(student_BC, teacher_BMC, mask_BM)
 
     def distribution(self, outputs_NMC: Tensor) -> Tensor:

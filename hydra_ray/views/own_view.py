@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hydra_ray.config import error_in_short, is_own, source_of
 from hydra_ray.data import Features
 from hydra_ray.errors import UserError
-from hydra_ray.own_code import error_in_short, is_own, source_of
 from hydra_ray.randomness import THROWN_AWAY, Draws
 from hydra_ray.views.batch import ViewBatch, partner_rows
 from hydra_ray.views.registry import view_named

@@ -14,9 +14,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 from torch import Tensor
 
-from hydra_ray.config import Section, nearest, parse_options
+from hydra_ray.config import Section, import_own, is_own, nearest, parse_options
 from hydra_ray.errors import UserError
-from hydra_ray.own_code import import_own, is_own
 from hydra_ray.views.batch import BlockOptions, Mixes
 
 OptionsT = TypeVar("OptionsT", bound=Section)

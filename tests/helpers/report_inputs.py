@@ -1,4 +1,7 @@
-"""ReportInputs as a run would give it: eight members, students that keep a share of their spread, epochs and trials."""
+"""A report's inputs as a run would give them: eight members, students that keep a share of their disagreement.
+
+With epochs and trials.
+"""
 
 import numpy as np
 from scipy.stats import rankdata, spearmanr

@@ -1,6 +1,7 @@
 """Rules of the house that a machine can hold: Ray at the edge, short functions and files, a docstring in each."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,14 @@ def test_what_is_not_the_edge_imports_without_ray():
     check = f"import importlib, sys; [importlib.import_module(n) for n in {names}]; print('ray' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", check], cwd=REPO, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"
+
+
+def test_modules_name_files_that_are_there():
+    """In backticks, by the end of their path."""
+    there = [f"/{path.relative_to(REPO)}" for path in REPO.rglob("*.py") if ".venv" not in path.parts]
+    for path in MODULES:
+        for named in re.findall(r"`([\w/]+\.py)`", path.read_text()):
+            assert any(each.endswith(f"/{named}") for each in there), f"{path}: there is no {named}"
 
 
 def test_no_two_test_files_have_one_name():

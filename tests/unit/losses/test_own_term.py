@@ -1,13 +1,12 @@
 """A user's own term by import path: docs/recipes.md's example trains a student, what breaks its word is told."""
 
-import importlib
 import re
-import sys
 
 import pytest
 import torch
 from helpers.finished import RECIPE, loaded, publish_members, publish_shards, recipe
 from helpers.kinds import kind_of
+from helpers.own_modules import own_module
 from support import REPO
 
 from hydra_ray.errors import UserError
@@ -22,21 +21,9 @@ HEAD = "import torch\nfrom hydra_ray.losses import Summed, sum_rows\n\n\ndef ter
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
-    """Writes the user's module as it is in a new process, and says its name."""
-    monkeypatch.syspath_prepend(tmp_path)
-    name = f"terms_{tmp_path.name}"
-
-    def write(text: str) -> str:
-        (tmp_path / f"{name}.py").write_text(text)
-        for pyc in tmp_path.glob("__pycache__/*"):
-            pyc.unlink()
-        sys.modules.pop(name, None)
-        importlib.invalidate_caches()
-        _code.cache_clear()
-        return name
-
-    yield write
-    sys.modules.pop(name, None)
+    """Writes the user's module, and says its name."""
+    with own_module(tmp_path, monkeypatch, _code.cache_clear) as write:
+        yield write
 
 
 def entropy_term(student_BHC):
@@ -116,5 +103,5 @@ def test_a_run_tries_its_terms_first_and_trains_a_student_again_after_an_edit(wr
     fingerprint = first.student("hydra").fingerprint
     second = run("    return sum_rows(3 * student.square().sum((1, 2)))\n")
     assert second.student("hydra").fingerprint != fingerprint
-    with pytest.raises(UserError, match=r"students\.hydra\.terms\.0\.import_path=terms_\w+:term: fails on two rows"):
+    with pytest.raises(UserError, match=r"students\.hydra\.terms\.0\.import_path=own_\w+:term: fails on two rows"):
         check_run(run("    raise ValueError(student.shape)\n"))

@@ -1,6 +1,5 @@
 """A user's own view by import path: docs/recipes.md's example runs, what breaks its word is told, edits are noticed."""
 
-import importlib
 import re
 import sys
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.finished import RECIPE, loaded, recipe
+from helpers.own_modules import own_module
 from support import REPO
 
 from hydra_ray.config import OptionModels
@@ -27,21 +27,9 @@ from hydra_ray.views import view
 
 @pytest.fixture
 def write(tmp_path, monkeypatch):
-    """Writes the user's module as it is in a new process, and says its name."""
-    monkeypatch.syspath_prepend(tmp_path)
-    name = f"views_{tmp_path.name}"
-
-    def write(text: str) -> str:
-        (tmp_path / f"{name}.py").write_text(text)
-        for pyc in tmp_path.glob("__pycache__/*"):
-            pyc.unlink()
-        sys.modules.pop(name, None)
-        importlib.invalidate_caches()
-        own_view._code.cache_clear()
-        return name
-
-    yield write
-    sys.modules.pop(name, None)
+    """Writes the user's module, and says its name."""
+    with own_module(tmp_path, monkeypatch, own_view._code.cache_clear) as write:
+        yield write
 
 
 @pytest.fixture
