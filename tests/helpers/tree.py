@@ -2,6 +2,7 @@
 
 import ast
 import re
+import textwrap
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
@@ -37,12 +38,13 @@ def lines_of(folder: Path, depth: int = 1) -> list[str]:
 
 
 def line(name: str, text: str) -> str:
-    """A name and its phrase, which ends with a clause where the whole is too long."""
+    """A name and its phrase; one that is too long ends before a semicolon or colon, or goes on below."""
     room = _LENGTH - _COLUMN
     if len(text) > room:
-        ends = [found.start() for found in re.finditer(r"[,;:] ", text) if _LEAST <= found.start() <= room]
-        text = text[: ends[-1]] if ends else f"{text[: room - 4].rsplit(' ', 1)[0]} ..."
-    return f"{name:<{_COLUMN}}{text}"
+        ends = [found.start() for found in re.finditer(r"[;:] (?![^(]*\))", text) if _LEAST <= found.start() <= room]
+        text = text[: ends[-1]] if ends else text
+    first, *others = textwrap.wrap(text, room, break_on_hyphens=False)
+    return "\n".join([f"{name:<{_COLUMN}}{first}", *(" " * _COLUMN + other for other in others)])
 
 
 def tree() -> str:
