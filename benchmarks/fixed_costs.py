@@ -66,13 +66,16 @@ def _command(setting: Setting, *words: str) -> float:
 
 def _stages(setting: Setting, begin: float) -> tuple[list[list[Any]], float]:
     lines = Path(setting.place, "start", "digits", "events.jsonl").read_text().splitlines()
-    found, rows, waited = [json.loads(line) for line in lines], [], 0.0
+    found = [json.loads(line) for line in lines]
+    rows = []
+    waited = 0.0
     for stage, sign in _FIRST.items():
         times = {event["event"]: event["time"] for event in reversed(found) if event["stage"] == stage}
         ends = [event["time"] for event in found if event["stage"] == stage]
         if sign in times:
             waited += times[sign] - times["start"]
-            first, then = round(times[sign] - times["start"], 1), round(max(ends) - times[sign], 1)
+            first = round(times[sign] - times["start"], 1)
+            then = round(max(ends) - times[sign], 1)
             rows.append([stage, first, then, times["start"]])
     return rows, round(waited, 1)
 

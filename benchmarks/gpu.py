@@ -131,7 +131,8 @@ def checks(place: Place) -> Table:
 
 def _difference(place: Place, spec: ModelSpec) -> float:
     settings = EnsembleConfig(optimizer="sgd", learning_rate=0.01, precision="float32")
-    first, alone = place.members(spec, 3), place.members(spec, 3)
+    first = place.members(spec, 3)
+    alone = place.members(spec, 3)
     stack = StackedMembers(first).to(place.device).train()
     apart = [TrainState(member.train(), settings, num_steps=5, seed=0) for member in alone]
     together = TrainState(stack, settings, num_steps=5, seed=0)
@@ -169,7 +170,8 @@ def train(place: Place, peak: float) -> Table:
     """A step of k members: one by one, and as one network."""
     rows = []
     for name, spec in place.specs.items():
-        macs, alone = count_macs(place.members(spec, 1)[0], spec.input_shape), 0.0
+        macs = count_macs(place.members(spec, 1)[0], spec.input_shape)
+        alone = 0.0
         for number in place.numbers:
             if place.is_late:
                 break
@@ -185,7 +187,8 @@ def train(place: Place, peak: float) -> Table:
 def _train_seconds(place: Place, spec: ModelSpec, number: int, *, compiled: bool = False) -> float:
     inputs = place.pixels(spec, 512 if place.tiny else 20_000)
     labels = torch.randint(0, 10, (len(inputs),), device=place.device)
-    members, steps = place.members(spec, number), 2 if place.tiny else 20
+    members = place.members(spec, number)
+    steps = 2 if place.tiny else 20
     model = members[0] if number == 1 else StackedMembers(members).to(place.device)
     state = TrainState(model.train(), EnsembleConfig(compile=compiled), num_steps=10_000, seed=0)
     places = torch.randint(0, len(inputs), (steps, number, BATCH), device=place.device)
@@ -202,7 +205,8 @@ def _train_seconds(place: Place, spec: ModelSpec, number: int, *, compiled: bool
 
 def compiled_steps(place: Place) -> Table:
     """The same steps under `torch.compile`, where the time left allows it."""
-    rows, number = [], place.numbers[-2]
+    rows = []
+    number = place.numbers[-2]
     for name, spec in () if place.tiny else place.specs.items():
         for members in (1, number):
             if not place.is_late:
@@ -242,7 +246,8 @@ def distill(place: Place) -> Table:
 
 
 def _distill_seconds(place: Place, number: int) -> tuple[float, float]:
-    model, steps = predictors(number)["hydra"].to(place.device).train(), 2 if place.tiny else 20
+    model = predictors(number)["hydra"].to(place.device).train()
+    steps = 2 if place.tiny else 20
     state = TrainState(model, DistillConfig(), num_steps=10_000, seed=0)
     stored = _stored(2048 if place.tiny else 50_000, number)
     resident = Batch.of(stored, place.device)
@@ -272,7 +277,8 @@ def _stored(num_rows: int, number: int) -> ShardRows:
 
 def infer(place: Place) -> Table:
     """Milliseconds of a forward pass."""
-    member, repeats = place.members(MLP, 1)[0], 3 if place.tiny else 50
+    member = place.members(MLP, 1)[0]
+    repeats = 3 if place.tiny else 50
     rows = [[1, "one member", *(latency_ms(member, MLP.input_shape, size, repeats) for size in BATCHES)]]
     for number in place.numbers[1:]:
         for name, model in predictors(number).items():

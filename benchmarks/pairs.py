@@ -60,7 +60,8 @@ class Pairs:
     def row(self) -> list[Any]:
         """Cells of a `PAIRED` table: medians, their ratio, and the smallest and largest ratio of a pair."""
         ratios = [one / other for one, other in zip(self.ours, self.plain, strict=True)]
-        ours, plain = statistics.median(self.ours), statistics.median(self.plain)
+        ours = statistics.median(self.ours)
+        plain = statistics.median(self.plain)
         spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
         return [self.what, self.unit, _three(ours), _three(plain), f"{ours / plain:.2f}", spread, len(ratios)]
 

@@ -45,7 +45,8 @@ def in_processes(work: Callable[[int, int, Callable[[], None]], Moments], num_pr
         When the last of them had called `ready`, and what all of them returned.
     """
     context = mp.get_context("spawn")
-    barrier, results = context.Barrier(num_processes), context.SimpleQueue()
+    barrier = context.Barrier(num_processes)
+    results = context.SimpleQueue()
     processes = [
         context.Process(target=_one_process, args=(work, rank, num_processes, barrier, results))
         for rank in range(num_processes)
@@ -98,7 +99,8 @@ def _train_members(config: Any, place: str, rank: int, num_ranks: int, ready: Ca
     run = Run(config)
     train, validation = (run.data.splits[name].read_all() for name in ("train", "validation"))
     normalise = Normalise.fit(train.inputs)
-    inputs, labels = normalise(torch.from_numpy(train.inputs)), torch.from_numpy(train.labels)
+    inputs = normalise(torch.from_numpy(train.inputs))
+    labels = torch.from_numpy(train.labels)
     validation_inputs = normalise(torch.from_numpy(validation.inputs))
     validation_labels = torch.from_numpy(validation.labels)
     ready()
@@ -132,7 +134,8 @@ def _train_member(
 
 
 def _optimizer(settings: Any, network: torch.nn.Module) -> torch.optim.Optimizer:
-    rate, decay = settings.learning_rate, settings.weight_decay
+    rate = settings.learning_rate
+    decay = settings.weight_decay
     if settings.optimizer == "sgd":
         return torch.optim.SGD(network.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
     return torch.optim.AdamW(network.parameters(), rate, weight_decay=decay, fused=True)
@@ -159,7 +162,8 @@ def predict(run: Run, place: Path) -> tuple[float, Moments]:
 @torch.no_grad()
 def _predict(config: Any, place: str, rank: int, num_ranks: int, ready: Callable[[], None]) -> Moments:
     run = Run(config)
-    spec, seed = run.member_spec(), config.seed
+    spec = run.member_spec()
+    seed = config.seed
     seeds = [seed_of(seed, "member weights", member) for member in range(config.ensemble.num_members)]
     members = [build_member(spec, each).network.eval() for each in seeds]
     normalise = Normalise.fit(run.data.splits["train"].read(0, 1000).inputs)
@@ -207,9 +211,11 @@ def distil(run: Run) -> tuple[float, Moments]:
 
 def _distil(config: Any, rank: int, num_ranks: int, ready: Callable[[], None]) -> Moments:
     dist.init_process_group("gloo", rank=rank, world_size=num_ranks)
-    run, settings = Run(config), config.distill
+    run = Run(config)
+    settings = config.distill
     rows, held_out = (load(run.shards(split).folder) for split in (TRANSFER, "validation"))
-    inputs, logits = torch.from_numpy(rows.inputs.copy()), torch.from_numpy(rows.logits_NMC.copy())
+    inputs = torch.from_numpy(rows.inputs.copy())
+    logits = torch.from_numpy(rows.logits_NMC.copy())
     student = build_student(
         student_spec(run), seed_of(config.seed, "student weights", "hydra"), Normalise.fit(rows.inputs[:5000])
     )
@@ -224,7 +230,8 @@ def _distil(config: Any, rank: int, num_ranks: int, ready: Callable[[], None]) -
         order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(epoch))
         for batch in order[: steps * settings.batch_size].split(settings.batch_size):
             mine = batch[rank::num_ranks]
-            students, teachers = wrapped(inputs[mine]), logits[mine].float()
+            students = wrapped(inputs[mine])
+            teachers = logits[mine].float()
             imitation, spread = student_loss(config, students, teachers)
             loss = imitation.mean() + spread.mean()
             optimizer.zero_grad()
@@ -254,7 +261,8 @@ def _validation_nll(student: torch.nn.Module, held_out: Any) -> float:
 
 def student_spec(run: Run) -> Any:
     """The Hydra student that the configuration describes."""
-    members, data = run.config.ensemble.num_members, run.data
+    members = run.config.ensemble.num_members
+    data = run.data
     sizes = {"num_members": members, "input_shape": data.input_shape, "num_outputs": data.num_outputs}
     return plan_of(run.config, run.task, "hydra", **sizes).spec
 

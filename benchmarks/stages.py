@@ -69,7 +69,9 @@ def _train_plain(setting: Setting, run: Run) -> float:
 
 def predict(setting: Setting) -> list[Table]:
     """Rows a second from rows to Parquet, and the memory it takes, for several M and ten times the rows."""
-    pairs, memory, idle_mb = [], [], all_mb()
+    pairs = []
+    memory = []
+    idle_mb = all_mb()
     for copies, members, repeats in setting.pick(
         ((0, 5, 2), (0, 20, 2), (0, 50, 2), (10, 5, 1)), ((0, 5, 1), (2, 5, 1))
     ):
@@ -102,7 +104,8 @@ def _predict_words(setting: Setting, copies: int, members: int) -> list[str]:
 
 
 def _predict_pair(setting: Setting, copies: int, members: int, idle_mb: float) -> dict[str, float]:
-    run, place = _fresh(setting, "mnist", *_predict_words(setting, copies, members)), setting.place / "plain-shards"
+    run = _fresh(setting, "mnist", *_predict_words(setting, copies, members))
+    place = setting.place / "plain-shards"
     publish_untrained(run)
     begin = time.perf_counter()
     with Memory(idle_mb) as ours:
@@ -157,7 +160,8 @@ def distill(setting: Setting) -> list[Table]:
 
 def _distill(run: Run) -> float:
     ends = [event for event in do_stage(run, "distill") if event["event"] == "epoch"]
-    times, steps = [event["time"] for event in ends], [event["step"] for event in ends]
+    times = [event["time"] for event in ends]
+    steps = [event["step"] for event in ends]
     return steady_rate(times, [0, *np.diff(steps).tolist()])
 
 
@@ -168,7 +172,8 @@ def _by_epoch(moments: plain.Moments) -> tuple[list[float], list[float]]:
 
 def _waiting(run: Run) -> Table:
     """Of one process with one thread: where a step's time goes."""
-    config, source = run.config, run.shards(TRANSFER).folder
+    config = run.config
+    source = run.shards(TRANSFER).folder
     members = config.ensemble.num_members
     batches = BatchReader(
         source, batch_size=config.distill.batch_size, seed=0, num_members=members, rank=0, num_ranks=1,
@@ -179,7 +184,8 @@ def _waiting(run: Run) -> Table:
     state = TrainState(student.train(), config.distill, num_steps=1000, seed=0)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    spent, steps = {"gathering the batch": 0.0, "the step": 0.0}, min(100, batches.steps_per_epoch - 1)
+    spent = {"gathering the batch": 0.0, "the step": 0.0}
+    steps = min(100, batches.steps_per_epoch - 1)
     fed = Feed(batches, torch.device("cpu")).batches(0)
     next(fed)  # reads the shards
     begin = time.perf_counter()

@@ -66,7 +66,9 @@ def _answers(run: Run) -> Answers:
         kind: placed(_ask_student, config.cluster).remote(run.student(kind), splits, config)
         for kind in config.student_kinds
     }
-    ensemble, labels, row_id = {}, {}, {}
+    ensemble = {}
+    labels = {}
+    row_id = {}
     for split, folder in splits.items():
         rows = _without_inputs(folder, config.ensemble.num_members)
         ensemble[split] = run.task.of_members(torch.tensor(rows.logits_NMC).float())
@@ -136,7 +138,8 @@ def _measure_cost(artifacts: Sequence[Artifact], config: Config) -> dict[str, An
     models = [load_published(artifact, device) for artifact in artifacts]
     members = [model for model in models if isinstance(model, Member)]
     model = Ensemble(members) if len(members) > 1 else models[0]
-    shape, repeats = models[0].spec.input_shape, config.evaluate.latency_repeats
+    shape = models[0].spec.input_shape
+    repeats = config.evaluate.latency_repeats
     return {
         "num_parameters": sum(num_parameters(each) for each in models),
         "macs": sum(count_macs(each, shape) for each in models),

@@ -105,7 +105,8 @@ def _views(config: Config) -> Iterator[_Choice]:
 
 def _architectures(config: Config) -> Iterator[_Choice]:
     """The members', the student's, and those that a search tries."""
-    ensemble, distill = config.ensemble, config.distill
+    ensemble = config.ensemble
+    distill = config.distill
     yield _Choice("architecture", "ensemble.architecture", ensemble.architecture, "ensemble.options", ensemble.options)
     yield _body(config, ("distill.body", distill.body), ("distill.body_options", distill.body_options))
     for body, options in product(_tried(config, "body"), _tried(config, "body_options")):
@@ -122,10 +123,12 @@ def _tried(config: Config, name: str) -> list[tuple[str, Any]]:
 
 def _body(config: Config, body: tuple[str, str | None], options: tuple[str, Mapping[str, Any] | None]) -> _Choice:
     """A student's body and its options, each after its dotted key; what is none is the members'."""
-    (name_key, name), (options_key, given) = body, options
+    (name_key, name) = body
+    (options_key, given) = options
     ensemble = config.ensemble
     if name is None:
-        name_key, name = "ensemble.architecture", ensemble.architecture
+        name_key = "ensemble.architecture"
+        name = ensemble.architecture
     if given is not None:
         return _Choice("architecture", name_key, name, options_key, given)
     remark = f"{name_key}={name} without {options_key} has the members' options"

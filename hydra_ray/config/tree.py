@@ -207,7 +207,8 @@ def student_sizes(config: Config) -> list[int]:
 
 def _trial_sizes(config: Config, kind: StudentKind) -> list[int]:
     """How many members trials of a kind learn from; what is no such number is found by `_check_space`."""
-    entry, space = config.student(kind), space_of(kind, config.tune)
+    entry = config.student(kind)
+    space = space_of(kind, config.tune)
     own = {key: _values(f"tune.space.{key}", domain) for key, domain in space.items() if key in entry.own_keys()}
     drawn = [entry.model_copy(update=dict(zip(own, values, strict=True))) for values in product(*own.values())]
     sizes: list[Any] = [each.learns_from(config.ensemble.num_members) for each in drawn]
@@ -239,7 +240,9 @@ def _values(name: str, domain: Any) -> Iterator[Any]:
         return
     if not isinstance(domain, Mapping) or not {"low", "high"} <= set(domain) <= {"low", "high", "log"}:
         raise ValueError(f"{name}={domain}: must be a list of choices, or {{low: ..., high: ..., log: true}}")
-    low, high, log = domain["low"], domain["high"], domain.get("log", False)
+    low = domain["low"]
+    high = domain["high"]
+    log = domain.get("log", False)
     if not (_is_number(low) and _is_number(high) and low < high):
         raise ValueError(f"{name}: low={low}, high={high}: must be numbers, low below high")
     if not isinstance(log, bool) or (log and low <= 0):
@@ -256,7 +259,8 @@ def _check_choice(config: Config, key: str, value: Any) -> None:
     for kind in config.student_kinds:
         if key not in space_of(kind, config.tune):
             continue
-        tree, overlay = config.model_dump(), overlay_of(kind, {key: value})
+        tree = config.model_dump()
+        overlay = overlay_of(kind, {key: value})
         own = overlay.get("students", {}).get(kind, {})
         tree["students"] = [{**entry, **own} if entry["kind"] == kind else entry for entry in tree["students"]]
         tree["distill"] |= {**overlay["distill"], "use_best_trial": False}

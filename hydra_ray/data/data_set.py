@@ -232,7 +232,8 @@ def _check_targets(splits: Mapping[str, Split]) -> None:
 def _checked_classes(splits: Mapping[str, Split]) -> tuple[str, ...]:
     """The names of the classes, after a look at all labels of train, validation and test."""
     labels = {name: _labels(splits[name]) for name in ("train", "validation", "test")}
-    source, distinct = splits["train"].source, np.unique(labels["train"])
+    source = splits["train"].source
+    distinct = np.unique(labels["train"])
     if len(distinct) < 2:
         found = f"training rows are of class {distinct[0]} only"
         raise UserError(f"data.source={source.name}: {found}; add classes, or raise data.max_train_rows")

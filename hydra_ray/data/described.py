@@ -54,7 +54,8 @@ def _inputs(source: Source) -> str:
     if not isinstance(source, TableSource) or source.columns.kind != "numbers":
         column = f" in column {source.columns.inputs[0]}" if isinstance(source, TableSource) else ""
         return f"{'pixels' if len(source.input_shape) > 1 else 'features'} {shape}{column}"
-    offsets, decimals = dict(source.columns.offsets), dict(source.columns.decimals)
+    offsets = dict(source.columns.offsets)
+    decimals = dict(source.columns.decimals)
     names = [_feature(name, offsets, decimals) for name in source.columns.inputs]
     changed = [name for name, plain in zip(names, source.columns.inputs, strict=True) if name != plain]
     unchanged = [name for name in names if name not in changed]

@@ -40,13 +40,19 @@ class Features:
         """
         import torch  # data sets are opened without it
 
-        count, mean, squares = 0, np.zeros(1), np.zeros(1)
-        low, high = np.full(1, np.inf, np.float32), np.full(1, -np.inf, np.float32)
+        count = 0
+        mean = np.zeros(1)
+        squares = np.zeros(1)
+        low = np.full(1, np.inf, np.float32)
+        high = np.full(1, -np.inf, np.float32)
         for start, stop in split.chunks(_ROWS_AT_ONCE):
             rows = split.read(start, stop).inputs
-            low, high = np.minimum(low, rows.min(0)), np.maximum(high, rows.max(0))
-            new_mean, new_squares = rows.mean(0, dtype=np.float64), rows.var(0, dtype=np.float64) * len(rows)
-            step, count = new_mean - mean, count + len(rows)
+            low = np.minimum(low, rows.min(0))
+            high = np.maximum(high, rows.max(0))
+            new_mean = rows.mean(0, dtype=np.float64)
+            new_squares = rows.var(0, dtype=np.float64) * len(rows)
+            step = new_mean - mean
+            count = count + len(rows)
             squares = squares + new_squares + step**2 * (len(rows) * (count - len(rows)) / count)
             mean = mean + step * (len(rows) / count)
         std = np.where(low < high, np.sqrt(squares / count), 0)

@@ -14,10 +14,12 @@ from hydra_ray.data.rows import Floats, Ints
 from hydra_ray.randomness import seed_of, splitmix64
 
 _SEED = 0  # the toy sets are the same in every run, whatever its seed
-SPIRAL_ROWS, WAVE_ROWS = 3000, 400
+SPIRAL_ROWS = 3000
+WAVE_ROWS = 400
 _TURNS = 6 * np.pi
 _NOISE = 0.1
-_WAVE_ENDS, _GAP = (-4.5, 3.0), (-2.3, 1.0)
+_WAVE_ENDS = (-4.5, 3.0)
+_GAP = (-2.3, 1.0)
 
 
 def spirals() -> tuple[Floats, Ints, tuple[str, ...], tuple[str, ...]]:
@@ -43,7 +45,8 @@ def wave() -> tuple[Floats, Floats, None, tuple[str, ...]]:
     sides; e normal with standard deviation 0.04 + 0.2 max(0, x - 1). In the gap and beyond the ends only knowledge is
     missing, on the right the data are noisy.
     """
-    (low, high), (begin, end) = _WAVE_ENDS, _GAP
+    (low, high) = _WAVE_ENDS
+    (begin, end) = _GAP
     place = low + (high - low - (end - begin)) * _uniform("wave", 0, WAVE_ROWS)
     x = np.where(place < begin, place, place + (end - begin))
     y = np.sin(2.5 * x) + _normal("wave", 1, WAVE_ROWS) * (0.04 + 0.2 * np.maximum(0, x - 1))

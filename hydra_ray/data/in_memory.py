@@ -78,7 +78,8 @@ class InMemorySource:
 
     def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
         """See `Source.read`."""
-        arrays, row_id = self._arrays(), positions(start, stop, keep, self.num_rows)
+        arrays = self._arrays()
+        row_id = positions(start, stop, keep, self.num_rows)
         labels = None if arrays.labels is None else arrays.labels[row_id]
         return Rows(row_id, arrays.inputs[row_id], labels)
 
@@ -183,7 +184,8 @@ def _diabetes() -> Arrays:
     from sklearn.datasets import load_diabetes
 
     data: Any = load_diabetes(scaled=False)
-    inputs, targets = np.asarray(data.data, dtype=np.float32), np.asarray(data.target, dtype=np.float32)
+    inputs = np.asarray(data.data, dtype=np.float32)
+    targets = np.asarray(data.target, dtype=np.float32)
     return Arrays(inputs, targets, feature_names=tuple(str(name) for name in data.feature_names))
 
 
@@ -207,7 +209,8 @@ def _patches(photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     red, green, blue = np.moveaxis(photo.astype(np.int64), -1, 0)
     grey = (299 * red + 587 * green + 114 * blue + 500) // 1000
     levels = (grey * _DIGIT_LEVELS + 127) // 255
-    rows, columns = levels.shape[0] // 8, levels.shape[1] // 8
+    rows = levels.shape[0] // 8
+    columns = levels.shape[1] // 8
     cells = levels[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8)
     cells = cells.transpose(0, 2, 1, 3).reshape(-1, 8, 8)
     cells = cells[np.ptp(cells.reshape(-1, 64), axis=1) >= _LEAST_CONTRAST]

@@ -89,7 +89,8 @@ class Place:
         """Refuse a folder in which a numbered file is missing, or which holds files of two exports."""
         if not numbers:
             return
-        found, totals = [number for number, _ in numbers], {total for _, total in numbers}
+        found = [number for number, _ in numbers]
+        totals = {total for _, total in numbers}
         missing = sorted(set(range(max(totals))) - set(found))
         if len(totals) > 1 or len(set(found)) < len(found):
             raise UserError(f"{self.key}={folder}: {split} files of two exports are mixed; keep one export")

@@ -42,7 +42,8 @@ class SplitId:
         return self.set_name or self.role
 
 
-VALIDATION, TEST = SplitId("validation"), SplitId("test")
+VALIDATION = SplitId("validation")
+TEST = SplitId("test")
 
 
 def unknown_split(set_name: str) -> SplitId:

@@ -29,7 +29,8 @@ def standard_test_rows(source: Source, split: int, *, has_own_test: bool) -> byt
     Raises:
         UserError: the source has no such split, or none of its rows or all of them are in it.
     """
-    key, known = f"data.test_split={split}", standard_splits(source)
+    key = f"data.test_split={split}"
+    known = standard_splits(source)
     if has_own_test:
         raise UserError(f"{key}: {source.name} has a test split of its own; leave data.test_split out")
     if not isinstance(source, TableSource) or not known:

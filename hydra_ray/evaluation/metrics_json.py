@@ -33,7 +33,8 @@ from hydra_ray.storage import as_json
 from hydra_ray.tasks import Prediction, Task
 
 SCHEMA = 1
-ENSEMBLE, MEMBER = "ensemble", "member"
+ENSEMBLE = "ensemble"
+MEMBER = "member"
 
 
 @dataclass(frozen=True)
@@ -122,13 +123,15 @@ def row_scores(answers: Answers) -> dict[str, dict[SplitId, RowScores]]:
 
 
 def _test(answers: Answers, name: str) -> Figures:
-    found, labels = answers.predictions[name], answers.labels
+    found = answers.predictions[name]
+    labels = answers.labels
     return answers.task.figures.test_figures(found[TEST], labels[TEST], found[VALIDATION], labels[VALIDATION])
 
 
 def _member_test(answers: Answers) -> Figures:
     """Mean over members alone."""
-    labels_N, outputs_NMC = answers.labels[TEST], _outputs(answers.ensemble[TEST])
+    labels_N = answers.labels[TEST]
+    outputs_NMC = _outputs(answers.ensemble[TEST])
     return _means(
         [answers.task.figures.single_figures(member_N1C, labels_N) for member_N1C in outputs_NMC.split(1, dim=1)]
     )
@@ -183,8 +186,11 @@ def fidelity_figures(answers: Answers, name: str, num_samples: int = 0, seed: in
         num_samples: bootstrap samples behind the intervals; 0 leaves them out.
         seed: the run's, which the samples follow from.
     """
-    task, student, ensemble = answers.task, answers.predictions[name], answers.ensemble
-    labels, unknown = answers.labels[TEST], [split.label for split in answers.unknown]
+    task = answers.task
+    student = answers.predictions[name]
+    ensemble = answers.ensemble
+    labels = answers.labels[TEST]
+    unknown = [split.label for split in answers.unknown]
     heads = student[TEST].outputs_NMC
     paired = None if heads is None or heads.shape[1] == 1 else (heads, _outputs(ensemble[TEST]))
     figures: dict[str, Any] = {
@@ -206,7 +212,9 @@ def _scores_by_set(predictions: Mapping[SplitId, Prediction]) -> dict[str, Score
 
 def _score_intervals(answers: Answers, name: str, num_samples: int, seed: int) -> dict[str, dict[str, Interval]]:
     """95 % bootstrap intervals over rows, student and ensemble resampled together: [low, high] for each figure."""
-    knowledge, student, ensemble = answers.task.figures.knowledge, answers.predictions[name], answers.ensemble
+    knowledge = answers.task.figures.knowledge
+    student = answers.predictions[name]
+    ensemble = answers.ensemble
     if knowledge not in student[TEST].scores or knowledge not in ensemble[TEST].scores:
         return {}
     sets = [split for split in ensemble if split != VALIDATION]
@@ -214,7 +222,8 @@ def _score_intervals(answers: Answers, name: str, num_samples: int, seed: int) -
     seeds = {split: seed_of(seed, "bootstrap", split.name) for split in sets}
 
     def auroc_interval(split: SplitId) -> Interval:
-        both, is_view = seed_of(seed, "bootstrap", f"{TEST.name} and {split.name}"), split in answers.views_of_test
+        both = seed_of(seed, "bootstrap", f"{TEST.name} and {split.name}")
+        is_view = split in answers.views_of_test
         own, others = zip(pairs[TEST], pairs[split], strict=True)
         return auroc_ratio_interval(own, others, both, num_samples, is_view=is_view)
 

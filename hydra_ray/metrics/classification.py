@@ -145,7 +145,8 @@ def fit_temperature(logits_NC: Tensor, labels_N: Tensor) -> float:
     from scipy.optimize import minimize_scalar
 
     _check_rows(logits_NC, labels_N)
-    logits_NC, labels_N = logits_NC.detach().double(), labels_N.long()
+    logits_NC = logits_NC.detach().double()
+    labels_N = labels_N.long()
 
     def loss(log_temperature: float) -> float:
         return F.cross_entropy(logits_NC / math.exp(log_temperature), labels_N).item()

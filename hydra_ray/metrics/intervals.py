@@ -55,7 +55,8 @@ def bootstrap_interval(
     defined = figures_S[~np.isnan(figures_S)]
     if not len(defined):
         return math.nan, math.nan
-    low, high = np.quantile(defined, _TAIL, method="lower"), np.quantile(defined, 1 - _TAIL, method="higher")
+    low = np.quantile(defined, _TAIL, method="lower")
+    high = np.quantile(defined, 1 - _TAIL, method="higher")
     return float(low), float(high)
 
 

@@ -25,7 +25,9 @@ from hydra_ray.metrics.uncertainty import map_rows
 
 COVERED = 0.95
 """Probability of the central interval whose coverage and width are reported."""
-TOTAL_VARIANCE, DATA_VARIANCE, KNOWLEDGE_VARIANCE = "total_variance", "data_variance", "knowledge_variance"
+TOTAL_VARIANCE = "total_variance"
+DATA_VARIANCE = "data_variance"
+KNOWLEDGE_VARIANCE = "knowledge_variance"
 _ROUNDS = 64
 _SQRT_2_OVER_PI = math.sqrt(2 / math.pi)
 
@@ -159,16 +161,15 @@ def _check_rows(outputs_NM2: Tensor, targets_N: Tensor) -> None:
 
 
 def _crps(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
-    means_NM, variances_NM = outputs_NM2[..., 0], outputs_NM2[..., 1].exp()
+    means_NM = outputs_NM2[..., 0]
+    variances_NM = outputs_NM2[..., 1].exp()
     num_members = means_NM.shape[1]
     to_target_N = _mean_distance(targets_N[:, None] - means_NM, variances_NM).mean(dim=1)
     # the diagonal, A(0, 2 v) = 2 sqrt(v / pi), and each pair above it twice
     between_N = (2 * (variances_NM / math.pi).sqrt()).sum(dim=1)
     for m in range(num_members - 1):
-        apart, variance = (
-            means_NM[:, m + 1 :] - means_NM[:, m, None],
-            variances_NM[:, m + 1 :] + variances_NM[:, m, None],
-        )
+        apart = means_NM[:, m + 1 :] - means_NM[:, m, None]
+        variance = variances_NM[:, m + 1 :] + variances_NM[:, m, None]
         between_N = between_N + 2 * _mean_distance(apart, variance).sum(dim=1)
     return to_target_N - between_N / (2 * num_members**2)
 
@@ -188,9 +189,11 @@ def _cdf(outputs_NM2: Tensor, at_N: Tensor) -> Tensor:
 def _quantile(outputs_NM2: Tensor, probability: float) -> Tensor:
     score = torch.special.ndtri(torch.tensor(probability, dtype=torch.float64, device=outputs_NM2.device))
     own_NM = outputs_NM2[..., 0] + score * (0.5 * outputs_NM2[..., 1]).exp()
-    low_N, high_N = own_NM.amin(dim=1), own_NM.amax(dim=1)
+    low_N = own_NM.amin(dim=1)
+    high_N = own_NM.amax(dim=1)
     for _ in range(_ROUNDS):
         middle_N = (low_N + high_N) / 2
         is_below_N = _cdf(outputs_NM2, middle_N) < probability
-        low_N, high_N = torch.where(is_below_N, middle_N, low_N), torch.where(is_below_N, high_N, middle_N)
+        low_N = torch.where(is_below_N, middle_N, low_N)
+        high_N = torch.where(is_below_N, high_N, middle_N)
     return (low_N + high_N) / 2

@@ -187,7 +187,8 @@ def dirichlet_uncertainty(logits_NC: Tensor, offset: float = 0.0) -> Uncertainty
     log_alpha_NC = _log_concentration(logits_NC, offset)
     log_total_N1 = torch.logsumexp(log_alpha_NC, dim=-1, keepdim=True)
     log_probs_NC = log_alpha_NC - log_total_N1
-    psi_NC, psi_total_N1 = torch.digamma(log_alpha_NC.exp() + 1), torch.digamma(log_total_N1.exp() + 1)
+    psi_NC = torch.digamma(log_alpha_NC.exp() + 1)
+    psi_total_N1 = torch.digamma(log_total_N1.exp() + 1)
     # psi(x + 1) - ln x is small where x is large, so little is lost in this difference of differences.
     apart_NC = (psi_NC - log_alpha_NC) - (psi_total_N1 - log_total_N1)
     probs_NC = log_probs_NC.exp()

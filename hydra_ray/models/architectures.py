@@ -64,7 +64,8 @@ def cnn(input_shape: tuple[int, ...], num_outputs: int, options: CnnOptions) -> 
     mean over pixels makes the features.
     """
     channels = [image_channels("cnn", input_shape), *options.widths]
-    depth, make_norm = options.depth, _norm(options.norm)
+    depth = options.depth
+    make_norm = _norm(options.norm)
     body = nn.Sequential()
     for stage, (width_in, width_out) in enumerate(pairwise(channels)):
         if stage > 0:
@@ -92,8 +93,10 @@ def resnet20(input_shape: tuple[int, ...], num_outputs: int, options: ResNetOpti
     option A). By default 269,722 parameters and 40.55 M multiply-adds for 3 x 32 x 32 and 10 classes; n
     blocks a stage make 6n + 2 layers.
     """
-    channels, make_norm = image_channels("resnet20", input_shape), _norm(options.norm)
-    width, num_blocks = options.width, options.blocks_per_stage
+    channels = image_channels("resnet20", input_shape)
+    make_norm = _norm(options.norm)
+    width = options.width
+    num_blocks = options.blocks_per_stage
     body = nn.Sequential(*_convolution(channels, width, make_norm))
     width_in = width
     for width_out in (width, 2 * width, 4 * width):

@@ -36,7 +36,8 @@ class Ensemble(nn.Module):
             raise ValueError("an ensemble needs at least one member")
         for member in members:
             member.eval()
-        self.num_members, self.input_shape = len(members), members[0].spec.input_shape
+        self.num_members = len(members)
+        self.input_shape = members[0].spec.input_shape
         stackable = _normalise_alike(members) and all(member.spec == members[0].spec for member in members)
         if stacked and not stackable:
             raise ValueError("only members of one spec and one normalisation can be stacked")

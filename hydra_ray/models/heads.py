@@ -38,8 +38,11 @@ class BatchedHeads(nn.Module):
                 f"{num_heads} heads of {head_depth} hidden layers of {head_width} units, from {num_features} "
                 f"features to {num_outputs} outputs: counts are at least 1, head_depth at least 0"
             )
-        self.num_heads, self.num_features, self.num_outputs = num_heads, num_features, num_outputs
-        self.head_width, self.head_depth = head_width, head_depth
+        self.num_heads = num_heads
+        self.num_features = num_features
+        self.num_outputs = num_outputs
+        self.head_width = head_width
+        self.head_depth = head_depth
         widths = [num_features, *[head_width] * head_depth, num_outputs]
         layers = list(pairwise(widths))
         self.weights = nn.ParameterList(torch.empty(num_heads, out, width) for width, out in layers)
@@ -55,11 +58,13 @@ class BatchedHeads(nn.Module):
 
     def forward(self, features_BF: Tensor) -> Tensor:
         """features_BF -> logits_BMC."""
-        weights, biases = self.weights, self.biases
+        weights = self.weights
+        biases = self.biases
         first = F.linear(features_BF, weights[0].flatten(0, 1), biases[0].flatten())
         values_MBW = first.unflatten(1, (len(weights[0]), -1)).transpose(0, 1)
         for layer in range(1, len(weights)):
-            weight_MWV, bias_MV = weights[layer].transpose(1, 2), biases[layer]
+            weight_MWV = weights[layer].transpose(1, 2)
+            bias_MV = biases[layer]
             values_MBW = torch.baddbmm(bias_MV.unsqueeze(1), F.relu(values_MBW), weight_MWV)
         return values_MBW.transpose(0, 1)
 

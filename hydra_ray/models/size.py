@@ -76,7 +76,9 @@ class _Counted(TorchFunctionMode):
 
     def __init__(self, most: int) -> None:
         super().__init__()
-        self._most, self._number, self._num_tensors = most, 0, 0
+        self._most = most
+        self._number = 0
+        self._num_tensors = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         kwargs = kwargs or {}

@@ -62,7 +62,8 @@ def count(value: float | None) -> str:
         return DASH
     unit = 0
     while abs(value) >= 999.5 and unit < len(_UNITS) - 1:
-        value, unit = value / 1000, unit + 1
+        value = value / 1000
+        unit = unit + 1
     return f"{value:.0f}" if unit == 0 else f"{_three_digits(value)}{_UNITS[unit]}"
 
 

@@ -24,7 +24,9 @@ def headline(metrics: Mapping[str, Any]) -> str:
         return "No student was compared."
     knowledge = task_of(metrics).figures.knowledge
     student = next((name for name in names if figure(metrics, "test", name, knowledge) is not None), names[0])
-    detection, cost, quality = _detection(metrics, student), _cost(metrics, student), _quality(metrics, student)
+    detection = _detection(metrics, student)
+    cost = _cost(metrics, student)
+    quality = _quality(metrics, student)
     if detection:
         first = f" {detection} at {cost} of its MACs" if cost else f" {detection}"
     else:
@@ -36,7 +38,8 @@ def headline(metrics: Mapping[str, Any]) -> str:
 
 def _detection(metrics: Mapping[str, Any], student: str) -> str:
     """The student's AUROC over the ensemble's, of knowledge uncertainty where the student has it."""
-    sets, task = unknown_sets(metrics), task_of(metrics)
+    sets = unknown_sets(metrics)
+    task = task_of(metrics)
     for score, name in ((task.figures.knowledge, ""), (task.figures.total, f" of {task.words.total_short}")):
         ratios = [_auroc_ratio(metrics, unknown, student, f"auroc_{score}") for unknown in sets]
         known = [ratio for ratio in ratios if ratio is not None]
@@ -53,7 +56,8 @@ def _auroc_ratio(metrics: Mapping[str, Any], unknown: str, student: str, score: 
 
 
 def _span(ratios: list[float]) -> str:
-    low, high = rough_percent(min(ratios)), rough_percent(max(ratios))
+    low = rough_percent(min(ratios))
+    high = rough_percent(max(ratios))
     return low if low == high else f"{low.removesuffix(' %')} to {high}"
 
 

@@ -46,7 +46,8 @@ def has_line(inputs: ReportInputs) -> bool:
 def plane_picture(inputs: ReportInputs) -> Figure:
     """Maps of total and of knowledge uncertainty, predictors side by side; for three classes three points below."""
     plane = _plane(inputs)
-    names, points = list(plane.scores), _three_points(plane)
+    names = list(plane.scores)
+    points = _three_points(plane)
     size = 7.2 / len(names)
     whole = new_figure(0.75 + 2 * (size + 0.12) + (2.2 if points else 0.0), _map_title(plane))
     heights = [2 * (size + 0.12), *([2.2] if points else [])]
@@ -262,10 +263,12 @@ def _line_title(plane: Plane) -> str:
 
 def _draw_bands(axes: Axes, plane: Plane, name: str) -> None:
     """The mean, data uncertainty about it, and knowledge uncertainty beyond that."""
-    x, scores = plane.ticks[0], plane.scores[name]
+    x = plane.ticks[0]
+    scores = plane.scores[name]
     mean = plane.answers[name][:, :, 0].mean(axis=1)
     colour = colours(plane.scores)[name]
-    total, data = _BAND * np.sqrt(scores.total), _BAND * np.sqrt(scores.data)
+    total = _BAND * np.sqrt(scores.total)
+    data = _BAND * np.sqrt(scores.data)
     axes.plot(plane.rows_ND[:, 0], plane.labels_N, ".", color=QUIET, markersize=1.6, alpha=0.55, zorder=1)
     if scores.knowledge is not None:
         axes.fill_between(x, mean - total, mean + total, color=colour, alpha=0.2, linewidth=0, zorder=2)
@@ -278,7 +281,8 @@ def _draw_bands(axes: Axes, plane: Plane, name: str) -> None:
 
 def _target_range(plane: Plane) -> tuple[float, float]:
     """Room for the targets and for the ensemble's band, where that does not dwarf them."""
-    low, high = float(plane.labels_N.min()), float(plane.labels_N.max())
+    low = float(plane.labels_N.min())
+    high = float(plane.labels_N.max())
     mean = plane.answers[ENSEMBLE][:, :, 0].mean(axis=1)
     band = _BAND * np.sqrt(plane.scores[ENSEMBLE].total)
     room = high - low
@@ -288,7 +292,9 @@ def _target_range(plane: Plane) -> tuple[float, float]:
 
 
 def _draw_curves(axes: Axes, plane: Plane, name: str) -> None:
-    x, scores, colour = plane.ticks[0], plane.scores[name], colours(plane.scores)[name]
+    x = plane.ticks[0]
+    scores = plane.scores[name]
+    colour = colours(plane.scores)[name]
     axes.plot(x, scores.total, color=colour, linewidth=1.0, linestyle=(0, (4, 2)))
     if scores.knowledge is not None:
         axes.fill_between(x, scores.knowledge, color=colour, alpha=0.35, linewidth=0)

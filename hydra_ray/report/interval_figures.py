@@ -26,7 +26,8 @@ def coverage_by_level(interval_level_N: np.ndarray, levels_K: np.ndarray) -> np.
 @picture
 def intervals_picture(inputs: ReportInputs) -> Figure:
     """Share of test targets inside the central interval, against its probability; on the right the difference."""
-    names, colour = compared(inputs), colours(predictors(inputs.metrics))
+    names = compared(inputs)
+    colour = colours(predictors(inputs.metrics))
     whole = new_figure(4.0, _title(inputs, names))
     left, right = whole.subplots(1, 2)
     levels = np.linspace(0, 1, _CURVE_POINTS)

@@ -40,7 +40,8 @@ TEMPLATE = "page.html.j2"
 
 def write_markdown(inputs: ReportInputs) -> str:
     """The report for people and forges that read Markdown; it shows the PNG files beside it."""
-    metrics, words = inputs.metrics, task_of(inputs.metrics).words
+    metrics = inputs.metrics
+    words = task_of(inputs.metrics).words
     parts = [f"# {markdown_text(inputs.run_name)}", markdown_text(headline(metrics)), _subtitle(inputs)]
     parts += _section(comparison_table(metrics), words.comparison_note)
     parts += _section(fidelity_table(metrics), words.fidelity_note, *map(markdown_text, inputs.notes))
@@ -59,7 +60,8 @@ def write_html(inputs: ReportInputs, pictures: Mapping[str, bytes]) -> str:
         inputs: what it is made of.
         pictures: file name -> PNG, of `figures.draw_pictures`; those that are missing are left out.
     """
-    metrics, words = inputs.metrics, task_of(inputs.metrics).words
+    metrics = inputs.metrics
+    words = task_of(inputs.metrics).words
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files("hydra_ray.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
     return template.render(

@@ -81,7 +81,8 @@ def reliability_picture(inputs: ReportInputs) -> Figure:
     )
     for place in range(num_lines * num_columns):
         line, column = divmod(place, num_columns)
-        upper, lower = grid[2 * line, column], grid[2 * line + 1, column]
+        upper = grid[2 * line, column]
+        lower = grid[2 * line + 1, column]
         if place < len(names):
             _draw_reliability(upper, lower, inputs, names[place])
             _label_outer(upper, lower, column)
@@ -94,7 +95,8 @@ def reliability_picture(inputs: ReportInputs) -> Figure:
 @picture
 def sparsification_picture(inputs: ReportInputs) -> Figure:
     """Accuracy, or RMSE, of the test rows left as those of highest total uncertainty are handed to somebody else."""
-    names, colour = compared(inputs), colours(predictors(inputs.metrics))
+    names = compared(inputs)
+    colour = colours(predictors(inputs.metrics))
     task = task_of(inputs.metrics)
     whole = new_figure(3.7, _sparsification_title(inputs, names))
     axes = whole.subplots()

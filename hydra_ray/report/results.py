@@ -101,7 +101,8 @@ def _title(group: Sequence[FinishedRun], first: Sequence[FinishedRun]) -> str:
 
 
 def _quality(group: Sequence[FinishedRun]) -> TextTable:
-    unknown, task = unknown_sets(group[0].metrics), task_of(group[0].metrics)
+    unknown = unknown_sets(group[0].metrics)
+    task = task_of(group[0].metrics)
     detectors = [(name, score) for name in unknown for score in (task.figures.knowledge, task.figures.total)]
     aurocs = [f"AUROC of {SCORES[score].short}, {name}" for name, score in detectors]
     rows = []
@@ -113,8 +114,10 @@ def _quality(group: Sequence[FinishedRun]) -> TextTable:
 
 
 def _fidelity(group: Sequence[FinishedRun]) -> TextTable:
-    unknown, task = unknown_sets(group[0].metrics), task_of(group[0].metrics)
-    knowledge, short = task.figures.knowledge, task.words.knowledge_short
+    unknown = unknown_sets(group[0].metrics)
+    task = task_of(group[0].metrics)
+    knowledge = task.figures.knowledge
+    short = task.words.knowledge_short
     paths: list[tuple[str, tuple[str, ...]]] = [("NLL ratio", ("nll_ratio",))]
     for name in ("test", *unknown):
         paths.append((f"mean {short} ratio, {name}", (f"{knowledge}_ratio", name)))
@@ -136,5 +139,6 @@ def _mean_and_deviation(group: Sequence[FinishedRun], *path: str) -> str:
 
 
 def _relative_macs(run: FinishedRun, name: str) -> str:
-    macs, member = figure(run.metrics, "cost", name, "macs"), figure(run.metrics, "cost", MEMBER, "macs")
+    macs = figure(run.metrics, "cost", name, "macs")
+    member = figure(run.metrics, "cost", MEMBER, "macs")
     return count(macs) if macs is None or not member else f"{macs / member:.2f} x"

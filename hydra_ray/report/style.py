@@ -108,14 +108,16 @@ def tint(colour: str) -> LinearSegmentedColormap:
 
 def note(axes: Axes, text: str, *, at: tuple[float, float] = (0.04, 0.95)) -> None:
     """Text inside a panel; `at` is in shares of the panel, its nearer corner the text's."""
-    horizontal, vertical = ("left" if at[0] < 0.5 else "right"), ("bottom" if at[1] < 0.5 else "top")
+    horizontal = "left" if at[0] < 0.5 else "right"
+    vertical = "bottom" if at[1] < 0.5 else "top"
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
     axes.text(*at, text, transform=axes.transAxes, ha=horizontal, va=vertical, fontsize=8.5, bbox=box)
 
 
 def log_axis(axis: Axis, low: float, high: float) -> None:
     """Make an axis logarithmic, labelled with plain numbers that suit data from `low` to `high`."""
-    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
+    set_scale = axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale
+    set_scale("log")
     subs = (1.0, 2.0, 5.0) if high < 20 * low else (1.0, 3.0) if high < 200 * low else (1.0,)
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(plain_numbers())

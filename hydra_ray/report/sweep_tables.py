@@ -85,7 +85,8 @@ def data_set_of(sweep: Sweep) -> str:
 
 
 def _figure_table(sweeps: Sequence[Sweep], key: str, heading: str) -> TextTable:
-    ours, shown = _predictors(sweeps), _format(key)
+    ours = _predictors(sweeps)
+    shown = _format(key)
     theirs = ("ensemble", "Hydra", "DLF")
     rows = []
     for sweep in sweeps:

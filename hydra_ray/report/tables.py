@@ -107,7 +107,8 @@ def as_terminal(comparison: TextTable) -> Table:
 
 def comparison_table(metrics: Mapping[str, Any]) -> TextTable:
     """Member, ensemble and students: quality, knowledge uncertainty, its AUROC / that of the total, cost."""
-    sets, words = unknown_sets(metrics), task_of(metrics).words
+    sets = unknown_sets(metrics)
+    words = task_of(metrics).words
     shown = [key for key in words.compared if any(key in of for of in metrics.get("test", {}).values())]
     scores = " / ".join(name.removesuffix(" variance") for name in (words.knowledge_short, words.total_short))
     columns = [words.compared[key] for key in shown] + [f"AUROC {name}\n{scores}" for name in sets]
@@ -122,10 +123,8 @@ def comparison_table(metrics: Mapping[str, Any]) -> TextTable:
 
 def fidelity_table(metrics: Mapping[str, Any]) -> TextTable:
     """How much of the ensemble each student kept: one row a figure, one column a student."""
-    fidelity, names = (
-        metrics.get("fidelity", {}),
-        [name for name in students(metrics) if name in metrics.get("fidelity", {})],
-    )
+    fidelity = metrics.get("fidelity", {})
+    names = [name for name in students(metrics) if name in metrics.get("fidelity", {})]
     rows = [
         (
             _path_name(path),
@@ -198,7 +197,8 @@ def seconds_table(metrics: Mapping[str, Any]) -> TextTable:
 
 def trials_table(kind: str, search: SearchResult) -> TextTable:
     """The best trials of the search for one kind of student."""
-    keys, rows = search.keys, []
+    keys = search.keys
+    rows = []
     for place, trial in enumerate(search.ranked[:BEST_TRIALS], start=1):
         ended = "stopped early" if trial.get("stopped_early") else "ran to the end"
         cells = (str(place), str(trial.get("trial", place)), decimal(figure(trial, "objective")))

@@ -66,7 +66,8 @@ def training_picture(inputs: ReportInputs) -> Figure:
 @picture
 def trials_picture(search: SearchResult) -> Figure:
     """The objective against each searched key."""
-    keys, ranked = search.keys, search.ranked
+    keys = search.keys
+    ranked = search.ranked
     num_columns = min(len(keys), _MOST_COLUMNS)
     num_lines = math.ceil(len(keys) / num_columns)
     whole = new_figure(0.6 + 2.6 * num_lines, _trials_title(search))
@@ -105,7 +106,8 @@ def _draw_curves(axes: Axes, inputs: ReportInputs, curves: Curves, key: str) -> 
     colour = colours([*names, *(name for name in curves if name not in names and not name.isdigit())])
     for name, events in curves.items():
         known = [(event["epoch"], value) for event in events if (value := figure(event, key)) is not None]
-        epochs, values = [epoch for epoch, _ in known], [value for _, value in known]
+        epochs = [epoch for epoch, _ in known]
+        values = [value for _, value in known]
         if name in colour:
             axes.plot(epochs, values, color=colour[name], linewidth=2, label=name)
         else:
@@ -148,7 +150,9 @@ def _mark_phases(axes: Axes, curves: Curves, colour: str) -> None:
 
 
 def _trials_title(search: SearchResult) -> str:
-    objective, trials, ranked = words(search.goal.objective), search.trials, search.ranked
+    objective = words(search.goal.objective)
+    trials = search.trials
+    ranked = search.ranked
     if not ranked:
         return f"{len(trials)} trials, none with a result"
     stopped = sum(bool(trial.get("stopped_early")) for trial in ranked)

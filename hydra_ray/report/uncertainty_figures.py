@@ -34,7 +34,8 @@ from hydra_ray.report.inputs import (
 )
 from hydra_ray.report.style import INK, TEST_GREY, colours, new_figure, note, percent_ticks, picture, tint
 
-LOWEST, HIGHEST_FLOOR = 1e-6, 1e-2
+LOWEST = 1e-6
+HIGHEST_FLOOR = 1e-2
 """Range of the lower end of the axes: in nats, or for variances in tens of the ensemble's median on test rows."""
 _NUM_BINS = 36
 _MANY_ROWS = 1500
@@ -58,7 +59,8 @@ class _Range:
 @picture
 def histogram_picture(inputs: ReportInputs) -> Figure:
     """Histograms of knowledge uncertainty: a line for each unknown set, predictors side by side."""
-    names, sets = with_knowledge(inputs), unknown_sets(inputs.metrics)
+    names = with_knowledge(inputs)
+    sets = unknown_sets(inputs.metrics)
     lines: list[str | None] = [*sets] or [None]
     whole = new_figure(1.3 + 1.95 * len(lines), _histogram_title(inputs, names, sets))
     grid = whole.subplots(len(lines), len(names), squeeze=False, sharex=True, sharey=True)
@@ -80,7 +82,8 @@ def histogram_picture(inputs: ReportInputs) -> Figure:
 @picture
 def scatter_picture(inputs: ReportInputs) -> Figure:
     """Each student's knowledge uncertainty against the ensemble's, row by row: one line for each student."""
-    names, words = [name for name in with_knowledge(inputs) if name != ENSEMBLE], task_of(inputs.metrics).words
+    names = [name for name in with_knowledge(inputs) if name != ENSEMBLE]
+    words = task_of(inputs.metrics).words
     splits = [TEST, *map(unknown_split, unknown_sets(inputs.metrics))]
     side = 6.5 / max(len(splits), 2 if len(names) == 1 else 3)
     height = 1.15 + (side + 0.17) * len(names)
@@ -140,7 +143,8 @@ def _range(inputs: ReportInputs) -> _Range:
     names = with_knowledge(inputs)
     every = [row_knowledge(inputs, name, split) for name in names for split in inputs.scores[name]]
     found = [values for values in every if values is not None]
-    first, unit = row_knowledge(inputs, names[0], TEST), _unit(inputs, names[0])
+    first = row_knowledge(inputs, names[0], TEST)
+    unit = _unit(inputs, names[0])
     low = LOWEST * unit if first is None else float(np.quantile(first, 0.05))
     floor = 10.0 ** math.floor(math.log10(max(low, LOWEST * unit)))
     high = max(float(values.max()) for values in found)
@@ -190,10 +194,8 @@ def _readable_height(inputs: ReportInputs, span: _Range) -> float:
 
 def _draw_scatter(axes: Axes, inputs: ReportInputs, name: str, split: SplitId, span: _Range) -> None:
     colour = colours(predictors(inputs.metrics))[name]
-    student, ensemble = (
-        row_knowledge(inputs, name, split),
-        row_knowledge(inputs, ENSEMBLE, split),
-    )
+    student = row_knowledge(inputs, name, split)
+    ensemble = row_knowledge(inputs, ENSEMBLE, split)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_aspect("equal")
@@ -202,7 +204,8 @@ def _draw_scatter(axes: Axes, inputs: ReportInputs, name: str, split: SplitId, s
     _draw_rows(axes, span.clip(ensemble), span.clip(student), span, colour)
     _decades(axes)  # after hexbin, which sets its own
     axes.plot([span.low, span.high], [span.low, span.high], color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
-    fidelity, known_as = inputs.metrics.get("fidelity", {}).get(name, {}), split.label
+    fidelity = inputs.metrics.get("fidelity", {}).get(name, {})
+    known_as = split.label
     knowledge = task_of(inputs.metrics).figures.knowledge
     note(axes, f"Spearman {decimal(figure(fidelity, f'spearman_{knowledge}', known_as), 2)}")
     ratio = figure(fidelity, f"{knowledge}_ratio", known_as)

@@ -126,7 +126,8 @@ def _student_settings(run: Run, config: Config, kind: StudentKind, searched: Col
 
 def _terms_key(run: Run, student: StudentConfig) -> dict[str, Any]:
     """The user's own terms, each with a hash of its code; nothing where there are none."""
-    task, num_outputs = run.task.name, run.data.num_outputs
+    task = run.task.name
+    num_outputs = run.data.num_outputs
     terms = [
         {**term.model_dump(), "code": own_term_code(term.import_path, task, num_outputs)} for term in student.terms
     ]

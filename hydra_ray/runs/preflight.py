@@ -116,7 +116,8 @@ def _check_own_view(run: Run, view: ViewConfig) -> None:
 def _check_terms(run: Run) -> None:
     """Try the user's own terms of loss on two rows, for every phase of the students that have them."""
     for kind in run.config.student_kinds:
-        own, members = run.config.student(kind), run.config.members_learnt_from(kind)
+        own = run.config.student(kind)
+        members = run.config.members_learnt_from(kind)
         phases = kind_named(kind)(run.task, own, run.config.distill, members).phases
         for place, term in enumerate(own.terms):
             key = f"students.{kind}.terms.{place}.import_path={term.import_path}"

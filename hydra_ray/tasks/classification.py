@@ -105,7 +105,9 @@ class ClassificationFigures(TaskFigures):
     """Probabilities, and entropies in nats."""
 
     outputs: ClassVar[Outputs] = "logits"
-    knowledge, total, quality = "mutual_information", "entropy", "accuracy"
+    knowledge = "mutual_information"
+    total = "entropy"
+    quality = "accuracy"
 
     def scores(self, outputs_NMC: Tensor) -> Scores:
         """See `uncertainty.scores`."""
@@ -182,8 +184,11 @@ class ClassificationFigures(TaskFigures):
 class ClassificationWords(TaskWords):
     """Mutual information, accuracy."""
 
-    knowledge_short, total_short = SCORES["mutual_information"].short, SCORES["entropy"].short
-    knowledge_axis, has_unit, better = "mutual information (nats)", True, "rise"
+    knowledge_short = SCORES["mutual_information"].short
+    total_short = SCORES["entropy"].short
+    knowledge_axis = "mutual information (nats)"
+    has_unit = True
+    better = "rise"
     compared = MappingProxyType({"nll": "NLL", "accuracy": "accuracy", "mutual_information": "MI"})
     published = MappingProxyType({"nll": "NLL", "accuracy": "accuracy", "ece": "ECE"})
     comparison_note = (

@@ -121,7 +121,9 @@ class RegressionFigures(TaskFigures):
     """Errors in target units, and variances."""
 
     outputs: ClassVar[Outputs] = "gaussian"
-    knowledge, total, quality = KNOWLEDGE_VARIANCE, TOTAL_VARIANCE, "rmse"
+    knowledge = KNOWLEDGE_VARIANCE
+    total = TOTAL_VARIANCE
+    quality = "rmse"
 
     def scores(self, outputs_NMC: Tensor) -> Scores:
         """See `regression_metrics.variance_scores`."""
@@ -154,7 +156,8 @@ class RegressionFigures(TaskFigures):
         self, student: Prediction, ensemble: Prediction, labels_N: Tensor, paired: Sequence[Tensor] | None
     ) -> dict[str, float | None]:
         """See `TaskFigures.fidelity`; no ratio of NLLs of densities where one is negative."""
-        own_N, others_N = row_nll(student.distribution, labels_N), row_nll(ensemble.distribution, labels_N)
+        own_N = row_nll(student.distribution, labels_N)
+        others_N = row_nll(ensemble.distribution, labels_N)
         errors = ratio_of_means(*_squared_errors(student, ensemble, labels_N))
         is_positive = float(own_N.mean()) > 0 and float(others_N.mean()) > 0
         return {
@@ -168,7 +171,8 @@ class RegressionFigures(TaskFigures):
         self, student: Prediction, ensemble: Prediction, labels_N: Tensor, num_samples: int, seed: int
     ) -> dict[str, tuple[float, float]]:
         """See `TaskFigures.fidelity_intervals`."""
-        own_N, others_N = row_nll(student.distribution, labels_N), row_nll(ensemble.distribution, labels_N)
+        own_N = row_nll(student.distribution, labels_N)
+        others_N = row_nll(ensemble.distribution, labels_N)
         errors = ratio_interval(*_squared_errors(student, ensemble, labels_N), seed, num_samples)
         difference = ratio_interval(own_N - others_N, torch.ones_like(own_N), seed, num_samples)
         found = {"nll_difference": difference, "rmse_ratio": (math.sqrt(errors[0]), math.sqrt(errors[1]))}
@@ -178,7 +182,8 @@ class RegressionFigures(TaskFigures):
 
     def row_scores(self, found: Prediction, labels_N: Tensor | None) -> RowScores:
         """See `TaskFigures.row_scores`."""
-        knowledge, mixture_NK2 = found.scores.get(self.knowledge), found.distribution
+        knowledge = found.scores.get(self.knowledge)
+        mixture_NK2 = found.distribution
         has_labels = labels_N is not None
         return RowScores(
             total=found.scores[self.total].numpy(),
@@ -201,8 +206,11 @@ class RegressionFigures(TaskFigures):
 class RegressionWords(TaskWords):
     """Variances, RMSE."""
 
-    knowledge_short, total_short = SCORES[KNOWLEDGE_VARIANCE].short, SCORES[TOTAL_VARIANCE].short
-    knowledge_axis, has_unit, better = "knowledge variance", False, "fall"
+    knowledge_short = SCORES[KNOWLEDGE_VARIANCE].short
+    total_short = SCORES[TOTAL_VARIANCE].short
+    knowledge_axis = "knowledge variance"
+    has_unit = False
+    better = "fall"
     compared = MappingProxyType(
         {"rmse": "RMSE", "nll": "NLL", "crps": "CRPS", "coverage_95": "coverage\nof 95 %",
          KNOWLEDGE_VARIANCE: "knowledge\nvariance"}

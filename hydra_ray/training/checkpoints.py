@@ -48,7 +48,8 @@ class Checkpoints:
         """Write a state (`TrainState.state`); of the older ones only the last is kept."""
         if not self.is_writer:
             return
-        data, step = to_safetensors(state), int(state["num_done"])
+        data = to_safetensors(state)
+        step = int(state["num_done"])
         self.folder.write(f"{self.name}-{step:09d}-{self._checksum(data)}.safetensors", data)
         for old in self._names()[_KEPT:]:
             self._remove(old)

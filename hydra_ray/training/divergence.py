@@ -64,7 +64,10 @@ class Watch:
             first_step: steps of the epoch that were done before a restart.
             ranks: whose losses are shares of a mean; all of them check at the same steps.
         """
-        self._subjects, self._epoch, self._first, self._ranks = subjects, epoch, first_step, ranks
+        self._subjects = subjects
+        self._epoch = epoch
+        self._first = first_step
+        self._ranks = ranks
         self._pending: list[Tensor] = []
         self._losses: list[list[float]] = []
 

@@ -93,9 +93,12 @@ class TrainState:
             seed: of dropout; each step and rank draws its own numbers, so that a resumed training draws the same.
             ranks: this process among its peers.
         """
-        self.model, self.settings, self.num_steps = model, settings, num_steps
+        self.model = model
+        self.settings = settings
+        self.num_steps = num_steps
         self.num_done = 0
-        self._seed, self._ranks = seed, ranks
+        self._seed = seed
+        self._ranks = ranks
         wrapped = ranks.wrap(model)
         self._wrapped = torch.compile(wrapped) if settings.compile else wrapped
         self._optimizer = _optimizer(model, settings)

@@ -117,7 +117,8 @@ def fit_member(
     steps = len(train) // batch
     dropout = seed_of(seed, "member dropout", member)
     state = TrainState(model, settings, num_steps=settings.epochs * steps, seed=dropout)
-    checkpoint, subject = checkpoints.newest(), subject_of(member, settings)
+    checkpoint = checkpoints.newest()
+    subject = subject_of(member, settings)
     if checkpoint is not None:
         state.load(checkpoint)
     figures: dict[str, float] = {}
@@ -150,7 +151,8 @@ def _train_epoch(
     order = order_of(len(train), *seed).to(train.inputs.device)
 
     for rows in order[: len(order) // batch * batch].split(batch):
-        inputs, labels = augmented(settings, train, rows, *seed), train.labels.index_select(0, rows)
+        inputs = augmented(settings, train, rows, *seed)
+        labels = train.labels.index_select(0, rows)
         watch.add(member_step(state, member_loss, inputs, labels))
     watch.check([state.state()])
 
@@ -175,7 +177,8 @@ def augmented(
     settings: EnsembleConfig, train: LabelledRows, rows: Tensor, seed: int, member: int, epoch: int
 ) -> Tensor:
     """The inputs at positions `rows` as a member sees them in an epoch: [B, ...], on the rows' device."""
-    view, inputs = settings.augment, train.inputs.index_select(0, rows)  # several times as fast as `inputs[rows]`
+    view = settings.augment  # several times as fast as `inputs[rows]`
+    inputs = train.inputs.index_select(0, rows)
     if view is None:
         return inputs
     draw = seed_of(seed, "member augmentation", member, epoch)

@@ -55,7 +55,9 @@ def _sampler(sampler: Sampler, seed: int) -> BaseSampler:
 def _distribution(domain: Any) -> BaseDistribution:
     if isinstance(domain, list):  # by their places: Optuna knows no choices but numbers and text
         return CategoricalDistribution(range(len(domain)))
-    low, high, log = domain["low"], domain["high"], domain.get("log", False)
+    low = domain["low"]
+    high = domain["high"]
+    log = domain.get("log", False)
     if isinstance(low, int) and isinstance(high, int):
         return IntDistribution(low, high, log=log)
     return FloatDistribution(low, high, log=log)

@@ -22,7 +22,8 @@ from hydra_ray.training.loop import TrainState
 from hydra_ray.training.member import LabelledRows, MemberSpec, member_step
 from hydra_ray.training.stacked import StackSlot, stack_step
 
-_WARM_UP, _STEPS = 2, 5
+_WARM_UP = 2
+_STEPS = 5
 _LONGEST_SECONDS = 5.0  # of one number's steps; larger stacks of networks that slow have nothing to gain
 _GAIN = 0.95  # time a member of a larger stack must take at most, as a share of the best so far
 
@@ -85,7 +86,9 @@ def _obstacle(member: Member, train: LabelledRows) -> str | None:
 
 def _fastest(settings: EnsembleConfig, most: int, member_spec: MemberSpec, train: LabelledRows) -> int:
     """The stack size, doubled from 1 on, with the least time a member and step that fits into memory."""
-    best, least, size = 1, float("inf"), 1
+    best = 1
+    least = float("inf")
+    size = 1
     while size <= most:
         try:
             seeds = [seed_of(0, "thrown away", number) for number in range(size)]
@@ -95,7 +98,8 @@ def _fastest(settings: EnsembleConfig, most: int, member_spec: MemberSpec, train
             break
         if seconds / size > least * _GAIN:
             break
-        best, least = size, seconds / size
+        best = size
+        least = seconds / size
         if 2 * seconds * (_WARM_UP + _STEPS) > _LONGEST_SECONDS:
             break
         size = min(2 * size, most) if size < most else most + 1

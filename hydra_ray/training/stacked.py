@@ -100,7 +100,10 @@ class _StackTraining:
         member_spec: MemberSpec,
         train: LabelledRows,
     ) -> None:
-        self._slots, self._settings, self._seed, self._train = slots, settings, seed, train
+        self._slots = slots
+        self._settings = settings
+        self._seed = seed
+        self._train = train
         self._task = member_spec.task
         weights = [seed_of(seed, "member weights", slot.member) for slot in slots]
         self._members = [member_spec.build(each).to(train.inputs.device) for each in weights]

@@ -96,7 +96,8 @@ def plan_of(
         input_shape: of one stored row.
         num_outputs: of each head.
     """
-    distill, ensemble = config.distill, config.ensemble
+    distill = config.distill
+    ensemble = config.ensemble
     own = config.student(kind)
     objective = kind_named(kind)(task, own, distill, own.learns_from(num_members))
     spec = ModelSpec(
@@ -187,9 +188,14 @@ class _PhaseFit:
         checkpoints: Checkpoints | None,
         report: Report,
     ) -> None:
-        self.plan, self.number, self.phase = plan, number, plan.phases[number]
-        self.student, self.batches, self.validation = student, batches, validation
-        self.ranks, self.report = ranks, report
+        self.plan = plan
+        self.number = number
+        self.phase = plan.phases[number]
+        self.student = student
+        self.batches = batches
+        self.validation = validation
+        self.ranks = ranks
+        self.report = report
         self.checkpoints = checkpoints.of_part(f"phase-{number}") if checkpoints is not None else None
         self.subject = Subject(f"student {plan.objective.kind}", "distill", plan.settings.learning_rate)
         self.steps = batches.steps_per_epoch
@@ -287,7 +293,8 @@ def validation_figures(plan: Distillation, student: HydraStudent, rows: ShardRow
     The disagreement is that of the student's own members, the first `plan.num_members`: a perfect copy of 4 of 8
     members has a ratio of 1.
     """
-    task, found = plan.task, plan.prediction(predict(student, rows.inputs))
+    task = plan.task
+    found = plan.prediction(predict(student, rows.inputs))
     teacher_NMC = torch.tensor(rows.of_first(plan.num_members).logits_NMC).double()
     figures = task.figures.validation_figures(found, torch.tensor(rows.labels))
     if task.figures.knowledge in found.scores:

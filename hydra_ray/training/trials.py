@@ -86,7 +86,8 @@ class StoppingRule:
     @property
     def epochs(self) -> list[int]:
         """After which a trial may be stopped."""
-        found, epoch = [], self.grace
+        found = []
+        epoch = self.grace
         while self.scheduler == "asha" and epoch < self.num_epochs:
             found.append(epoch)
             epoch *= _REDUCTION

@@ -85,7 +85,8 @@ def augment(
     """
     check_view(name, options, tuple(inputs.shape[1:]))
     _check_batch(inputs, keys)
-    view, draws = view_named(name), Draws.of(seed, keys)
+    view = view_named(name)
+    draws = Draws.of(seed, keys)
     if not len(inputs) or view is identity or view.needs_members:
         return inputs
     parsed = view.parse(options)
@@ -120,7 +121,8 @@ def apply_with_members(
         UserError: as `check_view`.
     """
     check_view(name, options, tuple(inputs.shape[1:]))
-    view, draws = view_named(name), Draws.of(seed, row_id)
+    view = view_named(name)
+    draws = Draws.of(seed, row_id)
     rows = view.apply(view.parse(options), ViewBatch(inputs, draws, inputs), members)
     return _rounded(rows, inputs.dtype)
 

@@ -99,7 +99,8 @@ def _partners(keys: Tensor, block: Tensor, draws: Draws, count: int) -> Tensor:
     by_key = keys.argsort(stable=True)
     order = by_key[block[by_key].argsort(stable=True)]
     _, inverse, sizes = torch.unique_consecutive(block[order], return_inverse=True, return_counts=True)
-    size, start = sizes[inverse, None], (sizes.cumsum(0) - sizes)[inverse, None]
+    size = sizes[inverse, None]
+    start = (sizes.cumsum(0) - sizes)[inverse, None]
     rank = torch.arange(len(keys), device=keys.device)[:, None] - start
     chance = draws.uniform(_PARTNER_DRAW, count)[order].double()
     step = 1 + (chance * (size - 1)).floor().long()

@@ -38,12 +38,15 @@ def affine(options: AffineOptions, batch: ViewBatch) -> Tensor:
     """Turned, zoomed and shifted images."""
     height, width = batch.rows.shape[1:3]
     turn, zoom, right, down = batch.draws.signed(0, 4).double().reshape(-1, 4, 1, 1).unbind(1)
-    angle, shrink = turn * math.radians(options.degrees), torch.ones_like(zoom) / (1 + zoom * options.scale)
-    cos, sin = (angle.cos() * shrink).float(), (angle.sin() * shrink).float()
+    angle = turn * math.radians(options.degrees)
+    shrink = torch.ones_like(zoom) / (1 + zoom * options.scale)
+    cos = (angle.cos() * shrink).float()
+    sin = (angle.sin() * shrink).float()
     x, y = pixel_grid(batch.rows)
     x = x - (width - 1) / 2 - (right * (options.shift * width)).float()
     y = y - (height - 1) / 2 - (down * (options.shift * height)).float()
-    from_x, from_y = cos * x + sin * y + (width - 1) / 2, cos * y - sin * x + (height - 1) / 2
+    from_x = cos * x + sin * y + (width - 1) / 2
+    from_y = cos * y - sin * x + (height - 1) / 2
     return sample(batch.rows, from_x, from_y, options.padding)
 
 
@@ -64,7 +67,8 @@ def elastic(options: ElasticOptions, batch: ViewBatch) -> Tensor:
     knots = batch.draws.signed(0, options.grid**2 * 2).reshape(-1, options.grid, options.grid, 2)
     dx, dy = smooth_field(knots, height, width).unbind(-1)
     x, y = pixel_grid(batch.rows)
-    from_x, from_y = x + dx * (options.alpha * width), y + dy * (options.alpha * height)
+    from_x = x + dx * (options.alpha * width)
+    from_y = y + dy * (options.alpha * height)
     return sample(batch.rows, from_x, from_y, options.padding)
 
 
@@ -82,7 +86,8 @@ class CropFlipOptions(Section):
 def crop_flip(options: CropFlipOptions, batch: ViewBatch) -> Tensor:
     """Crops of padded images, some of them mirrored; whole pixels."""
     height, width = batch.rows.shape[1:3]
-    across, down = round(options.pad * width), round(options.pad * height)
+    across = round(options.pad * width)
+    down = round(options.pad * height)
     chance = batch.draws.uniform(0, 3).double()
     dx = (chance[:, 0] * (2 * across + 1)).long() - across
     dy = (chance[:, 1] * (2 * down + 1)).long() - down

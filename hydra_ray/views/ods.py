@@ -22,7 +22,8 @@ from hydra_ray.randomness import Draws
 from hydra_ray.views.batch import ViewBatch
 from hydra_ray.views.registry import view
 
-_MEMBER_DRAW, _DIRECTION_DRAW = 0, 1
+_MEMBER_DRAW = 0
+_DIRECTION_DRAW = 1
 _FULL_RANGE = 255.0
 
 

@@ -109,7 +109,8 @@ def _made(
     members: Sequence[nn.Module] = (),
 ) -> Any:
     """What the function returns for rows of one block."""
-    view, draws = view_named(name), Draws.of(THROWN_AWAY, row_id)
+    view = view_named(name)
+    draws = Draws.of(THROWN_AWAY, row_id)
     parsed = view.parse(options)
     partners = partner_rows(view.mixes, rows, row_id, torch.zeros_like(row_id), draws)
     batch = ViewBatch(rows, draws, partners, features)

@@ -29,9 +29,12 @@ def sample(images_BHWC: Tensor, x_BHW: Tensor, y_BHW: Tensor, padding: Padding) 
     Exact at whole pixels. Beyond the rim there is black (`zeros`), the rim's own pixels (`border`) or the
     mirrored image (`reflection`).
     """
-    x0, y0 = x_BHW.floor(), y_BHW.floor()
-    wx, wy = (x_BHW - x0)[..., None], (y_BHW - y0)[..., None]
-    column, row = x0.long(), y0.long()
+    x0 = x_BHW.floor()
+    y0 = y_BHW.floor()
+    wx = (x_BHW - x0)[..., None]
+    wy = (y_BHW - y0)[..., None]
+    column = x0.long()
+    row = y0.long()
     above = _blend(images_BHWC, column, row, wx, padding)
     below = _blend(images_BHWC, column, row + 1, wx, padding)
     return above * (1 - wy) + below * wy
@@ -65,7 +68,8 @@ def _blend(images: Tensor, column: Tensor, row: Tensor, weight: Tensor, padding:
 def _pixels(images: Tensor, column_BHW: Tensor, row_BHW: Tensor, padding: Padding) -> Tensor:
     """Pixels at whole places, inside or outside of the image: [B, H, W, C], dtype kept."""
     num_rows, height, width, channels = images.shape
-    column, row = _inside(column_BHW, width, padding), _inside(row_BHW, height, padding)
+    column = _inside(column_BHW, width, padding)
+    row = _inside(row_BHW, height, padding)
     index = (row * width + column).reshape(num_rows, -1, 1).expand(-1, -1, channels)
     values = images.reshape(num_rows, height * width, channels).gather(1, index).reshape(images.shape)
     if padding != "zeros":
@@ -95,7 +99,8 @@ def _cubic(knots: Tensor, size: int, dim: int) -> Tensor:
 
 def _cubic_weights(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Catmull-Rom weights of the knots at -1, 0, 1 and 2 for a place t in [0, 1]."""
-    square, cube = t * t, t * t * t
+    square = t * t
+    cube = t * t * t
     return (
         (2 * square - cube - t) * 0.5,
         (3 * cube - 5 * square + 2) * 0.5,

@@ -49,8 +49,11 @@ def outside_box(options: OutsideBoxOptions, batch: ViewBatch) -> Tensor:
     P(k) = (1 - q)^k q / (1 - (1 - q)^V) for V varying features; those before it are then within their ranges, those
     behind it anywhere.
     """
-    features, draws, margin = batch.scale(), batch.draws, options.margin
-    num_features, varies = len(features.low), features.low < features.high
+    features = batch.scale()
+    draws = batch.draws
+    margin = options.margin
+    num_features = len(features.low)
+    varies = features.low < features.high
     q = 2 * margin / (1 + 2 * margin)
     place = draws.uniform(0, num_features)
     chance = draws.uniform(num_features, 1).double() * -math.expm1(int(varies.sum()) * math.log1p(-q))
@@ -63,7 +66,8 @@ def outside_box(options: OutsideBoxOptions, batch: ViewBatch) -> Tensor:
 
 def _out_of_range(features: Features, place: Tensor, margin: float) -> Tensor:
     """Uniform within `margin` ranges below the smallest or above the largest value, and never either of them."""
-    below, above = _at(features, -2 * margin * (0.5 - place)), _at(features, 1 + 2 * margin * (place - 0.5))
+    below = _at(features, -2 * margin * (0.5 - place))
+    above = _at(features, 1 + 2 * margin * (place - 0.5))
     least, most = (torch.tensor(each, device=place.device) for each in (-math.inf, math.inf))
     below = torch.minimum(below, torch.nextafter(features.low, least))
     return torch.where(place < 0.5, below, torch.maximum(above, torch.nextafter(features.high, most)))

@@ -121,6 +121,21 @@ def test_what_is_not_the_edge_imports_without_ray():
     assert found.stdout.strip() == "False"
 
 
+@each_module
+def test_a_line_assigns_once_and_calls_what_it_names(path):
+    """`a, b = b, a` swaps, and `a, b = f()` unpacks; `a, b = 1, 2` are two lines."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Call):
+            assert not isinstance(node.func, ast.IfExp), f"{path}:{node.lineno}: a condition is called"
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
+            targets = [ast.unparse(each) for each in node.targets if isinstance(each, ast.Tuple)]
+            swapped = ast.unparse(node.value)
+            is_swap = any(
+                sorted(each.strip("()").split(", ")) == sorted(swapped.strip("()").split(", ")) for each in targets
+            )
+            assert not targets or is_swap, f"{path}:{node.lineno}: assigns twice in a line"
+
+
 def test_modules_name_files_that_are_there():
     """In backticks, by the end of their path."""
     there = [f"/{path.relative_to(REPO)}" for path in REPO.rglob("*.py") if ".venv" not in path.parts]

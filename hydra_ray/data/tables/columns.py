@@ -275,7 +275,8 @@ def _only_list(names: list[str], fields: Sequence[pa.Field], options: TableOptio
     others += [name for name in names if name != chosen]
     if others:
         found = f"column {chosen} holds {next(field.type for field in fields if field.name == chosen)}"
-        one, other = options.ignoring(names), options.ignoring(others)
+        one = options.ignoring(names)
+        other = options.ignoring(others)
         raise UserError(f"{place}: {found} beside {', '.join(others)}: use one of them, with {other} or {one}")
     return chosen
 
@@ -293,7 +294,8 @@ def _check_list(name: str, facts: Facts, place: str) -> None:
 def _offsets(names: Iterable[str], facts: Facts, place: str) -> tuple[tuple[str, Offset], ...]:
     found: list[tuple[str, Offset]] = []
     for name in names:
-        column, is_moment = facts.of(name), is_time(facts.schema.field(name).type)
+        column = facts.of(name)
+        is_moment = is_time(facts.schema.field(name).type)
         if column.low is None or column.high is None:
             continue
         offset = _offset(f"{place}: column {name}", column.low, column.high, centre=is_moment)

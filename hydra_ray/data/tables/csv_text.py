@@ -78,7 +78,8 @@ def _table(text: str, encoding: str, header: bool | None, place: str) -> CsvText
         raise UserError(f"{place}: holds no rows; use one that does")
     delimiter = _delimiter_of(sample)
     if delimiter == _SPACES:
-        text, delimiter = "\n".join("\t".join(cells) for cells in _cells(text.splitlines(), _SPACES)), "\t"
+        text = "\n".join("\t".join(cells) for cells in _cells(text.splitlines(), _SPACES))
+        delimiter = "\t"
         sample = _first_lines(text)
     rows = _cells(sample, delimiter)
     is_header = _is_header(rows, place) if header is None else header
@@ -171,7 +172,8 @@ def _is_header(rows: Sequence[Sequence[str]], place: str) -> bool:
     Raises:
         UserError: it may be either.
     """
-    first, rest = [cell.strip() for cell in rows[0]], rows[1:]
+    first = [cell.strip() for cell in rows[0]]
+    rest = rows[1:]
     texts = [place for place, cell in enumerate(first) if not _is_value(cell)]
     numbers = [cell for cell in first if is_plain_number(cell)]
     counts_columns = [str(place) for place in range(len(numbers))] == numbers and len(numbers) > 1

@@ -63,7 +63,8 @@ def _check_shape(found: tuple[int, ...], expected: tuple[int, ...], row: int, pl
 
 def _numbers(batch: pa.RecordBatch, name: str, columns: Columns, row_id: Ints, place: str) -> Floats:
     """A column of numbers, each less the column's offset."""
-    column, place = batch.column(name), f"{place}: column {name}"
+    column = batch.column(name)
+    place = f"{place}: column {name}"
     _no_nulls(column, row_id, place)
     try:
         values = as_float32(column, dict(columns.offsets).get(name, 0), dict(columns.decimals).get(name, "."))

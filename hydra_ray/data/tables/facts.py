@@ -81,7 +81,8 @@ class ColumnFacts:
             self.is_whole &= values.dtype != np.float64 or bool((values == np.trunc(values)).all())
         low, high = (each.item() for each in (values.min(), values.max()))
         if unit != 1:
-            low, high = low * unit, high * unit
+            low = low * unit
+            high = high * unit
         self.low = low if self.low is None else min(low, self.low)
         self.high = high if self.high is None else max(high, self.high)
 
@@ -108,7 +109,8 @@ class Facts:
             schema: of the source; names are there once.
             batches: reads columns of it.
         """
-        self.schema, self._batches = schema, batches
+        self.schema = schema
+        self._batches = batches
         self._known: dict[str, ColumnFacts] = {}
 
     def of(self, name: str) -> ColumnFacts:
@@ -139,7 +141,8 @@ class Facts:
         Args:
             name: of a column of lists or tensors of one dimension.
         """
-        low, high = np.full(1, np.inf), np.full(1, -np.inf)
+        low = np.full(1, np.inf)
+        high = np.full(1, -np.inf)
         for _, table in _joined(self._batches([name])):
             column: Any = table.column(name).combine_chunks()
             values = column.storage.flatten() if isinstance(column, pa.FixedShapeTensorArray) else column.flatten()
@@ -171,6 +174,7 @@ def _joined(batches: Iterator[tuple[int, pa.RecordBatch]]) -> Iterator[tuple[int
         num_rows += batch.num_rows
         if num_rows >= _ROWS_AT_ONCE:
             yield start, pa.Table.from_batches(parts)
-            parts, num_rows = [], 0
+            parts = []
+            num_rows = 0
     if parts:
         yield start, pa.Table.from_batches(parts)

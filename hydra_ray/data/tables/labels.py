@@ -54,7 +54,8 @@ class Classes:
         found = numbers[codes]
         unknown = np.flatnonzero(found == -2)
         if len(unknown):
-            text, count = texts[codes[unknown[0]]], int((codes == codes[unknown[0]]).sum())
+            text = texts[codes[unknown[0]]]
+            count = int((codes == codes[unknown[0]]).sum())
             raise UserError(
                 f"{place}: row {row_id[unknown[0]]} has label {text} ({count} rows here), which no training row has "
                 f"(classes are {shortened(self.names)}); add training rows of it, or remove these"

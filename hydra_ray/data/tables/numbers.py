@@ -116,7 +116,8 @@ def as_float32(column: Any, offset: Offset = 0, decimal: Decimal = ".") -> Float
         TooLargeError: see `to_float32`.
     """
     if is_text(column.type):
-        values, unit = _parsed(without_dictionary(column), decimal), 1.0
+        values = _parsed(without_dictionary(column), decimal)
+        unit = 1.0
     else:
         values, unit = exact_values(column)
     return to_float32(_less(values, offset, unit))
@@ -177,7 +178,8 @@ def offset_for(low: Offset, high: Offset, *, centre: bool) -> Offset:
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         return 0
-    spread, largest = high - low, max(abs(low), abs(high))
+    spread = high - low
+    largest = max(abs(low), abs(high))
     with np.errstate(over="ignore"):
         step = float(np.spacing(np.float32(largest)))
     offset: Offset = 0

@@ -149,7 +149,8 @@ def _check_same(expected: pa.Schema, found: pa.Schema, ignored: Sequence[str], p
         if found.get_all_field_indices(field.name) == [] or found.field(field.name).type != field.type:
             lacking = f"{field.name} ({field.type})"
             raise UserError(f"{place} lacks the column {lacking} of the first file; fetch one export again")
-    one, other = hub_class_names(expected), hub_class_names(found)
+    one = hub_class_names(expected)
+    other = hub_class_names(found)
     different = [name for name in one if name in other and one[name] != other[name]]
     if different:
         name = different[0]

@@ -33,7 +33,8 @@ def row_numbers(fields: Sequence[pa.Field], facts: Facts) -> dict[str, str]:
         if facts.of(name).counts_rows and facts.of(name).num_rows >= _LEAST_ROWS:
             found[name] = "counts the rows"
     for name in named:
-        distinct, rows = len(facts.of(name).texts), facts.of(name).num_rows
+        distinct = len(facts.of(name).texts)
+        rows = facts.of(name).num_rows
         if name not in found and distinct > _MOST_REPEATED * rows:
             found[name] = f"an id, {distinct:,} different in {rows:,} rows"
     return found

@@ -239,7 +239,8 @@ def _with_classes(columns: Columns, facts: Facts, schema: pa.Schema, place: str)
     if label is None or columns.task == "regression":
         return columns
     facts.look_at([label], labels=[label])
-    found, names = facts.of(label), hub_class_names(schema).get(label)
+    found = facts.of(label)
+    names = hub_class_names(schema).get(label)
     if names is None and not has_few_classes(found):
         raise UserError(
             f"{place}: column {label} has {len(found.texts)} different labels in {found.num_rows} rows; name the "
@@ -253,7 +254,8 @@ def _check_target(columns: Columns, facts: Facts, place: str) -> None:
     label = columns.label
     if label is None or columns.task == "classification":
         return
-    low, high = facts.of(label).low, facts.of(label).high
+    low = facts.of(label).low
+    high = facts.of(label).high
     if low is None or high is None or low == high:
         return
     try:

@@ -72,7 +72,8 @@ def _as_pixels(values: npt.NDArray[Any], row_id: Ints, place: str) -> Inputs:
 def _of_tensors(column: Any, row_id: Ints, place: str) -> npt.NDArray[Any]:
     """[n, ...], dimensions in the order their names, else their permutation, say."""
     _no_nulls(column, row_id, place)
-    kind, storage = column.type, column.storage
+    kind = column.type
+    storage = column.storage
     numbers = storage.flatten()
     per_row = int(np.prod(kind.shape))
     _no_nulls(numbers, np.repeat(row_id, per_row), place)
@@ -106,7 +107,9 @@ def _channels_last(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _of_lists(column: Any, row_id: Ints, place: str) -> npt.NDArray[Any]:
     """[n, ...] of lists in any depth, all of the first one's lengths."""
-    rows, shape, values = row_id, [], column
+    rows = row_id
+    shape = []
+    values = column
     while is_list(values.type):
         _no_nulls(values, rows, place)
         length = _length(values, rows, place)

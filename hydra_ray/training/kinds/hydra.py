@@ -12,7 +12,8 @@ from hydra_ray.losses import Summed
 from hydra_ray.models import HydraStudent
 from hydra_ray.training.kinds.base import Kind, Phase
 
-MEAN, HEADS = "mean", "heads"
+MEAN = "mean"
+HEADS = "heads"
 
 
 class Hydra(Kind[students.HydraConfig]):

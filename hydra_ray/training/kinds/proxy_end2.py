@@ -21,7 +21,8 @@ class ProxyEnd2(DirichletKind[students.ProxyEnd2Config]):
         self, phase: Phase, progress: float, student_BHC: Tensor, members_BMC: Tensor, mask_BM: Tensor | None
     ) -> Summed:
         """Reverse KL from the proxy."""
-        outputs_BC, bound = student_BHC[:, 0], self.own.max_precision
+        outputs_BC = student_BHC[:, 0]
+        bound = self.own.max_precision
         return proxy_dirichlet_rkl(outputs_BC, members_BMC, max_precision=bound, mask_BM=mask_BM)
 
 
