@@ -55,6 +55,7 @@ StreamName = Literal[
     "step of a fit",
     "bootstrap",
     "search",
+    "threshold rows",
     "thrown away",
 ]
 
@@ -76,6 +77,7 @@ STREAMS: Mapping[StreamName, tuple[str, ...]] = {
     "step of a fit": ("step", "rank"),
     "bootstrap": ("set of rows",),
     "search": ("kind", "trial"),
+    "threshold rows": (),
     "thrown away": ("number",),
 }
 """Name of each stream -> what tells its seeds apart.

@@ -1,19 +1,36 @@
-"""The subcommands of `hydra-ray` and their words: `run`, one for each stage, and `results`."""
+"""The subcommands of `hydra-ray`: their names, what they say of themselves, and the module of this room behind each.
+
+A module has `add_arguments(parser)` and `call(arguments)`, which does the work; a stage is a row of `runs/stages.py`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from hydra_ray.cli.guard import guarded
-from hydra_ray.cli.run import option_models, run, run_stage, show_plan
-from hydra_ray.config import Config, load_config
 
-_RUN = "all stages in order; what is done and still valid is skipped"
-_RESULTS = "a page of result tables from finished runs, in Markdown"
+
+@dataclass(frozen=True)
+class Subcommand:
+    """One word after `hydra-ray`.
+
+    Attributes:
+        help: what it does.
+        module: of this room, with its arguments and what it does.
+    """
+
+    help: str
+    module: str
+
+
+_BEFORE = {"run": Subcommand("all stages in order; what is done and still valid is skipped", "recipes")}
+_AFTER = {"results": Subcommand("a page of result tables from finished runs, in Markdown", "results")}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -28,53 +45,28 @@ def main(words: Sequence[str] | None = None) -> int:
     if words is None:
         words = sys.argv[1:]
         sys.path.insert(0, str(Path.cwd()))  # modules of the user's own, as `python -m` finds them
-    texts = {"run": _RUN, "results": _RESULTS}
-    if not words or words[0] not in texts:  # the table imports torch, which would delay the errors of `run`
-        from hydra_ray.runs import STAGES
-
-        texts = {"run": _RUN, **{name: stage.help for name, stage in STAGES.items()}, "results": _RESULTS}
+    known = {**_BEFORE, **_AFTER}
+    if not words or words[0] not in known:  # the table imports torch, which would delay the errors of `run`
+        known = {**_BEFORE, **_stages(), **_AFTER}
     parser = argparse.ArgumentParser(
         prog="hydra-ray",
         description="Distil an ensemble into one network with a head a member, on Ray.",
-        epilog="\n".join(f"  {name:<15} {text}" for name, text in texts.items()),
+        epilog="\n".join(f"  {name:<15} {each.help}" for name, each in known.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=texts, metavar="COMMAND", help="one of those below")
+    parser.add_argument("command", choices=known, metavar="COMMAND", help="one of those below")
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="see hydra-ray COMMAND --help")
     chosen = parser.parse_args(words)
-    own = argparse.ArgumentParser(prog=f"hydra-ray {chosen.command}", description=texts[chosen.command])
-    if chosen.command == "results":
-        return _results(own, chosen.words)
-    return _with_recipe(own, chosen.command, chosen.words)
+    subcommand = known[chosen.command]
+    module = import_module(f"hydra_ray.cli.{subcommand.module}")
+    own = argparse.ArgumentParser(prog=f"hydra-ray {chosen.command}", description=subcommand.help)
+    own.set_defaults(command=chosen.command)
+    module.add_arguments(own)
+    arguments = own.parse_intermixed_args(chosen.words)
+    return guarded(chosen.words, partial(module.call, arguments))
 
 
-def _with_recipe(parser: argparse.ArgumentParser, command: str, words: Sequence[str]) -> int:
-    """The subcommands that read a recipe: `run` and the stages."""
-    parser.add_argument("config", metavar="CONFIG", help="a recipe: configs/digits.yaml, or the name of a shipped one")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. ensemble.num_members=20")
-    parser.add_argument("--wait", action="store_true", help="wait for another command that works in the run folder")
-    if command == "run":
-        parser.add_argument("--plan", action="store_true", help="print what would run and what it costs; start nothing")
-    arguments = parser.parse_intermixed_args(words)
-    call: Callable[[Config], None]
-    if command != "run":
-        call = partial(run_stage, name=command, wait=arguments.wait)
-    elif arguments.plan:
-        call = show_plan
-    else:
-        call = partial(run, wait=arguments.wait)
-    names = [arguments.config, *arguments.overrides]
-    loaded = partial(load_config, arguments.config, arguments.overrides, option_models=option_models)
-    return guarded(names, lambda: call(loaded()))
+def _stages() -> dict[str, Subcommand]:
+    from hydra_ray.runs import STAGES
 
-
-def _results(parser: argparse.ArgumentParser, words: Sequence[str]) -> int:
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="folder of a finished run or sweep, local or a URI")
-    places = parser.parse_args(words).runs
-
-    def call() -> None:
-        from hydra_ray.cli.results import page_of
-
-        sys.stdout.write(page_of(places))
-
-    return guarded(places, call)
+    return {name: Subcommand(stage.help, "recipes") for name, stage in STAGES.items()}

@@ -7,7 +7,7 @@ is done; one that was interrupted resumes from its last checkpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -17,6 +17,7 @@ from ray.actor import ActorHandle
 from hydra_ray.cluster.progress import Event, log_worker_event, progress_channel
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config, StudentKind
+from hydra_ray.inference import Student
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs import TRANSFER, Run, Stage, publish_model
 from hydra_ray.shards import BatchReader, ShardRows, load, shard_names
@@ -43,6 +44,7 @@ class StudentInputs:
         validation: folder of the validation rows' shards.
         num_members: of the members in them, the first so many.
         num_outputs: of each member.
+        about: what stands in a student's folder of the data: name, task, classes and inputs.
     """
 
     task: Task
@@ -50,6 +52,7 @@ class StudentInputs:
     validation: Folder
     num_members: int
     num_outputs: int
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def scaling(self, num_members: int) -> InputOutputScaling:
         """Of a student of the first `num_members`, from the first shard's rows: the same on every rank."""
@@ -65,14 +68,13 @@ class StudentInputs:
     ) -> BatchReader:
         """This rank's part of seeded batches; of `rows`, where the caller has them in memory."""
         return BatchReader(
-            self.transfer,
+            self.transfer if rows is None else rows,
             batch_size=config.distill.batch_size,
             seed=seed_of(plan.seed, "student order", plan.objective.kind),
             num_members=plan.num_members,
             rank=ranks.rank,
             num_ranks=ranks.num_ranks,
             max_bytes=config.cluster.transfer_memory_mb << 20,
-            rows=rows,
         )
 
 
@@ -101,7 +103,7 @@ def student_inputs_of(run: Run) -> StudentInputs:
     """The shards that students train on; `cluster/pipeline.py` has checked them."""
     members = run.config.ensemble.num_members
     folders = [run.shards(split).folder for split in (TRANSFER, "validation")]
-    return StudentInputs(run.task, *folders, num_members=members, num_outputs=run.data.num_outputs)
+    return StudentInputs(run.task, *folders, num_members=members, num_outputs=run.data.num_outputs, about=run.about)
 
 
 def _fit_students(job: _Job, ranks: DistributedContext, device: torch.device) -> None:
@@ -133,8 +135,10 @@ def _fit_one(
     )
     ranks.wait()
     if ranks.is_first:
-        facts = facts_of(plan, student, validation)
-        publish_model(artifact, student, plan.spec, facts)
+        facts = {**facts_of(plan, student, validation), **job.source.about}
+        finished = Student(student, facts)
+        finished.fit_thresholds(validation.inputs, validation.labels, plan.seed)
+        publish_model(artifact, student, plan.spec, facts, finished.files_beside())
         calibration = {key: facts[key] for key in ("calibration", "calibration_caveat") if key in facts}
         ray.get(job.channel.put.remote({"event": "student", "student": kind, **facts["figures"], **calibration}))
     ranks.wait()

@@ -6,6 +6,7 @@ running, one task after the other measures what each predictor costs.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -23,9 +24,10 @@ from hydra_ray.cluster.workers import placed
 from hydra_ray.config import Config, StudentKind, goal_of, space_of
 from hydra_ray.data import TEST, SplitId
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, Plane, StudentVersion, metrics_of, row_scores
+from hydra_ray.inference import CARD, THRESHOLDS, Thresholds
 from hydra_ray.models import Ensemble, HydraStudent, Member, count_macs, latency_ms, num_parameters
-from hydra_ray.report import ReportInputs, SearchResult, make_report
-from hydra_ray.runs import STAGES, Run, Stage, Tracker, load_published, software_facts
+from hydra_ray.report import ReportInputs, SearchResult, make_report, student_card
+from hydra_ray.runs import STAGES, TRANSFER, Run, Stage, Tracker, load_published, software_facts
 from hydra_ray.runs.work_seconds import work_seconds
 from hydra_ray.shards import ShardReader, ShardRows, concatenate, is_labelled
 from hydra_ray.storage import Artifact, Folder
@@ -54,6 +56,7 @@ def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
             stage.picture(name.removesuffix(".png"), content)
     artifact.attempt.write_json("config.json", run.config.model_dump(mode="json"))
     artifact.publish({})
+    _write_cards(run, metrics)
     _log(stage, metrics)
     return metrics
 
@@ -77,16 +80,19 @@ def _answers(run: Run) -> Answers:
             labels[split] = torch.tensor(rows.labels)
     predictions = {ENSEMBLE: ensemble}
     versions: list[StudentVersion] = []
+    thresholds: dict[str, Thresholds] = {}
     for kind in config.student_kinds:
         facts = run.student(kind).require()
         said: dict[SplitId, np.ndarray] = ray.get(pending[kind])
+        if THRESHOLDS in facts["files"]:
+            thresholds[kind] = Thresholds.from_json(json.loads(run.student(kind).read(THRESHOLDS)))
         for version in _versions_of(kind, facts):
             versions.append(version)
             predictions[version.name] = {
                 split: _prediction_of(run.task, version, facts, each) for split, each in said.items()
             }
     views = {split for split in run.views_of_test if np.array_equal(row_id[split], row_id[TEST])}
-    return Answers(run.task, predictions, labels, frozenset(views), versions)
+    return Answers(run.task, predictions, labels, frozenset(views), versions, thresholds)
 
 
 def _evaluated(run: Run) -> list[SplitId]:
@@ -219,6 +225,16 @@ def _found_by_searches(run: Run) -> dict[str, Any]:
     if not run.config.distill.use_best_trial:
         return {}
     return {"found by tune": {kind: run.search(kind).require()["best"]["parameters"] for kind in run.searched_kinds}}
+
+
+def _write_cards(run: Run, metrics: dict[str, Any]) -> None:
+    """Each student's card, beside its published files; made of the report's figures, it is in no manifest."""
+    config = run.config.model_dump()
+    views = [view.label for view in run.views(TRANSFER).values()]
+    for kind in run.config.student_kinds:
+        artifact = run.student(kind)
+        card = student_card(str(artifact.folder), artifact.require(), metrics, config, views)
+        artifact.folder.write(CARD, card.encode())
 
 
 def _log(stage: Stage, metrics: dict[str, Any]) -> None:

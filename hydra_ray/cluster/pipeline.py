@@ -19,6 +19,7 @@ from hydra_ray.errors import UserError
 from hydra_ray.runs import (
     STAGES,
     SWEEP_FILE,
+    Listener,
     Run,
     Stage,
     StageSpec,
@@ -37,7 +38,14 @@ from hydra_ray.storage import Folder, as_storage_error, owned, sealed
 ERROR_LOG = "error.log"
 
 
-def run_stages(run: Run, names: Iterable[str], *, stack: ExitStack | None = None, wait: bool = False) -> None:
+def run_stages(
+    run: Run,
+    names: Iterable[str],
+    *,
+    stack: ExitStack | None = None,
+    wait: bool = False,
+    listener: Listener | None = None,
+) -> None:
     """Bring the named stages up to date.
 
     Args:
@@ -45,20 +53,22 @@ def run_stages(run: Run, names: Iterable[str], *, stack: ExitStack | None = None
         names: of its stages, in order.
         stack: keeps the Ray session open for further runs; None to close it after this one.
         wait: whether to wait for another command that works in the run folder, rather than fail.
+        listener: takes the events, and nothing is printed; None to print lines.
 
     Raises:
         UserError: something the user can mend; where possible it is found before any worker starts.
     """
     check_storage(run.config.storage)
     check_run(run)
+    tracker = Tracker(run.folder, run.config, listener)
     for line in [*run.data.lines(), *features_that_say_nothing(run)]:
-        print(f"{'data':<15} {line}", flush=True)
+        tracker.say(f"{'data':<15} {line}")
     with owned(run.folder, wait=wait) as run.fence, ExitStack() as own:
         run.folder.delete(ERROR_LOG)
         (run.folder / SCRATCH).remove()  # a killed command's, whose workers may have finished what it was for
         run.folder.write("config.json", (run.config.model_dump_json(indent=1) + "\n").encode())
         run.folder.write("data.json", (json.dumps(run.data.describe(), indent=1) + "\n").encode())
-        chain = _Chain(run, own if stack is None else stack)
+        chain = _Chain(run, tracker, own if stack is None else stack)
         for name in names:
             chain.bring_up_to_date(STAGES[name])
 
@@ -108,10 +118,10 @@ def _check_own_session(config: Config) -> None:
 class _Chain:
     """Runs the stages of one command; connects to Ray for the first that has something to do."""
 
-    def __init__(self, run: Run, stack: ExitStack) -> None:
+    def __init__(self, run: Run, tracker: Tracker, stack: ExitStack) -> None:
         self._run = run
         self._stack = stack
-        self._tracker = Tracker(run.folder, run.config)
+        self._tracker = tracker
         self._connected = False
         self._checked = False
 
@@ -124,7 +134,7 @@ class _Chain:
         if state.state != "done" and not self._checked:
             check_networks(self._run)
             self._checked = True
-        print(f"{stage.name:<15} {state.detail}", flush=True)
+        self._tracker.say(f"{stage.name:<15} {state.detail}")
         if state.state == "done":
             self._tracker.record(stage.name, "skipped", detail=state.detail)
             return

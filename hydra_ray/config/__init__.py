@@ -4,7 +4,7 @@ Imports neither torch nor ray; what a key does is written where it is used.
 """
 
 from hydra_ray.config.import_paths import error_in_short, import_own, is_own, source_of
-from hydra_ray.config.load import load_config, with_overlay
+from hydra_ray.config.load import load_config, validate, with_overlay
 from hydra_ray.config.messages import nearest
 from hydra_ray.config.options import NoOptions, OptionModels, named_views, parse_options
 from hydra_ray.config.search import Goal, goal_of, overlay_of, space_of
@@ -58,5 +58,6 @@ __all__ = [
     "source_of",
     "space_of",
     "student_sizes",
+    "validate",
     "with_overlay",
 ]

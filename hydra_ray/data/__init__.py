@@ -7,6 +7,8 @@ from hydra_ray.data.catalog import open_source
 from hydra_ray.data.data_set import DataSet, open_data
 from hydra_ray.data.feature_stats import Features
 from hydra_ray.data.folds import left_out
+from hydra_ray.data.images import fitted_pixels
+from hydra_ray.data.input_format import InputFormat
 from hydra_ray.data.rows import LABEL_DTYPES, Ints, Rows, TaskName
 from hydra_ray.data.splits import TEST, VALIDATION, Split, SplitId, unknown_split
 from hydra_ray.data.tables.labels import shortened
@@ -18,12 +20,14 @@ __all__ = [
     "VALIDATION",
     "DataSet",
     "Features",
+    "InputFormat",
     "Ints",
     "Rows",
     "Split",
     "SplitId",
     "TableOptions",
     "TaskName",
+    "fitted_pixels",
     "left_out",
     "open_data",
     "open_source",

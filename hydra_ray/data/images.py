@@ -12,12 +12,12 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 
 from hydra_ray.data.rows import Ints
 from hydra_ray.errors import UserError, reason_of
@@ -87,6 +87,31 @@ def decode_images(files: Sequence[bytes | None], row_id: Ints, shape: tuple[int,
     return images
 
 
+def fitted_pixels(image: bytes | Image.Image, row: int, shape: tuple[int, ...], place: str) -> Pixels:
+    """One image of any size and kind as pixels of a given shape, uint8 [H, W, channels].
+
+    Its middle is cropped to the proportions of H x W and resized, with antialiasing; grey becomes colour, colour grey.
+
+    Args:
+        image: an image file's bytes, or an opened image.
+        row: its number, for messages.
+        shape: (H, W, channels), of 1 or 3 channels.
+        place: as messages name where it comes from.
+
+    Raises:
+        UserError: it is no image, cut short or too large; or the shape has another number of channels.
+    """
+    if len(shape) != 3 or shape[2] not in (1, 3):
+        raise UserError(f"{place}: images cannot be brought to shape {list(shape)}; give arrays of that shape")
+    with _own_limit():
+        pixels = _pixels(image, row, ImageRules(place))
+    plain = Image.fromarray(pixels.squeeze(-1) if pixels.shape[2] == 1 else pixels)
+    plain = plain.convert("L" if shape[2] == 1 else "RGB")
+    if plain.size != (shape[1], shape[0]):
+        plain = ImageOps.fit(plain, (shape[1], shape[0]), method=Image.Resampling.BILINEAR)
+    return np.asarray(plain).reshape(shape)
+
+
 def _fitted(image: Pixels, shape: tuple[int, ...], row: int, rules: ImageRules) -> Pixels:
     """[H, W, channels] in the shape of the set: grey becomes colour, as in ImageNet; anything else is refused."""
     if image.shape[:2] != shape[:2]:
@@ -107,7 +132,7 @@ def _shape_in_header(data: bytes | None, row: int, rules: ImageRules) -> Shape:
         return height, width, 1 if _is_grey(image) else 3
 
 
-def _pixels(data: bytes | None, row: int, rules: ImageRules) -> Pixels:
+def _pixels(data: bytes | Image.Image | None, row: int, rules: ImageRules) -> Pixels:
     """[H, W, 1] or [H, W, 3]."""
     with _opened(data, row, rules) as image:
         image.load()
@@ -123,12 +148,12 @@ def _pixels(data: bytes | None, row: int, rules: ImageRules) -> Pixels:
 
 
 @contextmanager
-def _opened(data: bytes | None, row: int, rules: ImageRules) -> Iterator[Image.Image]:
+def _opened(data: bytes | Image.Image | None, row: int, rules: ImageRules) -> Iterator[Image.Image]:
     """An image of which the header is read; what goes wrong inside the `with` block is said of its row."""
     if data is None:
         raise UserError(f"{rules.place}: row {row} has no image bytes; store them in the file, not as a path")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with nullcontext(data) if isinstance(data, Image.Image) else Image.open(io.BytesIO(data)) as image:
             _check_pixels(image, row, rules)
             yield image
     except UserError:

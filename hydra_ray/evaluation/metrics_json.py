@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from hydra_ray.data import TEST, VALIDATION, SplitId
+from hydra_ray.inference import Thresholds, answering_of
 from hydra_ray.metrics import (
     Figures,
     Interval,
@@ -62,6 +63,7 @@ class Answers:
         labels: split -> labels [N], for validation and test.
         views_of_test: unknown splits whose row i is a view of test row i.
         versions: of the students among the predictors.
+        thresholds: of the students that have any, by predictor.
     """
 
     task: Task
@@ -69,6 +71,7 @@ class Answers:
     labels: Mapping[SplitId, Tensor]
     views_of_test: frozenset[SplitId] = frozenset()
     versions: Sequence[StudentVersion] = ()
+    thresholds: Mapping[str, Thresholds] = field(default_factory=dict)
 
     @property
     def ensemble(self) -> Mapping[SplitId, Prediction]:
@@ -107,6 +110,7 @@ def metrics_of(
             "diversity": _diversity(answers),
             "unknown": {split.label: _unknown(answers, split) for split in answers.unknown},
             "fidelity": {name: fidelity_figures(answers, name, num_samples, seed) for name in answers.students},
+            "decisions": {name: _decisions(answers, name) for name in answers.thresholds},
             "cost": cost,
             "seconds": seconds,
         }
@@ -140,6 +144,12 @@ def _member_test(answers: Answers) -> Figures:
 def _diversity(answers: Answers) -> Figures:
     """How the members differ on test rows."""
     return answers.task.figures.diversity(_outputs(answers.ensemble[TEST]), answers.labels[TEST])
+
+
+def _decisions(answers: Answers, name: str) -> dict[str, Any]:
+    """What a student's thresholds do on test rows."""
+    found = answers.predictions[name][TEST]
+    return answering_of(answers.task).measured(found, answers.labels[TEST].numpy(), answers.thresholds[name])
 
 
 def _unknown(answers: Answers, split: SplitId) -> dict[str, Figures]:

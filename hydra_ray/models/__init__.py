@@ -5,7 +5,7 @@ How they are trained is in `training/`.
 
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
 from hydra_ray.models.ensemble import Ensemble, StackedMembers
-from hydra_ray.models.files import from_model_json, load_model, to_model_json, to_safetensors_bytes
+from hydra_ray.models.files import WEIGHTS, from_model_json, load_model, to_model_json, to_safetensors_bytes
 from hydra_ray.models.heads import BatchedHeads
 from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
 from hydra_ray.models.networks import architecture_options, check_architecture
@@ -17,6 +17,7 @@ from hydra_ray.models.student import HydraStudent, build_student, rescale_disagr
 from hydra_ray.models.tensors import to_device, to_safetensors
 
 __all__ = [
+    "WEIGHTS",
     "BatchedHeads",
     "Ensemble",
     "GaussianOutput",

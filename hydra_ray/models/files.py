@@ -1,9 +1,10 @@
 """Models to bytes and back: safetensors for weights, JSON for what rebuilds the module. Never a pickle.
 
-It is: `model.safetensors` as bytes, the content of `model.json`, and the exact module from both.
+It is: `model.safetensors` as bytes, the content of the JSON file beside it (a member's `model.json`, a student's
+`config.json`), and the exact module from both.
 It is not: storage. Whoever calls writes and reads the bytes, on whatever file system.
 
-Reading a `model.json` whose architecture is an import path imports that function: read only files you trust
+Reading one whose architecture is an import path imports that function: read only files you trust
 as much as your own code.
 """
 
@@ -20,6 +21,8 @@ from hydra_ray.errors import UserError, reason_of
 from hydra_ray.models.members import Member, ModelSpec, build_member
 from hydra_ray.models.student import HydraStudent, build_student
 from hydra_ray.randomness import THROWN_AWAY
+
+WEIGHTS = "model.safetensors"
 
 
 def build_model(spec: ModelSpec) -> Member | HydraStudent:
@@ -45,7 +48,7 @@ def load_model(
     Raises:
         UserError: the file is damaged or missing, or belongs to another model.
     """
-    name = "model.safetensors" if isinstance(weights, bytes) else str(weights)
+    name = WEIGHTS if isinstance(weights, bytes) else str(weights)
     model = build_model(spec)
     try:
         model.load_state_dict(_read(weights))
@@ -55,18 +58,18 @@ def load_model(
         reason = reason_of(error, 300)
         raise UserError(
             f"{name}: not the weights of a {spec.kind} with architecture={spec.architecture} ({reason}); "
-            "take the model.json of the same folder, or run the stage that wrote it again"
+            "take the JSON file of the same folder, or run the stage that wrote it again"
         ) from error
     return model.to(device).eval()
 
 
 def to_model_json(spec: ModelSpec, facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The content of `model.json`: `spec`, and beside it `facts` such as seed, fingerprint or calibration."""
+    """The content of the JSON file: `spec`, and beside it `facts` such as seed, fingerprint or calibration."""
     return {**(facts or {}), "spec": spec.to_json()}
 
 
 def from_model_json(content: Mapping[str, Any]) -> ModelSpec:
-    """The spec in the content of a `model.json`.
+    """The spec in the content of the JSON file.
 
     Raises:
         UserError: there is none, or one of another version.
@@ -75,7 +78,8 @@ def from_model_json(content: Mapping[str, Any]) -> ModelSpec:
         return ModelSpec.from_json(content["spec"])
     except (KeyError, TypeError) as error:
         raise UserError(
-            f"model.json: holds no model specification we know ({error}); run the stage that wrote it again"
+            f"the JSON file beside {WEIGHTS} holds no model specification we know ({error}); "
+            "run the stage that wrote it again"
         ) from error
 
 

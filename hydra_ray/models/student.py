@@ -94,7 +94,7 @@ def rescale_disagreement(log_probs_BMC: Tensor, scale: float) -> Tensor:
 
     Args:
         log_probs_BMC: natural logarithms of probabilities, or logits (they are normalised first).
-        scale: s, a number fitted on validation rows, stored in the student's model.json.
+        scale: s, a number fitted on validation rows, stored in the student's config.json.
     """
     log_probs_BMC = torch.log_softmax(log_probs_BMC, dim=-1)
     mean_B1C = log_probs_BMC.mean(1, keepdim=True)

@@ -3,6 +3,7 @@
 Runs no network and reads no file.
 """
 
+from hydra_ray.report.card import student_card
 from hydra_ray.report.files import make_report
 from hydra_ray.report.inputs import ReportInputs, SearchResult
 from hydra_ray.report.results import FinishedRun, results_page
@@ -16,6 +17,7 @@ __all__ = [
     "as_terminal",
     "make_report",
     "results_page",
+    "student_card",
     "sweep_table",
     "terminal_table",
 ]

@@ -24,6 +24,7 @@ from hydra_ray.report.tables import (
     TextTable,
     comparison_table,
     cost_table,
+    decision_tables,
     diversity_table,
     fidelity_table,
     markdown_text,
@@ -36,6 +37,10 @@ from hydra_ray.report.tables import (
 from hydra_ray.training import kinds
 
 TEMPLATE = "page.html.j2"
+DECISION_NOTE = (
+    "Thresholds are fitted on validation rows (thresholds.json beside the weights) and measured here on test rows. "
+    "The bound and the coverage hold for rows drawn like the validation rows; for unknown rows nothing is promised."
+)
 
 
 def write_markdown(inputs: ReportInputs) -> str:
@@ -47,6 +52,8 @@ def write_markdown(inputs: ReportInputs) -> str:
     parts += _section(fidelity_table(metrics), words.fidelity_note, *map(markdown_text, inputs.notes))
     for kind in pictures_of(inputs):
         parts += [f"## {kind.heading}", f"![{kind.heading}]({kind.file})", kind.reading]
+    for table in decision_tables(metrics):
+        parts += _section(table, DECISION_NOTE)
     for table in [*_search(inputs), *_all_figures(metrics), cost_table(metrics), seconds_table(metrics)]:
         parts += _section(table)
     parts += ["## Configuration", f"```yaml\n{_as_yaml(inputs.config)}\n```", *_section(_facts(inputs))]
@@ -74,6 +81,8 @@ def write_html(inputs: ReportInputs, pictures: Mapping[str, bytes]) -> str:
         fidelity_note=words.fidelity_note,
         notes=inputs.notes,
         pictures=[_inline(kind, pictures[kind.file]) for kind in pictures_of(inputs) if kind.file in pictures],
+        decisions=decision_tables(metrics),
+        decision_note=DECISION_NOTE,
         search=_search(inputs),
         all_figures=_all_figures(metrics),
         cost=cost_table(metrics),

@@ -105,6 +105,7 @@ def sparsification_picture(inputs: ReportInputs) -> Figure:
         label = f"{name}: {_quality_text(task.figures, float(values[-1]))} on all rows"
         style = {"linestyle": (0, (5, 1.5)), "zorder": 3} if name == ENSEMBLE else {}
         axes.plot(coverage, values, color=colour[name], label=label, **style)
+        _draw_chosen_points(axes, inputs, name, colour[name])
     axes.set(xlim=(0, 1), ylabel=f"{words(task.figures.quality)} of the rows kept")
     axes.set_xlabel(f"coverage (share of test rows kept, lowest {task.words.total_short} first)")
     axes.xaxis.set_major_formatter(percent_ticks())
@@ -112,6 +113,18 @@ def sparsification_picture(inputs: ReportInputs) -> Figure:
         axes.yaxis.set_major_formatter(percent_ticks())
     axes.legend(loc="best")
     return whole
+
+
+def _draw_chosen_points(axes: Axes, inputs: ReportInputs, name: str, colour: str) -> None:
+    """Where a student's thresholds on total uncertainty, fitted on validation rows, put the test rows."""
+    quality_of = task_of(inputs.metrics).figures.quality_of
+    for risk, scores in inputs.metrics.get("decisions", {}).get(name, {}).get("risks", {}).items():
+        found = scores["total"]
+        if found["risk"] is None:
+            continue
+        at = (found["coverage"], float(quality_of(np.array(found["risk"]))))
+        axes.plot(*at, "o", color=colour, markeredgecolor=INK, markersize=6, zorder=4)
+        axes.annotate(f"{float(risk):.0%}", at, xytext=(0, 7), textcoords="offset points", ha="center", fontsize=7)
 
 
 def _reliability_title(inputs: ReportInputs, names: list[str]) -> str:

@@ -136,6 +136,35 @@ def fidelity_table(metrics: Mapping[str, Any]) -> TextTable:
     return TextTable("What the students kept of the ensemble", ("figure", "ideal", *names), tuple(rows))
 
 
+def decision_tables(metrics: Mapping[str, Any]) -> list[TextTable]:
+    """What the students' thresholds do on test rows: answering at a risk, and sets or intervals at a coverage."""
+    found = metrics.get("decisions", {})
+    risks = [
+        (f"{name}: {percent(float(risk), 0)} wrong, by {score}", percent(each["coverage"], 1), percent(each["risk"], 2),
+         percent(each["risk_bound"], 2))
+        for name, of in found.items()
+        for risk, scores in of.get("risks", {}).items()
+        for score, each in scores.items()
+    ]  # fmt: skip
+    conformal = [
+        (f"{name}: {words(method)}, {percent(float(coverage), 0)}", percent(each["coverage"], 1),
+         significant(each["size"]))
+        for name, of in found.items()
+        for coverage, methods in of.get("conformal", {}).items()
+        for method, each in methods.items()
+    ]  # fmt: skip
+    size = "classes in a set" if risks else "width of an interval"
+    tables = (
+        TextTable(
+            "Answering or abstaining",
+            ("rule: at most so many", "test rows answered", "wrong among them", "risk at most (95 %)"),
+            tuple(risks),
+        ),
+        TextTable("Sets and intervals", ("method and coverage", "coverage of test rows", size), tuple(conformal)),
+    )
+    return [table for table in tables if table.rows]
+
+
 def diversity_table(metrics: Mapping[str, Any]) -> TextTable:
     """Measures of the members' diversity on test rows (Liu et al. 2019): one row a measure."""
     found = metrics.get("diversity", {})

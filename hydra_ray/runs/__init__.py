@@ -18,12 +18,13 @@ from hydra_ray.runs.provenance import software_facts
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.runs.split_sweep import SWEEP_FILE, is_sweep, split_configs, summarise
 from hydra_ray.runs.stages import STAGES, StageSpec
-from hydra_ray.runs.tracking import Stage, Tracker, WandbSink
+from hydra_ray.runs.tracking import Listener, Stage, Tracker, WandbSink
 
 __all__ = [
     "STAGES",
     "SWEEP_FILE",
     "TRANSFER",
+    "Listener",
     "Run",
     "Stage",
     "StageSpec",

@@ -1,4 +1,4 @@
-"""Publishing a network in a run folder, weights and `model.json`, and loading it again."""
+"""Publishing a network in a run folder, weights and JSON file, and loading it again."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import nn
 
 from hydra_ray.errors import DivergedError, UserError
 from hydra_ray.models import (
+    WEIGHTS,
     HydraStudent,
     Member,
     ModelSpec,
@@ -20,11 +21,22 @@ from hydra_ray.models import (
 )
 from hydra_ray.storage import Artifact, not_finite, read_checked, way_out
 
-WEIGHTS = "model.safetensors"
 
+def publish_model(
+    artifact: Artifact,
+    model: nn.Module,
+    spec: ModelSpec,
+    facts: Mapping[str, Any],
+    beside: Mapping[str, bytes] | None = None,
+) -> None:
+    """Publish the weights and the JSON file with spec, fingerprint and `facts`; checkpoints are removed.
 
-def publish_model(artifact: Artifact, model: nn.Module, spec: ModelSpec, facts: Mapping[str, Any]) -> None:
-    """Publish the weights and `model.json` with spec, fingerprint and `facts`; checkpoints of the training are removed.
+    Args:
+        artifact: where.
+        model: with its weights.
+        spec: what rebuilds it.
+        facts: further entries of the JSON file.
+        beside: further files by name.
 
     Raises:
         DivergedError: a weight or a figure is not finite; nothing is published.
@@ -34,8 +46,10 @@ def publish_model(artifact: Artifact, model: nn.Module, spec: ModelSpec, facts: 
         raise DivergedError(
             f"{artifact.folder}: {broken[0]} is not finite, so it is not published; lower learning_rate"
         )
-    artifact.attempt.write(WEIGHTS, to_safetensors_bytes(model))
-    artifact.publish(to_model_json(spec, facts), [WEIGHTS])
+    files = {WEIGHTS: to_safetensors_bytes(model), **(beside or {})}
+    for name, content in files.items():
+        artifact.attempt.write(name, content)
+    artifact.publish(to_model_json(spec, facts), files)
 
 
 def load_published(artifact: Artifact, device: torch.device | str = "cpu") -> Member | HydraStudent:

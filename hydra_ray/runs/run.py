@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from hydra_ray.config import (
     Config,
@@ -18,8 +19,20 @@ from hydra_ray.config import (
     space_of,
     with_overlay,
 )
-from hydra_ray.data import TEST, VALIDATION, DataSet, Features, Ints, SplitId, TableOptions, open_data, unknown_split
+from hydra_ray.data import (
+    TEST,
+    VALIDATION,
+    DataSet,
+    Features,
+    InputFormat,
+    Ints,
+    SplitId,
+    TableOptions,
+    open_data,
+    unknown_split,
+)
 from hydra_ray.errors import UserError
+from hydra_ray.inference import CONFIG as STUDENT_MANIFEST
 from hydra_ray.models import ModelSpec
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs.fingerprints import TRANSFER, member_key, report_key, search_key, shards_key, student_key
@@ -106,6 +119,17 @@ class Run:
     def shard_dtype(self) -> str:
         """Data type of the members' outputs in the shards."""
         return self.config.predict.dtype or self.task.likelihood.shard_dtype
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What stands in a student's folder of the data that it was made for; JSON-able."""
+        data = self.data
+        return {
+            "data": self.config.data.source,
+            "task": data.task,
+            "classes": list(data.class_names),
+            "inputs": InputFormat.of(data).to_json(),
+        }
 
     # members
 
@@ -247,8 +271,8 @@ class Run:
         return with_overlay(self.config, parse_yaml(search.read("best.yaml").decode()), place)
 
     def student(self, kind: StudentKind) -> Artifact:
-        """The student of one kind; its manifest is `model.json`."""
-        return Artifact(self.folder / "students" / kind, student_key(self, kind), "model.json", fence=self.fence)
+        """The student of one kind; its manifest is `config.json`, as the Hugging Face Hub has it."""
+        return Artifact(self.folder / "students" / kind, student_key(self, kind), STUDENT_MANIFEST, fence=self.fence)
 
     def report(self) -> Artifact:
         """The report on all students."""

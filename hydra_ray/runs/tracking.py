@@ -21,6 +21,9 @@ from hydra_ray.config import Config, TrackingConfig, flatten
 from hydra_ray.errors import StorageError, UserError, reason_of
 from hydra_ray.storage import EventFile, Folder, storage_errors
 
+Listener = Callable[[Mapping[str, Any]], None]
+"""Takes an event as events.jsonl has it."""
+
 _QUIET_SECONDS = 5.0
 # a run folder is a group, its stages are names and job types; WANDB_ENTITY, _TAGS, _NOTES and others stay W&B's
 _OF_ONE_RUN = (
@@ -44,8 +47,15 @@ _WANDB_ONLINE: dict[str, Any] = {
 class Tracker:
     """Logs what happens in one run folder."""
 
-    def __init__(self, folder: Folder, config: Config) -> None:
-        """Opens nothing yet."""
+    def __init__(self, folder: Folder, config: Config, listener: Listener | None = None) -> None:
+        """Opens nothing yet.
+
+        Args:
+            folder: of the run.
+            config: of the run.
+            listener: called with each event, and nothing is printed; None to print lines.
+        """
+        self._listener = listener
         self._events = EventFile(folder)
         self._config = config
         here = Path("runs").absolute() / config.name  # W&B's own process may have another working directory
@@ -71,6 +81,13 @@ class Tracker:
     def record(self, stage: str, event: str, /, **facts: Any) -> None:
         """Log one event, e.g. that a stage was skipped."""
         self._events.append({"stage": stage, "event": event, **facts})
+        if self._listener is not None:
+            self._listener({"stage": stage, "event": event, **facts})
+
+    def say(self, line: str) -> None:
+        """Print a line on the terminal, unless somebody listens to the events."""
+        if self._listener is None:
+            print(line, flush=True)
 
     def trial_sink(self, trial: str, parameters: Mapping[str, Any]) -> WandbSink | None:
         """Open a W&B run for a trial of the search; None where W&B is off or fails."""
@@ -121,7 +138,7 @@ class Stage:
     def say(self, line: str) -> None:
         """Print a line on the terminal."""
         self._last_line = time.monotonic()
-        print(f"  {line}", flush=True)
+        self.tracker.say(f"  {line}")
 
     def say_sometimes(self, line: str) -> None:
         """Print a line on the terminal, unless one was printed in the last seconds."""

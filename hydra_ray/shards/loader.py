@@ -36,45 +36,55 @@ class BatchReader:
 
     def __init__(
         self,
-        folder: Folder,
+        source: Folder | ShardRows,
         *,
         batch_size: int,
         seed: int,
         num_members: int,
-        rank: int,
-        num_ranks: int,
-        max_bytes: int,
-        rows: ShardRows | None = None,
+        rank: int = 0,
+        num_ranks: int = 1,
+        max_bytes: int = 0,
     ) -> None:
         """Read the footers.
 
         Args:
-            folder: a published folder of shards.
+            source: a published folder of shards, or rows that are in memory already.
             batch_size: rows of one step over all ranks.
             seed: of the order.
             num_members: how many members, from the first on.
             rank: of this process.
             num_ranks: number of processes.
-            max_bytes: memory for rows; while they are read, they take it twice.
-            rows: all rows of the folder, if they are in memory already.
+            max_bytes: memory for rows of a folder; while they are read, they take it twice.
 
         Raises:
             UserError: there are no shards, or they hold too few members, or fewer rows than there are ranks.
         """
-        self._shards = ShardReader(folder)
         self.num_members = num_members
         self._seed = seed
-        self._names = required_names(folder)
-        _require_members(folder, count_members(folder, self._names[0]), num_members)
-        self.num_rows = sum(count_rows(folder, name) for name in self._names)
+        if isinstance(source, ShardRows):
+            self._open_rows(source)
+        else:
+            self._open_folder(source, max_bytes)
         if self.num_rows < num_ranks:
-            raise UserError(f"{folder}: {self.num_rows} rows for {num_ranks} workers; lower cluster.num_workers")
+            raise UserError(f"{source}: {self.num_rows} rows for {num_ranks} workers; lower cluster.num_workers")
         self._batch = min(batch_size, self.num_rows)
         self._rank = rank
         self._num_ranks = num_ranks
-        size = self.num_rows * bytes_per_row(folder, self._names[0], num_members)
-        self._num_windows = 1 if rows is not None else max(1, -(-2 * size // max_bytes))
-        self._kept = rows
+
+    def _open_rows(self, rows: ShardRows) -> None:
+        _require_members("memory", rows.logits_NMC.shape[1], self.num_members)
+        self.num_rows = len(rows)
+        self._num_windows = 1
+        self._kept: ShardRows | None = rows
+
+    def _open_folder(self, folder: Folder, max_bytes: int) -> None:
+        self._shards = ShardReader(folder)
+        self._names = required_names(folder)
+        _require_members(str(folder), count_members(folder, self._names[0]), self.num_members)
+        self.num_rows = sum(count_rows(folder, name) for name in self._names)
+        size = self.num_rows * bytes_per_row(folder, self._names[0], self.num_members)
+        self._num_windows = max(1, -(-2 * size // max_bytes))
+        self._kept = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -181,9 +191,9 @@ class Feed:
         return Batch.of(rows, self._device) if fits else None
 
 
-def _require_members(folder: Folder, held: int, wanted: int) -> None:
+def _require_members(place: str, held: int, wanted: int) -> None:
     if wanted > held:
         raise UserError(
-            f"a student of {wanted} members, but the shards in {folder} hold {held} members: "
+            f"a student of {wanted} members, but the shards in {place} hold {held} members: "
             f"predict again with ensemble.num_members={wanted} or more, or lower its num_heads to {held}"
         )

@@ -7,7 +7,7 @@ from hydra_ray.storage.artifact import Artifact, fingerprint, not_finite
 from hydra_ray.storage.events import EventFile
 from hydra_ray.storage.failures import as_storage_error, storage_errors
 from hydra_ray.storage.folder import Folder
-from hydra_ray.storage.manifests import check_bytes, read_checked, read_manifest, sealed, unsealed, way_out
+from hydra_ray.storage.manifests import check_bytes, describe, read_checked, read_manifest, sealed, unsealed, way_out
 from hydra_ray.storage.ownership import Fence, owned
 from hydra_ray.storage.plain_json import as_json
 
@@ -19,6 +19,7 @@ __all__ = [
     "as_json",
     "as_storage_error",
     "check_bytes",
+    "describe",
     "fingerprint",
     "not_finite",
     "owned",

@@ -40,7 +40,7 @@ class Artifact:
     Attributes:
         folder: where it is, or will be, published.
         key: what it depends on; JSON-able.
-        manifest_name: `manifest.json`, or `model.json` for networks.
+        manifest_name: `manifest.json`, `model.json` for members, `config.json` for students.
         fence: checked before anything is published; None where no other command can interfere.
     """
 

@@ -98,6 +98,10 @@ class Likelihood(ABC):
         """The mixture of outputs as `Prediction.distribution`."""
 
     @abstractmethod
+    def each_distribution(self, outputs_NMC: Tensor) -> Tensor:
+        """What each member or head says by itself, float64 [N, M, C]: probabilities, or the Gaussians as they are."""
+
+    @abstractmethod
     def knowledge_of(self, outputs_NMC: Tensor) -> Tensor:
         """Knowledge uncertainty alone: float64 [N]."""
 

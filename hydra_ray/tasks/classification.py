@@ -87,6 +87,10 @@ class ClassificationLikelihood(Likelihood):
         """Log of the mean of probabilities, float64 [N, C]."""
         return mixture_log_probs(outputs_NMC)
 
+    def each_distribution(self, outputs_NMC: Tensor) -> Tensor:
+        """Probabilities."""
+        return outputs_NMC.double().softmax(dim=-1)
+
     def knowledge_of(self, outputs_NMC: Tensor) -> Tensor:
         """Mutual information, nats."""
         return uncertainty(outputs_NMC).knowledge

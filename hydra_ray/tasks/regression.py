@@ -103,6 +103,10 @@ class RegressionLikelihood(Likelihood):
         """The outputs themselves, float64 [N, M, 2]."""
         return outputs_NMC.double()
 
+    def each_distribution(self, outputs_NMC: Tensor) -> Tensor:
+        """The outputs themselves: means and log variances."""
+        return outputs_NMC.double()
+
     def knowledge_of(self, outputs_NMC: Tensor) -> Tensor:
         """Variance of means, squared target units."""
         return mixture_moments(outputs_NMC.double()).knowledge_variance

@@ -267,7 +267,7 @@ def predict(student: HydraStudent, inputs: Any) -> Tensor:
 
 
 def facts_of(plan: Distillation, student: HydraStudent, validation: ShardRows) -> dict[str, Any]:
-    """What `model.json` says of a finished student beside its architecture: figures and the fitted calibration.
+    """What `config.json` says of a finished student beside architecture and data: figures and the fitted calibration.
 
     Of the members in `validation` the student's own are looked at, as its fingerprint holds no others: a student of 4
     heads is the same beside 4 members and beside 8. How it compares with all of them, the report says.

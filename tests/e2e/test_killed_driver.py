@@ -108,7 +108,7 @@ def test_the_last_start_goes_on_at_the_step_it_had_reached(story):
     assert first_epoch["phase"] == "heads"
     assert first_epoch["resumed_at"] > 0
     best = json.loads((story.folder / "tune" / "hydra" / "manifest.json").read_text())["best"]["parameters"]
-    student = json.loads((story.folder / "students" / "hydra" / "model.json").read_text())["key"]
+    student = json.loads((story.folder / "students" / "hydra" / "config.json").read_text())["key"]
     assert student["distill"]["head_width"] == best["head_width"]
     assert student["distill"]["temperature"] == best["temperature"]
     assert last.out.rstrip().endswith("report: killed/tiny/report/report.html")

@@ -7,6 +7,7 @@ import torch
 
 from hydra_ray.config.load import load_config
 from hydra_ray.config.students import StudentKind
+from hydra_ray.inference import Student
 from hydra_ray.models.ensemble import Ensemble
 from hydra_ray.models.members import Member
 from hydra_ray.randomness import seed_of
@@ -91,11 +92,19 @@ def publish_student(run: Run, kind: StudentKind) -> Artifact:
         "report": lambda figures: None,
     }
     student = distil(plan, batches, rows, ends, **options)
-    publish_model(artifact, student, plan.spec, facts_of(plan, student, rows))
+    facts_beside = {**facts_of(plan, student, rows), **run.about}
+    finished = Student(student, facts_beside)
+    finished.fit_thresholds(rows.inputs, rows.labels, plan.seed)
+    publish_model(artifact, student, plan.spec, facts_beside, finished.files_beside())
     return artifact
 
 
 def published(folder: Path) -> list[str]:
     """Everything in a folder that looks done or half done."""
-    found = [*folder.rglob("manifest.json"), *folder.rglob("model.json"), *folder.rglob(".attempt-*")]
+    found = [
+        *folder.rglob("manifest.json"),
+        *folder.rglob("model.json"),
+        *folder.rglob("students/*/config.json"),
+        *folder.rglob(".attempt-*"),
+    ]
     return sorted(str(path.relative_to(folder)) for path in found)

@@ -31,7 +31,7 @@ def weights(run_folder, kind):
 
 def test_both_students_are_published(small_run):
     for kind, heads in (("hydra", 3), ("kd", 1)):
-        facts = json.loads((small_run / "students" / kind / "model.json").read_text())
+        facts = json.loads((small_run / "students" / kind / "config.json").read_text())
         assert facts["kind"] == kind
         assert facts["key"]["num_members"] == (3 if kind == "hydra" else 4)
         assert load_published(Run(tiny(small_run.parent)).student(kind)).spec.num_heads == heads

@@ -72,7 +72,7 @@ def test_optuna_without_early_stopping_and_students_from_what_it_found(small_run
         assert (table["epochs"] == 4).all()
         overlay = parse_yaml((folder / "tune" / kind / "best.yaml").read_text())
         best = {**overlay["distill"], **overlay.get("students", {}).get(kind, {})}
-        student = json.loads((folder / "students" / kind / "model.json").read_text())
+        student = json.loads((folder / "students" / kind / "config.json").read_text())
         assert student["key"]["distill"]["temperature"] == pytest.approx(best["temperature"])
         assert student["spec"]["head_width"] == best["head_width"]
         assert student["spec"]["num_heads"] == best.get("num_heads", 1)

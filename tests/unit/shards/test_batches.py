@@ -119,7 +119,7 @@ def test_windows_mix_rows_of_different_shards(numbered):
 
 def test_rows_in_memory_give_the_batches_of_rows_read(numbered):
     rows = load(numbered)
-    batches = [reader(numbered, num_members=2, rows=given).batches(1) for given in (None, rows)]
+    batches = [reader(source, num_members=2).batches(1) for source in (numbered, rows)]
     for ours, theirs in zip(*batches, strict=True):
         for field in ("row_id", "view", "inputs", "labels", "logits_NMC"):
             np.testing.assert_array_equal(getattr(ours, field), getattr(theirs, field))

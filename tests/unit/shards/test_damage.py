@@ -36,7 +36,7 @@ OTHERS = {  # every kind of published file, and one of the same kind from anothe
     "tune/hydra/trials.parquet": "predictions/test/part-000-00000.parquet",
     "tune/hydra/manifest.json": "report/manifest.json",
     "students/hydra/model.safetensors": "ensemble/member-000/model.safetensors",
-    "students/hydra/model.json": "ensemble/member-000/model.json",
+    "students/hydra/config.json": "ensemble/member-000/model.json",
     "report/metrics.json": "report/config.json",
     "report/config.json": "report/metrics.json",
     "report/manifest.json": "tune/hydra/manifest.json",

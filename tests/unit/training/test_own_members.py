@@ -42,7 +42,7 @@ def test_two_histories_of_one_key_give_one_student(tmp_path, text, story):
 
 def content(student):
     """The published files' bytes, the time of publishing left out."""
-    manifest = json.loads(student.folder.read("model.json"))
+    manifest = json.loads(student.folder.read("config.json"))
     del manifest["created"], manifest["checksum"]
     return json.dumps(manifest), student.folder.read("model.safetensors")
 

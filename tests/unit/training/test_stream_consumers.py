@@ -21,6 +21,7 @@ from hydra_ray.config.load import validate
 from hydra_ray.data import TEST, VALIDATION, generated, unknown_split
 from hydra_ray.data.folds import left_out
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of
+from hydra_ray.inference import answering_of
 from hydra_ray.models import Network
 from hydra_ray.models.members import ModelSpec, build_member
 from hydra_ray.models.student import build_student
@@ -83,7 +84,7 @@ def record(tmp_path_factory):
         if name.startswith("hydra_ray.") and getattr(module, "seed_of", None) is seed_of and module is not randomness:
             patch.setattr(module, "seed_of", found.seed_of)
     config = validate({**CONFIG, "storage": str(place)}, "here")
-    for work in (data_splits, members, views_of_rows, student_fits, evaluation, searches):
+    for work in (data_splits, members, views_of_rows, student_fits, evaluation, thresholds, searches):
         work(found, config, place)
     patch.undo()
     return found.derived
@@ -162,6 +163,13 @@ def evaluation(record, config, place):
     )
 
 
+def thresholds(record, config, place):
+    """All kinds' are chosen on the same rows."""
+    record.who = "thresholds"
+    said = CLASSIFICATION.of_members(torch.randn(20, 4, 3))
+    answering_of(CLASSIFICATION).fit(said, np.arange(20) % 3, SEED)
+
+
 def searches(record, config, place):
     for kind in KINDS:
         for number in (0, 1):
@@ -179,7 +187,7 @@ def test_no_two_consumers_share_a_seed(record):
         for seed, *_ in derived:
             owners[seed].add(who)
     assert not {seed: who for seed, who in owners.items() if len(who) > 1}
-    assert len(record) == 17 + 2 * len(KINDS)
+    assert len(record) == 18 + 2 * len(KINDS)
 
 
 def test_one_seed_is_for_one_thing(record):

@@ -1,11 +1,32 @@
-"""What `run`, `run --plan` and the subcommand of a stage do with a configuration."""
+"""The subcommands that read a recipe: `run`, `run --plan` and one for each stage."""
 
 from __future__ import annotations
 
+import argparse
 import json
 
 from hydra_ray.cli.terminal import show
-from hydra_ray.config import Config, OptionModels
+from hydra_ray.config import Config, OptionModels, load_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """CONFIG, key=value words, --wait; --plan of `run`."""
+    parser.add_argument("config", metavar="CONFIG", help="a recipe: configs/digits.yaml, or the name of a shipped one")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. ensemble.num_members=20")
+    parser.add_argument("--wait", action="store_true", help="wait for another command that works in the run folder")
+    if parser.get_default("command") == "run":
+        parser.add_argument("--plan", action="store_true", help="print what would run and what it costs; start nothing")
+
+
+def call(arguments: argparse.Namespace) -> None:
+    """Load the recipe and bring the run, or one of its stages, up to date."""
+    config = load_config(arguments.config, arguments.overrides, option_models=option_models)
+    if arguments.command != "run":
+        run_stage(config, name=arguments.command, wait=arguments.wait)
+    elif arguments.plan:
+        show_plan(config)
+    else:
+        run(config, wait=arguments.wait)
 
 
 def option_models() -> OptionModels:

@@ -1,0 +1,25 @@
+"""A student at work: loaded, asked about rows as people have them, with rules for when not to trust it; no Ray.
+
+Training is below; applying it to many rows and serving it are Ray's, in `cluster/`.
+"""
+
+from hydra_ray.inference.answering import answering_of
+from hydra_ray.inference.inputs import batches_of
+from hydra_ray.inference.prediction import ClassPrediction, Prediction, RegressionPrediction, to_lists
+from hydra_ray.inference.student import CARD, CONFIG, THRESHOLDS, Student, load_student
+from hydra_ray.inference.thresholds import Thresholds
+
+__all__ = [
+    "CARD",
+    "CONFIG",
+    "THRESHOLDS",
+    "ClassPrediction",
+    "Prediction",
+    "RegressionPrediction",
+    "Student",
+    "Thresholds",
+    "answering_of",
+    "batches_of",
+    "load_student",
+    "to_lists",
+]

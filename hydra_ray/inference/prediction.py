@@ -1,0 +1,131 @@
+"""What a student answers: predictions with their uncertainties, as plain numpy arrays of all rows.
+
+N rows, C classes. Uncertainties are entropies in nats, or in a regression variances in squared units of the target:
+total = data + knowledge. A student with one head knows nothing of its own ignorance: `knowledge` is None.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Prediction(ABC):
+    """What both tasks answer.
+
+    Attributes:
+        total: float64 [N], how uncertain the answer is.
+        data: float64 [N], the part that more training rows would leave.
+        knowledge: float64 [N], the part on which the ensemble's members would disagree; None for a single head.
+    """
+
+    total: np.ndarray
+    data: np.ndarray
+    knowledge: np.ndarray | None
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.total)
+
+    @abstractmethod
+    def columns(self) -> dict[str, Any]:
+        """Columns of a table, one entry a row."""
+
+    def to_pandas(self) -> Any:
+        """The same as a pandas frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.columns())
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Several predictions as one."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(**{field.name: _joined([getattr(part, field.name) for part in parts]) for field in fields(cls)})
+
+    def _uncertainties(self) -> dict[str, Any]:
+        found = {"total_uncertainty": self.total, "data_uncertainty": self.data}
+        return found if self.knowledge is None else {**found, "knowledge_uncertainty": self.knowledge}
+
+
+@dataclass(frozen=True)
+class ClassPrediction(Prediction):
+    """What a classification answers.
+
+    Attributes:
+        classes: name of the most probable class, object [N].
+        probabilities: float64 [N, C].
+        names: of the C classes in order.
+        coverage: of the sets, a share of rows.
+        abstain: bool [N], whether the row is too uncertain for the accepted risk; None without thresholds.
+        sets: bool [N, C], the classes that may not be excluded at the coverage asked for; None without thresholds.
+    """
+
+    classes: np.ndarray
+    probabilities: np.ndarray
+    names: tuple[str, ...]
+    coverage: float
+    abstain: np.ndarray | None
+    sets: np.ndarray | None
+
+    def class_sets(self) -> list[tuple[str, ...]]:
+        """The names of each row's set, the most probable first.
+
+        Raises:
+            ValueError: the student has no thresholds.
+        """
+        if self.sets is None:
+            raise ValueError("the student has no thresholds.json, so there are no sets")
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")
+        names = np.array(self.names, object)
+        return [tuple(names[place[held[place]]]) for place, held in zip(order, self.sets, strict=True)]
+
+    def columns(self) -> dict[str, Any]:
+        """See `Prediction.columns`."""
+        probabilities = {f"probability_{name}": self.probabilities[:, c] for c, name in enumerate(self.names)}
+        found = {"prediction": self.classes, **probabilities, **self._uncertainties()}
+        if self.abstain is not None:
+            found["abstain"] = self.abstain
+        if self.sets is not None:
+            found[f"set_{self.coverage * 100:g}"] = self.class_sets()
+        return found
+
+
+@dataclass(frozen=True)
+class RegressionPrediction(Prediction):
+    """What a regression answers, in units of the target.
+
+    Attributes:
+        mean: float64 [N].
+        std: float64 [N], root of the total uncertainty.
+        interval: float64 [N, 2], low and high, which hold the truth at the coverage; without thresholds those of the
+            heads' mixture.
+        coverage: of the intervals, a share of rows.
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    interval: np.ndarray
+    coverage: float
+
+    def columns(self) -> dict[str, Any]:
+        """See `Prediction.columns`."""
+        name = f"{self.coverage * 100:g}"
+        bounds = {f"low_{name}": self.interval[:, 0], f"high_{name}": self.interval[:, 1]}
+        return {"mean": self.mean, "std": self.std, **bounds, **self._uncertainties()}
+
+
+def to_lists(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns as JSON has them."""
+    return {name: value.tolist() if isinstance(value, np.ndarray) else list(value) for name, value in columns.items()}
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Arrays after each other; what all parts have in common, once."""
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else parts[0]
