@@ -1,4 +1,4 @@
-"""python -m pipelines.train_ensemble CONFIG [key=value ...]: `hydra-ray train_ensemble`, from a checkout."""
+"""python -m pipelines.train_ensemble CONFIG [key=value ...]: `hydra-ray train-ensemble`, from a checkout."""
 
 import sys
 

@@ -12,8 +12,17 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from hydra_ray.cli.guard import guarded
+from hydra_ray.config import nearest
+from hydra_ray.errors import UserError
+
+_RUN = "a run: an ensemble, and students distilled from it"
+_STAGE = "one stage of a run"
+_STUDENT = "the finished student"
+_OTHER = "other"
+_GROUPS = (_RUN, _STAGE, _STUDENT, _OTHER)
 
 
 @dataclass(frozen=True)
@@ -21,16 +30,29 @@ class Subcommand:
     """One word after `hydra-ray`.
 
     Attributes:
+        group: the heading under which `--help` shows it.
         help: what it does.
         module: of this room, with its arguments and what it does.
     """
 
+    group: str
     help: str
     module: str
 
 
-_BEFORE = {"run": Subcommand("all stages in order; what is done and still valid is skipped", "recipes")}
-_AFTER = {"results": Subcommand("a page of result tables from finished runs, in Markdown", "results")}
+_ROWS = {
+    "run": Subcommand(_RUN, "all stages in order; what is done and still valid is skipped", "recipes"),
+    "plan": Subcommand(_RUN, "what `run` would do and what it costs; starts nothing", "plan"),
+    "results": Subcommand(_OTHER, "a page of result tables from finished runs, in Markdown", "results"),
+}
+_START = """usage: hydra-ray COMMAND ...
+
+Distil an ensemble into one network with a head a member, on Ray.
+
+  hydra-ray plan digits                         what a run of the recipe `digits` would do; starts nothing
+  hydra-ray run digits ensemble.num_members=4   run it, with one key of the recipe changed"""
+_END = """`hydra-ray COMMAND --help` explains one command. Words are completed by the shell after
+`eval "$(hydra-ray --print-completion bash)"`; zsh, fish, tcsh and powershell have theirs."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -45,28 +67,63 @@ def main(words: Sequence[str] | None = None) -> int:
     if words is None:
         words = sys.argv[1:]
         sys.path.insert(0, str(Path.cwd()))  # modules of the user's own, as `python -m` finds them
-    known = {**_BEFORE, **_AFTER}
-    if not words or words[0] not in known:  # the table imports torch, which would delay the errors of `run`
-        known = {**_BEFORE, **_stages(), **_AFTER}
-    parser = argparse.ArgumentParser(
-        prog="hydra-ray",
-        description="Distil an ensemble into one network with a head a member, on Ray.",
-        epilog="\n".join(f"  {name:<15} {each.help}" for name, each in known.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("command", choices=known, metavar="COMMAND", help="one of those below")
-    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="...", help="see hydra-ray COMMAND --help")
-    chosen = parser.parse_args(words)
-    subcommand = known[chosen.command]
-    module = import_module(f"hydra_ray.cli.{subcommand.module}")
-    own = argparse.ArgumentParser(prog=f"hydra-ray {chosen.command}", description=subcommand.help)
-    own.set_defaults(command=chosen.command)
-    module.add_arguments(own)
-    arguments = own.parse_intermixed_args(chosen.words)
-    return guarded(chosen.words, partial(module.call, arguments))
+    if not words or words[0] in ("-h", "--help"):
+        return guarded(words, lambda: print(help_text()))
+    if words[0] == "--print-completion":
+        return guarded(words, partial(_print_completion, words[1:]))
+    name = words[0].replace("_", "-")
+    row = _ROWS.get(name) or all_commands().get(name)
+    if row is None:
+        return guarded(words, partial(_unknown, name))
+    parser = argparse.ArgumentParser(prog=f"hydra-ray {name}", description=row.help)
+    module = _filled(parser, name, row)
+    arguments = parser.parse_intermixed_args(words[1:])
+    return guarded(words[1:], partial(module.call, arguments))
 
 
-def _stages() -> dict[str, Subcommand]:
-    from hydra_ray.runs import STAGES
+def all_commands() -> dict[str, Subcommand]:
+    """Every subcommand by its name, in the order of `--help`."""
+    from hydra_ray.runs import STAGES  # imports torch, which would delay the errors of `run`
 
-    return {name: Subcommand(stage.help, "recipes") for name, stage in STAGES.items()}
+    stages = {name.replace("_", "-"): Subcommand(_STAGE, stage.help, "recipes") for name, stage in STAGES.items()}
+    rows = {**_ROWS, **stages}
+    return {name: row for group in _GROUPS for name, row in rows.items() if row.group == group}
+
+
+def help_text() -> str:
+    """What `hydra-ray --help` prints."""
+    known = all_commands()
+    parts = [_START]
+    for group in _GROUPS:
+        lines = [f"  {name:<15} {row.help}" for name, row in known.items() if row.group == group]
+        if lines:
+            parts.append("\n".join([group, *lines]))
+    return "\n\n".join([*parts, _END])
+
+
+def _filled(parser: argparse.ArgumentParser, name: str, row: Subcommand) -> ModuleType:
+    """The module of a subcommand, after it has added its arguments to `parser`."""
+    module = import_module(f"hydra_ray.cli.{row.module}")
+    parser.set_defaults(command=name)
+    module.add_arguments(parser)
+    return module
+
+
+def _print_completion(shells: Sequence[str]) -> None:
+    """What `--print-completion SHELL` prints: a script that lets the shell complete commands, options and files."""
+    import shtab
+
+    if len(shells) != 1 or shells[0] not in shtab.SUPPORTED_SHELLS:
+        raise UserError(f"--print-completion {' '.join(shells)}: name one of {', '.join(shtab.SUPPORTED_SHELLS)}")
+    parser = argparse.ArgumentParser(prog="hydra-ray")
+    commands = parser.add_subparsers(dest="command")
+    for name, row in all_commands().items():
+        own = commands.add_parser(name, help=row.help)
+        _filled(own, name, row)
+        for action in own._get_positional_actions():
+            action.complete = shtab.FILE  # pyright: ignore[reportAttributeAccessIssue]
+    print(shtab.complete(parser, shell=shells[0]))
+
+
+def _unknown(word: str) -> None:
+    raise UserError(f"{word}: no such command; {nearest(word, all_commands())}; `hydra-ray --help` explains them")

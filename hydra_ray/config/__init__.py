@@ -7,6 +7,7 @@ from hydra_ray.config.import_paths import error_in_short, import_own, is_own, so
 from hydra_ray.config.load import load_config, validate, with_overlay
 from hydra_ray.config.messages import nearest
 from hydra_ray.config.options import NoOptions, OptionModels, named_views, parse_options
+from hydra_ray.config.recipes import shipped_recipes
 from hydra_ray.config.search import Goal, goal_of, overlay_of, space_of
 from hydra_ray.config.sections import (
     ClusterConfig,
@@ -55,6 +56,7 @@ __all__ = [
     "overlay_of",
     "parse_options",
     "parse_yaml",
+    "shipped_recipes",
     "source_of",
     "space_of",
     "student_sizes",

@@ -1,0 +1,31 @@
+"""The arguments of every subcommand that reads a recipe: the recipe and the keys that are changed in it."""
+
+from __future__ import annotations
+
+import argparse
+
+from hydra_ray.config import Config, OptionModels, load_config, shipped_recipes
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """CONFIG and key=value words."""
+    names = ", ".join(shipped_recipes())
+    parser.add_argument("config", metavar="CONFIG", help=f"a recipe: path of a YAML file, or a shipped one: {names}")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the recipe, e.g. ensemble.num_members=20")
+
+
+def recipe_of(arguments: argparse.Namespace) -> Config:
+    """The configuration that the arguments ask for.
+
+    Raises:
+        UserError: see `load_config`.
+    """
+    return load_config(arguments.config, arguments.overrides, option_models=_option_models)
+
+
+def _option_models() -> OptionModels:
+    """Options of views and architectures; importing those takes seconds, which a misspelt key need not wait for."""
+    from hydra_ray.models import architecture_options
+    from hydra_ray.views import view_options
+
+    return OptionModels(view_options, architecture_options)
