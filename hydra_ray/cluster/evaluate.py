@@ -230,7 +230,7 @@ def _found_by_searches(run: Run) -> dict[str, Any]:
 def _write_cards(run: Run, metrics: dict[str, Any]) -> None:
     """Each student's card, beside its published files; made of the report's figures, it is in no manifest."""
     config = run.config.model_dump()
-    views = [view.label for view in run.views(TRANSFER).values()]
+    views = list(dict.fromkeys(view.label for view in run.views(TRANSFER).values()))
     for kind in run.config.student_kinds:
         artifact = run.student(kind)
         card = student_card(str(artifact.folder), artifact.require(), metrics, config, views)

@@ -110,7 +110,11 @@ def least_ambiguous_scores(probs_NC: np.ndarray) -> np.ndarray:
 
 
 def adaptive_scores(probs_NC: np.ndarray) -> np.ndarray:
-    """Probability of the classes at least as likely as each class, itself among them (Romano et al. 2020): [N, C]."""
+    """Probability of the classes that are at least as likely as each class, of itself the half: [N, C].
+
+    Romano et al. (2020) add a random share of the class's own probability; the half is their score without chance. With
+    all of it, a network that is nearly always sure would need sets of several classes.
+    """
     order_NC = np.argsort(-probs_NC, axis=1, kind="stable")
     descending_NC = np.take_along_axis(probs_NC, order_NC, axis=1)
     cumulated_NC = np.cumsum(descending_NC, axis=1)
@@ -118,4 +122,4 @@ def adaptive_scores(probs_NC: np.ndarray) -> np.ndarray:
     of_equals_NC = np.minimum.accumulate(cumulated_NC[:, ::-1], axis=1)[:, ::-1]
     scores_NC = np.empty_like(of_equals_NC)
     np.put_along_axis(scores_NC, order_NC, of_equals_NC, axis=1)
-    return scores_NC
+    return scores_NC - probs_NC / 2

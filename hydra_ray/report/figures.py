@@ -98,8 +98,7 @@ FIGURES = (
         "sparsification.png",
         "{Quality} against coverage",
         "Read from right to left: as the rows of highest {total} are handed to somebody else, the {quality} of the "
-        "rest should {better} quickly. Dots are a student's thresholds for a share of wrong answers, fitted on "
-        "validation rows.",
+        "rest should {better} quickly. Marks on the curves are a student's thresholds, fitted on validation rows.",
         sparsification_picture,
         lambda inputs: bool(compared(inputs)),
     ),

@@ -98,7 +98,8 @@ def _what_they_are(metrics: Mapping[str, Any]) -> dict[str, str]:
     """Predictor -> what it is, in a few words."""
     task = task_of(metrics).name
     students = {kind.kind: kind.words[task] for kind in kinds() if task in kind.words}
-    return {"member": "one network, mean over members", "ensemble": "all members", **students}
+    raw = {f"{name}_raw": "the same without its calibration" for name in students}
+    return {"member": "one network, mean over members", "ensemble": "all members", **students, **raw}
 
 
 def _section(table: TextTable, *notes: str) -> list[str]:

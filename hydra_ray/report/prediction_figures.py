@@ -26,6 +26,7 @@ FEW_ROWS = 20
 """Bins with fewer rows are drawn pale: their accuracy is mostly chance."""
 _MOST_COLUMNS = 4
 _CURVE_POINTS = 400
+_MARKERS = ("o", "s", "^")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def sparsification_picture(inputs: ReportInputs) -> Figure:
         label = f"{name}: {_quality_text(task.figures, float(values[-1]))} on all rows"
         style = {"linestyle": (0, (5, 1.5)), "zorder": 3} if name == ENSEMBLE else {}
         axes.plot(coverage, values, color=colour[name], label=label, **style)
-        _draw_chosen_points(axes, inputs, name, colour[name])
+    _draw_chosen_points(axes, inputs, names)
     axes.set(xlim=(0, 1), ylabel=f"{words(task.figures.quality)} of the rows kept")
     axes.set_xlabel(f"coverage (share of test rows kept, lowest {task.words.total_short} first)")
     axes.xaxis.set_major_formatter(percent_ticks())
@@ -115,16 +116,19 @@ def sparsification_picture(inputs: ReportInputs) -> Figure:
     return whole
 
 
-def _draw_chosen_points(axes: Axes, inputs: ReportInputs, name: str, colour: str) -> None:
-    """Where a student's thresholds on total uncertainty, fitted on validation rows, put the test rows."""
+def _draw_chosen_points(axes: Axes, inputs: ReportInputs, names: list[str]) -> None:
+    """Where students' thresholds on total uncertainty, fitted on validation rows, put the test rows."""
     quality_of = task_of(inputs.metrics).figures.quality_of
-    for risk, scores in inputs.metrics.get("decisions", {}).get(name, {}).get("risks", {}).items():
-        found = scores["total"]
-        if found["risk"] is None:
-            continue
-        at = (found["coverage"], float(quality_of(np.array(found["risk"]))))
-        axes.plot(*at, "o", color=colour, markeredgecolor=INK, markersize=6, zorder=4)
-        axes.annotate(f"{float(risk):.0%}", at, xytext=(0, 7), textcoords="offset points", ha="center", fontsize=7)
+    colour = colours(predictors(inputs.metrics))
+    found = {name: inputs.metrics.get("decisions", {}).get(name, {}).get("risks", {}) for name in names}
+    for place, risk in enumerate(dict.fromkeys(risk for risks in found.values() for risk in risks)):
+        style = {"marker": _MARKERS[place % len(_MARKERS)], "linestyle": "none", "markeredgecolor": INK, "zorder": 4}
+        for name, risks in found.items():
+            chosen = risks.get(risk, {}).get("total", {})
+            if chosen.get("risk") is not None:
+                quality = float(quality_of(np.array(chosen["risk"])))
+                axes.plot(chosen["coverage"], quality, color=colour[name], clip_on=False, **style)
+        axes.plot([], [], color="none", label=f"threshold for {percent(float(risk), 0)} wrong", **style)
 
 
 def _reliability_title(inputs: ReportInputs, names: list[str]) -> str:
