@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from hydra_ray.config import Config, OptionModels, load_config, shipped_recipes
 
@@ -21,6 +22,16 @@ def recipe_of(arguments: argparse.Namespace) -> Config:
         UserError: see `load_config`.
     """
     return load_config(arguments.config, arguments.overrides, option_models=_option_models)
+
+
+def asked(what: str) -> bool:
+    """The answer of the person at the terminal, where there is one."""
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+        return False
+    try:
+        return input(f"{what}. Replace them? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def _option_models() -> OptionModels:

@@ -21,7 +21,16 @@ def call(arguments: argparse.Namespace) -> None:
 def show_plan(config: Config) -> None:
     """States and costs of every stage, and whether the resources are there."""
     from hydra_ray.cluster.pipeline import resources
-    from hydra_ray.runs import STAGES, Run, check_networks, check_settings, is_sweep, split_configs, stage_states
+    from hydra_ray.runs import (
+        STAGES,
+        Run,
+        check_networks,
+        check_settings,
+        is_sweep,
+        split_configs,
+        stage_states,
+        what_is_replaced,
+    )
 
     if is_sweep(config):
         for each in split_configs(config):
@@ -33,6 +42,9 @@ def show_plan(config: Config) -> None:
     check_networks(this)
     costs = {stage.name: stage.cost(this) for stage in STAGES.values()}
     print(f"run folder      {this.folder}")
+    replaced = what_is_replaced(this)
+    if replaced is not None:
+        print(f"{'':<15} {replaced}: `run` asks first, or takes --redo")
     for line in this.data.lines():
         print(f"data            {line}")
     for state in stage_states(this):

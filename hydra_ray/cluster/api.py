@@ -11,7 +11,7 @@ from typing import Any
 from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.config import Config, StudentKind, load_config, validate
 from hydra_ray.inference import Student, load_student
-from hydra_ray.runs import STAGES, Listener, Run
+from hydra_ray.runs import STAGES, Listener, Run, always, never
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ def run(
     *,
     progress: Listener | None = None,
     wait: bool = False,
+    redo: bool = False,
 ) -> RunResult:
     """Bring all stages of a run up to date; what is done and still valid is skipped.
 
@@ -52,6 +53,7 @@ def run(
         overrides: `key=value` words, for a path or name.
         progress: called with each event as events.jsonl has it: `stage`, `event` and its figures.
         wait: for another command that works in the run folder, rather than fail.
+        redo: replace finished results of another seed, or of other data, rather than fail.
 
     Raises:
         UserError: something that the caller can mend; where possible it is found before any worker starts.
@@ -61,7 +63,7 @@ def run(
     elif not isinstance(config, Config):
         config = validate(config, "config")
     this = Run(config)
-    run_stages(this, STAGES, wait=wait, listener=progress or _nobody)
+    run_stages(this, STAGES, wait=wait, redo=always if redo else never, listener=progress or _nobody)
     metrics = json.loads(this.report().read("metrics.json"))
     return RunResult(str(this.folder), metrics, tuple(this.config.student_kinds))
 

@@ -20,15 +20,19 @@ from hydra_ray.runs import (
     STAGES,
     SWEEP_FILE,
     Listener,
+    Redo,
     Run,
     Stage,
     StageSpec,
     Tracker,
+    always,
+    check_experiment,
     check_networks,
     check_object_store,
     check_resources,
     check_run,
     features_that_say_nothing,
+    never,
     split_configs,
     stage_state,
     summarise,
@@ -44,6 +48,7 @@ def run_stages(
     *,
     stack: ExitStack | None = None,
     wait: bool = False,
+    redo: Redo = never,
     listener: Listener | None = None,
 ) -> None:
     """Bring the named stages up to date.
@@ -53,6 +58,7 @@ def run_stages(
         names: of its stages, in order.
         stack: keeps the Ray session open for further runs; None to close it after this one.
         wait: whether to wait for another command that works in the run folder, rather than fail.
+        redo: asked before finished results of another seed, or of other data, are replaced.
         listener: takes the events, and nothing is printed; None to print lines.
 
     Raises:
@@ -64,6 +70,7 @@ def run_stages(
     for line in [*run.data.lines(), *features_that_say_nothing(run)]:
         tracker.say(f"{'data':<15} {line}")
     with owned(run.folder, wait=wait) as run.fence, ExitStack() as own:
+        check_experiment(run, redo)
         run.folder.delete(ERROR_LOG)
         (run.folder / SCRATCH).remove()  # a killed command's, whose workers may have finished what it was for
         run.folder.write("config.json", (run.config.model_dump_json(indent=1) + "\n").encode())
@@ -73,19 +80,21 @@ def run_stages(
             chain.bring_up_to_date(STAGES[name])
 
 
-def run_splits(config: Config, *, wait: bool = False) -> dict[str, Any]:
+def run_splits(config: Config, *, wait: bool = False, redo: Redo = never) -> dict[str, Any]:
     """Run all stages of each split of a sweep, in one session; write and return its sweep.json.
 
     Raises:
         UserError: see `run_stages`; the results of earlier splits stay.
     """
     configs = split_configs(config)
+    for each in configs:  # asked before hours of work, not in between
+        check_experiment(Run(each), redo)
     found = []
     with ExitStack() as stack:
         for number, each in enumerate(configs, start=1):
             print(f"\n{each.name} [{number}/{len(configs)}]", flush=True)
             run = Run(each)
-            run_stages(run, STAGES, stack=stack, wait=wait)
+            run_stages(run, STAGES, stack=stack, wait=wait, redo=always)
             found.append((int(each.data.test_split or 0), json.loads(run.report().read("metrics.json"))))
     summary = summarise(config, found)
     folder = Folder.open(config.storage) / config.name

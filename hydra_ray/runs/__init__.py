@@ -3,6 +3,7 @@
 No Ray here.
 """
 
+from hydra_ray.runs.another_experiment import Redo, always, check_experiment, never, what_is_replaced
 from hydra_ray.runs.model_store import load_published, publish_model
 from hydra_ray.runs.plan import stage_state, stage_states
 from hydra_ray.runs.preflight import (
@@ -25,11 +26,14 @@ __all__ = [
     "SWEEP_FILE",
     "TRANSFER",
     "Listener",
+    "Redo",
     "Run",
     "Stage",
     "StageSpec",
     "Tracker",
     "WandbSink",
+    "always",
+    "check_experiment",
     "check_networks",
     "check_object_store",
     "check_resources",
@@ -39,10 +43,12 @@ __all__ = [
     "features_that_say_nothing",
     "is_sweep",
     "load_published",
+    "never",
     "publish_model",
     "software_facts",
     "split_configs",
     "stage_state",
     "stage_states",
     "summarise",
+    "what_is_replaced",
 ]
