@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from hydra_ray.config import Config, OptionModels, load_config, shipped_recipes
 
@@ -15,13 +16,21 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the recipe, e.g. ensemble.num_members=20")
 
 
-def recipe_of(arguments: argparse.Namespace) -> Config:
-    """The configuration that the arguments ask for.
+def add_each(parser: argparse.ArgumentParser) -> None:
+    """--each key=value,value."""
+    parser.add_argument(
+        "--each", action="append", default=[], metavar="key=value,...",
+        help="make a run for each value, and a table of all; given twice, for each combination: --each seed=0,1,2",
+    )  # fmt: skip
+
+
+def recipe_of(arguments: argparse.Namespace, further: Sequence[str] = ()) -> Config:
+    """The configuration that the arguments ask for, with `further` words.
 
     Raises:
         UserError: see `load_config`.
     """
-    return load_config(arguments.config, arguments.overrides, option_models=_option_models)
+    return load_config(arguments.config, [*arguments.overrides, *further], option_models=_option_models)
 
 
 def asked(what: str) -> bool:

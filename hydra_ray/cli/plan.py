@@ -3,50 +3,62 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
+from typing import TYPE_CHECKING
 
-from hydra_ray.cli.arguments import add_recipe, recipe_of
-from hydra_ray.config import Config
+from hydra_ray.cli.arguments import add_each, add_recipe, recipe_of
+
+if TYPE_CHECKING:
+    from hydra_ray.runs import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """CONFIG and key=value words."""
+    """CONFIG, key=value words and --each."""
     add_recipe(parser)
+    add_each(parser)
 
 
 def call(arguments: argparse.Namespace) -> None:
-    """Print the plan."""
-    show_plan(recipe_of(arguments))
+    """Print the plan, of a sweep one for each run."""
+    config = recipe_of(arguments)  # a wrong key is told before torch is imported
+    from hydra_ray.runs import Run, sweep_of
+
+    sweep = sweep_of(arguments.each, partial(recipe_of, arguments))
+    if sweep is None:
+        show_plan(Run(config))
+        return
+    runs = sweep.make_runs()
+    for number, run in enumerate(runs):
+        show_plan(run)
+        _show_shared(run, runs[:number])
+        print()
 
 
-def show_plan(config: Config) -> None:
+def show_plan(run: Run) -> None:
     """States and costs of every stage, and whether the resources are there."""
     from hydra_ray.cluster.pipeline import resources
-    from hydra_ray.runs import (
-        STAGES,
-        Run,
-        check_networks,
-        check_settings,
-        is_sweep,
-        split_configs,
-        stage_states,
-        what_is_replaced,
-    )
+    from hydra_ray.runs import STAGES, check_networks, check_settings, stage_states, what_is_replaced
 
-    if is_sweep(config):
-        for each in split_configs(config):
-            show_plan(each)
-            print()
-        return
-    this = Run(config)
-    check_settings(this)
-    check_networks(this)
-    costs = {stage.name: stage.cost(this) for stage in STAGES.values()}
-    print(f"run folder      {this.folder}")
-    replaced = what_is_replaced(this)
+    check_settings(run)
+    check_networks(run)
+    costs = {stage.name: stage.cost(run) for stage in STAGES.values()}
+    print(f"run folder      {run.folder}")
+    replaced = what_is_replaced(run)
     if replaced is not None:
         print(f"{'':<15} {replaced}: `run` asks first, or takes --redo")
-    for line in this.data.lines():
+    for line in run.data.lines():
         print(f"data            {line}")
-    for state in stage_states(this):
+    for state in stage_states(run):
         print(f"{state.name:<15} {state.state:<6} {state.detail}; whole stage: {costs[state.name]}")
-    print(f"resources       {resources(this)}")
+    print(f"resources       {resources(run)}")
+
+
+def _show_shared(run: Run, before: list[Run]) -> None:
+    """How many of a sweep's members need no training, as a run before it has the same."""
+    from hydra_ray.runs import has_sibling
+
+    earlier = {member.fingerprint for other in before for member in other.members()}
+    missing = [member for member in run.members() if not member.is_done]
+    shared = sum(member.fingerprint in earlier or has_sibling(run, member) for member in missing)
+    if shared:
+        print(f"{'shared':<15} {shared} of these members are taken from other runs of the sweep")

@@ -4,61 +4,68 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
-from hydra_ray.cli.arguments import add_recipe, asked, recipe_of
-from hydra_ray.cli.plan import show_plan
+from hydra_ray.cli import plan
+from hydra_ray.cli.arguments import add_each, add_recipe, asked, recipe_of
 from hydra_ray.cli.terminal import show
-from hydra_ray.config import Config
 
 if TYPE_CHECKING:
     from hydra_ray.runs import Redo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """CONFIG, key=value words, --wait, --redo; --plan of `run`."""
+    """CONFIG, key=value words, --wait, --redo; --each and --plan of `run`."""
     add_recipe(parser)
     parser.add_argument("--wait", action="store_true", help="wait for another command that works in the run folder")
     parser.add_argument(
         "--redo", action="store_true", help="replace finished results of another seed, or of other data, unasked"
     )
     if parser.get_default("command") == "run":
+        add_each(parser)
         parser.add_argument("--plan", action="store_true", help="print what would run and what it costs; start nothing")
 
 
 def call(arguments: argparse.Namespace) -> None:
     """Load the recipe and bring the run, or one of its stages, up to date."""
-    config = recipe_of(arguments)
     if arguments.command != "run":
-        run_stage(config, name=arguments.command.replace("-", "_"), wait=arguments.wait, redo=_redo(arguments))
+        run_stage(arguments)
     elif arguments.plan:
-        show_plan(config)
+        plan.call(arguments)
     else:
-        run(config, wait=arguments.wait, redo=_redo(arguments))
+        run(arguments)
 
 
-def run(config: Config, *, wait: bool, redo: Redo) -> None:
-    """Every stage, then the table; see `run_stages`."""
-    from hydra_ray.cluster.pipeline import run_splits, run_stages
-    from hydra_ray.report import as_terminal, sweep_table, terminal_table
-    from hydra_ray.runs import STAGES, Run, is_sweep
+def run(arguments: argparse.Namespace) -> None:
+    """Every stage of one run, or of all runs of a sweep; then the table."""
+    config = recipe_of(arguments)  # a wrong key is told before torch is imported
+    from hydra_ray.cluster.pipeline import run_stages
+    from hydra_ray.cluster.sweep import run_sweep
+    from hydra_ray.report import as_terminal, terminal_table
+    from hydra_ray.runs import STAGES, Run, sweep_of
 
-    if is_sweep(config):
-        show(as_terminal(sweep_table(run_splits(config, wait=wait, redo=redo))))
+    sweep = sweep_of(arguments.each, partial(recipe_of, arguments))
+    if sweep is not None:
+        folder, table = run_sweep(sweep, wait=arguments.wait, redo=_redo(arguments))
+        show(as_terminal(table))
+        print(f"\n{table.title}\ntables: {folder}/sweep.md, sweep.csv, sweep.tex")
         return
     this = Run(config)
-    run_stages(this, STAGES, wait=wait, redo=redo)
+    run_stages(this, STAGES, wait=arguments.wait, redo=_redo(arguments))
     report = this.report()
     show(terminal_table(json.loads(report.read("metrics.json"))))
     print(f"\nreport: {report.folder}/report.html")
 
 
-def run_stage(config: Config, *, name: str, wait: bool, redo: Redo) -> None:
-    """One stage; see `run_stages`."""
+def run_stage(arguments: argparse.Namespace) -> None:
+    """One stage."""
+    config = recipe_of(arguments)
     from hydra_ray.cluster.pipeline import run_stages
     from hydra_ray.runs import Run
 
-    run_stages(Run(config), [name], wait=wait, redo=redo)
+    name = arguments.command.replace("-", "_")
+    run_stages(Run(config), [name], wait=arguments.wait, redo=_redo(arguments))
 
 
 def _redo(arguments: argparse.Namespace) -> Redo:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from hydra_ray.storage import Folder, unsealed
+from hydra_ray.storage import Folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +26,14 @@ def page_of(places: Sequence[str]) -> str:
         UserError: a folder holds no finished run, or a damaged one.
     """
     from hydra_ray.report import FinishedRun, results_page
-    from hydra_ray.runs import SWEEP_FILE, software_facts
+    from hydra_ray.runs import SPLIT, read_sweep, software_facts
 
     folders = [Folder.open(place) for place in places]
-    sweeps = [unsealed(folder, SWEEP_FILE) for folder in folders if SWEEP_FILE in folder.files()]
-    runs = [FinishedRun.read(folder) for folder in folders if SWEEP_FILE not in folder.files()]
+    sweeps = {folder: sweep for folder in folders if (sweep := read_sweep(folder)) is not None}
+    over_splits = [sweep for sweep in sweeps.values() if sweep["repeated"] == [SPLIT]]
+    runs = [folder for folder in folders if folder not in sweeps]
+    for folder, sweep in sweeps.items():
+        if sweep not in over_splits:
+            runs += [folder / name for group in sweep["groups"] for name in group["runs"]]
     command = f"hydra-ray results {' '.join(places)}"
-    return results_page(runs, software_facts(), command, [sweep for sweep in sweeps if sweep])
+    return results_page([FinishedRun.read(run) for run in runs], software_facts(), command, over_splits)

@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
-from typing import Any
 
 from hydra_ray.cluster.session import SCRATCH, available, check_storage, is_private, session
 from hydra_ray.cluster.signals import interrupts_noticed, raise_if_interrupted
@@ -18,14 +17,12 @@ from hydra_ray.config import Config
 from hydra_ray.errors import UserError
 from hydra_ray.runs import (
     STAGES,
-    SWEEP_FILE,
     Listener,
     Redo,
     Run,
     Stage,
     StageSpec,
     Tracker,
-    always,
     check_experiment,
     check_networks,
     check_object_store,
@@ -33,11 +30,10 @@ from hydra_ray.runs import (
     check_run,
     features_that_say_nothing,
     never,
-    split_configs,
     stage_state,
-    summarise,
+    take_from_siblings,
 )
-from hydra_ray.storage import Folder, as_storage_error, owned, sealed
+from hydra_ray.storage import as_storage_error, owned
 
 ERROR_LOG = "error.log"
 
@@ -66,7 +62,7 @@ def run_stages(
     """
     check_storage(run.config.storage)
     check_run(run)
-    tracker = Tracker(run.folder, run.config, listener)
+    tracker = Tracker(run.folder, run.config, listener, group=run.group)
     for line in [*run.data.lines(), *features_that_say_nothing(run)]:
         tracker.say(f"{'data':<15} {line}")
     with owned(run.folder, wait=wait) as run.fence, ExitStack() as own:
@@ -78,28 +74,6 @@ def run_stages(
         chain = _Chain(run, tracker, own if stack is None else stack)
         for name in names:
             chain.bring_up_to_date(STAGES[name])
-
-
-def run_splits(config: Config, *, wait: bool = False, redo: Redo = never) -> dict[str, Any]:
-    """Run all stages of each split of a sweep, in one session; write and return its sweep.json.
-
-    Raises:
-        UserError: see `run_stages`; the results of earlier splits stay.
-    """
-    configs = split_configs(config)
-    for each in configs:  # asked before hours of work, not in between
-        check_experiment(Run(each), redo)
-    found = []
-    with ExitStack() as stack:
-        for number, each in enumerate(configs, start=1):
-            print(f"\n{each.name} [{number}/{len(configs)}]", flush=True)
-            run = Run(each)
-            run_stages(run, STAGES, stack=stack, wait=wait, redo=always)
-            found.append((int(each.data.test_split or 0), json.loads(run.report().read("metrics.json"))))
-    summary = summarise(config, found)
-    folder = Folder.open(config.storage) / config.name
-    folder.write_json(SWEEP_FILE, sealed(summary))
-    return summary
 
 
 def resources(run: Run) -> str:
@@ -137,6 +111,10 @@ class _Chain:
     def bring_up_to_date(self, stage: StageSpec) -> None:
         """Run a stage, unless its results are there and valid."""
         self._run.data.require_unchanged()
+        taken = take_from_siblings(self._run, stage)
+        if taken is not None:
+            self._tracker.record(stage.name, "taken", detail=taken)
+            self._tracker.say(f"{stage.name:<15} {taken}")
         state = stage_state(self._run, stage)
         if state.state == "off":
             return

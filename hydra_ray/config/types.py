@@ -18,9 +18,9 @@ class Section(BaseModel):
 
 
 def _folder_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", text):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.,=-]{0,99}", text):
         raise ValueError(
-            "becomes a folder's name: use letters, digits, '_', '-', '.', a letter or digit first, at most 100"
+            "becomes a folder's name: use letters, digits and _ - . = , with a letter or digit first, at most 100"
         )
     return text
 

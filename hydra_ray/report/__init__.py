@@ -7,17 +7,19 @@ from hydra_ray.report.card import student_card
 from hydra_ray.report.files import make_report
 from hydra_ray.report.inputs import ReportInputs, SearchResult
 from hydra_ray.report.results import FinishedRun, results_page
-from hydra_ray.report.sweep_tables import sweep_table
-from hydra_ray.report.tables import as_terminal, terminal_table
+from hydra_ray.report.sweep_tables import sweep_files, sweep_table
+from hydra_ray.report.tables import TextTable, as_terminal, terminal_table
 
 __all__ = [
     "FinishedRun",
     "ReportInputs",
     "SearchResult",
+    "TextTable",
     "as_terminal",
     "make_report",
     "results_page",
     "student_card",
+    "sweep_files",
     "sweep_table",
     "terminal_table",
 ]

@@ -1,19 +1,22 @@
-"""Tables of a sweep over standard splits: mean and standard error of each predictor, and what others published.
+"""Tables of sweeps: mean and spread of each predictor under each setting; of standard splits what others published too.
 
-They are formatted from sweep.json alone (`hydra_ray/runs/split_sweep.py`), nothing is computed.
+They are formatted from sweep.json alone (`hydra_ray/runs/sweep.py`), nothing is computed.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import DASH, decimal, percent, significant
 from hydra_ray.report.inputs import ENSEMBLE, MEMBER, task_of
-from hydra_ray.report.tables import TextTable, to_markdown
+from hydra_ray.report.tables import TextTable, to_latex, to_markdown
 from hydra_ray.tasks import REGRESSION
 
 Sweep = Mapping[str, Any]
@@ -47,18 +50,116 @@ PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
 """Data set -> predictor -> figure: the UCI table of DLF (Park et al. 2025, arXiv 2510.19290), 50 members, 10 splits."""
 
 
+@dataclass(frozen=True)
+class _Column:
+    """A figure of every predictor.
+
+    Attributes:
+        heading: of its column.
+        path: in metrics.json, with None in the predictor's place.
+        shown: its format.
+    """
+
+    heading: str
+    path: tuple[str | None, ...]
+    shown: Format
+
+    def of(self, predictor: str) -> tuple[str, ...]:
+        """The path of one predictor's figure."""
+        return tuple(predictor if name is None else name for name in self.path)
+
+    @property
+    def name(self) -> str:
+        """Of the figure, whosever it is: `fidelity.nll_ratio`."""
+        return ".".join(name for name in self.path if name is not None)
+
+
+def settings_of(sweep: Sweep) -> list[Sweep]:
+    """The settings of a sweep, each as a mapping of its own: `settings`, `runs`, `figures` and what all share."""
+    return [{**sweep, **group} for group in sweep["groups"]]
+
+
 def sweep_table(sweep: Sweep) -> TextTable:
-    """Every predictor's figures on test rows, mean +- standard error over splits."""
-    columns = task_of(sweep).words.published
-    names = list(sweep["figures"]["test"])
-    rows = [(name, *(_cell(sweep, ("test", name, key), _format(key)) for key in columns)) for name in names]
-    title = f"Test rows, mean ± standard error over {len(sweep['splits'])} splits"
-    return TextTable(title, ("predictor", *columns.values()), tuple(rows))
+    """Every predictor's figures under every setting, mean and spread over the runs that repeat it."""
+    columns = _columns(sweep)
+    rows = [
+        (*map(str, one["settings"].values()), name, *(_cell(one, column.of(name), column.shown) for column in columns))
+        for one in settings_of(sweep)
+        for name in _predictors([one])
+    ]
+    headings = (*_settings(sweep), "predictor", *(column.heading for column in columns))
+    return TextTable(_title(sweep), headings, tuple(rows))
 
 
-def sweeps_section(sweeps: Sequence[Sweep]) -> str:
+def sweep_files(sweep: Sweep) -> dict[str, bytes]:
+    """The table as sweep.md, sweep.tex, and with all digits as sweep.csv; file name -> content."""
+    table = sweep_table(sweep)
+    markdown = f"# {sweep['config']['name']}\n\n{table.title}\n\n{to_markdown(table)}\n"
+    return {"sweep.md": markdown.encode(), "sweep.tex": to_latex(table).encode(), "sweep.csv": _csv(sweep).encode()}
+
+
+def _csv(sweep: Sweep) -> str:
+    """A line for each setting and predictor, and of each figure its mean and the standard deviation over runs."""
+    columns = _columns(sweep)
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    names = [f"{column.name}_{part}" for column in columns for part in ("mean", "deviation")]
+    writer.writerow([*_settings(sweep), "predictor", "num_runs", *names])
+    for one in settings_of(sweep):
+        for name in _predictors([one]):
+            values = [
+                figure(one["figures"], *column.of(name), part) for column in columns for part in ("mean", "deviation")
+            ]
+            writer.writerow([*one["settings"].values(), name, len(one["runs"]), *values])
+    return stream.getvalue()
+
+
+def _columns(sweep: Sweep) -> list[_Column]:
+    """Those that some predictor has."""
+    task = task_of(sweep)
+    knowledge = task.figures.knowledge
+    short = task.words.knowledge_short
+    sets = {name: None for one in settings_of(sweep) for name in one["figures"].get("unknown", {})}
+    columns = [_Column(heading, ("test", None, key), _format(key)) for key, heading in task.words.published.items()]
+    columns += [
+        _Column(f"AUROC of {short}, {name}", ("unknown", name, None, f"auroc_{knowledge}"), decimal) for name in sets
+    ]
+    columns += [
+        _Column("NLL ratio", ("fidelity", None, "nll_ratio"), decimal),
+        _Column(f"{short} ratio", ("fidelity", None, f"{knowledge}_ratio", "test"), decimal),
+        _Column(f"rho of {short}", ("fidelity", None, f"spearman_{knowledge}", "test"), decimal),
+    ]
+
+    def is_there(column: _Column) -> bool:
+        return any(
+            figure(one["figures"], *column.of(name), "mean") is not None
+            for one in settings_of(sweep)
+            for name in _predictors([one])
+        )
+
+    return [column for column in columns if is_there(column)]
+
+
+def _settings(sweep: Sweep) -> tuple[str, ...]:
+    return tuple(sweep["groups"][0]["settings"])
+
+
+def _title(sweep: Sweep) -> str:
+    number = max(len(group["runs"]) for group in sweep["groups"])
+    if number == 1:
+        return "Test rows"
+    repeated = [key.rpartition(".")[2].replace("test_split", "split") for key in sweep["repeated"]]
+    over = (
+        f"{number} {repeated[0]}s" if len(repeated) == 1 else f"{number} runs of different {'s and '.join(repeated)}s"
+    )
+    spread = "standard error" if sweep["spread"] == "standard_error" else "standard deviation"
+    return f"Test rows, mean ± {spread} over {over}"
+
+
+def sweeps_section(over_splits: Sequence[Sweep]) -> str:
     """The page's section on regressions: for each figure a table with a line for each data set; Markdown."""
-    numbers = sorted({len(sweep["splits"]) for sweep in sweeps})
+    sweeps = [one for sweep in over_splits for one in settings_of(sweep)]
+    numbers = sorted({len(sweep["runs"]) for sweep in sweeps})
     ensemble = sweeps[0]["config"]["ensemble"]
     parts = [
         "## UCI regression",
@@ -128,7 +229,7 @@ def _format(key: str) -> Format:
 
 
 def _cell(sweep: Sweep, path: tuple[str, ...], shown: Format) -> str:
-    mean, error = (figure(sweep["figures"], *path, part) for part in ("mean", "standard_error"))
+    mean, error = (figure(sweep["figures"], *path, part) for part in ("mean", sweep["spread"]))
     if mean is None:
         return DASH
     if error is None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from hydra_ray.evaluation import figure, figures
 from hydra_ray.metrics import MEASURES, SCORES
 from hydra_ray.report.formats import (
+    DASH,
     ascii_only,
     count,
     decimal,
@@ -101,7 +102,7 @@ def as_terminal(comparison: TextTable) -> Table:
         heading = heading.replace("parameters", "params")
         table.add_column(heading, justify="right" if index else "left", no_wrap=not index, overflow="fold")
     for row in comparison.rows:
-        table.add_row(*map(ascii_only, row))
+        table.add_row(*(ascii_only(cell).replace("± ", "±") for cell in row))  # a narrow cell breaks before the sign
     return table
 
 
@@ -241,6 +242,23 @@ def to_markdown(table: TextTable) -> str:
     rule = ("---", *["---:"] * (len(table.columns) - 1))
     heading, *rows = [[markdown_text(cell) for cell in row] for row in (table.columns, *table.rows)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (heading, rule, *rows))
+
+
+def to_latex(table: TextTable) -> str:
+    """A tabular that needs no package, names at the left and figures at the right."""
+    heading, *rows = [[latex_text(cell) for cell in row] for row in (table.columns, *table.rows)]
+    lines = [f"{' & '.join(cells)} \\\\" for cells in (heading, *rows)]
+    first, *others = lines
+    begin = f"\\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}"
+    return "\n".join([f"% {table.title}", begin, "\\hline", first, "\\hline", *others, "\\hline", "\\end{tabular}", ""])
+
+
+def latex_text(text: str) -> str:
+    """Text on one line that LaTeX shows as it is."""
+    text = text.replace("\\", "/")
+    for special in "&%$#_{}":
+        text = text.replace(special, f"\\{special}")
+    return text.replace("±", "$\\pm$").replace(DASH, "--").replace("×", "$\\times$").replace("~", " ").replace("^", " ")
 
 
 def markdown_text(text: str) -> str:

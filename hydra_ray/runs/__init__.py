@@ -17,19 +17,24 @@ from hydra_ray.runs.preflight import (
 )
 from hydra_ray.runs.provenance import software_facts
 from hydra_ray.runs.run import TRANSFER, Run
-from hydra_ray.runs.split_sweep import SWEEP_FILE, is_sweep, split_configs, summarise
+from hydra_ray.runs.siblings import has_sibling, take_from_siblings
 from hydra_ray.runs.stages import STAGES, StageSpec
+from hydra_ray.runs.sweep import REPEATED, SPLIT, SWEEP_FILE, Load, Sweep, read_sweep, summarise, sweep_of
 from hydra_ray.runs.tracking import Listener, Stage, Tracker, WandbSink
 
 __all__ = [
+    "REPEATED",
+    "SPLIT",
     "STAGES",
     "SWEEP_FILE",
     "TRANSFER",
     "Listener",
+    "Load",
     "Redo",
     "Run",
     "Stage",
     "StageSpec",
+    "Sweep",
     "Tracker",
     "WandbSink",
     "always",
@@ -41,14 +46,16 @@ __all__ = [
     "check_settings",
     "check_views",
     "features_that_say_nothing",
-    "is_sweep",
+    "has_sibling",
     "load_published",
     "never",
     "publish_model",
+    "read_sweep",
     "software_facts",
-    "split_configs",
     "stage_state",
     "stage_states",
     "summarise",
+    "sweep_of",
+    "take_from_siblings",
     "what_is_replaced",
 ]

@@ -51,14 +51,20 @@ def table_options(data: DataConfig) -> TableOptions:
 class Run:
     """The run that a configuration describes."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, group: str | None = None) -> None:
         """Opens the run folder; the data set is opened when it is first used.
+
+        Args:
+            config: what it is made of.
+            group: name of the sweep that the run is one of.
 
         Raises:
             UserError: the storage cannot be reached.
         """
         self._given = config
         self.folder = Folder.open(config.storage) / config.name
+        self.group = group
+        self.siblings: tuple[Folder, ...] = ()  # run folders of the same sweep
         self.fence: Fence | None = None  # of the command that holds the run folder
 
     @cached_property

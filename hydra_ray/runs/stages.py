@@ -30,6 +30,7 @@ class StageSpec:
         cost: in words, what it costs to run the whole stage.
         run: `module:function`, called with the run and the running stage. A string, so that a plan imports no Ray.
         trains_on: splits whose shards it trains on; every byte of them is checked first.
+        shared: whether a result of the same key may be taken from another run of the sweep.
         enabled: the configuration key that switches it on; None for a stage that always runs.
     """
 
@@ -41,6 +42,7 @@ class StageSpec:
     cost: Callable[[Run], str]
     run: str
     trains_on: tuple[str, ...] = ()
+    shared: bool = True
     enabled: str | None = None
 
     def missing(self, run: Run) -> list[Artifact]:
@@ -149,6 +151,7 @@ _ROWS = (
         artifacts=lambda run: [run.report()],
         unit="reports",
         cost=_report_cost,
+        shared=False,  # seconds and latencies are each run's own
         run="hydra_ray.cluster.evaluate:evaluate",
     ),
 )

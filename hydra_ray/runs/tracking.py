@@ -1,8 +1,8 @@
 """Metrics logging: always to events.jsonl, as lines to the terminal, and to W&B on request.
 
 The driver process does all of it; workers send it their figures (`cluster/progress.py`). Each stage and each trial is
-a W&B run, in one group for the run folder. When W&B cannot start, an error names the key to change; when it fails
-later, a line says so once and the work goes on.
+a W&B run, in one group for the run folder, or for the sweep. When W&B cannot start, an error names the key to change;
+when it fails later, a line says so once and the work goes on.
 """
 
 from __future__ import annotations
@@ -47,14 +47,18 @@ _WANDB_ONLINE: dict[str, Any] = {
 class Tracker:
     """Logs what happens in one run folder."""
 
-    def __init__(self, folder: Folder, config: Config, listener: Listener | None = None) -> None:
+    def __init__(
+        self, folder: Folder, config: Config, listener: Listener | None = None, *, group: str | None = None
+    ) -> None:
         """Opens nothing yet.
 
         Args:
             folder: of the run.
             config: of the run.
             listener: called with each event, and nothing is printed; None to print lines.
+            group: name of the sweep that the run is one of, which then is W&B's group.
         """
+        self._group = group
         self._listener = listener
         self._events = EventFile(folder)
         self._config = config
@@ -106,7 +110,15 @@ class Tracker:
         if tracking.wandb == "off":
             return None
         facts = flatten(parameters if parameters is not None else self._config.model_dump())
-        return WandbSink(tracking, folder=self._wandb_folder, group=self._config.name, name=name, config=facts)
+        own = self._config.name
+        return WandbSink(
+            tracking,
+            folder=self._wandb_folder,
+            group=self._group or own,
+            name=f"{own}/{name}" if self._group else name,
+            job_type=name.split("/")[0],
+            config=facts,
+        )
 
 
 class Stage:
@@ -155,7 +167,7 @@ class WandbSink:
     """One W&B run."""
 
     def __init__(
-        self, tracking: TrackingConfig, *, folder: str, group: str, name: str, config: Mapping[str, Any]
+        self, tracking: TrackingConfig, *, folder: str, group: str, name: str, job_type: str, config: Mapping[str, Any]
     ) -> None:
         """Start the run.
 
@@ -176,7 +188,7 @@ class WandbSink:
                     project=tracking.project or os.environ.get("WANDB_PROJECT") or "hydra-ray",
                     group=group,
                     name=name,
-                    job_type=name.split("/")[0],
+                    job_type=job_type,
                     dir=folder,
                     mode=mode,
                     config=dict(config),

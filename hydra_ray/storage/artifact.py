@@ -20,7 +20,7 @@ from typing import Any, Literal
 from hydra_ray.config import flatten
 from hydra_ray.errors import StorageError, UserError, reason_of
 from hydra_ray.storage.folder import Folder
-from hydra_ray.storage.manifests import check_sizes, describe, read_checked, read_manifest, sealed
+from hydra_ray.storage.manifests import check_sizes, describe, read_checked, read_manifest, sealed, way_out
 from hydra_ray.storage.ownership import Fence
 from hydra_ray.storage.publishing import Delivery, attempt_prefix, retired_prefix, stamps_of
 
@@ -148,6 +148,26 @@ class Artifact:
         except UserError as error:
             self._may_publish()
             self._accept_others(error)
+        self._remove_attempts()
+
+    def take(self, other: Artifact) -> None:
+        """Publish what is published at `other`, of the same key, here too; every file's checksum is compared.
+
+        Raises:
+            UserError: nothing valid is published there, or it is damaged; or another command holds the run by now.
+        """
+        manifest = other.require()
+        files = manifest["files"]
+        self.attempt.remove()
+        for name in files:
+            self.attempt.take_file(name, other.folder)
+        stamps = stamps_of(self.attempt, files)
+        damaged = [name for name, facts in files.items() if describe(self.attempt, name) != facts]
+        if damaged:
+            self.attempt.remove()
+            raise UserError(f"{other.folder}/{damaged[0]}: not the bytes that were published; {way_out(other.folder)}")
+        self.attempt.write_json(self.manifest_name, sealed(manifest))
+        Delivery(self.attempt, self.folder, self.manifest_name, files, stamps, self._may_publish).put()
         self._remove_attempts()
 
     def _deliver(self, content: Mapping[str, Any], names: Collection[str] | None) -> None:

@@ -115,7 +115,7 @@ def test_a_sweep_gives_means_and_errors_over_its_splits(sweep):
     each = [metrics_of(sweep / f"split-0{k}")["test"] for k in (0, 1)]
     for name in ("member", "ensemble", "hydra"):
         values = [found[name]["rmse"] for found in each]
-        rmse = summary["figures"]["test"][name]["rmse"]
+        rmse = summary["groups"][0]["figures"]["test"][name]["rmse"]
         assert rmse["mean"] == pytest.approx(statistics.fmean(values))
         assert rmse["standard_error"] == pytest.approx(statistics.stdev(values) / 2**0.5)
     assert each[0]["ensemble"]["rmse"] != each[1]["ensemble"]["rmse"]

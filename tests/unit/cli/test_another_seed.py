@@ -63,13 +63,13 @@ def test_a_plan_says_that_the_command_would_ask(finished, call):
     assert STALE in out
 
 
-@pytest.mark.parametrize(("answer", "expected"), [("", "say --redo"), ("yes", "needs 999 CPUs")])
+@pytest.mark.parametrize(("answer", "expected"), [("", "say --redo"), ("yes", "needs 1000 CPUs")])
 def test_on_a_terminal_the_user_is_asked(finished, answer, expected):
     """With more workers than CPUs, a command that goes on ends before it starts any."""
     driver, terminal = pty.openpty()
-    words = ["-m", "pipelines.train_ensemble", str(finished), "seed=1", "cluster.num_workers=180"]
+    words = ["-m", "pipelines.train_ensemble", str(finished), "seed=1", "cluster.num_workers=2"]
     process = subprocess.Popen(
-        [sys.executable, *words, "cluster.cpus_per_worker=5.55"], cwd=REPO, stdin=terminal, stdout=terminal,
+        [sys.executable, *words, "cluster.cpus_per_worker=500"], cwd=REPO, stdin=terminal, stdout=terminal,
         stderr=terminal,
     )  # fmt: skip
     os.write(driver, f"{answer}\n".encode())

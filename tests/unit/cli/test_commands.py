@@ -32,7 +32,7 @@ def test_every_command_explains_itself(name, capsys):
 @pytest.mark.parametrize("name", ["train-ensemble", "train_ensemble"])
 def test_a_stage_is_called_with_a_hyphen_or_as_in_its_recipe(name, path, call, monkeypatch):
     done = []
-    monkeypatch.setattr("hydra_ray.cluster.pipeline.run_stages", lambda run, names, wait: done.extend(names))
+    monkeypatch.setattr("hydra_ray.cluster.pipeline.run_stages", lambda run, names, **options: done.extend(names))
     assert call(name, path)[0] == 0
     assert done == ["train_ensemble"]
 

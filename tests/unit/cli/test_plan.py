@@ -78,3 +78,13 @@ def test_a_reader_that_has_read_enough_is_no_error(path):
     done = subprocess.run(words, stdout=write, stderr=subprocess.PIPE, text=True, cwd=REPO, timeout=120, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_plan_of_several_runs_says_what_they_share(path, call):
+    code, out, errors = call("plan", path, "--each", "seed=0,1", "--each", "distill.temperature=1,2")
+    assert (code, errors) == (0, "")
+    plans = [each for each in out.split("\n\n") if each.strip()]
+    assert [each.splitlines()[0].rpartition("/")[2] for each in plans] == [
+        f"seed={seed},temperature={temperature}" for seed in (0, 1) for temperature in (1, 2)
+    ]
+    assert ["shared          5 of these members" in each for each in plans] == [False, True, False, True]

@@ -69,6 +69,13 @@ def test_offline_and_without_a_key_runs_are_written_and_can_be_read_back(folder,
     assert trial.history[0]["validation_nll"] == 0.25
 
 
+def test_all_runs_of_a_sweep_are_one_group(folder, no_account, tmp_path):
+    with Tracker(folder, config("offline"), group="mnist").stage("predict"):
+        pass
+    ((name, run),) = offline_runs(tmp_path / "run").items()
+    assert (name, run.group, run.job_type) == ("run/predict", "mnist", "predict")
+
+
 def test_a_failed_stage_is_a_failed_run(folder, no_account, tmp_path):
     def fail():
         with Tracker(folder, config("offline")).stage("tune"):
@@ -179,6 +186,8 @@ def test_wandb_is_given_little_time():
 
 
 def test_a_sink_closes_once_more_without_harm(folder, no_account):
-    sink = WandbSink(config("offline").tracking, folder=folder.path, group="g", name="tune/x", config={})
+    sink = WandbSink(
+        config("offline").tracking, folder=folder.path, group="g", name="tune/x", job_type="tune", config={}
+    )
     sink.close()
     sink.close()

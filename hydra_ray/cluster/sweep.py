@@ -1,0 +1,37 @@
+"""Makes the runs of a sweep, one after the other in one Ray session, and the tables of what they have together."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+
+from hydra_ray.cluster.pipeline import run_stages
+from hydra_ray.report import TextTable, sweep_files, sweep_table
+from hydra_ray.runs import STAGES, SWEEP_FILE, Redo, Sweep, always, check_experiment, never, summarise
+from hydra_ray.storage import Folder, sealed
+
+
+def run_sweep(sweep: Sweep, *, wait: bool = False, redo: Redo = never) -> tuple[Folder, TextTable]:
+    """Make all runs; write sweep.json and the tables beside their folders.
+
+    Returns:
+        The sweep's folder, and its table.
+
+    Raises:
+        UserError: see `run_stages`; the results of earlier runs stay.
+    """
+    runs = sweep.make_runs()
+    for run in runs:  # asked before hours of work, not in between
+        check_experiment(run, redo)
+    found = []
+    with ExitStack() as stack:
+        for number, run in enumerate(runs, start=1):
+            print(f"\n{run.folder.name} [{number}/{len(runs)}]", flush=True)
+            run_stages(run, STAGES, stack=stack, wait=wait, redo=always)
+            found.append(json.loads(run.report().read("metrics.json")))
+    folder = runs[0].folder.parent
+    summary = summarise(sweep, found)
+    folder.write_json(SWEEP_FILE, sealed(summary))
+    for name, content in sweep_files(summary).items():
+        folder.write(name, content)
+    return folder, sweep_table(summary)
