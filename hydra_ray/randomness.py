@@ -56,6 +56,7 @@ StreamName = Literal[
     "bootstrap",
     "search",
     "threshold rows",
+    "rows of a check",
     "thrown away",
 ]
 
@@ -78,6 +79,7 @@ STREAMS: Mapping[StreamName, tuple[str, ...]] = {
     "bootstrap": ("set of rows",),
     "search": ("kind", "trial"),
     "threshold rows": (),
+    "rows of a check": (),
     "thrown away": ("number",),
 }
 """Name of each stream -> what tells its seeds apart.

@@ -43,6 +43,7 @@ class Subcommand:
 _ROWS = {
     "run": Subcommand(_RUN, "all stages in order; what is done and still valid is skipped", "recipes"),
     "plan": Subcommand(_RUN, "what `run` would do and what it costs; starts nothing", "plan"),
+    "export": Subcommand(_STUDENT, "as ONNX and for torch.export, calibration and uncertainties inside", "export"),
     "results": Subcommand(_OTHER, "a page of result tables from finished runs, in Markdown", "results"),
 }
 _START = """usage: hydra-ray COMMAND ...

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+from torch import Tensor
 
 from hydra_ray.inference import prediction
 from hydra_ray.inference.thresholds import COVERAGES, QUANTILES, RISKS, Thresholds
@@ -25,6 +26,7 @@ from hydra_ray.tasks import CLASSIFICATION, REGRESSION, Prediction, Task
 Answer = TypeVar("Answer", bound=prediction.Prediction)
 
 TOTAL = "total"
+DATA = "data"
 KNOWLEDGE = "knowledge"
 LEAST_AMBIGUOUS = "least_ambiguous"
 ADAPTIVE = "adaptive"
@@ -84,6 +86,10 @@ class Answering(ABC, Generic[Answer]):
 
         Coverage and risk are of these rows, the bound of the risk is the thresholds' own, of validation rows.
         """
+
+    @abstractmethod
+    def quantities(self, found: Prediction) -> dict[str, Tensor]:
+        """The prediction itself, float64 [N, ...], by the names that answers have for it; made of tensors alone."""
 
     @abstractmethod
     def answer(
@@ -149,6 +155,10 @@ class ClassificationAnswers(Answering[prediction.ClassPrediction]):
             }
         return {"risks": risks, "conformal": sets}
 
+    def quantities(self, found: Prediction) -> dict[str, Tensor]:
+        """Probabilities [N, C]."""
+        return {"probabilities": found.distribution.exp()}
+
     def answer(
         self, found: Prediction, names: tuple[str, ...], thresholds: Thresholds | None, risk: float, coverage: float
     ) -> prediction.ClassPrediction:
@@ -212,6 +222,11 @@ class RegressionAnswers(Answering[prediction.RegressionPrediction]):
             measured[str(coverage)] = {SCALED_RESIDUAL: {"coverage": float(is_inside_N.mean()), "size": size}}
         return {"conformal": measured}
 
+    def quantities(self, found: Prediction) -> dict[str, Tensor]:
+        """Mean and standard deviation of the mixture, [N] each."""
+        moments = mixture_moments(found.distribution)
+        return {"mean": moments.mean, "std": moments.total_variance.sqrt()}
+
     def answer(
         self, found: Prediction, names: tuple[str, ...], thresholds: Thresholds | None, risk: float, coverage: float
     ) -> prediction.RegressionPrediction:
@@ -256,5 +271,5 @@ def _is_above(values_N: np.ndarray, threshold: float | None) -> np.ndarray:
 
 def _moments(found: Prediction) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the mixture, [N] each."""
-    moments = mixture_moments(found.distribution)
-    return moments.mean.numpy(), moments.total_variance.sqrt().numpy()
+    quantities = answering_of(REGRESSION).quantities(found)
+    return quantities["mean"].numpy(), quantities["std"].numpy()

@@ -36,6 +36,8 @@ from hydra_ray.training import predict as outputs_of
 CONFIG = "config.json"
 THRESHOLDS = "thresholds.json"
 CARD = "README.md"
+EXPORT = "export"
+"""In the config.json of a folder that `export.py` wrote."""
 
 _RISK = 0.05
 _BATCH = 2048
@@ -215,6 +217,11 @@ class Student(nn.Module, PyTorchModelHubMixin):
         if about is None:
             raise UserError(
                 f"{folder}: holds no student, there is no {CONFIG}; give a folder like runs/NAME/students/hydra"
+            )
+        if EXPORT in about:
+            raise UserError(
+                f"{folder}: holds an exported student, for other runtimes (its {CARD} says how); give the student's "
+                f"own folder, {about[EXPORT]['student']}"
             )
         missing = [name for name in ("kind", "task", "classes", "inputs", "spec") if name not in about]
         if missing:

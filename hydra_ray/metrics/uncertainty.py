@@ -154,6 +154,8 @@ def scores(logits_NMC: Tensor) -> Scores:
         ValueError: the logits are not [N, M, C].
     """
     _check_shape(logits_NMC)
+    if torch.compiler.is_compiling():
+        return scores_of(logits_NMC, "logits")
     chunks = [scores_of(chunk, "logits") for chunk in logits_NMC.split(_rows_per_chunk(logits_NMC))]
     return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
@@ -230,6 +232,8 @@ def map_rows(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     Returns:
         What `function` gives for all rows at once, [N, ...].
     """
+    if torch.compiler.is_compiling():  # a graph is for any number of rows, and chunks are not
+        return function(*tensors)
     rows = min(_rows_per_chunk(tensor) for tensor in tensors)
     return torch.cat([function(*chunk) for chunk in zip(*(t.split(rows) for t in tensors), strict=True)])
 

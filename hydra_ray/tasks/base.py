@@ -123,6 +123,8 @@ class TaskFigures(ABC):
     """Name of the score that measures knowledge uncertainty."""
     total: ClassVar[str]
     """Name of the score that measures total uncertainty."""
+    data: ClassVar[str]
+    """Name of the score that measures data uncertainty."""
     quality: ClassVar[str]
     """Name of the figure, beside the NLL, that a predictor is known by."""
 

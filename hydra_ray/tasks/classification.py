@@ -111,6 +111,7 @@ class ClassificationFigures(TaskFigures):
     outputs: ClassVar[Outputs] = "logits"
     knowledge = "mutual_information"
     total = "entropy"
+    data = "data_uncertainty"
     quality = "accuracy"
 
     def scores(self, outputs_NMC: Tensor) -> Scores:
@@ -167,7 +168,7 @@ class ClassificationFigures(TaskFigures):
         knowledge = found.scores.get(self.knowledge)
         return RowScores(
             total=found.scores[self.total].numpy(),
-            data=found.scores["data_uncertainty"].numpy(),
+            data=found.scores[self.data].numpy(),
             knowledge=None if knowledge is None else knowledge.numpy(),
             error=None if labels_N is None else (predicted_N != labels_N).double().numpy(),
             confidence=confidence_N.numpy(),

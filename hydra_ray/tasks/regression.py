@@ -127,6 +127,7 @@ class RegressionFigures(TaskFigures):
     outputs: ClassVar[Outputs] = "gaussian"
     knowledge = KNOWLEDGE_VARIANCE
     total = TOTAL_VARIANCE
+    data = DATA_VARIANCE
     quality = "rmse"
 
     def scores(self, outputs_NMC: Tensor) -> Scores:
@@ -191,7 +192,7 @@ class RegressionFigures(TaskFigures):
         has_labels = labels_N is not None
         return RowScores(
             total=found.scores[self.total].numpy(),
-            data=found.scores[DATA_VARIANCE].numpy(),
+            data=found.scores[self.data].numpy(),
             knowledge=None if knowledge is None else knowledge.numpy(),
             error=row_squared_error(mixture_NK2, labels_N).numpy() if has_labels else None,
             interval_level=row_interval_level(mixture_NK2, labels_N).numpy() if has_labels else None,
