@@ -65,7 +65,7 @@ def rows_to_check(place: str, student: Student) -> tuple[np.ndarray, str]:
     shards = run / "predictions" / "validation"
     names = shard_names(shards)
     if names and folder.parent.name == "students":
-        rows = read_shard(shards, names[0]).inputs[:NUM_ROWS]
+        rows = read_shard(shards, names[0]).inputs[:NUM_ROWS].copy()
         if rows.shape[1:] == student.inputs.shape:
             return rows, f"{len(rows):,} validation rows of {run}"
     return _random_rows(student.inputs, student.network.normalise), f"{NUM_ROWS:,} random rows"
