@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -10,8 +11,12 @@ import pytest
 from helpers.blocks import blocks
 from support import REPO
 
+from hydra_ray.cli import main
+
 pytestmark = pytest.mark.timeout(900)
 BLOCKS = [each for each in blocks("python", "sh") if each.is_run and each.needs_run]
+EXPORTS = [each for each in BLOCKS if each.text.startswith("hydra-ray export ")]
+QUERIES = [each for each in BLOCKS if each.language == "sh" and each not in EXPORTS]
 
 
 @pytest.fixture
@@ -25,8 +30,23 @@ def test_there_are_such_blocks():
     assert {each.place.split(":")[0] for each in BLOCKS} >= {"README.md", "docs/shards.md"}
 
 
+def run_exports():
+    """The commands of the pages that write `exported/`, here."""
+    for block in EXPORTS:
+        for line in block.text.splitlines():
+            assert main(shlex.split(line)[1:]) == 0
+
+
+def test_exports(beside_the_run, capsys):
+    assert EXPORTS
+    run_exports()
+    assert "validation rows of runs/digits" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("block", [each for each in BLOCKS if each.language == "python"], ids=str)
 def test_code(block, beside_the_run):
+    if "exported/" in block.text:
+        run_exports()
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     words = [sys.executable, "-"]
     done = subprocess.run(words, input=block.text, env=environment, capture_output=True, text=True, check=False)
@@ -34,7 +54,7 @@ def test_code(block, beside_the_run):
     assert done.stdout
 
 
-@pytest.mark.parametrize("block", [each for each in BLOCKS if each.language == "sh"], ids=str)
+@pytest.mark.parametrize("block", QUERIES, ids=str)
 def test_queries(block, beside_the_run):
     """duckdb's own program is not among the packages; its library reads the same query."""
     queries = re.findall(r'^duckdb -c "(.*)"$', block.text, re.MULTILINE)

@@ -8,7 +8,8 @@ from support import REPO
 
 _BLOCK = re.compile(r"^(?:<!-- (?P<mark>.*?) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = "not run: "
-NEEDS_RUN = "runs/digits"
+NEEDS_RUN = ("runs/digits", "exported/")
+"""The run of the demo, and what docs/student.md exports of it."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Block:
     @property
     def needs_run(self) -> bool:
         """Whether it reads the finished run of the demo."""
-        return NEEDS_RUN in self.text and "pipelines" not in self.text
+        return any(place in self.text for place in NEEDS_RUN) and "pipelines" not in self.text
 
     def __str__(self) -> str:
         return self.place
