@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import onnxruntime
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+_OPSET = 20
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _SHIFT = 8  # psi of x + 8 by its series is exact to 1e-14 for x >= 1
 _SERIES = (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760)
@@ -64,6 +65,7 @@ def write_onnx(program: ExportedProgram, outputs: Sequence[str], path: Path) -> 
             converted = torch.onnx.export(
                 program,
                 verbose=False,
+                opset_version=_OPSET,
                 input_names=[INPUT],
                 output_names=outputs,
                 dynamic_shapes={INPUT: {0: "batch"}},
@@ -127,7 +129,9 @@ def _rename_values_within(graph: Any, names: Sequence[str]) -> None:
 
 def _digamma() -> Callable[..., Any]:
     """psi(x) for x >= 1, which ONNX lacks: psi(x) = psi(x + 8) - sum 1 / (x + k), and psi by its asymptotic series."""
-    from onnxscript import opset20 as op
+    import onnxscript
+
+    op: Any = getattr(onnxscript, f"opset{_OPSET}")
 
     def digamma(x: Any) -> Any:
         def constant(value: float) -> Any:

@@ -279,7 +279,11 @@ def net(input_shape, num_outputs):
 """
 BODIES = {
     "a branch on values": ("return x if x.sum() > 0 else -x", UserError, "torch.export cannot follow this network"),
-    "one size of batch": ("return x.reshape(2, -1)", UserError, "torch.export cannot follow this network"),
+    "a branch on the number of rows": (
+        "return x if len(x) < 5 else -x",
+        UserError,
+        "torch.export cannot follow this network",
+    ),
     "numbers drawn": ("return x + torch.randn_like(x)", StageError, "differs from the student's by"),
 }
 
