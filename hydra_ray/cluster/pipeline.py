@@ -30,6 +30,7 @@ from hydra_ray.runs import (
     check_run,
     features_that_say_nothing,
     never,
+    resources_in_words,
     stage_state,
     take_from_siblings,
 )
@@ -88,8 +89,9 @@ def resources(run: Run) -> str:
         else:
             stack.enter_context(session(run.config))
         cpus, gpus = available(run.config.cluster)
+        run.decide_gpus(gpus)
         check_resources(run.config, cpus, gpus)
-        return f"{cpus:g} CPUs, {gpus:g} GPUs: enough for {run.config.cluster.num_workers} workers"
+        return resources_in_words(run.config, cpus, gpus)
 
 
 def _check_own_session(config: Config) -> None:
@@ -143,7 +145,11 @@ class _Chain:
             _check_own_session(config)
             check_resources(config, *available(config.cluster))
         self._stack.enter_context(session(config))
-        check_resources(config, *available(config.cluster))
+        cpus, gpus = available(config.cluster)
+        self._run.decide_gpus(gpus)
+        check_resources(self._run.config, cpus, gpus)
+        if gpus:
+            self._tracker.say(f"  {resources_in_words(self._run.config, cpus, gpus)}")
         self._connected = True
 
 

@@ -79,7 +79,7 @@ def _rows(run: Run) -> int:
 def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shards]) -> None:
     work = _work(run, plan, splits)
     items = [{"item": index} for index in range(len(plan))]
-    written = _by_gpus(items, work) if run.config.cluster.use_gpu else _by_cpus(items, work)
+    written = _by_gpus(items, work) if run.config.cluster.has_gpu else _by_cpus(items, work)
     num_rows = 0
     for done, row in enumerate(written.iter_rows(), start=1):
         num_rows += row["rows"]
@@ -103,7 +103,7 @@ def _by_cpus(items: list[dict[str, int]], work: Work) -> ray.data.Dataset:
 def _by_gpus(items: list[dict[str, int]], work: Work) -> ray.data.Dataset:
     """Three steps a shard: a task reads, an actor with a GPU predicts, a task writes."""
     pool = ActorPoolStrategy(size=work.config.cluster.num_workers)
-    place: dict[str, Any] = {"num_cpus": _ACTOR_CPUS, "num_gpus": 1 if work.config.cluster.use_gpu else 0}
+    place: dict[str, Any] = {"num_cpus": _ACTOR_CPUS, "num_gpus": 1 if work.config.cluster.has_gpu else 0}
     rows = ray.data.from_items(items, override_num_blocks=len(items))
     read = rows.map_batches(ReadRows(work), num_cpus=_TASK_CPUS, **_WHOLE_BLOCK)
     asked = read.map_batches(AskMembers, fn_constructor_args=(work,), compute=pool, **place, **_WHOLE_BLOCK)

@@ -170,11 +170,14 @@ def _quiet_libraries() -> None:
 
 
 def available(cluster: ClusterConfig) -> tuple[float, float]:
-    """Number of CPUs and GPUs: of the connected cluster, or of this machine without starting anything."""
+    """Number of CPUs and GPUs: of the connected cluster, or of this machine without starting anything.
+
+    With `cluster.use_gpu=false` there are no GPUs for us.
+    """
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         resources = ray.cluster_resources()
-        return resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+        return resources.get("CPU", 0.0), resources.get("GPU", 0.0) if cluster.use_gpu else 0.0
     return float(_machine_cpus()), float(_machine_gpus() if cluster.use_gpu else 0)
 
 

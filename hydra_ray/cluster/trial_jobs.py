@@ -73,7 +73,7 @@ def trainable(job: Job) -> Any:
     cluster = job.config.cluster
     if job.config.tune.workers_per_trial > 1:
         return tune.with_resources(tune.with_parameters(_distributed_trial, job=job), {"CPU": _DRIVER_CPUS})
-    resources = {"CPU": cluster.cpus_per_worker, **({"GPU": 1.0} if cluster.use_gpu else {})}
+    resources = {"CPU": cluster.cpus_per_worker, **({"GPU": 1.0} if cluster.has_gpu else {})}
     return tune.with_resources(tune.with_parameters(_trial, job=job), resources)
 
 
@@ -106,8 +106,8 @@ def _trainer(config: dict[str, Any], job: Job) -> TorchTrainer:
         torch_config=torch_config(),
         scaling_config=ScalingConfig(
             num_workers=job.config.tune.workers_per_trial,
-            use_gpu=cluster.use_gpu,
-            resources_per_worker={"CPU": cpus, **({"GPU": 1} if cluster.use_gpu else {})},
+            use_gpu=cluster.has_gpu,
+            resources_per_worker={"CPU": cpus, **({"GPU": 1} if cluster.has_gpu else {})},
         ),
         run_config=RunConfig(
             name=f"trial-{uuid.uuid4().hex[:8]}",

@@ -132,7 +132,7 @@ def concurrent_trials(config: Config) -> int:
     workers = config.tune.workers_per_trial
     cluster = config.cluster
     fit = cpus / (workers * cluster.cpus_per_worker)
-    if cluster.use_gpu:
+    if cluster.has_gpu:
         fit = min(fit, gpus / workers)
     return max(1, min(int(fit), config.tune.max_concurrent or config.tune.num_trials))
 

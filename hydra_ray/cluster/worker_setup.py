@@ -14,4 +14,4 @@ def set_up_worker(cluster: ClusterConfig) -> torch.device:
     its own the current one.
     """
     torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
-    return torch.device("cuda", torch.cuda.current_device()) if cluster.use_gpu else torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device()) if cluster.has_gpu else torch.device("cpu")

@@ -64,7 +64,7 @@ def placed(task: Any, cluster: ClusterConfig) -> Any:
 
     Ray hides no GPU from a task that reserved none; such a task would share one with whatever else runs there.
     """
-    return task.options(num_cpus=cluster.cpus_per_worker, num_gpus=1 if cluster.use_gpu else 0)
+    return task.options(num_cpus=cluster.cpus_per_worker, num_gpus=1 if cluster.has_gpu else 0)
 
 
 def ranks_of_train() -> DistributedContext:
@@ -90,8 +90,8 @@ def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name
         torch_config=torch_config(),
         scaling_config=ScalingConfig(
             num_workers=cluster.num_workers,
-            use_gpu=cluster.use_gpu,
-            resources_per_worker={"CPU": cluster.cpus_per_worker, **({"GPU": 1} if cluster.use_gpu else {})},
+            use_gpu=cluster.has_gpu,
+            resources_per_worker={"CPU": cluster.cpus_per_worker, **({"GPU": 1} if cluster.has_gpu else {})},
         ),
         run_config=RunConfig(
             name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=scratch.path, storage_filesystem=scratch.fs

@@ -240,8 +240,8 @@ class ClusterConfig(Section):
 
     num_workers: Several = 1
     """Processes that train members or one student; with GPUs also those that ask the members."""
-    use_gpu: bool = False
-    """One GPU for each worker."""
+    use_gpu: bool | Literal["auto"] = "auto"
+    """One GPU for each worker. `auto`: where there are as many GPUs as workers."""
     cpus_per_worker: Positive = 1.0
     """CPUs of one worker, or of one task that asks the members; also its number of threads."""
     max_failures: CountOrNone = 3
@@ -250,6 +250,11 @@ class ClusterConfig(Section):
     """Memory of one worker for transfer rows; a larger transfer set is read a window of shards at a time."""
     object_store_mb: StoreSize = 1024
     """Object store of a private local session; Ray takes no less than 75."""
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether each worker has a GPU; while `auto` is not decided (`runs/gpus.py`), none has."""
+        return self.use_gpu is True
 
 
 class TrackingConfig(Section):

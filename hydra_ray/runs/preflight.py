@@ -222,7 +222,7 @@ def check_resources(config: Config, cpus: float, gpus: float) -> None:
             "lower it or cluster.cpus_per_worker"
         )
     workers = max(cluster.num_workers, config.tune.workers_per_trial)
-    if cluster.use_gpu and workers > gpus:
+    if cluster.has_gpu and workers > gpus:
         raise UserError(
             f"cluster.use_gpu=true with {workers} workers needs {workers} GPUs, there are {gpus:g}: "
             "lower cluster.num_workers, or set cluster.use_gpu=false"

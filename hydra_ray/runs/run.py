@@ -36,6 +36,7 @@ from hydra_ray.inference import CONFIG as STUDENT_MANIFEST
 from hydra_ray.models import ModelSpec
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs.fingerprints import TRANSFER, member_key, report_key, search_key, shards_key, student_key
+from hydra_ray.runs.gpus import with_gpus_decided
 from hydra_ray.shards import Shards, row_digest, verify
 from hydra_ray.storage import Artifact, Fence, Folder
 from hydra_ray.tasks import Task, task_named
@@ -74,6 +75,11 @@ class Run:
         if given.transfer.views is not None:
             return given
         return given.model_copy(update={"transfer": given.transfer.with_views(self.data.input_shape)})
+
+    def decide_gpus(self, gpus: float) -> None:
+        """Replace `cluster.use_gpu=auto` by what so many GPUs allow."""
+        self._given = with_gpus_decided(self._given, gpus)
+        self.__dict__.pop("config", None)
 
     @cached_property
     def data(self) -> DataSet:

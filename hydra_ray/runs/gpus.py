@@ -1,0 +1,40 @@
+"""GPUs: whether workers get them where `cluster.use_gpu=auto` leaves it open, and in words what lies idle."""
+
+from __future__ import annotations
+
+from hydra_ray.config import Config
+
+
+def num_workers(config: Config) -> int:
+    """The most workers that one stage or trial has."""
+    trials = config.tune.workers_per_trial if config.tune.num_trials else 1
+    return max(config.cluster.num_workers, trials)
+
+
+def with_gpus_decided(config: Config, gpus: float) -> Config:
+    """`config` with `cluster.use_gpu=auto` replaced: true where every worker can have one of so many GPUs."""
+    if config.cluster.use_gpu != "auto":
+        return config
+    cluster = config.cluster.model_copy(update={"use_gpu": gpus >= num_workers(config)})
+    return config.model_copy(update={"cluster": cluster})
+
+
+def resources_in_words(config: Config, cpus: float, gpus: float) -> str:
+    """What there is, and what workers get of it; GPUs that lie idle, with the key that would use them.
+
+    Args:
+        config: with GPUs decided.
+        cpus: of the machine or cluster.
+        gpus: of the machine or cluster; 0 where `cluster.use_gpu=false` leaves them alone.
+    """
+    workers = config.cluster.num_workers
+    get = "a GPU each" if config.cluster.has_gpu else "CPUs alone"
+    found = f"{_several(cpus, 'CPU')}, {_several(gpus, 'GPU')}: enough for {_several(workers, 'worker')} with {get}"
+    idle = gpus - (num_workers(config) if config.cluster.has_gpu else 0)
+    if idle < 1:
+        return found
+    return f"{found}; {_several(idle, 'GPU')} idle: cluster.num_workers={gpus:g} would use every one"
+
+
+def _several(number: float, what: str) -> str:
+    return f"{number:g} {what}" if number == 1 else f"{number:g} {what}s"
