@@ -69,7 +69,7 @@ def _start_ray(setting: Setting, stack: ExitStack) -> None:
     """The session that all stages use, once, outside everything that is timed."""
     from hydra_ray.cluster.session import session
 
-    stack.enter_context(session(setting.run("mnist", "session").config))
+    stack.enter_context(session(setting.run("mnist", "session").config.cluster))
 
 
 def _facts() -> dict[str, str]:

@@ -43,6 +43,9 @@ class Subcommand:
 _ROWS = {
     "run": Subcommand(_RUN, "all stages in order; what is done and still valid is skipped", "recipes"),
     "plan": Subcommand(_RUN, "what `run` would do and what it costs; starts nothing", "plan"),
+    "apply": Subcommand(
+        _STUDENT, "a student's answers about many rows: images, Parquet or CSV in, Parquet out", "apply"
+    ),
     "export": Subcommand(_STUDENT, "as ONNX and for torch.export, calibration and uncertainties inside", "export"),
     "results": Subcommand(_OTHER, "a page of result tables from finished runs, in Markdown", "results"),
 }

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 
-from hydra_ray.cluster.session import SCRATCH, available, check_storage, is_private, session
+from hydra_ray.cluster.session import SCRATCH, available, check_storage, is_private, needs_dashboard, session
 from hydra_ray.cluster.signals import interrupts_noticed, raise_if_interrupted
 from hydra_ray.cluster.temporary_folder import check_temporary_folder
-from hydra_ray.config import Config
+from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.runs import (
     STAGES,
@@ -34,7 +34,7 @@ from hydra_ray.runs import (
     stage_state,
     take_from_siblings,
 )
-from hydra_ray.storage import as_storage_error, owned
+from hydra_ray.storage import Folder, as_storage_error, owned
 
 ERROR_LOG = "error.log"
 
@@ -85,18 +85,22 @@ def resources(run: Run) -> str:
     """
     with ExitStack() as stack:
         if is_private():
-            _check_own_session(run.config)
+            check_own_session(run.config.cluster)
         else:
-            stack.enter_context(session(run.config))
+            stack.enter_context(session(run.config.cluster))
         cpus, gpus = available(run.config.cluster)
         run.decide_gpus(gpus)
         check_resources(run.config, cpus, gpus)
         return resources_in_words(run.config, cpus, gpus)
 
 
-def _check_own_session(config: Config) -> None:
-    """Check what a private session needs besides CPUs: memory, and a temporary folder."""
-    check_object_store(config)
+def check_own_session(cluster: ClusterConfig) -> None:
+    """Check what a private session needs besides CPUs: memory, and a temporary folder.
+
+    Raises:
+        UserError: there is not enough memory, or the folder cannot be used.
+    """
+    check_object_store(cluster)
     check_temporary_folder()
 
 
@@ -132,7 +136,7 @@ class _Chain:
         with (
             self._tracker.stage(stage.name, detail=state.detail, makes=makes) as running,
             interrupts_noticed(),
-            _clear_errors(self._run, stage.name),
+            clear_errors(self._run.folder, stage.name),
         ):
             self._connect()
             _function_of(stage)(self._run, running)
@@ -142,9 +146,9 @@ class _Chain:
             return
         config = self._run.config
         if is_private():
-            _check_own_session(config)
+            check_own_session(config.cluster)
             check_resources(config, *available(config.cluster))
-        self._stack.enter_context(session(config))
+        self._stack.enter_context(session(config.cluster, dashboard=needs_dashboard(config)))
         cpus, gpus = available(config.cluster)
         self._run.decide_gpus(gpus)
         check_resources(self._run.config, cpus, gpus)
@@ -154,8 +158,13 @@ class _Chain:
 
 
 @contextmanager
-def _clear_errors(run: Run, name: str) -> Iterator[None]:
-    """Raise Ray's errors again as one line, and write their tracebacks to a file of the run folder."""
+def clear_errors(folder: Folder, name: str) -> Iterator[None]:
+    """Raise Ray's errors again as one line, and write their tracebacks to a file of the folder.
+
+    Args:
+        folder: of the run, or whatever else is being written.
+        name: of the stage or command, for the line.
+    """
     try:
         yield
     except Exception as error:
@@ -164,7 +173,7 @@ def _clear_errors(run: Run, name: str) -> Iterator[None]:
         from hydra_ray.cluster.failures import cause_of, explained, full_text, is_from_ray
 
         raise_if_interrupted()
-        of_storage = as_storage_error(cause_of(error), run.folder, is_local=run.folder.is_local)
+        of_storage = as_storage_error(cause_of(error), folder, is_local=folder.is_local)
         if of_storage is not None:
             raise of_storage from None
         if not is_from_ray(error):
@@ -172,10 +181,10 @@ def _clear_errors(run: Run, name: str) -> Iterator[None]:
         death = daemon_death()
         if death is not None:
             raise death from None
-        clear = explained(error, name, f"{run.folder}/{ERROR_LOG}")
+        clear = explained(error, name, f"{folder}/{ERROR_LOG}")
         if not isinstance(clear, UserError):
             with suppress(OSError, UserError):  # on a disk that is full; what failed is what counts
-                run.folder.write(ERROR_LOG, full_text(error).encode())
+                folder.write(ERROR_LOG, full_text(error).encode())
         raise clear from None
 
 

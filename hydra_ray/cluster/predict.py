@@ -9,13 +9,9 @@ it was. Where shards of fewer members exist, only the new members predict.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import ray
-import ray.data
-from ray.data import ActorPoolStrategy
-
+from hydra_ray.cluster.item_streams import by_actors, by_tasks
 from hydra_ray.cluster.predict_steps import AskMembers, MakeShards, PlanItem, ReadRows, Work, WriteShard
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import merged
@@ -23,13 +19,6 @@ from hydra_ray.evaluation.view_diversity import view_diversity
 from hydra_ray.runs import Run, Stage
 from hydra_ray.shards import Shards, count_rows, shard_names
 from hydra_ray.storage import Folder
-
-# with GPUs; the pool must never take all CPUs, as reading and writing need some
-_TASK_CPUS = 0.25
-_ACTOR_CPUS = 0.5
-_TASKS_A_CPU = 8  # at least, so that all CPUs end together
-_SHARDS_A_TASK = 16  # at most, so that little is done twice
-_WHOLE_BLOCK: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
 
 
 def predict(run: Run, stage: Stage) -> None:
@@ -79,37 +68,17 @@ def _rows(run: Run) -> int:
 def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shards]) -> None:
     work = _work(run, plan, splits)
     items = [{"item": index} for index in range(len(plan))]
-    written = _by_gpus(items, work) if run.config.cluster.has_gpu else _by_cpus(items, work)
+    cluster = run.config.cluster
+    if cluster.has_gpu:
+        written = by_actors(items, cluster, ReadRows(work), AskMembers, work, WriteShard(work))
+    else:
+        written = by_tasks(items, cluster, MakeShards(work))
     num_rows = 0
     for done, row in enumerate(written.iter_rows(), start=1):
         num_rows += row["rows"]
         item = plan[row["item"]]
         stage.figures("shard", split=item.split, view=item.view, rows=row["rows"], shards_done=done)
         stage.say_sometimes(f"[{done}/{len(plan)}] shards, {num_rows:,} rows")
-
-
-def _by_cpus(items: list[dict[str, int]], work: Work) -> ray.data.Dataset:
-    """Tasks of several shards each, on every CPU: starting a task takes as long as small members take for a shard."""
-    cpus = work.config.cluster.cpus_per_worker
-    at_least = ray.cluster_resources()["CPU"] / cpus * _TASKS_A_CPU
-    num_tasks = min(len(items), math.ceil(max(at_least, len(items) / _SHARDS_A_TASK)))
-    written = ray.data.from_items(items, override_num_blocks=num_tasks).map_batches(
-        MakeShards(work), num_cpus=cpus, **_WHOLE_BLOCK
-    )
-    written.context.target_max_block_size = 1  # of what is told of a shard: it must not wait for the task's end
-    return written
-
-
-def _by_gpus(items: list[dict[str, int]], work: Work) -> ray.data.Dataset:
-    """Three steps a shard: a task reads, an actor with a GPU predicts, a task writes."""
-    pool = ActorPoolStrategy(size=work.config.cluster.num_workers)
-    place: dict[str, Any] = {"num_cpus": _ACTOR_CPUS, "num_gpus": 1 if work.config.cluster.has_gpu else 0}
-    rows = ray.data.from_items(items, override_num_blocks=len(items))
-    read = rows.map_batches(ReadRows(work), num_cpus=_TASK_CPUS, **_WHOLE_BLOCK)
-    asked = read.map_batches(AskMembers, fn_constructor_args=(work,), compute=pool, **place, **_WHOLE_BLOCK)
-    written = asked.map_batches(WriteShard(work), num_cpus=_TASK_CPUS, **_WHOLE_BLOCK)
-    written.context.target_max_block_size = None  # a block is a shard: never split one
-    return written
 
 
 def _work(run: Run, plan: list[PlanItem], splits: dict[str, Shards]) -> Work:

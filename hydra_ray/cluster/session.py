@@ -46,16 +46,20 @@ def is_private() -> bool:
     return os.environ.get("RAY_ADDRESS", "") in ("", "local")
 
 
-def check_storage(storage: str) -> None:
-    """Check that the run folder of a Ray job is outside its working directory, a copy that the cluster deletes.
+def check_storage(storage: str, key: str = "storage") -> None:
+    """Check that what a Ray job writes to is outside its working directory, a copy that the cluster deletes.
+
+    Args:
+        storage: a path or URI.
+        key: as messages name it.
 
     Raises:
         UserError: this is a Ray job, and `storage` is a relative path.
     """
     if _JOB in os.environ and "://" not in storage and not os.path.isabs(storage):
         raise UserError(
-            f"storage={storage}: would lie in the job's copy of the working directory, which goes with the job; "
-            "use storage=/a/folder/that/all/machines/see or a URI such as s3://bucket/runs"
+            f"{key}={storage}: would lie in the job's copy of the working directory, which goes with the job; "
+            f"use {key}=/a/folder/that/all/machines/see or a URI such as s3://bucket/runs"
         )
 
 
@@ -66,10 +70,14 @@ def prepare_environment() -> None:
 
 
 @contextmanager
-def session(config: Config) -> Iterator[None]:
+def session(cluster: ClusterConfig, *, dashboard: bool = False) -> Iterator[None]:
     """Connect to Ray for the length of a `with` block.
 
     A session that is already open (tests share one) is used and left open.
+
+    Args:
+        cluster: what a private session may use.
+        dashboard: see `start_private`.
     """
     prepare_environment()
     import ray
@@ -79,7 +87,7 @@ def session(config: Config) -> Iterator[None]:
         return
     with interrupts_past_ray():
         if is_private():
-            start_private(config.cluster.object_store_mb, dashboard=_needs_dashboard(config))
+            start_private(cluster.object_store_mb, dashboard=dashboard)
         else:
             _connect()
     _quiet_libraries()
@@ -151,7 +159,7 @@ def _quiet_stderr() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _needs_dashboard(config: Config) -> bool:
+def needs_dashboard(config: Config) -> bool:
     """Whether Ray's state service is needed: without it, trials of several workers leak CPUs when they are stopped."""
     return config.tune.num_trials > 0 and config.tune.workers_per_trial > 1
 

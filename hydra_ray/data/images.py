@@ -10,6 +10,7 @@ Not here: how the files' bytes are read.
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -31,6 +32,8 @@ ROWS_LOOKED_AT = 256
 """First rows that size and colour of a set are taken from."""
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _ORIENTATION = 0x0112
+_ADDRESS = re.compile(r" <_io\.BytesIO object at 0x[0-9a-f]+>")
+"""Pillow's name for a file in memory, another one each time."""
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -41,6 +44,16 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
+
+
+class ImageError(UserError):
+    """A row that is no image we can use.
+
+    Attributes:
+        reason: why, without the row's place.
+    """
+
+    reason = ""
 
 
 @dataclass(frozen=True)
@@ -99,7 +112,8 @@ def fitted_pixels(image: bytes | Image.Image, row: int, shape: tuple[int, ...], 
         place: as messages name where it comes from.
 
     Raises:
-        UserError: it is no image, cut short or too large; or the shape has another number of channels.
+        ImageError: it is no image, cut short or too large.
+        UserError: the shape has another number of channels.
     """
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise UserError(f"{place}: images cannot be brought to shape {list(shape)}; give arrays of that shape")
@@ -151,7 +165,7 @@ def _pixels(data: bytes | Image.Image | None, row: int, rules: ImageRules) -> Pi
 def _opened(data: bytes | Image.Image | None, row: int, rules: ImageRules) -> Iterator[Image.Image]:
     """An image of which the header is read; what goes wrong inside the `with` block is said of its row."""
     if data is None:
-        raise UserError(f"{rules.place}: row {row} has no image bytes; store them in the file, not as a path")
+        raise _refused(rules, row, "has no image bytes; store them in the file, not as a path")
     try:
         with nullcontext(data) if isinstance(data, Image.Image) else Image.open(io.BytesIO(data)) as image:
             _check_pixels(image, row, rules)
@@ -159,15 +173,21 @@ def _opened(data: bytes | Image.Image | None, row: int, rules: ImageRules) -> It
     except UserError:
         raise
     except Exception as error:  # decoders of damaged files fail in every way
-        reason = reason_of(error)
-        raise UserError(f"{rules.place}: row {row} is no image we can read ({reason}); mend or remove it") from error
+        reason = _ADDRESS.sub("", reason_of(error))
+        raise _refused(rules, row, f"is no image we can read ({reason}); mend or remove it") from error
 
 
 def _check_pixels(image: Image.Image, row: int, rules: ImageRules) -> None:
     width, height = image.size
     if width * height > rules.max_pixels:
-        found = f"row {row} is an image of {width:,} x {height:,} pixels, data.max_pixels={rules.max_pixels}"
-        raise UserError(f"{rules.place}: {found}; make it smaller, remove it, or raise data.max_pixels")
+        found = f"is an image of {width:,} x {height:,} pixels, data.max_pixels={rules.max_pixels}"
+        raise _refused(rules, row, f"{found}; make it smaller, remove it, or raise data.max_pixels")
+
+
+def _refused(rules: ImageRules, row: int, reason: str) -> ImageError:
+    error = ImageError(f"{rules.place}: row {row} {reason}")
+    error.reason = reason
+    return error
 
 
 @contextmanager

@@ -63,36 +63,47 @@ def image_rows(images: np.ndarray | Sequence[Any], shape: tuple[int, ...], start
     return np.stack([fitted_pixels(_opened(image), start + n, shape, PLACE) for n, image in enumerate(images)])
 
 
-def feature_rows(rows: Any, form: InputFormat, start: int = 0) -> np.ndarray:
+def feature_rows(rows: Any, form: InputFormat, start: int = 0, place: str = PLACE) -> np.ndarray:
     """Rows of a table as float32 [n, D].
 
     Args:
         rows: an Arrow table, or an array [n, D] of numbers.
         form: names of the features, and how they are read.
         start: row number of the first, for messages.
+        place: where they come from, for messages.
 
     Raises:
         UserError: a column that is missing, or a value that is no number; the line names it.
     """
     if isinstance(rows, pa.Table):
-        return _from_table(rows, form, start)
+        return _from_table(rows, form, start, place)
     if form.columns is None or rows.ndim != 2 or rows.shape[1:] != form.shape:
         return rows.astype(np.float32)
     names = form.features or ()
-    return _from_table(pa.table({name: rows[:, place] for place, name in enumerate(names)}), form, start)
+    return _from_table(pa.table({name: rows[:, number] for number, name in enumerate(names)}), form, start, place)
 
 
-def _from_table(table: pa.Table, form: InputFormat, start: int) -> np.ndarray:
+def check_columns(names: Sequence[str], form: InputFormat, place: str) -> None:
+    """Check that a table with columns of these names has all that the network needs.
+
+    Raises:
+        UserError: it lacks one, or the network's features have no names.
+    """
     if form.features is None:
         way = f"give an array of shape [N, {form.shape[0]}]"
-        raise UserError(f"{PLACE}: is a table, but the features that the student was trained on have no names; {way}")
-    missing = [name for name in form.features if name not in table.column_names]
+        raise UserError(f"{place}: is a table, but the features that the student was trained on have no names; {way}")
+    missing = [name for name in form.features if name not in names]
     if missing:
-        has = ", ".join(table.column_names[:20])
-        raise UserError(f"{PLACE}: has no column {missing[0]}, which the student needs; its columns are {has}")
+        has = ", ".join(names[:20])
+        raise UserError(f"{place}: has no column {missing[0]}, which the student needs; its columns are {has}")
+
+
+def _from_table(table: pa.Table, form: InputFormat, start: int, place: str) -> np.ndarray:
+    check_columns(table.column_names, form, place)
+    assert form.features is not None
     (batch,) = table.select(list(form.features)).combine_chunks().to_batches(max_chunksize=None)
     columns = form.columns or _plain_columns(form.features)
-    return decode_inputs(batch, columns, np.arange(start, start + batch.num_rows), form.shape, PLACE)
+    return decode_inputs(batch, columns, np.arange(start, start + batch.num_rows), form.shape, place)
 
 
 def _plain_columns(names: tuple[str, ...]) -> Any:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,10 @@ class Prediction(ABC):
         import pandas as pd
 
         return pd.DataFrame(self.columns())
+
+    def to_arrow(self) -> pa.Table:
+        """The same as an Arrow table."""
+        return pa.table({name: pa.array(values) for name, values in self.columns().items()})
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -80,11 +86,9 @@ class ClassPrediction(Prediction):
         Raises:
             ValueError: the student has no thresholds.
         """
-        if self.sets is None:
-            raise ValueError("the student has no thresholds.json, so there are no sets")
-        order = np.argsort(-self.probabilities, axis=1, kind="stable")
-        names = np.array(self.names, object)
-        return [tuple(names[place[held[place]]]) for place, held in zip(order, self.sets, strict=True)]
+        places, ends = self._held()
+        names = np.array(self.names, object)[places]
+        return [tuple(names[start:end]) for start, end in pairwise([0, *ends.tolist()])]
 
     def columns(self) -> dict[str, Any]:
         """See `Prediction.columns`."""
@@ -93,8 +97,40 @@ class ClassPrediction(Prediction):
         if self.abstain is not None:
             found["abstain"] = self.abstain
         if self.sets is not None:
-            found[f"set_{self.coverage * 100:g}"] = self.class_sets()
+            found[self._set_name] = self.class_sets()
         return found
+
+    def to_arrow(self) -> pa.Table:
+        """See `Prediction.to_arrow`; probabilities are float32, as the network computes them."""
+        names = pa.array(self.names, pa.string())
+        found: dict[str, Any] = {"prediction": names.take(pa.array(self.probabilities.argmax(axis=1)))}
+        for c, name in enumerate(self.names):
+            found[f"probability_{name}"] = pa.array(self.probabilities[:, c].astype(np.float32))
+        found |= {name: pa.array(values) for name, values in self._uncertainties().items()}
+        if self.abstain is not None:
+            found["abstain"] = pa.array(self.abstain)
+        if self.sets is not None:
+            places, ends = self._held()
+            found[self._set_name] = pa.ListArray.from_arrays(
+                pa.array(np.concatenate([[0], ends]), pa.int32()), names.take(pa.array(places))
+            )
+        return pa.table(found)
+
+    @property
+    def _set_name(self) -> str:
+        return f"set_{self.coverage * 100:g}"
+
+    def _held(self) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the classes of all sets, the most probable first, and where each row's set ends among them, [N].
+
+        Raises:
+            ValueError: the student has no thresholds.
+        """
+        if self.sets is None:
+            raise ValueError("the student has no thresholds.json, so there are no sets")
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")
+        is_held = np.take_along_axis(self.sets, order, axis=1)
+        return order[is_held], is_held.sum(axis=1).cumsum()
 
 
 @dataclass(frozen=True)

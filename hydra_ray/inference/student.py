@@ -8,6 +8,7 @@ student only from whom you trust.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -118,13 +119,20 @@ class Student(nn.Module, PyTorchModelHubMixin):
         Raises:
             UserError: rows that are not what it was trained on, or a risk or coverage without thresholds.
         """
-        answering = answering_of(self.task)
-        coverage = answering.coverage if coverage is None else coverage
         parts: list[Prediction] = [
-            answering.answer(self.outputs(rows, calibrated=calibrated), self.classes, self.thresholds, risk, coverage)
+            self.answer(rows, calibrated=calibrated, risk=risk, coverage=coverage)
             for rows in batches_of(inputs, self.inputs, batch_size)
         ]
         return type(parts[0]).joined(parts)
+
+    def answer(
+        self, rows: np.ndarray, *, calibrated: bool = True, risk: float = _RISK, coverage: float | None = None
+    ) -> Any:
+        """As `predict`, of stored rows, uint8 [N, H, W, channels] or float32 [N, D], all at once."""
+        answering = answering_of(self.task)
+        found = self.outputs(rows, calibrated=calibrated)
+        coverage = answering.coverage if coverage is None else coverage
+        return answering.answer(found, self.classes, self.thresholds, risk, coverage)
 
     def members(self, inputs: Any, *, calibrated: bool = True, batch_size: int = _BATCH) -> np.ndarray:
         """What each head says: probabilities [N, M, C], or in a regression means and log variances [N, M, 2].
@@ -164,6 +172,13 @@ class Student(nn.Module, PyTorchModelHubMixin):
             self.thresholds = answering_of(self.task).fit(found, labels_N[has_label_N], seed)
 
     # files
+
+    def digest(self) -> str:
+        """Hash of all that its answers depend on: network, calibration, classes, inputs and thresholds."""
+        about = {name: self.about.get(name) for name in ("kind", "task", "classes", "inputs", "calibration")}
+        network = [to_model_json(self.network.spec, {}), hashlib.sha256(to_safetensors_bytes(self.network)).hexdigest()]
+        rules = None if self.thresholds is None else self.thresholds.to_json()
+        return fingerprint({"about": about, "network": network, "thresholds": rules})
 
     def files_beside(self) -> dict[str, bytes]:
         """The files of its folder beside weights, config.json and card."""

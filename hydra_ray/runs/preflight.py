@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hydra_ray.config import Config, ViewConfig, is_own, named_views, student_sizes
+from hydra_ray.config import ClusterConfig, Config, ViewConfig, is_own, named_views, student_sizes
 from hydra_ray.data import shortened
 from hydra_ray.errors import UserError
 from hydra_ray.losses import check_own_term
@@ -229,17 +229,17 @@ def check_resources(config: Config, cpus: float, gpus: float) -> None:
         )
 
 
-def check_object_store(config: Config) -> None:
+def check_object_store(cluster: ClusterConfig) -> None:
     """Check that the object store of a private session fits into this machine's memory.
 
     Raises:
         UserError: it does not.
     """
-    wanted = config.cluster.object_store_mb << 20
+    wanted = cluster.object_store_mb << 20
     memory = memory_bytes()
     if wanted > memory:
         raise UserError(
-            f"cluster.object_store_mb={config.cluster.object_store_mb} is {in_gigabytes(wanted)}, but this machine has "
+            f"cluster.object_store_mb={cluster.object_store_mb} is {in_gigabytes(wanted)}, but this machine has "
             f"{in_gigabytes(memory)} of memory: lower it"
         )
 

@@ -7,11 +7,21 @@ from hydra_ray.storage.artifact import Artifact, fingerprint, not_finite
 from hydra_ray.storage.events import EventFile
 from hydra_ray.storage.failures import as_storage_error, storage_errors
 from hydra_ray.storage.folder import Folder
-from hydra_ray.storage.manifests import check_bytes, describe, read_checked, read_manifest, sealed, unsealed, way_out
-from hydra_ray.storage.ownership import Fence, owned
+from hydra_ray.storage.manifests import (
+    check_bytes,
+    check_sizes,
+    describe,
+    read_checked,
+    read_manifest,
+    sealed,
+    unsealed,
+    way_out,
+)
+from hydra_ray.storage.ownership import OWNER, Fence, owned
 from hydra_ray.storage.plain_json import as_json
 
 __all__ = [
+    "OWNER",
     "Artifact",
     "EventFile",
     "Fence",
@@ -19,6 +29,7 @@ __all__ = [
     "as_json",
     "as_storage_error",
     "check_bytes",
+    "check_sizes",
     "describe",
     "fingerprint",
     "not_finite",

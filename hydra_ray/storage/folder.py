@@ -159,7 +159,7 @@ class Folder:
     def move_to(self, target: Folder) -> None:
         """Rename this local folder to `target`, which must be empty; hidden files of killed writers are deleted."""
         with self._storage_errors():
-            self._delete_hidden_files()
+            self.delete_hidden_files()
             self.fs.create_dir(target.parent.path)
             self.fs.move(self.path, target.path)
 
@@ -221,7 +221,8 @@ class Folder:
         with storage_errors(path, is_local=self.is_local), suppress(*NOT_THERE):
             self.fs.delete_file(path)
 
-    def _delete_hidden_files(self) -> None:
+    def delete_hidden_files(self) -> None:
+        """Delete what killed writers have left directly inside."""
         for info in self.fs.get_file_info(pafs.FileSelector(self.path)):
             if info.type == pafs.FileType.File and info.base_name.startswith("."):
                 self._delete(info.path)

@@ -5,18 +5,21 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import duckdb
 import pytest
 from helpers.blocks import blocks
-from support import REPO
+from helpers.rows_to_answer import write_images
+from support import REPO, Command
 
 from hydra_ray.cli import main
 
 pytestmark = pytest.mark.timeout(900)
 BLOCKS = [each for each in blocks("python", "sh") if each.is_run and each.needs_run]
+APPLIED = [each for each in BLOCKS if each.text.startswith("hydra-ray apply ")]
 EXPORTS = [each for each in BLOCKS if each.text.startswith("hydra-ray export ")]
-QUERIES = [each for each in BLOCKS if each.language == "sh" and each not in EXPORTS]
+QUERIES = [each for each in BLOCKS if each.language == "sh" and each not in [*EXPORTS, *APPLIED]]
 
 
 @pytest.fixture
@@ -60,3 +63,11 @@ def test_queries(block, beside_the_run):
     queries = re.findall(r'^duckdb -c "(.*)"$', block.text, re.MULTILINE)
     assert len(queries) == len(block.text.splitlines())
     assert all(duckdb.sql(query).fetchall() for query in queries)
+
+
+def test_answers_about_images_and_a_query_of_them(beside_the_run):
+    (block,) = APPLIED
+    apply, query = block.text.splitlines()
+    write_images(Path("images"))
+    Command(["pipelines.apply", *apply.split()[2:]], Path.cwd()).finish().require_success()
+    assert duckdb.sql(re.fullmatch(r'duckdb -c "(.*)"', query)[1]).fetchall()

@@ -122,7 +122,13 @@ def test_actors_beside_tasks_write_the_same_shards(small_run, tmp_path, monkeypa
     """The way of rows with GPUs, whose number is 0 here: read by tasks, answered by an actor, written by tasks."""
     folder = copied(small_run, tmp_path)
     shutil.rmtree(folder / "predictions")
-    monkeypatch.setattr(predict, "_by_cpus", predict._by_gpus)
+    monkeypatch.setattr(
+        predict,
+        "by_tasks",
+        lambda items, cluster, make: predict.by_actors(
+            items, cluster, predict.ReadRows(make.work), predict.AskMembers, make.work, predict.WriteShard(make.work)
+        ),
+    )
     run_stages(Run(tiny(tmp_path, "cluster.num_workers=1")), ["predict"])
     for split in ("transfer", "unknown-photo_patches"):
         first, second = tables(small_run / "predictions" / split), tables(folder / "predictions" / split)

@@ -202,6 +202,15 @@ def _test_splits(schema: pa.Schema) -> tuple[int, ...]:
     return tuple(sorted(int(match[1]) for match in matches if match))
 
 
+def image_column(fields: Sequence[pa.Field], place: str) -> tuple[Kind, str] | None:
+    """The column of image files, else that of pixels; None where there is neither."""
+    encoded = [field.name for field in fields if is_encoded(field.type)]
+    pixels = [field.name for field in fields if is_tensor(field.type) and not is_list_of_features(field.type)]
+    if encoded:
+        return "encoded", only(encoded, fields, place)
+    return ("tensor", only(pixels, fields, place)) if pixels else None
+
+
 Beside = list[tuple[str, str]]
 
 
@@ -209,13 +218,10 @@ def _inputs(
     fields: Sequence[pa.Field], facts: Facts, counters: Mapping[str, str], options: TableOptions, place: str
 ) -> tuple[Kind, tuple[str, ...], Beside]:
     """Kind and names of the input columns, and the columns beside them that are left out."""
-    encoded = [field.name for field in fields if is_encoded(field.type)]
-    pixels = [field.name for field in fields if is_tensor(field.type) and not _is_list_of_features(field.type)]
-    kinds: tuple[tuple[Kind, list[str]], ...] = (("encoded", encoded), ("tensor", pixels))
-    for kind, names in kinds:
-        if names:
-            chosen = _only(names, fields, place)
-            return kind, (chosen,), [(field.name, "beside images") for field in fields if field.name != chosen]
+    images = image_column(fields, place)
+    if images is not None:
+        kind, chosen = images
+        return kind, (chosen,), [(field.name, "beside images") for field in fields if field.name != chosen]
     used = [field for field in fields if field.name not in counters]
     beside = [(name, f"{why}; data.ignore=[] uses it") for name, why in counters.items()]
     lists = [field.name for field in used if is_tensor(field.type)]
@@ -271,7 +277,7 @@ def _problem(field: pa.Field, facts: Facts, options: TableOptions) -> str | None
 def _only_list(names: list[str], fields: Sequence[pa.Field], options: TableOptions, place: str) -> str:
     """The only column of lists; what stands beside it is refused, as both could be meant."""
     others = [field.name for field in fields if field.name not in names]
-    chosen = _only(names, fields, place)
+    chosen = only(names, fields, place)
     others += [name for name in names if name != chosen]
     if others:
         found = f"column {chosen} holds {next(field.type for field in fields if field.name == chosen)}"
@@ -312,7 +318,12 @@ def _offset(place: str, low: Offset, high: Offset, *, centre: bool) -> Offset:
         raise UserError(f"{place}: {error}; store it in larger units") from None
 
 
-def _only(names: Sequence[str], fields: Sequence[pa.Field], place: str) -> str:
+def only(names: Sequence[str], fields: Sequence[pa.Field], place: str) -> str:
+    """The only one of several columns, else the one that is called as inputs usually are.
+
+    Raises:
+        UserError: none is.
+    """
     by_lower = {name.lower(): name for name in names}
     usual = [by_lower[name] for name in INPUT_NAMES if name in by_lower]
     if len(names) > 1 and not usual:
@@ -321,6 +332,6 @@ def _only(names: Sequence[str], fields: Sequence[pa.Field], place: str) -> str:
     return names[0] if len(names) == 1 else usual[0]
 
 
-def _is_list_of_features(kind: pa.DataType) -> bool:
+def is_list_of_features(kind: pa.DataType) -> bool:
     """Whether rows are [D] numbers, not pixels."""
     return depth_of(kind) < 2

@@ -86,6 +86,25 @@ def open_csv(filesystem: pafs.FileSystem, paths: Sequence[str], wanted: Wanted) 
     return settled(CsvSource(wanted.name, wanted.place, files, table.num_rows), table.schema, wanted)
 
 
+def open_rows(
+    filesystem: pafs.FileSystem, path: str, place: str, *, header: bool | None = None
+) -> tuple[CsvSource, pa.Schema]:
+    """One file's rows, whichever columns are meant, and its columns.
+
+    Args:
+        filesystem: Where it is.
+        path: Of the file.
+        place: As messages name it.
+        header: Whether its first line holds names; None to find out.
+
+    Raises:
+        UserError: it is no table.
+    """
+    files = TextFiles(contents_of(filesystem, [path], place), header, filesystem)
+    table, _ = _load(files, place)
+    return CsvSource(path.rsplit("/", 1)[-1], place, files, table.num_rows), table.schema
+
+
 @lru_cache(maxsize=4)
 def _load(files: TextFiles, place: str) -> tuple[pa.Table, list[str]]:
     """All rows, and what is to be said of how they were read; refused where the files are no longer those opened."""

@@ -128,6 +128,18 @@ def open_parquet(filesystem: pafs.FileSystem, paths: Sequence[str], wanted: Want
     return settled(unshaped, schemas[0], wanted)
 
 
+def open_rows(filesystem: pafs.FileSystem, path: str, place: str) -> tuple[ParquetSource, pa.Schema]:
+    """One file's rows, whichever columns are meant, and its columns; a file without rows is a source of none.
+
+    Raises:
+        UserError: it is no readable Parquet file.
+    """
+    (content,) = contents_of(filesystem, [path], place)
+    schema, metadata = _footer(filesystem, path, place)
+    rows = tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+    return ParquetSource(_name(path), place, filesystem=filesystem, files=(DataFile(content, 0, rows),)), schema
+
+
 def _footer(filesystem: pafs.FileSystem, path: str, place: str) -> tuple[pa.Schema, pq.FileMetaData]:
     try:
         with pq.ParquetFile(path, filesystem=filesystem) as file:

@@ -12,7 +12,7 @@ from hydra_ray.cli import main
 def no_ray(monkeypatch):
     """Starting Ray, or connecting to it, fails the test."""
 
-    def started(config):
+    def started(*_, **__):
         raise AssertionError("Ray was started")
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
