@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from hydra_ray.config import Config, DistillConfig, StudentKind
 from hydra_ray.models import HydraStudent, ModelSpec, Normalise, build_student, to_device
 from hydra_ray.randomness import seed_of
-from hydra_ray.shards import Batch, BatchReader, Feed, ShardRows
+from hydra_ray.shards import Batch, BatchReader, Feed, ShardRows, is_labelled
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training.calibration import fit_calibration
 from hydra_ray.training.checkpoints import Checkpoints
@@ -290,13 +290,19 @@ def facts_of(plan: Distillation, student: HydraStudent, validation: ShardRows) -
 def validation_figures(plan: Distillation, student: HydraStudent, rows: ShardRows) -> dict[str, float]:
     """Figures of a student in training: quality of its predictions, and how much of the disagreement it keeps.
 
+    Quality is of the rows that have a label; where none has, there is no such figure.
     The disagreement is that of the student's own members, the first `plan.num_members`: a perfect copy of 4 of 8
     members has a ratio of 1.
     """
     task = plan.task
-    found = plan.prediction(predict(student, rows.inputs))
+    outputs_NHC = predict(student, rows.inputs)
+    found = plan.prediction(outputs_NHC)
     teacher_NMC = torch.tensor(rows.of_first(plan.num_members).logits_NMC).double()
-    figures = task.figures.validation_figures(found, torch.tensor(rows.labels))
+    figures = {}
+    has_label_N = torch.tensor(is_labelled(rows.labels))
+    if has_label_N.any():
+        labelled = plan.prediction(outputs_NHC[has_label_N])
+        figures = task.figures.validation_figures(labelled, torch.tensor(rows.labels)[has_label_N])
     if task.figures.knowledge in found.scores:
         ensemble = task.likelihood.knowledge_of(teacher_NMC).mean()
         if ensemble > 0:  # members that never disagree leave no ratio

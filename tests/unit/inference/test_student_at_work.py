@@ -298,6 +298,22 @@ def test_other_kinds_answer_too(kind):
     assert answer.abstain is not None
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_labels_may_be_missing(share):
+    """Of all rows, which leaves no thresholds, or of some, which are fitted on the others."""
+    pixels, logits, labels = digits()
+    known = np.where(np.arange(len(labels)) < share * len(labels), labels, -1)
+    student = hydra_ray.distill(pixels, logits, labels=known if share else None, epochs=1, mean_phase_epochs=1)
+    assert (student.thresholds is None) == (share == 0)
+    assert (student.predict(pixels[:5]).abstain is None) == (share == 0)
+    rows, outputs, targets = plane()
+    known = np.where(np.arange(len(targets)) < share * len(targets), targets, np.nan)
+    settings = {"outputs": "mean_variance", "epochs": 1, "mean_phase_epochs": 1}
+    student = hydra_ray.distill(rows, outputs, labels=known if share else None, **settings)
+    assert (student.thresholds is None) == (share == 0)
+    assert np.isfinite(student.predict(rows[:5]).interval).all()
+
+
 # shards by hand
 
 
