@@ -24,6 +24,13 @@ def add_each(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_time(parser: argparse.ArgumentParser) -> None:
+    """--time."""
+    parser.add_argument(
+        "--time", action="store_true", help="of a plan: measure a few steps here and say how long each stage takes"
+    )
+
+
 def recipe_of(arguments: argparse.Namespace, further: Sequence[str] = ()) -> Config:
     """The configuration that the arguments ask for, with `further` words.
 

@@ -6,16 +6,17 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hydra_ray.cli.arguments import add_each, add_recipe, recipe_of
+from hydra_ray.cli.arguments import add_each, add_recipe, add_time, recipe_of
 
 if TYPE_CHECKING:
     from hydra_ray.runs import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """CONFIG, key=value words and --each."""
+    """CONFIG, key=value words, --each and --time."""
     add_recipe(parser)
     add_each(parser)
+    add_time(parser)
 
 
 def call(arguments: argparse.Namespace) -> None:
@@ -25,19 +26,20 @@ def call(arguments: argparse.Namespace) -> None:
 
     sweep = sweep_of(arguments.each, partial(recipe_of, arguments))
     if sweep is None:
-        show_plan(Run(config))
+        show_plan(Run(config), time=arguments.time)
         return
     runs = sweep.make_runs()
     for number, run in enumerate(runs):
-        show_plan(run)
+        show_plan(run, time=arguments.time)
         _show_shared(run, runs[:number])
         print()
 
 
-def show_plan(run: Run) -> None:
-    """States and costs of every stage, and whether the resources are there."""
+def show_plan(run: Run, *, time: bool = False) -> None:
+    """States and costs of every stage, whether the resources are there, and how long it takes on this machine."""
     from hydra_ray.cluster.pipeline import resources
-    from hydra_ray.runs import STAGES, check_networks, check_settings, stage_states, what_is_replaced
+    from hydra_ray.cluster.session import available
+    from hydra_ray.runs import STAGES, check_networks, check_settings, stage_states, stage_times, what_is_replaced
 
     check_settings(run)
     check_networks(run)
@@ -51,6 +53,9 @@ def show_plan(run: Run) -> None:
     for state in stage_states(run):
         print(f"{state.name:<15} {state.state:<6} {state.detail}; whole stage: {costs[state.name]}")
     print(f"resources       {resources(run)}")
+    if time:
+        for each in stage_times(run, available(run.config.cluster)[0]):
+            print(f"time            {each}")
 
 
 def _show_shared(run: Run, before: list[Run]) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hydra_ray.cli import plan
-from hydra_ray.cli.arguments import add_each, add_recipe, asked, recipe_of
+from hydra_ray.cli.arguments import add_each, add_recipe, add_time, asked, recipe_of
 from hydra_ray.cli.terminal import show
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """CONFIG, key=value words, --wait, --redo; --each and --plan of `run`."""
+    """CONFIG, key=value words, --wait, --redo; --each, --plan and --time of `run`."""
     add_recipe(parser)
     parser.add_argument("--wait", action="store_true", help="wait for another command that works in the run folder")
     parser.add_argument(
@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     if parser.get_default("command") == "run":
         add_each(parser)
+        add_time(parser)
         parser.add_argument("--plan", action="store_true", help="print what would run and what it costs; start nothing")
 
 

@@ -19,6 +19,7 @@ from hydra_ray.runs.preflight import (
 from hydra_ray.runs.provenance import software_facts
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.runs.siblings import has_sibling, take_from_siblings
+from hydra_ray.runs.stage_times import StageTime, stage_times
 from hydra_ray.runs.stages import STAGES, StageSpec
 from hydra_ray.runs.sweep import REPEATED, SPLIT, SWEEP_FILE, Load, Sweep, read_sweep, summarise, sweep_of
 from hydra_ray.runs.tracking import Listener, Stage, Tracker, WandbSink
@@ -35,6 +36,7 @@ __all__ = [
     "Run",
     "Stage",
     "StageSpec",
+    "StageTime",
     "Sweep",
     "Tracker",
     "WandbSink",
@@ -56,6 +58,7 @@ __all__ = [
     "software_facts",
     "stage_state",
     "stage_states",
+    "stage_times",
     "summarise",
     "sweep_of",
     "take_from_siblings",

@@ -10,7 +10,16 @@ from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 from hydra_ray.training.search_space import Sampler, drawn
 from hydra_ray.training.stack_size import stacks
 from hydra_ray.training.stacked import StackSlot, fit_stacked
-from hydra_ray.training.student import Distillation, InputOutputScaling, Report, distil, facts_of, plan_of, predict
+from hydra_ray.training.student import (
+    Distillation,
+    InputOutputScaling,
+    Report,
+    distil,
+    facts_of,
+    plan_of,
+    predict,
+    step_times,
+)
 from hydra_ray.training.trials import StoppingRule, Trial, best_of, outcome, stops, table_of
 
 __all__ = [
@@ -37,6 +46,7 @@ __all__ = [
     "plan_of",
     "predict",
     "stacks",
+    "step_times",
     "stops",
     "table_of",
 ]

@@ -8,6 +8,7 @@ B batch, N rows, M heads or members, C classes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -174,6 +175,27 @@ def _beginning(plan: Distillation, checkpoints: Checkpoints | None) -> tuple[int
     return 0, None
 
 
+def step_times(
+    plan: Distillation, batches: BatchReader, rows: ShardRows, device: torch.device
+) -> list[tuple[Phase, list[float]]]:
+    """Seconds of training steps of each phase, with a student that is thrown away.
+
+    Args:
+        plan: which student and how.
+        batches: of `rows`; two more than are to be timed, as the first ones are slower.
+        rows: of a transfer set; what their members say does not matter.
+        device: to train on.
+    """
+    student = _first_student(plan, InputOutputScaling.of(plan.task, rows, plan.num_members)).to(device)
+    found = []
+    for number, phase in enumerate(plan.phases):
+        if number:
+            student = plan.objective.next_student(student, phase, seed_of(0, "thrown away", number)).to(device)
+        fit = _PhaseFit(plan, number, student, batches, rows, DistributedContext(), None, lambda figures: None)
+        found.append((phase, fit.step_times()[2:]))
+    return found
+
+
 class _PhaseFit:
     """One phase of one student on one rank."""
 
@@ -224,6 +246,16 @@ class _PhaseFit:
                 "step": before * self.steps + self.state.num_done,
             }
             self.report({**facts, "resumed_at": started_at, "loss": loss, **figures})
+
+    def step_times(self) -> list[float]:
+        """Seconds of each step of one epoch, with nothing checked or written."""
+        self.student.train()
+        times = []
+        for batch in self.feed.batches(0, 0):
+            begin = time.perf_counter()
+            self._step(batch).item()  # waits for a GPU
+            times.append(time.perf_counter() - begin)
+        return times
 
     def _epoch(self, epoch: int, start: int) -> float:
         self.student.train()

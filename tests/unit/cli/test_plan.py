@@ -88,3 +88,11 @@ def test_a_plan_of_several_runs_says_what_they_share(path, call):
         f"seed={seed},temperature={temperature}" for seed in (0, 1) for temperature in (1, 2)
     ]
     assert ["shared          5 of these members" in each for each in plans] == [False, True, False, True]
+
+
+def test_a_plan_says_how_long_stages_take_where_it_is_asked(path, call):
+    code, out, errors = call("plan", path, "--time", "ensemble.epochs=1000000", "cluster.num_workers=1")
+    assert (code, errors) == (0, "")
+    times = [line for line in out.splitlines() if line.startswith("time ")]
+    assert len(times) == 3
+    assert re.fullmatch(r"time +train_ensemble +about \d+ (hours|days) on 1 worker", times[0])

@@ -1,0 +1,174 @@
+"""How long the stages of a run take on this machine: a few steps are measured, and counted up to the whole stage.
+
+The first batch of training rows is used, with networks and answers that are thrown away. What else a stage does
+(starting Ray, checking, writing) is a matter of seconds and left out.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hydra_ray.config import StudentKind
+from hydra_ray.data import Rows
+from hydra_ray.models import build_member, to_device
+from hydra_ray.randomness import THROWN_AWAY, seed_of
+from hydra_ray.runs.run import TRANSFER, Run
+from hydra_ray.shards import BatchReader, ShardRows
+from hydra_ray.training import LabelledRows, MemberSpec, plan_of, step_times
+from hydra_ray.training.stack_size import stack_size
+from hydra_ray.training.stack_size import step_times as member_step_times
+from hydra_ray.views import NumberedView, apply_view, view_block_rows, view_named
+
+_BATCHES = 7  # of which five are timed
+_ROWS_OF_A_VIEW = 512
+_GRADIENT_STEPS = 3  # a view that moves rows by members' gradients costs about as many times their answers
+_DAY = 86_400
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """Seconds that a stage would take, and who works on it."""
+
+    name: str
+    seconds: float
+    workers: str
+
+    def __str__(self) -> str:
+        return f"{self.name:<15} about {time_in_words(self.seconds)} on {self.workers}"
+
+
+def time_in_words(seconds: float) -> str:
+    """In the unit that a person would use: 40 seconds, 12 minutes, 5 hours, 3 days."""
+    for size, unit in ((_DAY, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.0f} {unit}s"
+    return f"{max(1, math.ceil(seconds)):.0f} seconds" if seconds > 1 else "a second"
+
+
+def stage_times(run: Run, cpus: float) -> list[StageTime]:
+    """Of the stages that train or ask the members, or train students, as far as they are still to be done.
+
+    Args:
+        run: with GPUs decided.
+        cpus: of the machine or cluster.
+    """
+    cluster = run.config.cluster
+    device = torch.device("cuda" if cluster.has_gpu else "cpu")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
+    workers = f"{cluster.num_workers} worker" + "s" * (cluster.num_workers > 1)
+    askers = cluster.num_workers if cluster.has_gpu else max(1, int(cpus / cluster.cpus_per_worker))
+    try:
+        members = sum(not member.is_done for member in run.members())
+        found = [
+            StageTime("train_ensemble", _members(run, members, device), workers),
+            StageTime(
+                "predict", _predict(run, members, device) / askers, workers if cluster.has_gpu else f"{askers} CPUs"
+            ),
+            StageTime("distill", _students(run, members, device), workers),
+        ]
+    finally:
+        torch.set_num_threads(threads)
+    return [each for each in found if each.seconds]
+
+
+def _members(run: Run, missing: int, device: torch.device) -> float:
+    if not missing:
+        return 0.0
+    config = run.config
+    rows = _first_rows(run, config.ensemble.batch_size)
+    train = LabelledRows.of(rows, device, run.features)
+    assert rows.labels is not None
+    spec = MemberSpec.of(run.task, run.member_spec(), rows.inputs, rows.labels)
+    rounds = math.ceil(missing / config.cluster.num_workers)
+    size = stack_size(config.ensemble, rounds, spec, train)
+    networks = [spec.build(seed_of(0, "thrown away", number)).to(device) for number in range(size)]
+    step = statistics.median(member_step_times(networks, config.ensemble, train, run.task)) / size
+    steps = math.ceil(run.data.splits["train"].num_rows / config.ensemble.batch_size)
+    return rounds * config.ensemble.epochs * steps * step
+
+
+def _predict(run: Run, missing_members: int, device: torch.device) -> float:
+    names = run.split_names
+    if not missing_members:
+        names = [name for name in names if not run.shards(name).is_done]
+    if not names:
+        return 0.0
+    config = run.config
+    network = build_member(run.member_spec(), THROWN_AWAY).to(device).eval()
+    inputs = to_device(_first_rows(run, config.predict.batch_size).inputs, device)
+    with torch.inference_mode():
+        ask = _seconds(lambda: network(inputs).sum().item()) / len(inputs) * config.ensemble.num_members
+    total = 0.0
+    for name in names:
+        for view in run.views(name).values():
+            moves = view_named(view.view.view).needs_members
+            each = ask * (1 + _GRADIENT_STEPS) if moves else ask + _view_seconds(run, view)
+            total += each * run.num_rows(name) / len(run.views(name))
+    return total
+
+
+def _view_seconds(run: Run, numbered: NumberedView) -> float:
+    """Seconds to show one row under a view."""
+    view = numbered.view
+    rows = _first_rows(run, max(_ROWS_OF_A_VIEW, view_block_rows(view.view, view.options)))
+    features = run.features
+    return _seconds(
+        lambda: apply_view(view.view, view.options, rows.inputs, rows.row_id, seed=0, features=features)
+    ) / len(rows)
+
+
+def _students(run: Run, missing_members: int, device: torch.device) -> float:
+    kinds = run.config.student_kinds
+    if not missing_members and all(run.shards(name).is_done for name in (TRANSFER, "validation")):
+        kinds = [kind for kind in kinds if not run.student(kind).is_done]
+    return sum(_student(run, kind, device) for kind in kinds)
+
+
+def _student(run: Run, kind: StudentKind, device: torch.device) -> float:
+    config = run.config
+    members = config.ensemble.num_members
+    batch_size = math.ceil(config.distill.batch_size / config.cluster.num_workers)
+    rows = _answered(run, _first_rows(run, batch_size * _BATCHES))
+    shape = rows.inputs.shape[1:]
+    plan = plan_of(config, run.task, kind, num_members=members, input_shape=shape, num_outputs=run.data.num_outputs)
+    batches = BatchReader(rows, batch_size=min(batch_size, len(rows) // _BATCHES), seed=0, num_members=plan.num_members)
+    steps = max(1, run.num_rows(TRANSFER) // config.distill.batch_size)
+    found = step_times(plan, batches, rows, device)
+    return sum(phase.num_epochs * steps * statistics.median(times) for phase, times in found)
+
+
+def _answered(run: Run, rows: Rows) -> ShardRows:
+    """The rows as shards have them, with made-up answers of the members."""
+    members = run.config.ensemble.num_members
+    answers = np.random.default_rng(0).normal(size=(len(rows.row_id), members, run.data.num_outputs))
+    assert rows.labels is not None
+    views = np.zeros(len(rows.row_id), np.int32)
+    return ShardRows(rows.row_id, views, rows.inputs, rows.labels, answers.astype(run.shard_dtype))
+
+
+def _first_rows(run: Run, number: int) -> Rows:
+    """So many training rows from the first on, or again from the first where there are fewer."""
+    train = run.data.splits["train"]
+    stop = math.ceil(number * train.source_rows / train.num_rows * 1.5)
+    rows = train.read(0, min(stop, train.source_rows))
+    places = np.resize(np.arange(len(rows.row_id)), number)
+    labels = None if rows.labels is None else rows.labels[places]
+    return Rows(rows.row_id[places], rows.inputs[places], labels)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    """The median of five calls, after one that warms up."""
+    times = []
+    for _ in range(6):
+        begin = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times[1:])
