@@ -47,6 +47,7 @@ _ROWS = {
         _STUDENT, "a student's answers about many rows: images, Parquet or CSV in, Parquet out", "apply"
     ),
     "export": Subcommand(_STUDENT, "as ONNX and for torch.export, calibration and uncertainties inside", "export"),
+    "new": Subcommand(_RUN, "look at data and write a recipe for them, with comments", "new"),
     "results": Subcommand(_OTHER, "a page of result tables from finished runs, in Markdown", "results"),
 }
 _START = """usage: hydra-ray COMMAND ...

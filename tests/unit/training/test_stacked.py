@@ -190,9 +190,9 @@ def test_the_fastest_size_is_found(tmp_path, monkeypatch, seconds, expected):
         found = seconds[len(members)]
         if found is None:
             raise torch.OutOfMemoryError
-        return found * (0.1 if seconds[1] == 1.0 else 1.0)
+        return [found * (0.1 if seconds[1] == 1.0 else 1.0)]
 
-    monkeypatch.setattr("hydra_ray.training.stack_size._step_seconds", measured)
+    monkeypatch.setattr("hydra_ray.training.stack_size.step_times", measured)
     assert size(Bench(tmp_path, stack_size="auto"), most=7) == expected
 
 

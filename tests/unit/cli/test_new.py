@@ -1,0 +1,75 @@
+"""`hydra-ray new`: the recipe suits the data that are there, and `plan` accepts it."""
+
+import numpy as np
+import pytest
+from helpers.dataset_files import write, write_hub
+
+from hydra_ray.config import load_config
+
+ROWS = np.arange(120)
+TABLE = {"size": ROWS / 10, "weight": np.sin(ROWS), "price": ROWS**1.5}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """A working directory with a table of numbers, one with classes, and two folders of images."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "houses.parquet", TABLE)
+    write(tmp_path / "kinds.parquet", {**TABLE, "kind": np.array(["cat", "dog", "eel"])[ROWS % 3].tolist()})
+    write_hub(tmp_path / "pictures", num_rows=60, shape=(12, 12))
+    write_hub(tmp_path / "photos", num_rows=60, shape=(40, 40, 3))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "expected", "seen"),
+    [
+        (["houses.parquet", "data.target=price"], ("mlp", "gaussian_noise"), "regression; "),
+        (["kinds.parquet"], ("mlp", "gaussian_noise"), "classification, 3 classes; "),
+        (["pictures"], ("mlp", "affine"), "classification, 3 classes; "),
+        (["photos"], ("cnn", "affine"), "training rows of 40 x 40 x 3 pixels"),
+        (["digits"], ("mlp", "affine"), "classification, 10 classes; "),
+    ],
+)
+def test_the_recipe_suits_the_data_and_plans(words, expected, seen, call, place):
+    code, out, errors = call("new", "mine", "--data", *words)
+    assert (code, errors) == (0, "")
+    assert "hydra-ray plan mine.yaml" in out
+    config = load_config("mine.yaml")
+    assert (config.ensemble.architecture, config.transfer.views[1].view) == expected
+    text = (place / "mine.yaml").read_text()
+    assert seen in text.splitlines()[0]
+    assert max(map(len, text.splitlines())) <= 120
+    assert call("plan", "mine.yaml", "cluster.num_workers=1")[0] == 0
+
+
+@pytest.mark.parametrize("line", ["  # unknown:", "  #   outside:"])
+def test_unknown_sets_are_a_comment_that_can_be_used(line, call, place):
+    assert call("new", "mine", "--data", "kinds.parquet")[0] == 0
+    text = (place / "mine.yaml").read_text()
+    assert line in text
+    used = text.replace("  # unknown:", "  unknown:").replace("  #   outside:", "    outside:")
+    (place / "mine.yaml").write_text(used)
+    code, out, errors = call("plan", "mine.yaml", "cluster.num_workers=1")
+    assert (code, errors) == (0, "")
+    assert "unknown-outside" in out
+
+
+def test_what_is_there_is_not_written_over(refused, place):
+    (place / "mine.yaml").write_text("mine")
+    assert refused("new", "mine", "--data", "kinds.parquet").startswith("mine.yaml: is there already")
+    assert (place / "mine.yaml").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["a/b", "--data", "kinds.parquet"], "becomes a folder's name"),
+        (["mine", "--data", "nowhere.csv"], "data.source=nowhere.csv: no such file"),
+        (["mine", "--data", "kinds.parquet", "seed=1"], "only keys of data are settled here"),
+        (["mine", "--data", "kinds.parquet", "data.sauce=1"], "data.sauce"),
+    ],
+)
+def test_what_gives_no_recipe_is_one_line(refused, words, expected, place):
+    assert expected in refused("new", *words)
+    assert not list(place.glob("*.yaml"))
