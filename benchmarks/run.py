@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from benchmarks import fixed_costs, latency, stages
+from benchmarks import fixed_costs, keys, latency, serving, stages
 from benchmarks.pairs import Table
 from benchmarks.workplace import Setting
 from hydra_ray.runs.provenance import software_facts
@@ -31,6 +31,8 @@ BENCHMARKS: dict[str, Callable[[Setting], list[Table]]] = {
     "start": fixed_costs.start,
     "scale": fixed_costs.scale,
     "tune": fixed_costs.tune,
+    "keys": keys.keys,
+    "serve": serving.serve,
 }
 _WITHOUT_RAY = {"infer", "start"}  # the demo starts its own
 _OUT = Path(__file__).parent / "results.json"

@@ -48,6 +48,7 @@ _ROWS = {
     ),
     "export": Subcommand(_STUDENT, "as ONNX and for torch.export, calibration and uncertainties inside", "export"),
     "new": Subcommand(_RUN, "look at data and write a recipe for them, with comments", "new"),
+    "serve": Subcommand(_STUDENT, "answer requests over HTTP, with Ray Serve", "serve"),
     "results": Subcommand(_OTHER, "a page of result tables from finished runs, in Markdown", "results"),
 }
 _START = """usage: hydra-ray COMMAND ...

@@ -1,4 +1,4 @@
-"""Unwraps Ray's exceptions: the cause of a failure in one line, without Ray's pages of traceback.
+"""The words of a failure: Ray's exceptions unwrapped to their cause in one line, without pages of traceback.
 
 Ray wraps an exception several times. Here the innermost one is found, and becomes a `UserError` where a worker raised
 one, else a `StageError`.

@@ -1,4 +1,4 @@
-"""From what a user wrote for a data set to its source: known names, Parquet and CSV files and folders of them.
+"""From what a user wrote for a data set to its source, by format: known names, Parquet and CSV files and folders.
 
 Which files of a folder are which split's is in `split_files.py`; shares and labels are in `data_set.py`.
 """

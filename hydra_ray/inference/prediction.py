@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+
+from hydra_ray.storage import as_json
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,13 @@ class Prediction(ABC):
     def to_arrow(self) -> pa.Table:
         """The same as an Arrow table."""
         return pa.table({name: pa.array(values) for name, values in self.columns().items()})
+
+    def part(self, rows: slice) -> Self:
+        """Some of the rows."""
+        return replace(
+            self,
+            **{name: value[rows] for name, value in vars(self).items() if isinstance(value, np.ndarray)},
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -157,9 +166,10 @@ class RegressionPrediction(Prediction):
         return {"mean": self.mean, "std": self.std, **bounds, **self._uncertainties()}
 
 
-def to_lists(columns: Mapping[str, Any]) -> dict[str, Any]:
-    """Columns as JSON has them."""
-    return {name: value.tolist() if isinstance(value, np.ndarray) else list(value) for name, value in columns.items()}
+def to_rows(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Columns as one object a row, as JSON has them; what is not finite is null."""
+    plain = [value.tolist() if isinstance(value, np.ndarray) else list(value) for value in columns.values()]
+    return [as_json(dict(zip(columns, row, strict=True))) for row in zip(*plain, strict=True)]
 
 
 def _joined(parts: Sequence[Any]) -> Any:

@@ -289,8 +289,8 @@ def _ends(groups: Sequence[int], wanted: int, most: int) -> list[int]:
         if reached > start and reached + rows - start > wanted:
             ends.append(reached)
             start = reached
-        pieces = max(math.ceil(rows / most), min(_PIECES, rows // wanted))
-        if pieces > 1 or rows > wanted:
+        if rows > wanted:
+            pieces = max(math.ceil(rows / most), min(_PIECES, math.ceil(rows / wanted)))
             ends += [reached + rows * piece // pieces for piece in range(1, pieces + 1)]
             start = reached + rows
         reached += rows

@@ -26,7 +26,16 @@ from hydra_ray.inference.answering import answering_of
 from hydra_ray.inference.inputs import batches_of
 from hydra_ray.inference.prediction import Prediction
 from hydra_ray.inference.thresholds import Thresholds
-from hydra_ray.models import WEIGHTS, HydraStudent, from_model_json, load_model, to_model_json, to_safetensors_bytes
+from hydra_ray.models import (
+    WEIGHTS,
+    HydraStudent,
+    check_inputs,
+    check_values,
+    from_model_json,
+    load_model,
+    to_model_json,
+    to_safetensors_bytes,
+)
 from hydra_ray.shards import is_labelled
 from hydra_ray.storage import Folder, describe, fingerprint, read_checked, read_manifest, sealed
 from hydra_ray.tasks import Prediction as Outputs
@@ -133,6 +142,17 @@ class Student(nn.Module, PyTorchModelHubMixin):
         found = self.outputs(rows, calibrated=calibrated)
         coverage = answering.coverage if coverage is None else coverage
         return answering.answer(found, self.classes, self.thresholds, risk, coverage)
+
+    def checked(self, rows: np.ndarray) -> np.ndarray:
+        """Stored rows, which the network would take too.
+
+        Raises:
+            UserError: another shape or type, or a value that is not finite.
+        """
+        tensor = torch.from_numpy(rows)
+        check_inputs(tensor, self.inputs.shape, "student")
+        check_values(tensor)
+        return rows
 
     def members(self, inputs: Any, *, calibrated: bool = True, batch_size: int = _BATCH) -> np.ndarray:
         """What each head says: probabilities [N, M, C], or in a regression means and log variances [N, M, 2].

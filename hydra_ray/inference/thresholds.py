@@ -19,7 +19,7 @@ RISKS = (0.01, 0.02, 0.05)
 """Shares of wrong answers for which thresholds are fitted."""
 COVERAGES = (0.9, 0.95)
 """Shares of rows whose set or interval holds the truth."""
-QUANTILES = (0.5, 0.9, 0.95, 0.99)
+QUANTILES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Of the uncertainties of validation rows; more rows above the last than it leaves are a sign of drift."""
 ASSUMES = (
     "Bounds and coverages hold for rows that are drawn as the validation rows were, and independently. Thresholds are "

@@ -7,6 +7,7 @@ from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
 from hydra_ray.models.ensemble import Ensemble, StackedMembers
 from hydra_ray.models.files import WEIGHTS, from_model_json, load_model, to_model_json, to_safetensors_bytes
 from hydra_ray.models.heads import BatchedHeads
+from hydra_ray.models.input_check import check_inputs, check_values
 from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
 from hydra_ray.models.networks import architecture_options, check_architecture
 from hydra_ray.models.outputs import GaussianOutput, MeanOutput, OutputKind
@@ -33,7 +34,9 @@ __all__ = [
     "build_member",
     "build_student",
     "check_architecture",
+    "check_inputs",
     "check_size",
+    "check_values",
     "code_of",
     "count_macs",
     "from_model_json",

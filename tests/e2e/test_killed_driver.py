@@ -59,32 +59,23 @@ def test_in_train_ensemble(story):
     story.new_events()
 
 
-def test_between_stages_after_members_that_were_there_are_not_trained_again(story):
+def test_in_predict_after_members_that_were_there_are_not_trained_again(story):
     there = story.published_members()
-    story.stop_when(lambda: story.happened("train_ensemble", "done"))
+    story.stop_when(lambda: story.happened("predict", "shard"))
     trained = {each["member"] for each in story.new_events() if each["event"] in ("epoch", "member")}
     assert trained
     assert not trained & there
     assert story.published_members() == {0, 1, 2, 3}
 
 
-def test_in_predict(story):
-    story.stop_when(lambda: story.happened("predict", "shard"))
-    assert not [each for each in story.new_events() if each["event"] in ("epoch", "member")]
-
-
-def test_in_tune_after_finished_shards_are_not_asked_again(story):
+def test_ctrl_c_in_tune_after_finished_shards_are_not_asked_again(story):
     shards = {str(path.relative_to(story.folder)) for path in story.folder.glob("predictions/*/part-*")}
     shards |= {str(path.relative_to(story.folder)) for path in story.folder.glob("predictions/.attempt-*/part-*")}
     assert shards
-    story.stop_when(lambda: story.happened("tune", "trial"))
+    interrupted = story.stop_when(lambda: story.happened("tune", "trial_epoch"), how="ctrl-c")
     new = story.new_events()
     assert len([each for each in new if each["event"] == "shard"]) <= 22 - len(shards)
     assert {each["stage"] for each in new if each["event"] == "skipped"} == {"train_ensemble"}
-
-
-def test_ctrl_c_in_tune(story):
-    interrupted = story.stop_when(lambda: story.happened("tune", "trial_epoch"), how="ctrl-c")
     assert interrupted.code == 130
     assert interrupted.err == "interrupted; the same command goes on from here\n"
     assert not list(story.folder.glob("tune/*/manifest.json"))

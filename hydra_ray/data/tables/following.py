@@ -1,4 +1,4 @@
-"""Files beside the training rows': test, validation, unknown sets and sources of the transfer set follow by name."""
+"""Columns of test, validation, unknown and further files, found by the names that the training rows' columns have."""
 
 from __future__ import annotations
 

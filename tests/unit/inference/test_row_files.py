@@ -41,7 +41,6 @@ def test_parts_end_where_row_groups_do_and_large_groups_are_few_pieces():
     ends = np.cumsum([1000] * 60)
     assert {part.stop for part in cut([[1000] * 60], NARROW)} <= set(ends.tolist())
     assert len(cut([[1000] * 60], NARROW)) == 15
-    assert len(cut([[1000] * 60], InputFormat((28, 28, 1)))) == 60
     assert len(cut([[1_000_000]], NARROW)) == 8
     assert len(cut([[50]] * 3, NARROW)) == 3
 
