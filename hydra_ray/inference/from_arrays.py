@@ -115,7 +115,29 @@ def _trained(
     )
     student = Student(network.eval(), {**facts_of(plan, network, validation), **about})
     student.fit_thresholds(validation.inputs, validation.labels, plan.seed)
+    student.card = _card(student, len(train), len(validation))
     return student
+
+
+def _card(student: Student, num_train: int, num_validation: int) -> str:
+    """The model card of a student that has no run: what is known of it, which is on validation rows alone."""
+    about = student.about
+    figures = [f"| {name.removeprefix('validation_')} | {value:.4g} |" for name, value in about["figures"].items()]
+    number = student.network.spec.num_heads
+    heads = f"{number} head{'s' if number > 1 else ''}"
+    return "\n".join(
+        [
+            "---\nlibrary_name: hydra-ray\ntags:\n- ensemble-distillation\n- uncertainty\n---\n",
+            f"# A {about['kind']} student, from arrays\n",
+            f"One network with {heads} ({about['task']}), distilled with `hydra_ray.distill` "
+            f"from what the members said of {num_train:,} rows.\n",
+            f"On {num_validation:,} further rows, which calibration and thresholds were fitted on:\n",
+            "| figure | |\n|---|---|",
+            *figures,
+            "\nIt was tried on no test rows and no unknown inputs. Load it with "
+            "`hydra_ray.load_student(FOLDER).predict(rows)`.\n",
+        ]
+    )
 
 
 def _config(

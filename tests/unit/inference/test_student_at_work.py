@@ -178,6 +178,8 @@ def test_what_is_saved_is_loaded_again(tmp_path, student_of):
         hydra_ray.Student.from_pretrained(str(tmp_path / "student")),
     ):
         assert again.thresholds == student.thresholds
+        assert again.card == student.card
+        assert "tried on no test rows" in again.card
         ours = student.predict(rows).columns()
         theirs = again.predict(rows).columns()
         for name in ours:
