@@ -33,7 +33,7 @@ def _ensemble_replica() -> type[Any]:
     from hydra_ray.cluster.serve_app import Replica
 
     class EnsembleReplica(Replica):
-        def load(self, place: str, device: str) -> Student:
+        def load(self, place: str, device: torch.device) -> Student:
             members = [build_member(MEMBER, number) for number in range(int(place))]
             network: Any = Ensemble(members)
             return Student(network.eval(), _ABOUT)

@@ -81,7 +81,7 @@ def serving(
         )
         serve.start(proxy_location=ProxyLocation.HeadOnly, http_options=HTTPOptions(host=host, port=port))
         try:
-            serve.run(deployment.bind(place, "cuda" if gpus else "cpu", 1), name="student", route_prefix="/")
+            serve.run(deployment.bind(place, ClusterConfig(use_gpu=gpus > 0)), name="student", route_prefix="/")
             yield f"http://{host}:{port}"
         finally:
             with suppress(Exception):  # Ray may have gone already; what ended the command is what counts

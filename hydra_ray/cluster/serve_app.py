@@ -15,11 +15,14 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
+import torch
 from jinja2 import Environment, StrictUndefined
 from ray import serve
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
+from hydra_ray.cluster.worker_setup import set_up_worker
+from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.inference import Prediction, Student, batches_of, load_student, rows_of_request, to_rows
 
@@ -33,22 +36,18 @@ _PATIENCE = 0.002  # seconds that a request waits for others to be answered with
 class Replica:
     """One process with the student."""
 
-    def __init__(self, place: str, device: str, threads: int) -> None:
+    def __init__(self, place: str, cluster: ClusterConfig) -> None:
         """Load the student.
 
         Args:
             place: of its folder.
-            device: where it computes.
-            threads: CPUs that the replica has.
+            cluster: whether the replica has a GPU, and how many CPUs.
         """
-        import torch
-
-        torch.set_num_threads(threads)
-        self._student = self.load(place, device)
+        self._student = self.load(place, set_up_worker(cluster))
         self._form = self._student.inputs
         self._page = _page(self._metadata())
 
-    def load(self, place: str, device: str) -> Student:
+    def load(self, place: str, device: torch.device) -> Student:
         """The student that it answers with."""
         return load_student(place, device)
 

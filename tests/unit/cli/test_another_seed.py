@@ -9,6 +9,8 @@ import sys
 import pytest
 from support import REPO
 
+pytestmark = pytest.mark.slow
+
 STALE = "0/5 members done, 5 redone because seed: 0 -> 1"
 
 

@@ -11,6 +11,8 @@ from hydra_ray.inference import AnswerFolder, key_of, open_row_files
 from hydra_ray.inference.answer_files import answered, write_answers
 from hydra_ray.storage import Folder
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def no_session(monkeypatch):

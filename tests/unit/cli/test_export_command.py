@@ -6,6 +6,8 @@ import pytest
 from helpers.small_students import table_student
 from helpers.untrained import untrained
 
+pytestmark = pytest.mark.slow
+
 EXTRA = "needs the extra: pip install 'hydra-ray[export]'"
 
 

@@ -11,6 +11,8 @@ from support import REPO
 
 from hydra_ray.cli import terminal
 
+pytestmark = pytest.mark.slow
+
 RECIPE = "data: {source: digits, unknown: {}}\nensemble: {num_members: 2}\n"
 TERMINALS = [
     {"PYTHONIOENCODING": "ascii"},

@@ -72,7 +72,9 @@ def test_a_worker_has_the_threads_it_reserved_and_its_own_gpu(monkeypatch, one_t
 
 def test_workers_are_set_up_in_one_place():
     users = {path.stem for path in CLUSTER.glob("*.py") if "set_up_worker(" in path.read_text()}
-    assert users == {"worker_setup", "workers", "trial_jobs", "predict_steps", "evaluate", "input_grid"}
+    assert users == {
+        "worker_setup", "workers", "trial_jobs", "predict_steps", "evaluate", "input_grid", "apply_steps", "serve_app",
+    }  # fmt: skip
     words = ("set_num_threads", 'torch.device("cuda', "get_device(")
     others = {path.stem for path in CLUSTER.glob("*.py") if any(word in path.read_text() for word in words)}
     assert others == {"worker_setup"}

@@ -23,7 +23,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra: pip in
 onnx = pytest.importorskip("onnx", reason="needs the extra: pip install 'hydra-ray[export]'")
 pytest.importorskip("onnxscript", reason="needs the extra: pip install 'hydra-ray[export]'")
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 
 NETWORKS = {
     "mlp of images": ("mlp", (16, 16, 3), {"hidden": [20]}),

@@ -55,7 +55,7 @@ def test_specs_survive_json(spec):
 
 @pytest.mark.parametrize("content", [{}, {"spec": {"kind": "member"}}, {"spec": {**MLP.to_json(), "new": 1}}])
 def test_a_foreign_model_json_is_refused(content):
-    with pytest.raises(UserError, match=r"model\.json: holds no model specification"):
+    with pytest.raises(UserError, match=r"holds no model specification"):
         from_model_json(content)
 
 

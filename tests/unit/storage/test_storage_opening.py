@@ -72,7 +72,12 @@ def keys(monkeypatch):
     [
         ("wrong credentials", "ACCESS_DENIED", "check the credentials in the environment"),
         ("no such bucket", "Bucket 'bucket' not found", "make the bucket, or mend its name"),
-        ("no answer", "NETWORK_CONNECTION", "nothing answers: check the network, the region and the endpoint"),
+        pytest.param(
+            "no answer",
+            "NETWORK_CONNECTION",
+            "nothing answers: check the network, the region and the endpoint",
+            marks=pytest.mark.slow,
+        ),
         ("too busy", "HTTP status 503", "nothing answers: check the network"),
     ],
 )

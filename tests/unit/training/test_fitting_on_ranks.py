@@ -19,7 +19,7 @@ from hydra_ray.shards.schema import NO_LABEL
 from hydra_ray.storage.folder import Folder
 from hydra_ray.training.loop import DistributedContext, TrainState
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.slow]
 NUM_ROWS, BATCH, MEMBERS = 44, 12, 4
 
 
