@@ -14,12 +14,12 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
-from hydra_ray.cluster.progress import Event, log_worker_event, progress_channel
+from hydra_ray.cluster.progress import Event, Ticker, log_worker_event, progress_channel
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config, StudentKind
 from hydra_ray.inference import Student
 from hydra_ray.randomness import seed_of
-from hydra_ray.runs import TRANSFER, Run, Stage, publish_model
+from hydra_ray.runs import TRANSFER, Pace, Run, Stage, publish_model
 from hydra_ray.shards import BatchReader, ShardRows, load, shard_names
 from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import Task
@@ -95,7 +95,8 @@ def distill(run: Run, stage: Stage) -> None:
     num_epochs: dict[StudentKind, int] = {
         kind: config.distill.mean_phase_epochs + config.distill.epochs for kind, config, _ in missing
     }
-    with progress_channel(lambda event: _record(stage, event, num_epochs, run.task)) as channel:
+    pace = Pace(len(missing), "steps")
+    with progress_channel(lambda event: _record(stage, event, num_epochs, run.task, pace)) as channel:
         run_workers(_fit_students, _Job(source, missing, channel), run.config.cluster, run.folder, stage)
 
 
@@ -131,8 +132,9 @@ def _fit_one(
     scaling = job.source.scaling(plan.num_members)
     checkpoints = Checkpoints(artifact.attempt, artifact.fingerprint, say, is_writer=ranks.is_first)
     student = distil(
-        plan, batches, validation, scaling, device=device, ranks=ranks, checkpoints=checkpoints, report=report
-    )
+        plan, batches, validation, scaling, device=device, ranks=ranks, checkpoints=checkpoints, report=report,
+        tick=Ticker(job.channel, student=kind) if ranks.is_first else None,
+    )  # fmt: skip
     ranks.wait()
     if ranks.is_first:
         facts = {**facts_of(plan, student, validation), **job.source.about}
@@ -144,7 +146,11 @@ def _fit_one(
     ranks.wait()
 
 
-def _record(stage: Stage, event: Event, num_epochs: Mapping[StudentKind, int], task: Task) -> None:
+def _record(stage: Stage, event: Event, num_epochs: Mapping[StudentKind, int], task: Task, pace: Pace) -> None:
+    if event["event"] == "steps":
+        pace.update(event["student"], event["done"], event["total"])
+        stage.show(f"{event['student']}: {pace}")
+        return
     if log_worker_event(stage, event):
         return
     facts = {key: value for key, value in event.items() if key != "event"}
@@ -159,4 +165,4 @@ def _record(stage: Stage, event: Event, num_epochs: Mapping[StudentKind, int], t
             stage.say(f"{event['student']}: {event['calibration_caveat']}")
     else:
         stage.figures("epoch", series=event["student"], **facts)
-        stage.say_sometimes(f"{text} after epoch {event['epoch']}/{num_epochs[event['student']]} ({event['phase']})")
+        stage.show(f"{text} after epoch {event['epoch']}/{num_epochs[event['student']]} ({event['phase']}); {pace}")

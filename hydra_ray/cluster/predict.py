@@ -16,7 +16,7 @@ from hydra_ray.cluster.predict_steps import AskMembers, MakeShards, PlanItem, Re
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import merged
 from hydra_ray.evaluation.view_diversity import view_diversity
-from hydra_ray.runs import Run, Stage
+from hydra_ray.runs import Pace, Run, Stage
 from hydra_ray.shards import Shards, count_rows, shard_names
 from hydra_ray.storage import Folder
 
@@ -32,7 +32,7 @@ def predict(run: Run, stage: Stage) -> None:
     finished = {name: _finished(shards.attempt, stage) for name, shards in splits.items()}
     todo = [item for item in plan if item.name(_rows(run)) not in finished[item.split]]
     if todo:
-        _stream(run, stage, todo, splits)
+        _stream(run, stage, todo, splits, len(plan))
     for name, shards in splits.items():
         _publish(run, stage, name, shards)
 
@@ -65,7 +65,7 @@ def _rows(run: Run) -> int:
     return run.config.predict.rows_per_shard
 
 
-def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shards]) -> None:
+def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shards], num_shards: int) -> None:
     work = _work(run, plan, splits)
     items = [{"item": index} for index in range(len(plan))]
     cluster = run.config.cluster
@@ -73,12 +73,16 @@ def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shar
         written = by_actors(items, cluster, ReadRows(work), AskMembers, work, WriteShard(work))
     else:
         written = by_tasks(items, cluster, MakeShards(work))
-    num_rows = 0
+    pace = Pace(1, "rows")
+    total = sum(map(run.num_rows, splits))
+    num_rows = total * (num_shards - len(plan)) // num_shards  # about as many as an earlier command has finished
+    pace.update("rows", num_rows, total)
     for done, row in enumerate(written.iter_rows(), start=1):
         num_rows += row["rows"]
         item = plan[row["item"]]
         stage.figures("shard", split=item.split, view=item.view, rows=row["rows"], shards_done=done)
-        stage.say_sometimes(f"[{done}/{len(plan)}] shards, {num_rows:,} rows")
+        pace.update("rows", num_rows, total)
+        stage.show(f"[{done}/{len(plan)}] shards, {pace}")
 
 
 def _work(run: Run, plan: list[PlanItem], splits: dict[str, Shards]) -> Work:

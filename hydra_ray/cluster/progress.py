@@ -7,6 +7,7 @@ only rank 0's numbers. So workers put their events into a small actor, and a thr
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,7 @@ from hydra_ray.runs import Stage
 Event = dict[str, Any]
 _POLL_SECONDS = 0.2
 _LAST_SECONDS = 3.0
+_TICK_SECONDS = 1.0
 
 
 class _Channel:
@@ -80,6 +82,23 @@ def progress_channel(handle: Callable[[Event], None], name: str | None = None) -
     ray.kill(channel)
     if failures:
         raise failures[0]
+
+
+class Ticker:
+    """Tells the driver how many steps of a fit are done, at most once a second: an event `steps`."""
+
+    def __init__(self, channel: ActorHandle, **facts: Any) -> None:
+        """`facts` say in each event whose steps they are."""
+        self._channel = channel
+        self._facts = facts
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """See `training.loop.Tick`."""
+        now = time.monotonic()
+        if now - self._last >= _TICK_SECONDS or done == total:
+            self._last = now
+            self._channel.put.remote({"event": "steps", "done": done, "total": total, **self._facts})
 
 
 def log_worker_event(stage: Stage, event: Event) -> bool:

@@ -15,12 +15,12 @@ import ray
 import torch
 from ray.actor import ActorHandle
 
-from hydra_ray.cluster.progress import Event, log_worker_event, progress_channel
+from hydra_ray.cluster.progress import Event, Ticker, log_worker_event, progress_channel
 from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config
 from hydra_ray.data import DataSet, Features, Ints, left_out
 from hydra_ray.models import Member, ModelSpec
-from hydra_ray.runs import Run, Stage, publish_model
+from hydra_ray.runs import Pace, Run, Stage, publish_model
 from hydra_ray.storage import Artifact
 from hydra_ray.tasks import Task, task_named
 from hydra_ray.training import (
@@ -51,29 +51,46 @@ class _Job:
 def train_ensemble(run: Run, stage: Stage) -> None:
     """Train and publish the members that are missing."""
     missing = [(number, member) for number, member in enumerate(run.members()) if not member.is_done]
-    finished = run.config.ensemble.num_members - len(missing)
-
-    def handle(event: Event) -> None:
-        nonlocal finished
-        finished += event["event"] == "member"
-        _record(stage, event, f"[{finished}/{run.config.ensemble.num_members}]", run.task)
-
-    with progress_channel(handle) as channel:
+    record = _Record(stage, run.task, run.config.ensemble.num_members, len(missing))
+    with progress_channel(record.handle) as channel:
         job = _Job(run.config, run.data, run.member_spec(), missing, channel, run.features)
         run_workers(_fit_members, job, run.config.cluster, run.folder, stage)
 
 
-def _record(stage: Stage, event: Event, progress: str, task: Task) -> None:
-    if log_worker_event(stage, event):
-        return
-    facts = {key: value for key, value in event.items() if key != "event"}
-    text = f"member {event['member']}: {task.words.quality(event)}"
-    if event["event"] == "member":
-        stage.event("member", **facts)
-        stage.say(f"{progress} {text}")
-    else:
-        stage.figures("epoch", series=f"member-{event['member']:03d}", **facts)
-        stage.say_sometimes(f"{progress} {text} after epoch {event['epoch']}")
+class _Record:
+    """Logs what workers send."""
+
+    def __init__(self, stage: Stage, task: Task, num_members: int, num_missing: int) -> None:
+        self._stage = stage
+        self._task = task
+        self._num_members = num_members
+        self._finished = num_members - num_missing
+        self._pace = Pace(num_missing, "steps")
+        self._latest = ""
+
+    def handle(self, event: Event) -> None:
+        """Log one event."""
+        if event["event"] == "steps":
+            for member in event["members"]:
+                self._pace.update(member, event["done"], event["total"])
+            self._show()
+        elif not log_worker_event(self._stage, event):
+            self._record(event)
+
+    def _record(self, event: Event) -> None:
+        facts = {key: value for key, value in event.items() if key != "event"}
+        text = f"member {event['member']}: {self._task.words.quality(event)}"
+        if event["event"] == "member":
+            self._finished += 1
+            self._stage.event("member", **facts)
+            self._stage.say(f"[{self._finished}/{self._num_members}] {text}")
+        else:
+            self._stage.figures("epoch", series=f"member-{event['member']:03d}", **facts)
+            self._latest = f"; {text} after epoch {event['epoch']}"
+            self._show()
+
+    def _show(self) -> None:
+        self._stage.show(f"[{self._finished}/{self._num_members}] {self._pace}{self._latest}")
 
 
 def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> None:
@@ -107,8 +124,9 @@ def _fit_one(
     if settings.folds is not None:
         train = train.at(_rows_of(job, number, train.row_id.cpu().numpy()))
     model, figures = fit_member(
-        number, settings, seed, member_spec, train, validation, _checkpoints(job, artifact), partial(_report, job)
-    )
+        number, settings, seed, member_spec, train, validation, _checkpoints(job, artifact), partial(_report, job),
+        Ticker(job.channel, members=[number]),
+    )  # fmt: skip
     _publish(job, number, artifact, model, figures)
 
 
@@ -122,7 +140,8 @@ def _fit_stack(
 ) -> None:
     settings = job.config.ensemble
     seed = job.config.seed
-    fitted = fit_stacked(slots, settings, seed, member_spec, train, validation, partial(_report, job))
+    ticker = Ticker(job.channel, members=[slot.member for slot in slots])
+    fitted = fit_stacked(slots, settings, seed, member_spec, train, validation, partial(_report, job), ticker)
     for slot, (model, figures) in zip(slots, fitted, strict=True):
         _publish(job, slot.member, artifacts[slot.member], model, figures)
 

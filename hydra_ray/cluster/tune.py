@@ -25,7 +25,7 @@ from hydra_ray.cluster.trial_control import CHANNEL, Forward, InOrder, KindSearc
 from hydra_ray.cluster.trial_jobs import Job, trainable
 from hydra_ray.config import Config, StudentKind, goal_of, overlay_of, space_of
 from hydra_ray.errors import StageError, UserError
-from hydra_ray.runs import Run, Stage, WandbSink
+from hydra_ray.runs import Pace, Run, Stage, WandbSink
 from hydra_ray.shards import ShardRows, bytes_per_row, count_rows, load, required_names
 from hydra_ray.storage import Artifact, Folder, sealed, unsealed
 from hydra_ray.training import StoppingRule, Trial, best_of, table_of
@@ -166,6 +166,8 @@ class _Record:
         self._artifacts = artifacts
         self._sinks: dict[str, WandbSink | None] = {}
         self._lost: list[str] = []
+        self._pace = Pace(1, "trials")
+        self._show()
 
     def handle(self, event: Event) -> None:
         """Log one event of the progress channel."""
@@ -210,7 +212,13 @@ class _Record:
         num_over = sum(each.is_over for each in search.trials)
         text = f"failed: {trial.error}" if objective is None else f"{search.goal.objective} {objective:.4f}"
         self._stage.say(f"{kind} [{num_over}/{len(search.trials)}] {_words(trial.parameters)}: {text}")
+        self._show()
         self._close(name)
+
+    def _show(self) -> None:
+        trials = [trial for search in self._searches.values() for trial in search.trials]
+        self._pace.update("trials", sum(trial.is_over for trial in trials), len(trials))
+        self._stage.show(str(self._pace))
 
     def _log(self, name: str, facts: dict[str, Any]) -> None:
         if name not in self._sinks:

@@ -6,6 +6,7 @@ No Ray here.
 from hydra_ray.runs.another_experiment import Redo, always, check_experiment, never, what_is_replaced
 from hydra_ray.runs.gpus import resources_in_words
 from hydra_ray.runs.model_store import load_published, publish_model
+from hydra_ray.runs.pace import Pace
 from hydra_ray.runs.plan import stage_state, stage_states
 from hydra_ray.runs.preflight import (
     check_networks,
@@ -32,6 +33,7 @@ __all__ = [
     "TRANSFER",
     "Listener",
     "Load",
+    "Pace",
     "Redo",
     "Run",
     "Stage",

@@ -19,6 +19,7 @@ from hydra_ray.config import StudentKind
 from hydra_ray.data import Rows
 from hydra_ray.models import build_member, to_device
 from hydra_ray.randomness import THROWN_AWAY, numpy_generator, seed_of
+from hydra_ray.runs.pace import time_in_words
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.shards import BatchReader, ShardRows
 from hydra_ray.training import LabelledRows, MemberSpec, plan_of, step_times
@@ -29,7 +30,6 @@ from hydra_ray.views import NumberedView, apply_view, view_block_rows, view_name
 _BATCHES = 7  # of which five are timed
 _ROWS_OF_A_VIEW = 512
 _GRADIENT_STEPS = 3  # a view that moves rows by members' gradients costs about as many times their answers
-_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,6 @@ class StageTime:
 
     def __str__(self) -> str:
         return f"{self.name:<15} about {time_in_words(self.seconds)} on {self.workers}"
-
-
-def time_in_words(seconds: float) -> str:
-    """In the unit that a person would use: 40 seconds, 12 minutes, 5 hours, 3 days."""
-    for size, unit in ((_DAY, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.0f} {unit}s"
-    return f"{max(1, math.ceil(seconds)):.0f} seconds" if seconds > 1 else "a second"
 
 
 def stage_times(run: Run, cpus: float) -> list[StageTime]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +26,8 @@ Listener = Callable[[Mapping[str, Any]], None]
 """Takes an event as events.jsonl has it."""
 
 _QUIET_SECONDS = 5.0
+_QUIET_SHARE = 1 / 60  # of a stage's time so far: after an hour a line a minute
+_START_OF_LINE = "\r\x1b[2K"  # and the line is empty
 # a run folder is a group, its stages are names and job types; WANDB_ENTITY, _TAGS, _NOTES and others stay W&B's
 _OF_ONE_RUN = (
     "WANDB_RUN_ID",
@@ -59,6 +62,7 @@ class Tracker:
             group: name of the sweep that the run is one of, which then is W&B's group.
         """
         self._group = group
+        self._has_line = False
         self._listener = listener
         self._events = EventFile(folder)
         self._config = config
@@ -89,9 +93,27 @@ class Tracker:
             self._listener({"stage": stage, "event": event, **facts})
 
     def say(self, line: str) -> None:
-        """Print a line on the terminal, unless somebody listens to the events."""
+        """Print a line, unless somebody listens to the events."""
         if self._listener is None:
+            self.clear_line()
             print(line, flush=True)
+
+    @property
+    def has_terminal(self) -> bool:
+        """Whether lines are printed on a terminal, where one of them can move."""
+        return self._listener is None and sys.stdout.isatty()
+
+    def move_line(self, line: str) -> None:
+        """Show a line on the terminal in the place of the one that was shown so before."""
+        width = shutil.get_terminal_size().columns - 1
+        print(f"{_START_OF_LINE}{line[:width]}", end="", flush=True)
+        self._has_line = True
+
+    def clear_line(self) -> None:
+        """Take the moving line away."""
+        if self._has_line:
+            print(_START_OF_LINE, end="", flush=True)
+        self._has_line = False
 
     def trial_sink(self, trial: str, parameters: Mapping[str, Any]) -> WandbSink | None:
         """Open a W&B run for a trial of the search; None where W&B is off or fails."""
@@ -130,6 +152,7 @@ class Stage:
         self.tracker = tracker
         self._sink = sink
         self._last_line = 0.0
+        self._began = time.monotonic()
 
     def event(self, event: str, **facts: Any) -> None:
         """Log an event: one line in events.jsonl."""
@@ -148,17 +171,22 @@ class Stage:
             self._sink.picture(name, png)
 
     def say(self, line: str) -> None:
-        """Print a line on the terminal."""
+        """Print a line."""
         self._last_line = time.monotonic()
         self.tracker.say(f"  {line}")
 
-    def say_sometimes(self, line: str) -> None:
-        """Print a line on the terminal, unless one was printed in the last seconds."""
-        if time.monotonic() - self._last_line > _QUIET_SECONDS:
+    def show(self, line: str) -> None:
+        """How far the stage is: a line that moves on a terminal; elsewhere one now and then, the longer the rarer."""
+        if self.tracker.has_terminal:
+            self.tracker.move_line(f"  {line}")
+            return
+        now = time.monotonic()
+        if now - self._last_line > max(_QUIET_SECONDS, (now - self._began) * _QUIET_SHARE):
             self.say(line)
 
     def close(self, *, failed: bool = False) -> None:
-        """End the W&B run."""
+        """Take the moving line away, and end the W&B run."""
+        self.tracker.clear_line()
         if self._sink is not None:
             self._sink.close(failed=failed)
 

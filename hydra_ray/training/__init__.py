@@ -10,16 +10,8 @@ from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 from hydra_ray.training.search_space import Sampler, drawn
 from hydra_ray.training.stack_size import stacks
 from hydra_ray.training.stacked import StackSlot, fit_stacked
-from hydra_ray.training.student import (
-    Distillation,
-    InputOutputScaling,
-    Report,
-    distil,
-    facts_of,
-    plan_of,
-    predict,
-    step_times,
-)
+from hydra_ray.training.student import Distillation, InputOutputScaling, Report, distil, plan_of, step_times
+from hydra_ray.training.student_figures import facts_of, predict
 from hydra_ray.training.trials import StoppingRule, Trial, best_of, outcome, stops, table_of
 
 __all__ = [

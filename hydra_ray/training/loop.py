@@ -23,6 +23,9 @@ from hydra_ray.config import Optimisation
 from hydra_ray.losses import Summed, share_of_mean
 from hydra_ray.randomness import seed_generators, seed_of
 
+Tick = Callable[[int, int], None]
+"""Told how many steps are done, and of how many."""
+
 
 @dataclass(frozen=True)
 class DistributedContext:
@@ -83,6 +86,7 @@ class TrainState:
         num_steps: int,
         seed: int,
         ranks: DistributedContext = DistributedContext(),
+        tick: Tick | None = None,
     ) -> None:
         """At step 0.
 
@@ -92,7 +96,9 @@ class TrainState:
             num_steps: of the whole training; the schedule ends there.
             seed: of dropout; each step and rank draws its own numbers, so that a resumed training draws the same.
             ranks: this process among its peers.
+            tick: called after each step.
         """
+        self._tick = tick
         self.model = model
         self.settings = settings
         self.num_steps = num_steps
@@ -122,6 +128,8 @@ class TrainState:
         """Move the weights along their gradients."""
         self._optimizer.step()
         self.num_done += 1
+        if self._tick is not None:
+            self._tick(self.num_done, self.num_steps)
 
     @property
     def progress(self) -> float:

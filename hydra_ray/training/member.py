@@ -23,7 +23,7 @@ from hydra_ray.randomness import permutation, seed_of
 from hydra_ray.tasks import MemberLoss, Task
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Subject, Watch
-from hydra_ray.training.loop import TrainState, clip_gradients
+from hydra_ray.training.loop import Tick, TrainState, clip_gradients
 from hydra_ray.views import augment
 
 _BATCH_WITHOUT_GRADIENT = 2048
@@ -92,6 +92,7 @@ def fit_member(
     validation: LabelledRows,
     checkpoints: Checkpoints,
     report: Callable[[dict[str, Any]], None],
+    tick: Tick | None = None,
 ) -> tuple[Member, dict[str, float]]:
     """Train member number `member`, from its checkpoint where there is one.
 
@@ -104,6 +105,7 @@ def fit_member(
         validation: rows to evaluate on; nothing is selected by them.
         checkpoints: this member's own; a killed worker costs at most the epoch it was in.
         report: called after each epoch with epoch, loss and validation figures.
+        tick: called after each step.
 
     Returns:
         The member and its figures on the validation rows.
@@ -116,7 +118,7 @@ def fit_member(
     batch = min(settings.batch_size, len(train))
     steps = len(train) // batch
     dropout = seed_of(seed, "member dropout", member)
-    state = TrainState(model, settings, num_steps=settings.epochs * steps, seed=dropout)
+    state = TrainState(model, settings, num_steps=settings.epochs * steps, seed=dropout, tick=tick)
     checkpoint = checkpoints.newest()
     subject = subject_of(member, settings)
     if checkpoint is not None:

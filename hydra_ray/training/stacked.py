@@ -24,7 +24,7 @@ from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.tasks import MemberLoss
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Watch
-from hydra_ray.training.loop import TrainState
+from hydra_ray.training.loop import Tick, TrainState
 from hydra_ray.training.member import LabelledRows, MemberSpec, augmented, figures_of, order_of, subject_of
 
 _ROWS_WITHOUT_GRADIENT = 8192  # over all members of a stack
@@ -58,6 +58,7 @@ def fit_stacked(
     train: LabelledRows,
     validation: LabelledRows,
     report: Callable[[dict[str, Any]], None],
+    tick: Tick | None = None,
 ) -> list[tuple[Member, dict[str, float]]]:
     """Train members as one network, from their checkpoints where there are any.
 
@@ -69,6 +70,7 @@ def fit_stacked(
         train: rows to learn from.
         validation: rows to evaluate on.
         report: called for each member after each epoch, with the figures that `fit_member` reports.
+        tick: called after each step of the stack.
 
     Returns:
         Each member and its figures on the validation rows.
@@ -76,7 +78,7 @@ def fit_stacked(
     Raises:
         DivergedError: the loss, weights or figures of a member are not finite.
     """
-    training = _StackTraining(slots, settings, seed, member_spec, train)
+    training = _StackTraining(slots, settings, seed, member_spec, train, tick)
     figures = training.evaluate(validation)
     for epoch in range(training.state.num_done // training.steps, settings.epochs):
         losses = training.train_epoch(epoch)
@@ -99,6 +101,7 @@ class _StackTraining:
         seed: int,
         member_spec: MemberSpec,
         train: LabelledRows,
+        tick: Tick | None = None,
     ) -> None:
         self._slots = slots
         self._settings = settings
@@ -111,7 +114,8 @@ class _StackTraining:
         self._batch = min(settings.batch_size, len(slots[0].rows))
         self.steps = len(slots[0].rows) // self._batch
         # no network in a stack draws random numbers, so the seed of the draws says nothing
-        self.state = TrainState(self._stack, settings, num_steps=settings.epochs * self.steps, seed=THROWN_AWAY)
+        num_steps = settings.epochs * self.steps
+        self.state = TrainState(self._stack, settings, num_steps=num_steps, seed=THROWN_AWAY, tick=tick)
         states = [state for slot in slots if (state := slot.checkpoints.newest()) is not None]
         if states:
             self.state.load(join_states(states))

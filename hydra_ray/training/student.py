@@ -17,18 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from hydra_ray.config import Config, DistillConfig, StudentKind
-from hydra_ray.models import HydraStudent, ModelSpec, Normalise, build_student, to_device
+from hydra_ray.models import HydraStudent, ModelSpec, Normalise, build_student
 from hydra_ray.randomness import seed_of
-from hydra_ray.shards import Batch, BatchReader, Feed, ShardRows, is_labelled
+from hydra_ray.shards import Batch, BatchReader, Feed, ShardRows
 from hydra_ray.tasks import Prediction, Task
-from hydra_ray.training.calibration import fit_calibration
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Subject, Watch
 from hydra_ray.training.kinds import Kind, Phase, kind_named
-from hydra_ray.training.loop import DistributedContext, TrainState, clip_gradients
+from hydra_ray.training.loop import DistributedContext, Tick, TrainState, clip_gradients
+from hydra_ray.training.student_figures import validation_figures
 
 Report = Callable[[dict[str, Any]], None]
-_BATCH_WITHOUT_GRADIENT = 2048
 
 
 class InputOutputScaling(NamedTuple):
@@ -125,6 +124,7 @@ def distil(
     ranks: DistributedContext,
     checkpoints: Checkpoints | None,
     report: Report,
+    tick: Tick | None = None,
 ) -> HydraStudent:
     """Train the student, from its checkpoint where there is one.
 
@@ -138,6 +138,7 @@ def distil(
         ranks: this process among its peers.
         checkpoints: in a folder that all ranks see; None to write none.
         report: called on every rank after each epoch, with the same figures.
+        tick: called on every rank after each step.
 
     Returns:
         The student, on `device`.
@@ -153,7 +154,7 @@ def distil(
             student = plan.objective.next_student(student, plan.phases[number], noise)
         if number < first:
             continue
-        fit = _PhaseFit(plan, number, student.to(device), batches, validation, ranks, checkpoints, report)
+        fit = _PhaseFit(plan, number, student.to(device), batches, validation, ranks, checkpoints, report, tick)
         fit.run(state if number == first else None)
     return student
 
@@ -209,6 +210,7 @@ class _PhaseFit:
         ranks: DistributedContext,
         checkpoints: Checkpoints | None,
         report: Report,
+        tick: Tick | None = None,
     ) -> None:
         self.plan = plan
         self.number = number
@@ -228,7 +230,14 @@ class _PhaseFit:
             num_steps=self.phase.num_epochs * self.steps,
             seed=seed_of(plan.seed, "student dropout", plan.objective.kind, number),
             ranks=ranks,
+            tick=None if tick is None else self._of_all_phases(tick),
         )
+
+    def _of_all_phases(self, tick: Tick) -> Tick:
+        """Counts the steps of the phases before, and of all."""
+        epochs = [phase.num_epochs for phase in self.plan.phases]
+        before = sum(epochs[: self.number]) * self.steps
+        return lambda done, _: tick(before + done, sum(epochs) * self.steps)
 
     def run(self, state: dict[str, Tensor] | None) -> None:
         """Train every epoch, or those that are left after a checkpoint."""
@@ -287,60 +296,3 @@ class _PhaseFit:
         watch.check([state])
         if self.checkpoints is not None:
             self.checkpoints.write(state)
-
-
-@torch.no_grad()
-def predict(student: HydraStudent, inputs: Any) -> Tensor:
-    """outputs_NHC of stored inputs (numpy), float32 on the CPU, computed a bounded batch at a time."""
-    student.eval()
-    device = next(student.parameters()).device
-    parts = (inputs[i : i + _BATCH_WITHOUT_GRADIENT] for i in range(0, len(inputs), _BATCH_WITHOUT_GRADIENT))
-    return torch.cat([student(to_device(part, device)).float().cpu() for part in parts])
-
-
-def facts_of(plan: Distillation, student: HydraStudent, validation: ShardRows) -> dict[str, Any]:
-    """What `config.json` says of a finished student beside architecture and data: figures and the fitted calibration.
-
-    Of the members in `validation` the student's own are looked at, as its fingerprint holds no others: a student of 4
-    heads is the same beside 4 members and beside 8. How it compares with all of them, the report says.
-    """
-    facts = {
-        "kind": plan.objective.kind,
-        "seed": plan.seed,
-        "figures": validation_figures(plan, student, validation),
-    }
-    heads_NMC = plan.prediction(predict(student, validation.inputs)).outputs_NMC
-    if heads_NMC is not None and heads_NMC.shape[1] > 1:
-        members_NMC = torch.tensor(validation.of_first(plan.num_members).logits_NMC)
-        found = fit_calibration(plan.task, heads_NMC, members_NMC)
-        facts["calibration"] = found.scale
-        if found.caveat is not None:
-            facts["calibration_caveat"] = found.caveat
-    return facts
-
-
-def validation_figures(plan: Distillation, student: HydraStudent, rows: ShardRows) -> dict[str, float]:
-    """Figures of a student in training: quality of its predictions, and how much of the disagreement it keeps.
-
-    Quality is of the rows that have a label; where none has, there is no such figure.
-    The disagreement is that of the student's own members, the first `plan.num_members`: a perfect copy of 4 of 8
-    members has a ratio of 1.
-    """
-    task = plan.task
-    outputs_NHC = predict(student, rows.inputs)
-    found = plan.prediction(outputs_NHC)
-    teacher_NMC = torch.tensor(rows.of_first(plan.num_members).logits_NMC).double()
-    figures = {}
-    has_label_N = torch.tensor(is_labelled(rows.labels))
-    if has_label_N.any():
-        labelled = plan.prediction(outputs_NHC[has_label_N])
-        figures = task.figures.validation_figures(labelled, torch.tensor(rows.labels)[has_label_N])
-    if task.figures.knowledge in found.scores:
-        ensemble = task.likelihood.knowledge_of(teacher_NMC).mean()
-        if ensemble > 0:  # members that never disagree leave no ratio
-            figures[f"validation_{task.figures.knowledge}_ratio"] = float(
-                found.scores[task.figures.knowledge].mean() / ensemble
-            )
-    if found.outputs_NMC is not None and found.outputs_NMC.shape[1] > 1:
-        figures["validation_member_kl"] = task.likelihood.member_kl(found.outputs_NMC, teacher_NMC)
-    return figures

@@ -18,7 +18,8 @@ from hydra_ray.shards.schema import load, no_labels, rows_table, with_logits, wr
 from hydra_ray.storage.artifact import Artifact
 from hydra_ray.training.loop import DistributedContext
 from hydra_ray.training.member import MemberSpec
-from hydra_ray.training.student import InputOutputScaling, distil, facts_of, plan_of
+from hydra_ray.training.student import InputOutputScaling, distil, plan_of
+from hydra_ray.training.student_figures import facts_of
 
 RECIPE = """
 data: {source: digits, max_train_rows: 200}

@@ -14,7 +14,7 @@ from hydra_ray.losses.classification import hydra_loss
 from hydra_ray.runs.model_store import load_published
 from hydra_ray.runs.run import Run
 from hydra_ray.shards.schema import load
-from hydra_ray.training.student import predict
+from hydra_ray.training.student_figures import predict
 
 pytestmark = pytest.mark.timeout(400)
 

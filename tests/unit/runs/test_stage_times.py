@@ -4,7 +4,7 @@ import pytest
 from helpers.finished import loaded, publish_members, publish_shards, recipe
 
 from hydra_ray.runs import stage_times
-from hydra_ray.runs.stage_times import time_in_words
+from hydra_ray.runs.pace import time_in_words
 
 
 def seconds(run) -> dict[str, float]:

@@ -11,8 +11,9 @@ from helpers.shards import synthetic
 
 from hydra_ray.config.load import validate
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
-from hydra_ray.training import student as distillation
-from hydra_ray.training.student import InputOutputScaling, facts_of, plan_of, validation_figures
+from hydra_ray.training import student_figures as distillation
+from hydra_ray.training.student import InputOutputScaling, plan_of
+from hydra_ray.training.student_figures import facts_of, validation_figures
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 REGRESSION_RECIPE = RECIPE.replace("{source: digits, max_train_rows: 200}", "{source: diabetes}")
