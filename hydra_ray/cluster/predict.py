@@ -76,7 +76,6 @@ def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shar
     pace = Pace(1, "rows")
     total = sum(map(run.num_rows, splits))
     num_rows = total * (num_shards - len(plan)) // num_shards  # about as many as an earlier command has finished
-    pace.update("rows", num_rows, total)
     for done, row in enumerate(written.iter_rows(), start=1):
         num_rows += row["rows"]
         item = plan[row["item"]]
