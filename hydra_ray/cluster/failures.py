@@ -23,7 +23,7 @@ _RAISED = re.compile(r"^[\w.]*(?:Error|Exception)\b", re.MULTILINE)
 _LOST_PEER = re.compile(r"gloo|nccl|DistBackend|connection (closed|reset|refused)|broken pipe", re.IGNORECASE)
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 # Ray Data adds it to a message
-_OF_RAY_DATA = re.compile(r"\s+Failed to .+ after \d+/\d+ attempts? \(total backoff .*", re.DOTALL)
+_OF_RAY_DATA = re.compile(r"\s+Failed to (?:(?!Failed to ).)+ after \d+/\d+ attempts? \(total backoff .*", re.DOTALL)
 _NOT_OURS = re.compile(r"/site-packages/|/lib/python3|<frozen|\.pyx$")
 
 
