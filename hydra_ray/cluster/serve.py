@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,6 @@ def serve_student(
     host: str = LOOPBACK,
     port: int = 8000,
     replicas: int | None = None,
-    say: Callable[[str], None] = print,
 ) -> None:
     """Serve until a signal comes.
 
@@ -37,7 +37,6 @@ def serve_student(
         host: address to listen on; others than loopback let everybody in who reaches this machine.
         port: to listen on.
         replicas: processes with the student; None for one a GPU, or a CPU where there is none.
-        say: takes the lines for the terminal.
 
     Raises:
         UserError: there is no student, the port is taken, or Ray Serve is not installed.
@@ -46,9 +45,9 @@ def serve_student(
     student = load_student(place)
     _check_port(host, port)
     with serving(place, host=host, port=port, replicas=replicas) as url:
-        say(f"serving {place} ({student.about['kind']}, {student.about['task']}) at {url}")
-        say(f"  curl -X POST {url}/predict -H 'content-type: application/json' -d '{{\"rows\": [...]}}'")
-        say(f"  the page: {url}/   what it takes: {url}/metadata   stop: Ctrl-C")
+        print(f"serving {place} ({student.about['kind']}, {student.about['task']}) at {url}")
+        print(f"  curl -X POST {url}/predict -H 'content-type: application/json' -d '{{\"rows\": [...]}}'")
+        print(f"  the page: {url}/   what it takes: {url}/metadata   stop: Ctrl-C", flush=True)
         while True:
             time.sleep(_LOOK_EVERY)
 
@@ -79,6 +78,7 @@ def serving(
         deployment: Any = serve.deployment(
             answering, name="student", num_replicas=number, ray_actor_options=options, max_ongoing_requests=512
         )
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(proxy_location=ProxyLocation.HeadOnly, http_options=HTTPOptions(host=host, port=port))
         try:
             serve.run(deployment.bind(place, ClusterConfig(use_gpu=gpus > 0)), name="student", route_prefix="/")
