@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from hydra_ray.storage import Folder
 
@@ -29,11 +30,15 @@ def page_of(places: Sequence[str]) -> str:
     from hydra_ray.runs import SPLIT, read_sweep, software_facts
 
     folders = [Folder.open(place) for place in places]
-    sweeps = {folder: sweep for folder in folders if (sweep := read_sweep(folder)) is not None}
-    over_splits = [sweep for sweep in sweeps.values() if sweep["repeated"] == [SPLIT]]
-    runs = [folder for folder in folders if folder not in sweeps]
-    for folder, sweep in sweeps.items():
-        if sweep not in over_splits:
+    over_splits: list[dict[str, Any]] = []
+    runs: list[Folder] = []
+    for folder in folders:
+        sweep = read_sweep(folder)
+        if sweep is None:
+            runs.append(folder)
+        elif sweep["repeated"] == [SPLIT]:
+            over_splits.append(sweep)
+        else:
             runs += [folder / name for group in sweep["groups"] for name in group["runs"]]
     command = f"hydra-ray results {' '.join(places)}"
     return results_page([FinishedRun.read(run) for run in runs], software_facts(), command, over_splits)
