@@ -1,5 +1,6 @@
 """A student as a graph: it says what the student says, for any batch, in every runtime, and needs nothing of ours."""
 
+import copy
 import json
 import re
 import subprocess
@@ -149,7 +150,7 @@ def test_int8_is_of_the_body_and_keeps_the_order_of_the_disagreement(tmp_path):
 def exported(tmp_path_factory):
     """The digits' student, in every format."""
     folder = tmp_path_factory.mktemp("exported")
-    student = image_student()
+    student = copy.copy(image_student())  # others have its card
     student.card = "# digits"
     found = export("nowhere/students/hydra", student, Folder.open(str(folder)), ["onnx", "torch"], int8=True)
     return folder, found
