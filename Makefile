@@ -11,8 +11,7 @@ test-unit: setup
 
 test: setup
 	$(RUN) -m pytest tests/unit -n 2
-	$(RUN) -m pytest tests/ray tests/e2e -n 2 --dist loadgroup
-	$(RUN) -m pytest tests/faults
+	$(RUN) -m pytest tests/ray tests/e2e tests/faults
 
 test-faults: setup
 	rm -f .faults.json

@@ -39,8 +39,6 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.path.is_relative_to(TESTS / "e2e"):
             item.add_marker(pytest.mark.e2e)
-        shares = item.path.is_relative_to(TESTS / "ray") or "chain" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("one session" if shares else "commands"))
     if config.getoption("--faults") is None:
         left_out = [item for item in items if item.get_closest_marker("faults")]
         items[:] = [item for item in items if not item.get_closest_marker("faults")]
