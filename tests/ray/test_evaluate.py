@@ -42,13 +42,14 @@ def metrics(report):
 
 
 def test_metrics_have_the_keys_of_the_design(metrics):
-    sections = {"schema", "task", "num_members", "test", "unknown", "fidelity", "cost", "seconds"}
+    sections = {"schema", "task", "num_members", "test", "unknown", "fidelity", "decisions", "cost", "seconds"}
     assert set(metrics) - {"diversity"} == sections
     assert (metrics["schema"], metrics["task"], metrics["num_members"]) == (1, "classification", 4)
     assert set(metrics["test"]) == set(metrics["cost"]) == PREDICTORS
     assert set(metrics["unknown"]) == {"photo_patches"}
     assert set(metrics["unknown"]["photo_patches"]) == PREDICTORS
     assert set(metrics["fidelity"]) == STUDENTS
+    assert set(metrics["decisions"]) == {name for name in STUDENTS if not name.endswith("_raw")}
     assert set(metrics["seconds"]) >= {"train_ensemble", "predict", "tune", "distill"}
     for name in PREDICTORS:
         assert set(metrics["test"][name]) >= TEST_FIGURES
