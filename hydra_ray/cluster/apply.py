@@ -32,6 +32,7 @@ from hydra_ray.inference import (
     load_student,
     open_row_files,
 )
+from hydra_ray.runs import Pace
 from hydra_ray.storage import Folder, owned
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -172,9 +173,17 @@ class _Command:
             written = by_actors(items, cluster, ReadPart(work), AskStudent, work, WriteAnswers(work))
         else:
             written = by_tasks(items, cluster, MakeAnswers(work))
-        progress = _Progress(sum(part.stop - part.start for part in parts), self.say)
+        total = sum(part.stop - part.start for part in parts)
+        pace = Pace(1, "rows")
+        done = 0
+        pace.update("all", done, total)
+        said = time.monotonic()
         for row in written.iter_rows():
-            progress.add(row["rows"] + row["errors"])
+            done += row["rows"] + row["errors"]
+            pace.update("all", done, total)
+            if time.monotonic() - said > _SECONDS_BETWEEN_LINES and done < total:
+                said = time.monotonic()
+                self.say(f"  {pace}")
 
 
 def _gpus(device: Device, found: float) -> int:
@@ -186,23 +195,3 @@ def _gpus(device: Device, found: float) -> int:
     if device == "cuda" and found < 1:
         raise UserError("--device=cuda: there is no GPU here; use --device=cpu")
     return 0 if device == "cpu" else int(found)
-
-
-class _Progress:
-    """Says every few seconds how many rows are done, how fast, and how long the rest takes."""
-
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
-        self.total = total
-        self.say = say
-        self.done = 0
-        self.began = self.said = time.monotonic()
-
-    def add(self, rows: int) -> None:
-        self.done += rows
-        now = time.monotonic()
-        if now - self.said < _SECONDS_BETWEEN_LINES or self.done == self.total:
-            return
-        self.said = now
-        rate = self.done / (now - self.began)
-        left = (self.total - self.done) / rate
-        self.say(f"  {self.done:,} of {self.total:,} rows, {rate:,.0f} rows/s, {left:,.0f} s left")

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from hydra_ray.data import InputFormat, fitted_pixels
+from hydra_ray.data.tables.columns import Columns
 from hydra_ray.data.tables.decoding import decode_inputs
 from hydra_ray.errors import UserError
 
@@ -102,14 +103,8 @@ def _from_table(table: pa.Table, form: InputFormat, start: int, place: str) -> n
     check_columns(table.column_names, form, place)
     assert form.features is not None
     (batch,) = table.select(list(form.features)).combine_chunks().to_batches(max_chunksize=None)
-    columns = form.columns or _plain_columns(form.features)
+    columns = form.columns or Columns(form.features, "numbers", is_struct=False, label=None)
     return decode_inputs(batch, columns, np.arange(start, start + batch.num_rows), form.shape, place)
-
-
-def _plain_columns(names: tuple[str, ...]) -> Any:
-    from hydra_ray.data.tables.columns import Columns
-
-    return Columns(names, "numbers", is_struct=False, label=None)
 
 
 def _as_rows(inputs: Any, form: InputFormat) -> Any:
