@@ -13,6 +13,7 @@ from hydra_ray.models.members import Member
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs.model_store import load_published, publish_model
 from hydra_ray.runs.run import TRANSFER, Run
+from hydra_ray.runs.sweep import Sweep, sweep_of
 from hydra_ray.shards.loader import BatchReader
 from hydra_ray.shards.schema import load, no_labels, rows_table, with_logits, write_shard
 from hydra_ray.storage.artifact import Artifact
@@ -35,6 +36,14 @@ def recipe(folder: Path, text: str = RECIPE) -> Path:
     path = folder / "tiny.yaml"
     path.write_text(f"storage: {folder}/runs\n{text}")
     return path
+
+
+def four_runs(folder: Path) -> tuple[Sweep, list[Run]]:
+    """A sweep over two seeds and two temperatures, and its runs, which have made nothing yet."""
+    path = recipe(folder)
+    sweep = sweep_of(["seed=0,1", "distill.temperature=1,2"], lambda words: load_config(path, words))
+    assert sweep is not None
+    return sweep, sweep.make_runs()
 
 
 def loaded(path: Path, *overrides: str) -> Run:

@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from helpers.finished import recipe
+from helpers.finished import four_runs
 
-from hydra_ray.config import load_config
-from hydra_ray.runs import summarise, sweep_of
+from hydra_ray.runs import summarise
 from hydra_ray.storage import Artifact, sealed
 
 METRICS = {
@@ -21,10 +20,7 @@ METRICS = {
 @pytest.fixture
 def swept(tmp_path):
     """The folder of a sweep over two seeds and two temperatures, with reports that were not computed."""
-    path = recipe(tmp_path)
-    sweep = sweep_of(["seed=0,1", "distill.temperature=1,2"], lambda words: load_config(path, words))
-    assert sweep is not None
-    runs = sweep.make_runs()
+    sweep, runs = four_runs(tmp_path)
     for run in runs:
         report = Artifact(run.folder / "report", {})
         report.attempt.write("config.json", run.config.model_dump_json().encode())

@@ -5,19 +5,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from helpers.finished import publish_members, publish_shards, recipe
+from helpers.finished import four_runs, publish_members, publish_shards
 
-from hydra_ray.config import load_config
-from hydra_ray.runs import STAGES, has_sibling, stage_states, sweep_of, take_from_siblings
+from hydra_ray.runs import STAGES, has_sibling, stage_states, take_from_siblings
 
 
 @pytest.fixture
 def runs(tmp_path):
     """Two temperatures for each of two seeds; the first run has its members and shards."""
-    path = recipe(tmp_path)
-    sweep = sweep_of(["seed=0,1", "distill.temperature=1,2"], lambda words: load_config(path, words))
-    assert sweep is not None
-    found = sweep.make_runs()
+    _, found = four_runs(tmp_path)
     publish_members(found[0])
     publish_shards(found[0])
     return found
