@@ -31,6 +31,7 @@ KNOWLEDGE = "knowledge"
 LEAST_AMBIGUOUS = "least_ambiguous"
 ADAPTIVE = "adaptive"
 SCALED_RESIDUAL = "scaled_residual"
+_OF_CLASSES = {LEAST_AMBIGUOUS: least_ambiguous_scores, ADAPTIVE: adaptive_scores}
 
 
 class Answering(ABC, Generic[Answer]):
@@ -129,7 +130,8 @@ class ClassificationAnswers(Answering[prediction.ClassPrediction]):
     def conformity(self, found: Prediction, labels_N: np.ndarray) -> dict[str, np.ndarray]:
         """See `Answering.conformity`."""
         rows = np.arange(len(labels_N))
-        return {method: scores_NC[rows, labels_N] for method, scores_NC in self._scores_of_classes(found).items()}
+        probs_NC = found.distribution.exp().numpy()
+        return {method: _OF_CLASSES[method](probs_NC)[rows, labels_N] for method in self.methods}
 
     def measured(self, found: Prediction, labels_N: np.ndarray, thresholds: Thresholds) -> dict[str, Any]:
         """See `Answering.measured`."""
@@ -177,13 +179,9 @@ class ClassificationAnswers(Answering[prediction.ClassPrediction]):
             sets=None if thresholds is None else self._sets(found, thresholds, coverage, self.methods[0]),
         )
 
-    def _scores_of_classes(self, found: Prediction) -> dict[str, np.ndarray]:
-        probs_NC = found.distribution.exp().numpy()
-        return {LEAST_AMBIGUOUS: least_ambiguous_scores(probs_NC), ADAPTIVE: adaptive_scores(probs_NC)}
-
     def _sets(self, found: Prediction, thresholds: Thresholds, coverage: float, method: str) -> np.ndarray:
         """Classes whose score is at most the quantile, and always the most probable one: bool [N, C]."""
-        scores_NC = self._scores_of_classes(found)[method]
+        scores_NC = _OF_CLASSES[method](found.distribution.exp().numpy())
         quantile = thresholds.at_coverage(coverage, method)
         if quantile is None:
             return np.ones_like(scores_NC, bool)

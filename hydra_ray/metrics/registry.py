@@ -12,14 +12,15 @@ Shapes: N rows, M members or heads, C outputs of each (`logits`: C classes, `gau
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 Outputs = Literal["logits", "gaussian"]
-Scores = dict[str, Tensor]
+Scores = Mapping[str, Tensor]
 ScoreFunction = Callable[[Tensor], Tensor]
 MeasureFunction = Callable[[Tensor, Tensor], float | None]
 
@@ -106,14 +107,55 @@ def score_names(outputs: Outputs) -> list[str]:
     return [score.name for score in SCORES.values() if score.outputs == outputs]
 
 
-def scores_of(outputs_NMC: Tensor, outputs: Outputs) -> Scores:
-    """Every score of some outputs by name, each float64 [N]; one member lacks those of disagreement."""
+class LazyScores(Mapping[str, Tensor]):
+    """Scores by name, each computed when it is first asked for: who predicts needs three of them, a report all."""
+
+    def __init__(self, names: Sequence[str], compute: Callable[[str], Tensor]) -> None:
+        """Computes nothing yet.
+
+        Args:
+            names: of the scores that there are.
+            compute: a name -> float64 [N].
+        """
+        self._names = tuple(names)
+        self._compute = compute
+        self._known: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._known:
+            self._known[name] = self._compute(name)
+        return self._known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # a mapping's own would compute it
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def scores_of(outputs_NMC: Tensor, outputs: Outputs, rows_at_once: int | None = None) -> Scores:
+    """Every score of some outputs by name, each float64 [N]; one member lacks those of disagreement.
+
+    Args:
+        outputs_NMC: of members or heads.
+        outputs: what they are.
+        rows_at_once: rows that are worked on together; None for all.
+    """
     is_one = outputs_NMC.shape[1] == 1
-    return {
-        score.name: score.function(outputs_NMC)
-        for score in SCORES.values()
-        if score.outputs == outputs and (score.of_one or not is_one)
-    }
+    names = [name for name in score_names(outputs) if SCORES[name].of_one or not is_one]
+
+    def compute(name: str) -> Tensor:
+        score = SCORES[name].function
+        if rows_at_once is None:
+            return score(outputs_NMC)
+        return torch.cat([score(chunk) for chunk in outputs_NMC.split(rows_at_once)])
+
+    return LazyScores(names, compute)
 
 
 def mean_scores(scores: Scores, outputs: Outputs) -> dict[str, float | None]:

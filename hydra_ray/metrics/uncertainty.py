@@ -154,10 +154,8 @@ def scores(logits_NMC: Tensor) -> Scores:
         ValueError: the logits are not [N, M, C].
     """
     _check_shape(logits_NMC)
-    if torch.compiler.is_compiling():
-        return scores_of(logits_NMC, "logits")
-    chunks = [scores_of(chunk, "logits") for chunk in logits_NMC.split(_rows_per_chunk(logits_NMC))]
-    return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    is_compiling = torch.compiler.is_compiling()
+    return scores_of(logits_NMC, "logits", None if is_compiling else _rows_per_chunk(logits_NMC))
 
 
 def dirichlet_log_probs(logits_NC: Tensor, offset: float = 0.0) -> Tensor:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.special import digamma
 
 from hydra_ray.metrics import uncertainty as u
+from hydra_ray.metrics.registry import LazyScores
 
 quick = settings(deadline=None, max_examples=30)
 EXACT = {"rel": 1e-10, "abs": 1e-10}
@@ -186,7 +187,7 @@ def test_knowledge_keeps_its_digits_where_members_nearly_agree():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_extreme_logits_give_finite_measures(dtype):
     extreme = torch.tensor([[[1e3, -1e3, 0.0], [-1e3, 1e3, 0.0]], [[-1e3] * 3, [1e3] * 3]]).to(dtype)
-    for name, score_N in (u.scores(extreme) | u.dirichlet_scores(extreme[:, 0])).items():
+    for name, score_N in {**u.scores(extreme), **u.dirichlet_scores(extreme[:, 0])}.items():
         assert score_N.isfinite().all(), name
         assert score_N.ge(0).all(), name
     assert u.mixture_log_probs(extreme).isfinite().all()
@@ -212,3 +213,19 @@ def test_wrong_shapes_are_refused():
             function(torch.zeros(2, 3))
     with pytest.raises(ValueError, match=r"\[N, C\]"):
         u.dirichlet_uncertainty(torch.zeros(2, 3, 4))
+
+
+def test_a_score_is_computed_when_it_is_asked_for_and_once():
+    asked = []
+
+    def compute(name):
+        asked.append(name)
+        return torch.zeros(2)
+
+    found = LazyScores(["entropy", "disagreement"], compute)
+    assert "entropy" in found
+    assert list(found) == ["entropy", "disagreement"]
+    assert asked == []
+    assert found["entropy"] is found["entropy"]
+    assert asked == ["entropy"]
+    assert found.get("mutual_information") is None
