@@ -39,7 +39,8 @@ def serve_student(
         replicas: processes with the student; None for one a GPU, or a CPU where there is none.
 
     Raises:
-        UserError: there is no student, the port is taken, or Ray Serve is not installed.
+        UserError: there is no student, the port is taken, there are too few CPUs or GPUs, or Ray Serve is not
+            installed.
     """
     _require_serve()
     student = load_student(place)
@@ -65,6 +66,7 @@ def serving(
     cluster = ClusterConfig()
     if is_private():
         check_own_session(cluster)
+        _replicas(replicas, *available(cluster))
     with session(cluster):
         from ray import serve
         from ray.serve.config import HTTPOptions, ProxyLocation
@@ -73,7 +75,7 @@ def serving(
 
         answering: Any = replica or Replica
         cpus, gpus = available(cluster)
-        number = replicas or int(gpus or max(1, cpus))
+        number = _replicas(replicas, cpus, gpus)
         options = {"num_cpus": 0 if gpus else 1, "num_gpus": 1 if gpus else 0}
         deployment: Any = serve.deployment(
             answering, name="student", num_replicas=number, ray_actor_options=options, max_ongoing_requests=512
@@ -86,6 +88,20 @@ def serving(
         finally:
             with suppress(Exception):  # Ray may have gone already; what ended the command is what counts
                 serve.shutdown()
+
+
+def _replicas(asked: int | None, cpus: float, gpus: float) -> int:
+    """How many to start.
+
+    Raises:
+        UserError: fewer than one, or more than there are GPUs, or CPUs where there is no GPU: they would be waited for.
+    """
+    most = max(1, int(gpus or cpus))
+    number = most if asked is None else asked
+    if not 1 <= number <= most:
+        what = "GPUs" if gpus else "CPUs"
+        raise UserError(f"--replicas {number}: must be from 1 to {most}, one for each of the {what} here")
+    return number
 
 
 def _require_serve() -> None:
