@@ -11,7 +11,7 @@ test-unit: setup
 
 test: setup
 	$(RUN) -m pytest tests/unit -n 2
-	$(RUN) -m pytest tests/ray tests/e2e tests/faults
+	$(RUN) -m pytest tests/ray tests/e2e tests/faults -n 2 --dist loadgroup
 
 test-faults: setup
 	rm -f .faults.json
