@@ -51,6 +51,11 @@ class DataSet:
         """Outputs of a network: C logits; in a regression 2, mean and log variance."""
         return 2 if self.task == "regression" else self.num_classes
 
+    @property
+    def categories(self) -> tuple[int, ...]:
+        """See `Source.categories`."""
+        return self.splits["train"].source.categories
+
     def describe(self) -> dict[str, Any]:
         """What it is, for people and manifests; JSON-ready."""
         return {

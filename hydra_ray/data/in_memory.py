@@ -76,6 +76,11 @@ class InMemorySource:
     checksum: int
     embedded: Arrays | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def categories(self) -> tuple[int, ...]:
+        """See `Source.categories`; none of these sets has any."""
+        return ()
+
     def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
         """See `Source.read`."""
         arrays = self._arrays()

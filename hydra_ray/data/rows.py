@@ -75,6 +75,14 @@ class Source(Protocol):
         """Names of the D features in order, where the source knows them."""
         ...
 
+    @property
+    def categories(self) -> tuple[int, ...]:
+        """Of each of the D features how many codes it has, 0 for a number; () where no feature is a category.
+
+        Codes are whole numbers from 0 in `Rows.inputs`: 0 is a missing value, 1 any other than the known ones.
+        """
+        ...
+
     def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
         """Rows at positions `start` to `stop - 1`; with `keep` (bool [stop - start]) only the true ones.
 

@@ -130,6 +130,11 @@ class TableSource(ABC):
         """The names of the columns of numbers."""
         return self.columns.feature_names
 
+    @property
+    def categories(self) -> tuple[int, ...]:
+        """See `Source.categories`."""
+        return ()
+
     def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
         """See `Source.read`; rows that are not kept are not decoded."""
         row_id = positions(start, stop, keep, self.num_rows)
