@@ -25,6 +25,7 @@ from hydra_ray.config import Config, StudentKind, goal_of, space_of
 from hydra_ray.data import TEST, SplitId
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, Plane, StudentVersion, metrics_of, row_scores
 from hydra_ray.inference import CARD, THRESHOLDS, Thresholds
+from hydra_ray.metrics import Members
 from hydra_ray.models import Ensemble, HydraStudent, Member, count_macs, latency_ms, num_parameters
 from hydra_ray.report import ReportInputs, SearchResult, make_report, student_card
 from hydra_ray.runs import STAGES, TRANSFER, Run, Stage, Tracker, load_published, software_facts
@@ -74,7 +75,8 @@ def _answers(run: Run) -> Answers:
     row_id = {}
     for split, folder in splits.items():
         rows = _without_inputs(folder, config.ensemble.num_members)
-        ensemble[split] = run.task.of_members(torch.tensor(rows.logits_NMC).float())
+        answered = Members.of(None if rows.mask_NM is None else torch.tensor(rows.mask_NM))
+        ensemble[split] = run.task.of_members(torch.tensor(rows.logits_NMC).float(), answered)
         row_id[split] = rows.row_id
         if is_labelled(rows.labels).all():
             labels[split] = torch.tensor(rows.labels)
@@ -114,7 +116,7 @@ def _versions_of(kind: str, facts: dict[str, Any]) -> list[StudentVersion]:
 
 def _prediction_of(task: Task, version: StudentVersion, facts: dict[str, Any], answers: np.ndarray) -> Prediction:
     scale = facts["calibration"] if version.calibrated else 1.0
-    return kind_named(version.kind).prediction(task, torch.tensor(answers), scale)
+    return kind_named(version.kind).prediction(task, torch.tensor(answers), scale, facts.get("member_weights"))
 
 
 @ray.remote

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from hydra_ray.config.students import STUDENTS, StudentKind
+from hydra_ray.config.teachers import TeachersConfig
 from hydra_ray.config.types import (
     Count,
     CountOrNone,
@@ -100,7 +101,7 @@ class Optimisation(Section):
 
 
 class EnsembleConfig(Optimisation):
-    """The members: M networks that differ by their seeds alone."""
+    """The members: M networks that differ by their seeds alone, or teachers in their place."""
 
     num_members: Several = 8
     """M."""
@@ -119,6 +120,8 @@ class EnsembleConfig(Optimisation):
     """A view drawn anew for every row and epoch while members train."""
     folds: Annotated[int, Field(ge=2, le=10_000)] | None = None
     """Every member leaves out one of so many folds of the training rows, for views with `held_out`."""
+    teachers: TeachersConfig = TeachersConfig()
+    """Who answers in the members' place; by default nobody."""
 
 
 class TransferView(ViewConfig):
@@ -162,6 +165,8 @@ class PredictConfig(Section):
     """Rows of one forward pass."""
     dtype: Literal["float16", "float32"] | None = None
     """Type of the stored logits, by default float16; a regression's means and log variances are float32."""
+    shards: NotEmpty | None = None
+    """Folder of shards that somebody else wrote, which are taken in place of members' predictions (docs/shards.md)."""
 
 
 class DistillConfig(Optimisation):

@@ -86,9 +86,22 @@ class Config(Section):
         """The keys of one kind's own."""
         return next(entry for entry in self.students if entry.kind == kind)
 
+    @property
+    def trains_members(self) -> bool:
+        """Whether members are trained here; else teachers answer in their place, or shards are there already."""
+        return self.ensemble.teachers.are_trained and self.predict.shards is None
+
     def members_learnt_from(self, kind: StudentKind) -> int:
         """How many of the members a student of a kind learns from: the first so many."""
         return self.student(kind).learns_from(self.ensemble.num_members)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shards_are_data(cls, tree: Any) -> Any:
+        """Foreign shards bring their own inputs: they are the data set."""
+        shards = (tree.get("predict") or {}).get("shards") if isinstance(tree, Mapping) else None
+        data = tree.get("data") or {} if shards else None
+        return tree if data is None else {**tree, "data": {"source": shards, **data}}
 
     @model_validator(mode="after")
     def _keys_agree(self) -> Self:
@@ -233,6 +246,29 @@ def _check_folds(config: Config) -> None:
             )
 
 
+def _check_teachers(config: Config) -> None:
+    """Keys that speak of members that are trained here stand beside no others."""
+    teachers = config.ensemble.teachers
+    shards = config.predict.shards
+    if shards is not None and not teachers.are_trained:
+        raise ValueError(
+            f"predict.shards={shards} beside ensemble.teachers.kind={teachers.kind}: shards hold predictions already; "
+            "leave one of them out"
+        )
+    if shards is not None and config.data.source != shards:
+        raise ValueError(f"data.source={config.data.source} beside predict.shards={shards}: leave data.source out")
+    if teachers.weights is not None and len(teachers.weights) != config.ensemble.num_members:
+        raise ValueError(
+            f"ensemble.teachers.weights has {len(teachers.weights)} weights, but ensemble.num_members="
+            f"{config.ensemble.num_members}: give one a member"
+        )
+    if config.ensemble.folds is not None and not config.trains_members:
+        raise ValueError(
+            f"ensemble.folds={config.ensemble.folds}: no member is trained here; leave it out "
+            "(kind arrays has ensemble.teachers.folds)"
+        )
+
+
 def _values(name: str, domain: Any) -> Iterator[Any]:
     """All choices of a list, both ends of a range."""
     if isinstance(domain, list) and domain:
@@ -277,6 +313,7 @@ _RULES = (
     _check_batch,
     _check_searched_keys,
     _check_search,
+    _check_teachers,
     _check_folds,
     _check_space,
 )

@@ -133,17 +133,21 @@ def _test(answers: Answers, name: str) -> Figures:
 
 
 def _member_test(answers: Answers) -> Figures:
-    """Mean over members alone."""
+    """Mean over members alone, each on the rows that it answered."""
     labels_N = answers.labels[TEST]
-    outputs_NMC = _outputs(answers.ensemble[TEST])
     return _means(
-        [answers.task.figures.single_figures(member_N1C, labels_N) for member_N1C in outputs_NMC.split(1, dim=1)]
+        [
+            answers.task.figures.single_figures(member_N1C, labels_N[rows_N])
+            for member_N1C, rows_N in _each_member(answers.ensemble[TEST])
+        ]
     )
 
 
 def _diversity(answers: Answers) -> Figures:
-    """How the members differ on test rows."""
-    return answers.task.figures.diversity(_outputs(answers.ensemble[TEST]), answers.labels[TEST])
+    """How the members differ on the test rows that all of them answered."""
+    rows_N = _answered_by_all(answers.ensemble[TEST])
+    outputs_NMC = _outputs(answers.ensemble[TEST])[rows_N]
+    return answers.task.figures.diversity(outputs_NMC, answers.labels[TEST][rows_N]) if len(outputs_NMC) else {}
 
 
 def _decisions(answers: Answers, name: str) -> dict[str, Any]:
@@ -172,11 +176,11 @@ def _detection(task: Task, known: Scores, unknown: Scores) -> Figures:
 
 def _member_unknown(task: Task, ensemble: Mapping[SplitId, Prediction], split: SplitId) -> Figures:
     """Mean over members alone."""
-    test, unknown = (_outputs(ensemble[name]).split(1, dim=1) for name in (TEST, split))
+    test, unknown = (_each_member(ensemble[name]) for name in (TEST, split))
     return _means(
         [
             _detection(task, task.figures.scores(known), task.figures.scores(other))
-            for known, other in zip(test, unknown, strict=True)
+            for (known, _), (other, _) in zip(test, unknown, strict=True)
         ]
     )
 
@@ -202,7 +206,10 @@ def fidelity_figures(answers: Answers, name: str, num_samples: int = 0, seed: in
     labels = answers.labels[TEST]
     unknown = [split.label for split in answers.unknown]
     heads = student[TEST].outputs_NMC
-    paired = None if heads is None or heads.shape[1] == 1 else (heads, _outputs(ensemble[TEST]))
+    rows_N = _answered_by_all(ensemble[TEST])
+    paired = None
+    if heads is not None and heads.shape[1] > 1 and (rows_N is Ellipsis or rows_N.any()):
+        paired = (heads[rows_N], _outputs(ensemble[TEST])[rows_N])
     figures: dict[str, Any] = {
         **task.figures.fidelity(student[TEST], ensemble[TEST], labels, paired),
         **score_fidelity(_scores_by_set(student), _scores_by_set(ensemble), unknown, task.figures.knowledge),
@@ -246,6 +253,22 @@ def _score_intervals(answers: Answers, name: str, num_samples: int, seed: int) -
         },
         "auroc_ratio": {split.label: auroc_interval(split) for split in answers.unknown},
     }
+
+
+def _answered_by_all(found: Prediction) -> Any:
+    """Index of the rows that every member answered; what compares members with each other is of these alone."""
+    rows_N = found.answered_by_all
+    return Ellipsis if rows_N is None else rows_N
+
+
+def _each_member(found: Prediction) -> list[tuple[Tensor, Any]]:
+    """For each member its outputs [n, 1, C] on the rows that it answered, and the index of these rows."""
+    weights_NM = found.members.weights_BM
+    parts = _outputs(found).split(1, dim=1)
+    if weights_NM is None:
+        return [(part, Ellipsis) for part in parts]
+    answered = [weights_NM[:, place] > 0 for place in range(len(parts))]
+    return [(part[rows_N], rows_N) for part, rows_N in zip(parts, answered, strict=True) if rows_N.any()]
 
 
 def _outputs(found: Prediction) -> Tensor:

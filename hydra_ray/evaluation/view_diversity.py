@@ -6,14 +6,13 @@ Figures of shards that are there; who wrote them is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-import numpy as np
 import torch
-from torch import Tensor
 
+from hydra_ray.metrics import Members
 from hydra_ray.models import to_device
-from hydra_ray.shards import ShardReader, ShardRows
+from hydra_ray.shards import ShardReader
 from hydra_ray.storage import Folder
 from hydra_ray.tasks import Task
 from hydra_ray.views import NumberedView
@@ -54,24 +53,14 @@ def view_diversity(task: Task, folder: Folder) -> Diversity:
     reader = ShardReader(folder)
     for name in reader.names:
         shard = reader.read(name)
-        for outputs_NMC in _by_teachers(shard):
-            total = sums.setdefault(str(int(shard.view[0])), {"rows": 0})
-            total["rows"] += len(outputs_NMC)
-            for key, figure_N in task.figures.disagreement(outputs_NMC).items():
-                total[key] = total.get(key, 0.0) + float(figure_N.sum())
+        members = Members.of(None if shard.mask_NM is None else torch.from_numpy(shard.mask_NM))
+        outputs_NMC = to_device(shard.logits_NMC, torch.device("cpu")).float()
+        total = sums.setdefault(str(int(shard.view[0])), {"rows": 0})
+        total["rows"] += len(outputs_NMC)
+        for key, figure_N in task.figures.disagreement(outputs_NMC, members).items():
+            total[key] = total.get(key, 0.0) + float(figure_N.sum())
     return {view: _as_means(total) for view, total in sorted(sums.items(), key=lambda pair: int(pair[0]))}
 
 
 def _as_means(total: dict[str, float]) -> dict[str, float]:
     return {key: value if key == "rows" else value / total["rows"] for key, value in total.items()}
-
-
-def _by_teachers(shard: ShardRows) -> Iterator[Tensor]:
-    """Outputs [N, M, C] of rows that are learnt from the same members; there are as many parts as folds."""
-    outputs_NMC = to_device(shard.logits_NMC, torch.device("cpu")).float()
-    if shard.mask_NM is None:
-        yield outputs_NMC
-        return
-    patterns, which_N = np.unique(shard.mask_NM, axis=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
-        yield outputs_NMC[torch.from_numpy(which_N == number)][:, torch.from_numpy(pattern)]

@@ -16,7 +16,7 @@ from hydra_ray.metrics import (
     central_interval,
     conformal_quantile,
     least_ambiguous_scores,
-    mixture_moments,
+    moments_of,
     select,
     selection_at,
 )
@@ -222,7 +222,7 @@ class RegressionAnswers(Answering[prediction.RegressionPrediction]):
 
     def quantities(self, found: Prediction) -> dict[str, Tensor]:
         """Mean and standard deviation of the mixture, [N] each."""
-        moments = mixture_moments(found.distribution)
+        moments = moments_of(found.distribution)
         return {"mean": moments.mean, "std": moments.total_variance.sqrt()}
 
     def answer(

@@ -52,7 +52,7 @@ def distill(
         inputs: uint8 [N, H, W, channels] or float [N, D], rows as the student will take them.
         member_outputs: [N, M, C], what the M members say of them.
         labels: [N], numbers of classes (-1: none) or targets (NaN: none); thresholds are fitted to them.
-        mask: bool [N, M], which members teach a row; None for all.
+        mask: bool [N, M], which members teach a row, or floats, how much; None for all alike.
         outputs: what `member_outputs` are: logits or probabilities of C classes, or means and variances (C = 2) of a
             regression.
         classes: names of the C classes.
@@ -188,7 +188,9 @@ def _rows_of(
             raise UserError(f"{_PLACE}: {name} hold values that are not finite; mend or remove those rows")
     known = no_labels(len(rows), task) if labels is None else np.asarray(labels).astype(LABEL_DTYPES[task])
     number = np.arange(len(rows))
-    mask_NM = None if mask is None else np.asarray(mask).astype(bool)
+    mask_NM = None if mask is None else np.asarray(mask)
+    if mask_NM is not None:
+        mask_NM = mask_NM.astype(np.float32 if mask_NM.dtype.kind == "f" else np.bool_)
     return ShardRows(number, np.zeros(len(rows), np.int32), rows, known, logits_NMC, mask_NM)
 
 

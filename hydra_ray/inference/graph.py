@@ -47,12 +47,13 @@ class StudentGraph(nn.Module):
         self.task = student.task
         self.kind = kind_named(student.about["kind"])
         self.calibration = student.calibration
+        self.weights = student.about.get("member_weights")
         self.inputs = student.inputs
         self.eval()
 
     def forward(self, inputs: Tensor) -> dict[str, Tensor]:
         """See the class."""
-        found = self.kind.prediction(self.task, self.network(inputs), self.calibration)
+        found = self.kind.prediction(self.task, self.network(inputs), self.calibration, self.weights)
         figures = self.task.figures
         scores = {TOTAL: figures.total, DATA: figures.data, KNOWLEDGE: figures.knowledge}
         uncertainties = {name: found.scores[score] for name, score in scores.items() if score in found.scores}

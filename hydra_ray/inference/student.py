@@ -176,7 +176,8 @@ class Student(nn.Module, PyTorchModelHubMixin):
     def outputs(self, rows: np.ndarray, *, calibrated: bool = True) -> Outputs:
         """What the network says of stored rows, uint8 [N, H, W, channels] or float32 [N, D]."""
         scale = self.calibration if calibrated else 1.0
-        return kind_named(self.about["kind"]).prediction(self.task, outputs_of(self.network, rows), scale)
+        kind = kind_named(self.about["kind"])
+        return kind.prediction(self.task, outputs_of(self.network, rows), scale, self.about.get("member_weights"))
 
     def fit_thresholds(self, rows: np.ndarray, labels_N: np.ndarray, seed: int) -> None:
         """Fit the rules for when not to trust it, on validation rows; where none has a label there are none.
@@ -196,6 +197,8 @@ class Student(nn.Module, PyTorchModelHubMixin):
     def digest(self) -> str:
         """Hash of all that its answers depend on: network, calibration, classes, inputs and thresholds."""
         about = {name: self.about.get(name) for name in ("kind", "task", "classes", "inputs", "calibration")}
+        if "member_weights" in self.about:
+            about["member_weights"] = self.about["member_weights"]
         network = [to_model_json(self.network.spec, {}), hashlib.sha256(to_safetensors_bytes(self.network)).hexdigest()]
         rules = None if self.thresholds is None else self.thresholds.to_json()
         return fingerprint({"about": about, "network": network, "thresholds": rules})

@@ -22,9 +22,17 @@ from hydra_ray.metrics.fidelity import (
     ratio_of_means,
     score_fidelity,
 )
-from hydra_ray.metrics.gaussian import gaussian_kl, mixture_moments, rescale_means, row_mixture_nll
+from hydra_ray.metrics.gaussian import (
+    components_of,
+    gaussian_kl,
+    mixture_moments,
+    moments_of,
+    rescale_means,
+    row_mixture_nll,
+    with_weights,
+)
 from hydra_ray.metrics.intervals import Interval, auroc_ratio_interval, ratio_interval, spearman_interval
-from hydra_ray.metrics.member_weights import Members
+from hydra_ray.metrics.member_weights import ALL_MEMBERS, Members
 from hydra_ray.metrics.registry import MEASURES, SCORES, Outputs, Scores, detectors, diversity_figures
 from hydra_ray.metrics.regression import (
     DATA_VARIANCE,
@@ -54,6 +62,7 @@ from hydra_ray.metrics.uncertainty import (
 )
 
 __all__ = [
+    "ALL_MEMBERS",
     "DATA_VARIANCE",
     "KNOWLEDGE_VARIANCE",
     "MEASURES",
@@ -74,6 +83,7 @@ __all__ = [
     "central_interval",
     "classification_figures",
     "compare_scores",
+    "components_of",
     "conformal_quantile",
     "detection_figures",
     "detectors",
@@ -88,6 +98,7 @@ __all__ = [
     "member_kl",
     "mixture_log_probs",
     "mixture_moments",
+    "moments_of",
     "nll",
     "predictive_figures",
     "ratio_interval",
@@ -103,4 +114,5 @@ __all__ = [
     "selection_at",
     "spearman_interval",
     "variance_scores",
+    "with_weights",
 ]

@@ -6,7 +6,8 @@ minimises is in `losses/regression.py`.
 Shapes: N or B rows, M members or heads. An output is a pair (mean, LOG variance) in target units: `outputs_NM2` of M
 members or heads, `output_N2` of one. Members are equally likely components of a mixture. Variances are in squared
 target units, knowledge variance is the population variance of the means (divided by M, not M - 1), so that it and the
-data variance add up to the mixture's own.
+data variance add up to the mixture's own. A mixture whose components have weights has a third column, the logarithm of
+the weight: `mixture_NK3`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,20 @@ class Moments(NamedTuple):
         return self.data_variance + self.knowledge_variance
 
 
+def with_weights(outputs_NM2: Tensor, members: Members) -> Tensor:
+    """Components as a mixture [N, M, 3] with the logarithms of their weights; [N, M, 2] where all count alike."""
+    if members.weights_BM is None:
+        return outputs_NM2
+    return torch.cat([outputs_NM2, members.weights_BM.to(outputs_NM2.dtype).log().unsqueeze(-1)], dim=-1)
+
+
+def components_of(mixture: Tensor) -> tuple[Tensor, Members]:
+    """Means and log variances [N, M, 2] of a mixture [N, M, 2 or 3], and how much each component counts."""
+    if mixture.ndim == 3 and mixture.shape[2] == 3:
+        return mixture[..., :2], Members(mixture[..., 2].exp(), None)
+    return mixture, ALL_MEMBERS
+
+
 def mixture_moments(outputs_NM2: Tensor, members: Members = ALL_MEMBERS) -> Moments:
     """Mean of means, mean of variances (data) and variance of means (knowledge): Lakshminarayanan et al. 2017, 2.4.
 
@@ -52,6 +67,11 @@ def mixture_moments(outputs_NM2: Tensor, members: Members = ALL_MEMBERS) -> Mome
     mean_N = members.mean(means_NM)
     knowledge_N = members.mean((means_NM - mean_N.unsqueeze(1)).square())
     return Moments(mean_N, members.mean(log_variances_NM.exp()), knowledge_N)
+
+
+def moments_of(mixture: Tensor) -> Moments:
+    """Moments of a mixture [N, M, 2 or 3]; see `mixture_moments` and `components_of`."""
+    return mixture_moments(*components_of(mixture))
 
 
 def rescale_means(outputs_NM2: Tensor, scale: float) -> Tensor:
@@ -75,7 +95,8 @@ def row_mixture_nll(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
 
     By log-sum-exp, so that a target far outside of every component costs what it should instead of infinity.
     """
-    return math.log(outputs_NM2.shape[1]) - torch.logsumexp(row_log_density(outputs_NM2, targets_N), dim=1)
+    components_NM2, members = components_of(outputs_NM2)
+    return -members.log_mean(row_log_density(components_NM2, targets_N).unsqueeze(-1)).squeeze(-1)
 
 
 def gaussian_kl(p: Tensor, q: Tensor) -> Tensor:

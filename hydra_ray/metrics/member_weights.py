@@ -1,8 +1,9 @@
-"""Which members a row is learnt from, as weights that every loss can use (`transfer.views`: `held_out`).
+"""Which members a row is learnt from, and how much of each, as weights that every loss and measure can use.
 
-`mask_BM` (bool) says it; without one, a row is learnt from all members. One rule for all losses: **rows have equal
-weight**. A row's loss is the mean over its own members, so that a row learnt from one member counts as much as one
-learnt from all; a row that is learnt from none counts as little as if it were not there.
+`mask_BM` says it: bool, or the members' weights, 0 for those that the row is not learnt from (they were trained on it,
+or have no answer). Without one, all members count alike. One rule for all losses: **rows have equal weight**. A row's
+loss is the mean over its own members, so that a row learnt from one member counts as much as one learnt from all; a row
+that is learnt from none counts as little as if it were not there.
 
 B batch, M members.
 """
@@ -10,10 +11,14 @@ B batch, M members.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+_TRIFLE = 1e-12  # of a row that has one member: its pairs differ by nothing
 
 
 class Members(NamedTuple):
@@ -29,9 +34,29 @@ class Members(NamedTuple):
         """Weights of a mask; rows with fewer than `least` members do not count."""
         if mask_BM is None:
             return ALL_MEMBERS
-        counts_B = mask_BM.sum(dim=1) >= least
-        used_BM = (mask_BM | ~counts_B.unsqueeze(1)).double()
+        counts_B = (mask_BM > 0).sum(dim=1) >= least
+        used_BM = torch.where(counts_B.unsqueeze(1), mask_BM.double(), 1.0)
         return cls(used_BM / used_BM.sum(dim=1, keepdim=True), counts_B)
+
+    @classmethod
+    def weighted(cls, weights_M: Sequence[float] | None, num_rows: int) -> Members:
+        """The same members for every row; None for equal weights."""
+        if weights_M is None:
+            return ALL_MEMBERS
+        weights = torch.tensor(weights_M, dtype=torch.float64)
+        return cls((weights / weights.sum()).expand(num_rows, -1), torch.ones(num_rows, dtype=torch.bool))
+
+    def split(self, rows: int) -> Iterator[Members]:
+        """Chunks of so many rows; for all members alike there is no end of them."""
+        if self.weights_BM is None or self.counts_B is None:
+            return repeat(ALL_MEMBERS)
+        return map(Members, self.weights_BM.split(rows), self.counts_B.split(rows))
+
+    def pair_weight(self, num_members: int) -> Tensor | float:
+        """Weight of the ordered pairs of different members, 1 - sum of w_m^2: [B]; at least a trifle."""
+        if self.weights_BM is None:
+            return max(1, num_members - 1) / num_members
+        return (1 - self.weights_BM.square().sum(dim=1)).clamp(min=_TRIFLE)
 
     def log_mean(self, log_probs_BMC: Tensor) -> Tensor:
         """Log of the members' mean probabilities: [B, C]."""

@@ -14,14 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from hydra_ray.metrics.member_weights import ALL_MEMBERS, Members
+
 Outputs = Literal["logits", "gaussian"]
 Scores = Mapping[str, Tensor]
-ScoreFunction = Callable[[Tensor], Tensor]
+ScoreFunction = Callable[..., Tensor]
 MeasureFunction = Callable[[Tensor, Tensor], float | None]
 
 
@@ -38,6 +41,8 @@ class UncertaintyScore:
         unit: what its figures are shown as.
         detects: whether it is used to tell unknown rows from test rows.
         function: outputs [N, M, C] -> float64 [N]; M > 1 unless `of_one`.
+        takes_members: whether it takes `members` too, which says which members a row has and their weights. Without,
+            it is left out where rows lack some, or weights differ.
     """
 
     name: str
@@ -48,6 +53,7 @@ class UncertaintyScore:
     unit: Literal["number", "share", "target's"]
     detects: bool
     function: ScoreFunction
+    takes_members: bool
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,10 @@ def uncertainty_score(
 
     def register(function: ScoreFunction) -> ScoreFunction:
         _refuse_taken(name, SCORES)
-        SCORES[name] = UncertaintyScore(name, heading, short or heading, outputs, of_one, unit, detects, function)
+        takes_members = "members" in signature(function).parameters
+        SCORES[name] = UncertaintyScore(
+            name, heading, short or heading, outputs, of_one, unit, detects, function, takes_members
+        )
         return function
 
     return register
@@ -138,24 +147,34 @@ class LazyScores(Mapping[str, Tensor]):
         return len(self._names)
 
 
-def scores_of(outputs_NMC: Tensor, outputs: Outputs, rows_at_once: int | None = None) -> Scores:
+def scores_of(
+    outputs_NMC: Tensor, outputs: Outputs, rows_at_once: int | None = None, members: Members = ALL_MEMBERS
+) -> Scores:
     """Every score of some outputs by name, each float64 [N]; one member lacks those of disagreement.
 
     Args:
         outputs_NMC: of members or heads.
         outputs: what they are.
         rows_at_once: rows that are worked on together; None for all.
+        members: which members a row has, and their weights.
     """
     is_one = outputs_NMC.shape[1] == 1
+    is_weighted = members.weights_BM is not None
     names = [name for name in score_names(outputs) if SCORES[name].of_one or not is_one]
+    names = [name for name in names if SCORES[name].takes_members or not is_weighted]
 
     def compute(name: str) -> Tensor:
         score = SCORES[name].function
         if rows_at_once is None:
-            return score(outputs_NMC)
-        return torch.cat([score(chunk) for chunk in outputs_NMC.split(rows_at_once)])
+            return _score(score, outputs_NMC, members)
+        chunks = zip(outputs_NMC.split(rows_at_once), members.split(rows_at_once), strict=False)
+        return torch.cat([_score(score, *chunk) for chunk in chunks])
 
     return LazyScores(names, compute)
+
+
+def _score(function: ScoreFunction, outputs_NMC: Tensor, members: Members) -> Tensor:
+    return function(outputs_NMC) if members.weights_BM is None else function(outputs_NMC, members)
 
 
 def mean_scores(scores: Scores, outputs: Outputs) -> dict[str, float | None]:

@@ -4,8 +4,8 @@ Pure functions. Not here: moments (`gaussian.py`), detection of unknown rows (`c
 against ensemble (`fidelity.py`).
 
 Shapes: N rows, M members or heads. A predictor is `outputs_NM2`, the means and log variances of M equally likely
-Gaussians in target units; one Gaussian is M = 1. Targets are `targets_N`. All work is in float64, rows are worked on in
-chunks, and every score is "higher = more uncertain".
+Gaussians in target units, or [N, M, 3] with the logarithms of their weights; one Gaussian is M = 1. Targets are
+`targets_N`. All work is in float64, rows are worked on in chunks, and every score is "higher = more uncertain".
 
 Raises, throughout: ValueError where there are no rows or the shapes are not [N, M, 2] and [N].
 """
@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from hydra_ray.metrics.classification import Figures
-from hydra_ray.metrics.gaussian import mixture_moments, row_mixture_nll
+from hydra_ray.metrics.gaussian import components_of, mixture_moments, row_mixture_nll
+from hydra_ray.metrics.member_weights import ALL_MEMBERS, Members
 from hydra_ray.metrics.registry import Scores, mean_scores, scores_of, uncertainty_score
 from hydra_ray.metrics.uncertainty import map_rows
 
@@ -39,31 +40,31 @@ class Interval(NamedTuple):
     high: Tensor
 
 
-def variance_scores(outputs_NM2: Tensor) -> Scores:
+def variance_scores(outputs_NM2: Tensor, members: Members = ALL_MEMBERS) -> Scores:
     """All registered scores of Gaussians by name, each float64 [N].
 
     total_variance = data_variance + knowledge_variance (`gaussian.mixture_moments`). One member has no knowledge
     variance: it cannot disagree with itself.
     """
-    return scores_of(outputs_NM2, "gaussian")
+    return scores_of(outputs_NM2, "gaussian", members=members)
 
 
 @uncertainty_score(DATA_VARIANCE, "data variance", outputs="gaussian", of_one=True, unit="target's")
-def data_variance(outputs_NM2: Tensor) -> Tensor:
+def data_variance(outputs_NM2: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
     """Mean of the members' variances: float64 [N], squared target units."""
-    return mixture_moments(outputs_NM2.double()).data_variance
+    return mixture_moments(outputs_NM2.double(), members).data_variance
 
 
 @uncertainty_score(KNOWLEDGE_VARIANCE, "knowledge variance", outputs="gaussian", unit="target's", detects=True)
-def knowledge_variance(outputs_NM2: Tensor) -> Tensor:
+def knowledge_variance(outputs_NM2: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
     """Variance of the members' means: float64 [N], squared target units."""
-    return mixture_moments(outputs_NM2.double()).knowledge_variance
+    return mixture_moments(outputs_NM2.double(), members).knowledge_variance
 
 
 @uncertainty_score(TOTAL_VARIANCE, "total variance", outputs="gaussian", of_one=True, unit="target's", detects=True)
-def total_variance(outputs_NM2: Tensor) -> Tensor:
+def total_variance(outputs_NM2: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
     """Variance of the mixture: float64 [N], squared target units."""
-    return mixture_moments(outputs_NM2.double()).total_variance
+    return mixture_moments(outputs_NM2.double(), members).total_variance
 
 
 def row_nll(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
@@ -75,7 +76,8 @@ def row_nll(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
 def row_squared_error(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
     """(y - mean of means)^2 of every row: float64 [N]."""
     _check_rows(outputs_NM2, targets_N)
-    return (targets_N.double() - outputs_NM2[..., 0].double().mean(dim=1)).square()
+    components_NM2, members = components_of(outputs_NM2.double())
+    return (targets_N.double() - members.mean(components_NM2[..., 0])).square()
 
 
 def rmse(outputs_NM2: Tensor, targets_N: Tensor) -> float:
@@ -153,7 +155,13 @@ def regression_figures(outputs_NM2: Tensor, targets_N: Tensor, scores: Scores) -
 
 def _check_rows(outputs_NM2: Tensor, targets_N: Tensor) -> None:
     shape = outputs_NM2.shape
-    if outputs_NM2.ndim != 3 or shape[1] == 0 or shape[2] != 2 or targets_N.shape != shape[:1] or not len(targets_N):
+    if (
+        outputs_NM2.ndim != 3
+        or shape[1] == 0
+        or shape[2] not in (2, 3)
+        or targets_N.shape != shape[:1]
+        or not len(targets_N)
+    ):
         raise ValueError(
             f"needs means and log variances [N, M, 2] and targets [N] of at least one row, got shapes "
             f"{list(shape)} and {list(targets_N.shape)}"
@@ -161,17 +169,21 @@ def _check_rows(outputs_NM2: Tensor, targets_N: Tensor) -> None:
 
 
 def _crps(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:
-    means_NM = outputs_NM2[..., 0]
-    variances_NM = outputs_NM2[..., 1].exp()
-    num_members = means_NM.shape[1]
-    to_target_N = _mean_distance(targets_N[:, None] - means_NM, variances_NM).mean(dim=1)
+    components_NM2, members = components_of(outputs_NM2)
+    means_NM = components_NM2[..., 0]
+    variances_NM = components_NM2[..., 1].exp()
+    weights_NM = members.weights_BM
+    if weights_NM is None:
+        weights_NM = torch.full_like(means_NM, 1 / means_NM.shape[1])
+    to_target_N = members.mean(_mean_distance(targets_N[:, None] - means_NM, variances_NM))
     # the diagonal, A(0, 2 v) = 2 sqrt(v / pi), and each pair above it twice
-    between_N = (2 * (variances_NM / math.pi).sqrt()).sum(dim=1)
-    for m in range(num_members - 1):
+    between_N = (weights_NM.square() * 2 * (variances_NM / math.pi).sqrt()).sum(dim=1)
+    for m in range(means_NM.shape[1] - 1):
         apart = means_NM[:, m + 1 :] - means_NM[:, m, None]
         variance = variances_NM[:, m + 1 :] + variances_NM[:, m, None]
-        between_N = between_N + 2 * _mean_distance(apart, variance).sum(dim=1)
-    return to_target_N - between_N / (2 * num_members**2)
+        of_pairs = weights_NM[:, m + 1 :] * weights_NM[:, m, None]
+        between_N = between_N + 2 * (of_pairs * _mean_distance(apart, variance)).sum(dim=1)
+    return to_target_N - between_N / 2
 
 
 def _mean_distance(mean: Tensor, variance: Tensor) -> Tensor:
@@ -182,15 +194,18 @@ def _mean_distance(mean: Tensor, variance: Tensor) -> Tensor:
 
 
 def _cdf(outputs_NM2: Tensor, at_N: Tensor) -> Tensor:
-    sigmas_NM = (0.5 * outputs_NM2[..., 1]).exp()
-    return torch.special.ndtr((at_N[:, None] - outputs_NM2[..., 0]) / sigmas_NM).mean(dim=1)
+    components_NM2, members = components_of(outputs_NM2)
+    sigmas_NM = (0.5 * components_NM2[..., 1]).exp()
+    return members.mean(torch.special.ndtr((at_N[:, None] - components_NM2[..., 0]) / sigmas_NM))
 
 
 def _quantile(outputs_NM2: Tensor, probability: float) -> Tensor:
     score = torch.special.ndtri(torch.tensor(probability, dtype=torch.float64, device=outputs_NM2.device))
     own_NM = outputs_NM2[..., 0] + score * (0.5 * outputs_NM2[..., 1]).exp()
-    low_N = own_NM.amin(dim=1)
-    high_N = own_NM.amax(dim=1)
+    weights_NM = components_of(outputs_NM2)[1].weights_BM
+    counts_NM = torch.ones_like(own_NM, dtype=torch.bool) if weights_NM is None else weights_NM > 0
+    low_N = own_NM.where(counts_NM, math.inf).amin(dim=1)
+    high_N = own_NM.where(counts_NM, -math.inf).amax(dim=1)
     for _ in range(_ROUNDS):
         middle_N = (low_N + high_N) / 2
         is_below_N = _cdf(outputs_NM2, middle_N) < probability

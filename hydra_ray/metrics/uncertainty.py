@@ -7,7 +7,8 @@ Shapes: N rows, M members or heads, C classes; `logits_NMC` come from M members,
 Dirichlet output. p_m are the members' probabilities, p their mean: the mixture is a mean of probabilities,
 never of logits. All work is in float64 and all results are: knowledge uncertainty is a small difference, and
 float32 noise would reorder rows. Every measure is "higher = more uncertain", in nats unless said otherwise;
-sums over member pairs never build [N, M, M]. Measures of disagreement are 0 for one member.
+sums over member pairs never build [N, M, M]. Measures of disagreement are 0 for one member. `members` says which
+members a row has, and their weights (`member_weights.py`); without it, all of them count alike.
 What is registered (`registry.py`) stands in metrics.json and in the report by itself.
 """
 
@@ -21,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hydra_ray.metrics.member_weights import ALL_MEMBERS, Members
 from hydra_ray.metrics.registry import Scores, scores_of, uncertainty_score
 
 CHUNK_ELEMENTS = 2**24
@@ -38,16 +40,20 @@ class Uncertainty(NamedTuple):
     knowledge: Tensor
 
 
-def mixture_log_probs(logits_NMC: Tensor) -> Tensor:
+def mixture_log_probs(logits_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
     """Log of the mean over members of their probabilities, ln mean_m softmax(logits_m): float64 [N, C].
 
     Raises:
         ValueError: the logits are not [N, M, C].
     """
-    return map_rows(_mixture_log_probs, logits_NMC)
+    if members.weights_BM is None:
+        return map_rows(_mixture_log_probs, logits_NMC)
+    return map_rows(
+        lambda logits, weights: _mixture_log_probs(logits, Members(weights, None)), logits_NMC, members.weights_BM
+    )
 
 
-def uncertainty(logits_NMC: Tensor) -> Uncertainty:
+def uncertainty(logits_NMC: Tensor, members: Members = ALL_MEMBERS) -> Uncertainty:
     """Total, data and knowledge uncertainty of an ensemble (Malinin & Gales 2018, Prior Networks, eq. 16).
 
     total = H[p]; data = mean_m H[p_m]; knowledge, the mutual information of label and member, is their
@@ -60,39 +66,40 @@ def uncertainty(logits_NMC: Tensor) -> Uncertainty:
     Raises:
         ValueError: the logits are not [N, M, C].
     """
-    return Uncertainty(entropy(logits_NMC), data_uncertainty(logits_NMC), mutual_information(logits_NMC))
+    parts = (score(logits_NMC, members) for score in (entropy, data_uncertainty, mutual_information))
+    return Uncertainty(*parts)
 
 
 @uncertainty_score("mutual_information", "mutual information (nats)", outputs="logits", short="MI", detects=True)
-def mutual_information(logits_NMC: Tensor) -> Tensor:
+def mutual_information(logits_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
     """Knowledge uncertainty; see `uncertainty`."""
-    mean_log_probs_N1C = _mixture_log_probs(logits_NMC).unsqueeze(1)
-    return _kl(_log_probs(logits_NMC), mean_log_probs_N1C).mean(dim=1).clamp(min=0)
+    mean_log_probs_N1C = _mixture_log_probs(logits_NMC, members).unsqueeze(1)
+    return members.mean(_kl(_log_probs(logits_NMC), mean_log_probs_N1C)).clamp(min=0)
 
 
 @uncertainty_score("expected_pairwise_kl", "expected pairwise KL (nats)", outputs="logits", short="pairwise KL")
-def expected_pairwise_kl(logits_NMC: Tensor) -> Tensor:
+def expected_pairwise_kl(logits_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
     """Mean of KL(p_i || p_j) over the M (M - 1) ordered pairs of different members: float64 [N], nats.
 
     As sum_ij p_i.(ln p_i - ln p_j) = M sum_i (p_i - p).(ln p_i - mean_j ln p_j), no pair is ever formed. (The
-    reference code of Malinin et al. sums over all M^2 pairs and does not divide; this is the unbiased mean.)
-    0 for M = 1.
+    reference code of Malinin et al. sums over all M^2 pairs and does not divide; this is the unbiased mean.) Pairs of
+    members with weights weigh w_i w_j. 0 for M = 1.
 
     Raises:
         ValueError: the logits are not [N, M, C].
     """
     log_probs_NMC = _log_probs(logits_NMC)
     probs_NMC = log_probs_NMC.exp()
-    probs_apart_NMC = probs_NMC - probs_NMC.mean(dim=1, keepdim=True)
-    logs_apart_NMC = log_probs_NMC - log_probs_NMC.mean(dim=1, keepdim=True)
-    num_others = max(1, log_probs_NMC.shape[1] - 1)
-    return ((probs_apart_NMC * logs_apart_NMC).sum(dim=(1, 2)) / num_others).clamp(min=0)
+    probs_apart_NMC = probs_NMC - members.mean(probs_NMC).unsqueeze(1)
+    logs_apart_NMC = log_probs_NMC - members.mean(log_probs_NMC).unsqueeze(1)
+    covariance_N = members.mean((probs_apart_NMC * logs_apart_NMC).sum(dim=2))
+    return (covariance_N / members.pair_weight(log_probs_NMC.shape[1])).clamp(min=0)
 
 
 @uncertainty_score(
     "reverse_mutual_information", "reverse mutual information (nats)", outputs="logits", short="reverse MI"
 )
-def reverse_mutual_information(logits_NMC: Tensor) -> Tensor:
+def reverse_mutual_information(logits_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
     """Mean over members of KL(p || p_m): float64 [N], nats ("MKL" in Ryabinin et al. 2021).
 
     It equals EPKL' - MI, where EPKL' averages over all M^2 ordered pairs, i and j equal included, so that
@@ -102,50 +109,48 @@ def reverse_mutual_information(logits_NMC: Tensor) -> Tensor:
         ValueError: the logits are not [N, M, C].
     """
     log_probs_NMC = _log_probs(logits_NMC)
-    mean_log_probs_N1C = _mixture_log_probs(logits_NMC).unsqueeze(1)
-    return _kl(mean_log_probs_N1C, log_probs_NMC).mean(dim=1).clamp(min=0)
+    mean_log_probs_N1C = _mixture_log_probs(logits_NMC, members).unsqueeze(1)
+    return members.mean(_kl(mean_log_probs_N1C, log_probs_NMC)).clamp(min=0)
 
 
 @uncertainty_score("variation_ratio", "variation ratio", outputs="logits")
-def variation_ratio(logits_NMC: Tensor) -> Tensor:
+def variation_ratio(logits_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
     """1 - share of members that vote for the most voted class: float64 [N] in [0, 1). 0 for M = 1.
 
     Raises:
         ValueError: the logits are not [N, M, C].
     """
-    return 1 - _vote_counts(logits_NMC).amax(dim=-1) / logits_NMC.shape[1]
+    return 1 - _vote_shares(logits_NMC, members).amax(dim=-1)
 
 
 @uncertainty_score("disagreement", "disagreement", outputs="logits", unit="share")
-def disagreement(logits_NMC: Tensor) -> Tensor:
+def disagreement(logits_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
     """Share of the member pairs whose most probable classes differ: float64 [N] in [0, 1]. 0 for M = 1.
 
     Raises:
         ValueError: the logits are not [N, M, C].
     """
-    counts_NC = _vote_counts(logits_NMC)
-    num_members = logits_NMC.shape[1]
-    agreeing_N = (counts_NC * (counts_NC - 1)).sum(dim=-1)
-    return (num_members * (num_members - 1) - agreeing_N) / max(1, num_members * (num_members - 1))
+    differing_N = 1 - _vote_shares(logits_NMC, members).square().sum(dim=-1)  # of all pairs, i and j equal included
+    return (differing_N / members.pair_weight(logits_NMC.shape[1])).clamp(min=0)
 
 
 @uncertainty_score(
     "entropy", "entropy, total uncertainty (nats)", outputs="logits", short="entropy", of_one=True, detects=True
 )
-def entropy(logits_NMC: Tensor) -> Tensor:
+def entropy(logits_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
     """Total uncertainty; see `uncertainty`."""
-    return _entropy(_mixture_log_probs(logits_NMC))
+    return _entropy(_mixture_log_probs(logits_NMC, members))
 
 
 @uncertainty_score(
     "data_uncertainty", "data uncertainty (nats)", outputs="logits", short="data uncertainty", of_one=True
 )
-def data_uncertainty(logits_NMC: Tensor) -> Tensor:
+def data_uncertainty(logits_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
     """Data uncertainty; see `uncertainty`."""
-    return _entropy(_log_probs(logits_NMC)).mean(dim=1)
+    return members.mean(_entropy(_log_probs(logits_NMC)))
 
 
-def scores(logits_NMC: Tensor) -> Scores:
+def scores(logits_NMC: Tensor, members: Members = ALL_MEMBERS) -> Scores:
     """All registered scores of logits by name, each float64 [N]; rows are worked on in chunks.
 
     One member gives those that are not about disagreement alone: it cannot disagree with itself.
@@ -155,7 +160,7 @@ def scores(logits_NMC: Tensor) -> Scores:
     """
     _check_shape(logits_NMC)
     is_compiling = torch.compiler.is_compiling()
-    return scores_of(logits_NMC, "logits", None if is_compiling else _rows_per_chunk(logits_NMC))
+    return scores_of(logits_NMC, "logits", None if is_compiling else _rows_per_chunk(logits_NMC), members)
 
 
 def dirichlet_log_probs(logits_NC: Tensor, offset: float = 0.0) -> Tensor:
@@ -250,8 +255,8 @@ def _log_probs(logits_NMC: Tensor) -> Tensor:
     return F.log_softmax(logits_NMC.double(), dim=-1)
 
 
-def _mixture_log_probs(logits_NMC: Tensor) -> Tensor:
-    return torch.logsumexp(_log_probs(logits_NMC), dim=1) - math.log(logits_NMC.shape[1])
+def _mixture_log_probs(logits_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
+    return members.log_mean(_log_probs(logits_NMC))
 
 
 def _entropy(log_probs: Tensor) -> Tensor:
@@ -262,12 +267,15 @@ def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(dim=-1)
 
 
-def _vote_counts(logits_NMC: Tensor) -> Tensor:
-    """Members that find each class most probable, float64 [N, C]."""
+def _vote_shares(logits_NMC: Tensor, members: Members) -> Tensor:
+    """Weight of the members that find each class most probable, float64 [N, C]; a row's shares add up to 1."""
     _check_shape(logits_NMC)
     votes_NM = logits_NMC.argmax(dim=-1)
-    counts_NC = logits_NMC.new_zeros(logits_NMC.shape[0], logits_NMC.shape[2], dtype=torch.float64)
-    return counts_NC.scatter_add_(1, votes_NM, torch.ones_like(votes_NM, dtype=torch.float64))
+    weights_NM = members.weights_BM
+    if weights_NM is None:
+        weights_NM = torch.full_like(votes_NM, 1, dtype=torch.float64)
+    shares_NC = logits_NMC.new_zeros(logits_NMC.shape[0], logits_NMC.shape[2], dtype=torch.float64)
+    return shares_NC.scatter_add_(1, votes_NM, weights_NM) / weights_NM.sum(dim=1, keepdim=True)
 
 
 def _log_concentration(logits_NC: Tensor, offset: float) -> Tensor:

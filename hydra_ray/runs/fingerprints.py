@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TRANSFER = "transfer"
 """The split on which members are asked and from which students learn."""
-_HOW_MEMBERS_ARE_TRAINED = {"num_members", "stack_size", "compile"}  # keys that leave each member as it is
+_HOW_MEMBERS_ARE_TRAINED = {"num_members", "stack_size", "compile", "teachers"}  # keys that leave each member as it is
 _HOW_TRIALS_ARE_RUN = {"max_concurrent", "workers_per_trial"}
 
 

@@ -38,7 +38,7 @@ def write_shards(
         inputs: uint8 [N, H, W, channels] or float32 [N, D].
         outputs_NMC: logits [N, M, C]; in a regression means and LOG variances, C = 2.
         labels: [N], numbers of classes (-1: none) or targets (NaN: none); None for no labels.
-        mask: bool [N, M], which members teach a row; None for all.
+        mask: bool [N, M], which members teach a row, or floats, how much; None for all alike.
         row_id: [N], positions in the source; None for 0, 1, 2, ...
         view: number of the view, 0 for untouched rows.
         classes: names of the C classes.

@@ -25,7 +25,7 @@ _TYPES = {  # column -> its types, and of a tensor the number of its axes
     "input": ((pa.uint8(), pa.float32()), (1, 3)),
     "label": ((pa.int64(), pa.float32()), ()),
     "logits": ((pa.float16(), pa.float32()), (2,)),
-    "mask": ((pa.uint8(),), (1,)),
+    "mask": ((pa.uint8(), pa.float32()), (1,)),
 }
 _EXTRA_BYTES = 20  # of a row: row_id, view and label
 _DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, OverflowError)  # what readers make of wrong bytes
@@ -129,8 +129,8 @@ def bytes_per_row(folder: Folder, name: str, num_members: int) -> int:
     """Bytes in memory of one row of a shard with its first `num_members` members."""
     with opened(folder, name) as file:
         logits = _tensor_type(file, "logits")
-        is_masked = "mask" in file.schema_arrow.names
-        of_members = _size(logits) * num_members // logits.shape[0] + is_masked * num_members
+        mask = _size(_tensor_type(file, "mask")) if "mask" in file.schema_arrow.names else 0
+        of_members = (_size(logits) + mask) * num_members // logits.shape[0]
         return _size(_tensor_type(file, "input")) + of_members + _EXTRA_BYTES
 
 

@@ -1,6 +1,7 @@
 """The schema of the prediction shards, between whatever predicts and whatever trains on them (docs/shards.md).
 
-One row an input and view: `row_id`, `view`, `input`, `label`, `logits`, and `mask` if only some members teach a row.
+One row an input and view: `row_id`, `view`, `input`, `label`, `logits`, and `mask` if only some members teach a row, or
+some more than others.
 Plain Parquet with Arrow's canonical fixed-shape tensors, which pyarrow, pandas and DuckDB read without this package.
 
 N rows, M members, C classes.
@@ -68,7 +69,7 @@ class ShardRows:
         inputs: uint8 [N, H, W, channels] or float32 [N, D], as the members saw them.
         labels: int64 [N], `NO_LABEL` where unknown; regression: float32 [N], NaN where unknown.
         logits_NMC: float16 or float32 [N, M, C].
-        mask_NM: bool [N, M], which members teach a row; None for all.
+        mask_NM: bool [N, M], which members teach a row, or float32, how much; None for all alike.
     """
 
     row_id: np.ndarray
@@ -130,8 +131,8 @@ def with_logits(rows: pa.Table, logits_NMC: np.ndarray) -> pa.Table:
 
 
 def with_mask(rows: pa.Table, mask_NM: np.ndarray) -> pa.Table:
-    """`rows` with a column `mask`, uint8: 1 for members that teach a row."""
-    return rows.append_column("mask", _tensor(mask_NM.astype(np.uint8)))
+    """`rows` with a column `mask`: uint8, 1 for members that teach a row, or float32, the members' weights."""
+    return rows.append_column("mask", _tensor(mask_NM.astype(np.float32 if mask_NM.dtype.kind == "f" else np.uint8)))
 
 
 def with_inputs(rows: pa.Table, inputs: np.ndarray) -> pa.Table:
@@ -248,8 +249,12 @@ def _mask_of(subject: str, table: pa.Table, num_members: int | None) -> np.ndarr
     if "mask" not in table.column_names:
         return None
     mask_NM = _to_numpy(table.column("mask"))
+    way_out = "delete the file's folder to have it predicted again"
+    if mask_NM.dtype.kind == "f":
+        if not (np.isfinite(mask_NM).all() and (mask_NM >= 0).all()):
+            raise UserError(f"{subject}: mask holds weights that are negative or not finite; {way_out}")
+        return mask_NM[:, :num_members]
     if (mask_NM > 1).any():
-        way_out = "delete the file's folder to have it predicted again"
         raise UserError(f"{subject}: mask holds {mask_NM.max()}, not 0 and 1 alone; {way_out}")
     return mask_NM[:, :num_members] > 0
 

@@ -24,7 +24,9 @@ from hydra_ray.data import TaskName
 from hydra_ray.errors import UserError
 from hydra_ray.losses import Summed
 from hydra_ray.metrics import (
+    ALL_MEMBERS,
     Figures,
+    Members,
     Outputs,
     RowScores,
     Scores,
@@ -41,14 +43,22 @@ class Prediction:
 
     Attributes:
         distribution: what it predicts, float64: log-probabilities [N, C]; in a regression the Gaussians of a mixture,
-            means and log variances [N, K, 2].
+            means and log variances [N, K, 2], and in a third column the logarithms of their weights where these differ.
         scores: measures of uncertainty by name, each float64 [N].
         outputs_NMC: of members or heads; None for a Dirichlet, which has none.
+        members: which of them each row has, and their weights.
     """
 
     distribution: Tensor
     scores: Scores
     outputs_NMC: Tensor | None
+    members: Members = ALL_MEMBERS
+
+    @property
+    def answered_by_all(self) -> Tensor | None:
+        """Rows that every member answered, bool [N]; None where all are."""
+        weights_NM = self.members.weights_BM
+        return None if weights_NM is None else (weights_NM > 0).all(dim=1)
 
 
 class Likelihood(ABC):
@@ -68,8 +78,13 @@ class Likelihood(ABC):
         """The end of a member, in the units of the training rows' labels."""
 
     @abstractmethod
-    def fit_student_output(self, outputs_NMC: np.ndarray) -> nn.Module:
-        """The end of a student, in the units of what members say of some rows: shards are all that it learns from."""
+    def fit_student_output(self, outputs_NMC: np.ndarray, mask_NM: np.ndarray | None = None) -> nn.Module:
+        """The end of a student, in the units of what members say of some rows: shards are all that it learns from.
+
+        Args:
+            outputs_NMC: of the members.
+            mask_NM: which of them answered a row, or their weights.
+        """
 
     @abstractmethod
     def member_loss(self, member: Member) -> MemberLoss:
@@ -94,7 +109,7 @@ class Likelihood(ABC):
     # predictions
 
     @abstractmethod
-    def distribution(self, outputs_NMC: Tensor) -> Tensor:
+    def distribution(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
         """The mixture of outputs as `Prediction.distribution`."""
 
     @abstractmethod
@@ -102,7 +117,7 @@ class Likelihood(ABC):
         """What each member or head says by itself, float64 [N, M, C]: probabilities, or the Gaussians as they are."""
 
     @abstractmethod
-    def knowledge_of(self, outputs_NMC: Tensor) -> Tensor:
+    def knowledge_of(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
         """Knowledge uncertainty alone: float64 [N]."""
 
     @abstractmethod
@@ -129,11 +144,11 @@ class TaskFigures(ABC):
     """Name of the figure, beside the NLL, that a predictor is known by."""
 
     @abstractmethod
-    def scores(self, outputs_NMC: Tensor) -> Scores:
+    def scores(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> Scores:
         """Measures of uncertainty of outputs; one output has none of disagreement."""
 
     @abstractmethod
-    def disagreement(self, outputs_NMC: Tensor) -> dict[str, Tensor]:
+    def disagreement(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> dict[str, Tensor]:
         """Figures of rows, [N] each, that say how much members disagree on them."""
 
     @abstractmethod
@@ -256,6 +271,12 @@ class Task:
     words: TaskWords
     check: Callable[[Config], None]
 
-    def of_members(self, outputs_NMC: Tensor) -> Prediction:
-        """An ensemble's prediction, or that of a student with heads and nothing more."""
-        return Prediction(self.likelihood.distribution(outputs_NMC), self.figures.scores(outputs_NMC), outputs_NMC)
+    def of_members(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> Prediction:
+        """An ensemble's prediction, or that of a student with heads and nothing more.
+
+        Args:
+            outputs_NMC: of members or heads.
+            members: which of them each row has, and their weights.
+        """
+        distribution = self.likelihood.distribution(outputs_NMC, members)
+        return Prediction(distribution, self.figures.scores(outputs_NMC, members), outputs_NMC, members)

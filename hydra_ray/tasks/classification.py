@@ -17,9 +17,11 @@ from hydra_ray.config import Config
 from hydra_ray.errors import UserError
 from hydra_ray.losses import Summed, hydra_loss, mean_loss
 from hydra_ray.metrics import (
+    ALL_MEMBERS,
     PAIRWISE_KL,
     SCORES,
     Figures,
+    Members,
     Outputs,
     RowScores,
     Scores,
@@ -61,7 +63,7 @@ class ClassificationLikelihood(Likelihood):
         """See `Likelihood.fit_output`: logits have no unit."""
         return nn.Identity()
 
-    def fit_student_output(self, outputs_NMC: np.ndarray) -> nn.Module:
+    def fit_student_output(self, outputs_NMC: np.ndarray, mask_NM: np.ndarray | None = None) -> nn.Module:
         """See `Likelihood.fit_student_output`."""
         return nn.Identity()
 
@@ -83,17 +85,17 @@ class ClassificationLikelihood(Likelihood):
         """See `losses.mean_loss`."""
         return mean_loss(student_BC, teacher_BMC, temperature, mask_BM)
 
-    def distribution(self, outputs_NMC: Tensor) -> Tensor:
+    def distribution(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
         """Log of the mean of probabilities, float64 [N, C]."""
-        return mixture_log_probs(outputs_NMC)
+        return mixture_log_probs(outputs_NMC, members)
 
     def each_distribution(self, outputs_NMC: Tensor) -> Tensor:
         """Probabilities."""
         return outputs_NMC.double().softmax(dim=-1)
 
-    def knowledge_of(self, outputs_NMC: Tensor) -> Tensor:
+    def knowledge_of(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
         """Mutual information, nats."""
-        return uncertainty(outputs_NMC).knowledge
+        return uncertainty(outputs_NMC, members).knowledge
 
     def rescale_disagreement(self, outputs_NMC: Tensor, scale: float) -> Tensor:
         """Log-probabilities stretched about their mean; see `models.student.rescale_disagreement`."""
@@ -114,13 +116,16 @@ class ClassificationFigures(TaskFigures):
     data = "data_uncertainty"
     quality = "accuracy"
 
-    def scores(self, outputs_NMC: Tensor) -> Scores:
+    def scores(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> Scores:
         """See `uncertainty.scores`."""
-        return scores(outputs_NMC)
+        return scores(outputs_NMC, members)
 
-    def disagreement(self, outputs_NMC: Tensor) -> dict[str, Tensor]:
+    def disagreement(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> dict[str, Tensor]:
         """See `TaskFigures.disagreement`: mutual information (nats) and share of pairs that name different classes."""
-        return {"mutual_information": uncertainty(outputs_NMC).knowledge, "disagreement": disagreement(outputs_NMC)}
+        return {
+            "mutual_information": uncertainty(outputs_NMC, members).knowledge,
+            "disagreement": disagreement(outputs_NMC, members),
+        }
 
     def member_figures(self, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
         """See `TaskFigures.member_figures`."""

@@ -20,14 +20,17 @@ from hydra_ray.config import Config, DistillConfig
 from hydra_ray.errors import UserError
 from hydra_ray.losses import Summed, gaussian_nll, heads_loss, moments_loss, sum_rows
 from hydra_ray.metrics import (
+    ALL_MEMBERS,
     DATA_VARIANCE,
     KNOWLEDGE_VARIANCE,
     SCORES,
     TOTAL_VARIANCE,
     Figures,
+    Members,
     Outputs,
     RowScores,
     Scores,
+    components_of,
     gaussian_kl,
     mixture_moments,
     ratio_interval,
@@ -37,6 +40,7 @@ from hydra_ray.metrics import (
     row_interval_level,
     row_squared_error,
     variance_scores,
+    with_weights,
 )
 from hydra_ray.metrics.regression import row_nll
 from hydra_ray.models import GaussianOutput, MeanOutput, Member, OutputKind
@@ -61,12 +65,13 @@ class RegressionLikelihood(Likelihood):
         """See `Likelihood.fit_output`."""
         return (MeanOutput if kind == "mean" else GaussianOutput).fit(labels_N)
 
-    def fit_student_output(self, outputs_NMC: np.ndarray) -> nn.Module:
+    def fit_student_output(self, outputs_NMC: np.ndarray, mask_NM: np.ndarray | None = None) -> nn.Module:
         """Mean and variance of the target as the members have them: those of their means, and the median data variance.
 
         The median, as the variance of members far outside of their data may be anything.
         """
-        moments = mixture_moments(torch.as_tensor(outputs_NMC).double())
+        members = Members.of(None if mask_NM is None else torch.as_tensor(mask_NM))
+        moments = mixture_moments(torch.as_tensor(outputs_NMC).double(), members)
         variance = moments.mean.var(correction=0) + moments.data_variance.median()
         return GaussianOutput(float(moments.mean.mean()), math.sqrt(float(variance)))
 
@@ -99,17 +104,17 @@ class RegressionLikelihood(Likelihood):
         """See `losses.regression.moments_loss`; there is no temperature."""
         return moments_loss(student_BC, teacher_BMC, mask_BM)
 
-    def distribution(self, outputs_NMC: Tensor) -> Tensor:
-        """The outputs themselves, float64 [N, M, 2]."""
-        return outputs_NMC.double()
+    def distribution(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
+        """The outputs themselves, float64 [N, M, 2], or [N, M, 3] with the logarithms of weights."""
+        return with_weights(outputs_NMC.double(), members)
 
     def each_distribution(self, outputs_NMC: Tensor) -> Tensor:
         """The outputs themselves: means and log variances."""
         return outputs_NMC.double()
 
-    def knowledge_of(self, outputs_NMC: Tensor) -> Tensor:
+    def knowledge_of(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
         """Variance of means, squared target units."""
-        return mixture_moments(outputs_NMC.double()).knowledge_variance
+        return mixture_moments(outputs_NMC.double(), members).knowledge_variance
 
     def rescale_disagreement(self, outputs_NMC: Tensor, scale: float) -> Tensor:
         """Means stretched about their mean; see `gaussian.rescale_means`."""
@@ -130,13 +135,13 @@ class RegressionFigures(TaskFigures):
     data = DATA_VARIANCE
     quality = "rmse"
 
-    def scores(self, outputs_NMC: Tensor) -> Scores:
+    def scores(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> Scores:
         """See `regression_metrics.variance_scores`."""
-        return variance_scores(outputs_NMC)
+        return variance_scores(outputs_NMC, members)
 
-    def disagreement(self, outputs_NMC: Tensor) -> dict[str, Tensor]:
+    def disagreement(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> dict[str, Tensor]:
         """See `TaskFigures.disagreement`: knowledge variance and data variance, squared target units."""
-        moments = mixture_moments(outputs_NMC.double())
+        moments = mixture_moments(outputs_NMC.double(), members)
         return {KNOWLEDGE_VARIANCE: moments.knowledge_variance, DATA_VARIANCE: moments.data_variance}
 
     def member_figures(self, outputs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
@@ -204,7 +209,7 @@ class RegressionFigures(TaskFigures):
 
     def grid_answers(self, found: Prediction) -> np.ndarray:
         """The Gaussians of the mixture."""
-        return found.distribution.numpy()
+        return components_of(found.distribution)[0].numpy()
 
 
 @final

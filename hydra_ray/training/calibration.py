@@ -10,10 +10,12 @@ N rows, M heads or members, C outputs.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from hydra_ray.metrics import ALL_MEMBERS, Members
 from hydra_ray.tasks import Task
 
 CALIBRATION_RANGE = (0.1, 10.0)
@@ -27,7 +29,13 @@ class Calibration(NamedTuple):
     caveat: str | None = None
 
 
-def fit_calibration(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> Calibration:
+def fit_calibration(
+    task: Task,
+    student_NMC: Tensor,
+    ensemble_NMC: Tensor,
+    members: Members = ALL_MEMBERS,
+    weights_M: Sequence[float] | None = None,
+) -> Calibration:
     """Fit s, within `CALIBRATION_RANGE`, so that the student's mean knowledge uncertainty is the ensemble's.
 
     It grows with s, so Brent's method on ln s finds it.
@@ -36,6 +44,8 @@ def fit_calibration(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> Ca
         task: whose outputs these are.
         student_NMC: heads' outputs on validation rows, M >= 2.
         ensemble_NMC: outputs of the members that the heads imitate, on the same rows.
+        members: which members answered each row, and their weights.
+        weights_M: of the heads in the student's mixture; None for equal ones.
 
     Returns:
         s, with a caveat where no s within the range makes up for the difference: then it is the nearer end of the
@@ -43,11 +53,13 @@ def fit_calibration(task: Task, student_NMC: Tensor, ensemble_NMC: Tensor) -> Ca
     """
     from scipy.optimize import brentq
 
-    target = float(task.likelihood.knowledge_of(ensemble_NMC).mean())
+    target = float(task.likelihood.knowledge_of(ensemble_NMC, members).mean())
     student_NMC = student_NMC.double()
+    heads = Members.weighted(weights_M, len(student_NMC))
 
     def kept(scale: float) -> float:
-        return float(task.likelihood.knowledge_of(task.likelihood.rescale_disagreement(student_NMC, scale)).mean())
+        rescaled_NMC = task.likelihood.rescale_disagreement(student_NMC, scale)
+        return float(task.likelihood.knowledge_of(rescaled_NMC, heads).mean())
 
     if kept(1.0) <= _NO_DISAGREEMENT * target:
         return Calibration(1.0, "the heads do not differ, so no calibration can give their disagreement its size")

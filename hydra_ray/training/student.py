@@ -39,9 +39,8 @@ class InputOutputScaling(NamedTuple):
     @classmethod
     def of(cls, task: Task, rows: ShardRows, num_members: int) -> InputOutputScaling:
         """Fitted to rows of the transfer set and the outputs of their first `num_members` members."""
-        return cls(
-            Normalise.fit(rows.inputs), task.likelihood.fit_student_output(rows.of_first(num_members).logits_NMC)
-        )
+        first = rows.of_first(num_members)
+        return cls(Normalise.fit(rows.inputs), task.likelihood.fit_student_output(first.logits_NMC, first.mask_NM))
 
 
 @dataclass(frozen=True)
@@ -52,11 +51,13 @@ class Distillation:
         objective: its kind, phases and loss.
         spec: of the finished student.
         seed: the run's.
+        weights: of the members it learns from; None for equal ones.
     """
 
     objective: Kind[Any]
     spec: ModelSpec
     seed: int
+    weights: tuple[float, ...] | None = None
 
     @property
     def phases(self) -> list[Phase]:
@@ -80,7 +81,7 @@ class Distillation:
 
     def prediction(self, outputs_NHC: Tensor) -> Prediction:
         """What the student's outputs say."""
-        return self.objective.prediction(self.task, outputs_NHC)
+        return self.objective.prediction(self.task, outputs_NHC, weights_H=self.weights)
 
 
 def plan_of(
@@ -111,7 +112,10 @@ def plan_of(
         head_depth=distill.head_depth,
         output=task.likelihood.student_output,
     )
-    return Distillation(objective, spec, config.seed)
+    weights = ensemble.teachers.weights
+    return Distillation(
+        objective, spec, config.seed, None if weights is None else tuple(weights[: objective.num_members])
+    )
 
 
 def distil(

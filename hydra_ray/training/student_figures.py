@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from hydra_ray.metrics import Members
 from hydra_ray.models import HydraStudent, to_device
 from hydra_ray.shards import ShardRows, is_labelled
+from hydra_ray.tasks import Task
 from hydra_ray.training.calibration import fit_calibration
 
 if TYPE_CHECKING:
@@ -40,14 +42,34 @@ def facts_of(plan: Distillation, student: HydraStudent, validation: ShardRows) -
         "seed": plan.seed,
         "figures": validation_figures(plan, student, validation),
     }
+    if plan.weights is not None:
+        facts["member_weights"] = list(plan.weights)
     heads_NMC = plan.prediction(predict(student, validation.inputs)).outputs_NMC
     if heads_NMC is not None and heads_NMC.shape[1] > 1:
-        members_NMC = torch.tensor(validation.of_first(plan.num_members).logits_NMC)
-        found = fit_calibration(plan.task, heads_NMC, members_NMC)
-        facts["calibration"] = found.scale
-        if found.caveat is not None:
-            facts["calibration_caveat"] = found.caveat
+        facts |= _calibration(plan, heads_NMC, validation.of_first(plan.num_members))
     return facts
+
+
+def _calibration(plan: Distillation, heads_NMC: Tensor, rows: ShardRows) -> dict[str, Any]:
+    """The fitted calibration, of the rows that two members or more answered; none where there is no such row."""
+    members = _members_of(rows, least=2)
+    members_NMC = torch.tensor(rows.logits_NMC)
+    if members.counts_B is not None:
+        if not members.counts_B.any():
+            return {"calibration_caveat": "no validation row has two members' answers, so nothing is calibrated"}
+        counts_N = members.counts_B
+        assert members.weights_BM is not None
+        members = Members(members.weights_BM[counts_N], None)
+        heads_NMC = heads_NMC[counts_N]
+        members_NMC = members_NMC[counts_N]
+    found = fit_calibration(plan.task, heads_NMC, members_NMC, members, plan.weights)
+    facts: dict[str, Any] = {"calibration": found.scale}
+    return facts if found.caveat is None else {**facts, "calibration_caveat": found.caveat}
+
+
+def _members_of(rows: ShardRows, least: int = 1) -> Members:
+    """Which members answered each row; rows with fewer than `least` do not count."""
+    return Members.of(None if rows.mask_NM is None else torch.tensor(rows.mask_NM), least)
 
 
 def validation_figures(plan: Distillation, student: HydraStudent, rows: ShardRows) -> dict[str, float]:
@@ -60,18 +82,35 @@ def validation_figures(plan: Distillation, student: HydraStudent, rows: ShardRow
     task = plan.task
     outputs_NHC = predict(student, rows.inputs)
     found = plan.prediction(outputs_NHC)
-    teacher_NMC = torch.tensor(rows.of_first(plan.num_members).logits_NMC).double()
+    of_first = rows.of_first(plan.num_members)
+    teacher_NMC = torch.tensor(of_first.logits_NMC).double()
     figures = {}
     has_label_N = torch.tensor(is_labelled(rows.labels))
     if has_label_N.any():
         labelled = plan.prediction(outputs_NHC[has_label_N])
         figures = task.figures.validation_figures(labelled, torch.tensor(rows.labels)[has_label_N])
     if task.figures.knowledge in found.scores:
-        ensemble = task.likelihood.knowledge_of(teacher_NMC).mean()
+        ensemble = _mean_knowledge(task, teacher_NMC, _members_of(of_first, least=2))
         if ensemble > 0:  # members that never disagree leave no ratio
             figures[f"validation_{task.figures.knowledge}_ratio"] = float(
                 found.scores[task.figures.knowledge].mean() / ensemble
             )
     if found.outputs_NMC is not None and found.outputs_NMC.shape[1] > 1:
-        figures["validation_member_kl"] = task.likelihood.member_kl(found.outputs_NMC, teacher_NMC)
+        figures["validation_member_kl"] = _member_kl(task, found.outputs_NMC, teacher_NMC, of_first)
     return figures
+
+
+def _mean_knowledge(task: Task, teacher_NMC: Tensor, members: Members) -> float:
+    """Mean knowledge uncertainty of the rows that two members or more answered; 0 where there is none."""
+    knowledge_N = task.likelihood.knowledge_of(teacher_NMC, members)
+    if members.counts_B is None:
+        return float(knowledge_N.mean())
+    return float(knowledge_N[members.counts_B].mean()) if members.counts_B.any() else 0.0
+
+
+def _member_kl(task: Task, heads_NMC: Tensor, teacher_NMC: Tensor, rows: ShardRows) -> float:
+    """KL(member || head), of the members that answered a row: the loss of heads at temperature 1."""
+    if rows.mask_NM is None:
+        return task.likelihood.member_kl(heads_NMC, teacher_NMC)
+    found = task.likelihood.heads_loss(heads_NMC.double(), teacher_NMC, 1.0, torch.tensor(rows.mask_NM))
+    return float(found.mean())

@@ -14,7 +14,7 @@ EDGE = (REPO / "hydra_ray" / "cli", REPO / "hydra_ray" / "cluster", REPO / "pipe
 FRONT_DOOR = REPO / "hydra_ray" / "__init__.py"
 ROOMS = (
     "pipelines", "cli", "cluster", "report", "runs", "evaluation", "inference", "training", "tasks", "losses",
-    "metrics", "shards", "models", "views", "data", "storage", "config",
+    "metrics", "teachers", "shards", "models", "views", "data", "storage", "config",
 )  # fmt: skip
 """From the top of the house down: a room imports those below it and itself."""
 FORBIDDEN = ("eval", "exec", "pickle.load", "pickle.loads", "torch.load")

@@ -9,7 +9,7 @@ B batch, N rows, M members, H heads of the student, C classes (in a regression 2
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Generic, TypeVar
@@ -19,6 +19,7 @@ from torch import Tensor
 from hydra_ray.config import DistillConfig, StudentConfig, StudentKind
 from hydra_ray.data import TaskName
 from hydra_ray.losses import Summed, Term, own_term, terms_of
+from hydra_ray.metrics import Members
 from hydra_ray.models import HydraStudent
 from hydra_ray.tasks import Prediction, Task
 
@@ -84,7 +85,7 @@ class Kind(ABC, Generic[Own]):
             student_BHC: the student's outputs.
             teacher_BMC: outputs of all members.
             labels_B: as the shards have them, with rows that have none.
-            mask_BM: members that each row is learnt from; None for all.
+            mask_BM: members that each row is learnt from, or their weights; None for all alike.
         """
         members_BMC = teacher_BMC[:, : self.num_members]
         mask_BM = None if mask_BM is None else mask_BM[:, : self.num_members]
@@ -107,14 +108,18 @@ class Kind(ABC, Generic[Own]):
         raise NotImplementedError(f"{self.kind} has one phase")
 
     @staticmethod
-    def prediction(task: Task, outputs_NHC: Tensor, scale: float = 1.0) -> Prediction:
+    def prediction(
+        task: Task, outputs_NHC: Tensor, scale: float = 1.0, weights_H: Sequence[float] | None = None
+    ) -> Prediction:
         """What the student's outputs say.
 
         Args:
             task: what was learnt.
             outputs_NHC: of the student.
             scale: of the heads' disagreement, see `rescale_disagreement`; 1 leaves them as they are.
+            weights_H: of the heads in the mixture, where their members have weights.
         """
-        if scale == 1.0:
-            return task.of_members(outputs_NHC)
-        return task.of_members(task.likelihood.rescale_disagreement(outputs_NHC.double(), scale))
+        heads = Members.weighted(weights_H if outputs_NHC.shape[1] > 1 else None, len(outputs_NHC))
+        if scale != 1.0:
+            outputs_NHC = task.likelihood.rescale_disagreement(outputs_NHC.double(), scale)
+        return task.of_members(outputs_NHC, heads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -20,7 +21,9 @@ class DirichletKind(Kind[Own], ABC):
         return [Phase("dirichlet", 1, self.shared.mean_phase_epochs + self.shared.epochs)]
 
     @staticmethod
-    def prediction(task: Task, outputs_NHC: Tensor, scale: float = 1.0) -> Prediction:
+    def prediction(
+        task: Task, outputs_NHC: Tensor, scale: float = 1.0, weights_H: Sequence[float] | None = None
+    ) -> Prediction:
         """Mean and uncertainty in closed form; there are no heads whose disagreement could be rescaled."""
         logits_NC = outputs_NHC[:, 0]
         return Prediction(dirichlet_log_probs(logits_NC), dirichlet_scores(logits_NC), None)
