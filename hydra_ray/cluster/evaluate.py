@@ -19,6 +19,7 @@ import ray
 import torch
 
 from hydra_ray.cluster.input_grid import ask_grid, has_plane, plane_of
+from hydra_ray.cluster.teachers import teachers_latency
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.cluster.workers import placed
 from hydra_ray.config import Config, StudentKind, goal_of, space_of
@@ -33,6 +34,7 @@ from hydra_ray.runs.work_seconds import work_seconds
 from hydra_ray.shards import ShardReader, ShardRows, concatenate, is_labelled
 from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import Prediction, Task
+from hydra_ray.teachers import AskedTeachers
 from hydra_ray.training import kind_named, predict
 
 _LATENCY_BATCHES = (1, 256)
@@ -133,10 +135,14 @@ def _ask_student(artifact: Artifact, splits: dict[SplitId, Folder], config: Conf
 
 def _costs(run: Run, versions: Sequence[StudentVersion]) -> dict[str, Any]:
     """Parameters, MACs and latency of every predictor, one at a time."""
-    artifacts = {MEMBER: run.members()[:1], ENSEMBLE: run.members()}
-    artifacts |= {kind: [run.student(kind)] for kind in run.config.student_kinds}
+    artifacts = {kind: [run.student(kind)] for kind in run.config.student_kinds}
+    if run.members():
+        artifacts |= {MEMBER: run.members()[:1], ENSEMBLE: run.members()}
     measure = placed(_measure_cost, run.config.cluster)
     costs = {name: ray.get(measure.remote(found, run.config)) for name, found in artifacts.items()}
+    if isinstance(run.teachers, AskedTeachers):
+        latencies = placed(teachers_latency, run.config.cluster).remote(run.teachers, _LATENCY_BATCHES, run.config)
+        costs[ENSEMBLE] = {"num_parameters": None, "macs": None, "latency_ms": ray.get(latencies)}
     return {**costs, **{version.name: costs[version.kind] for version in versions}}
 
 

@@ -26,8 +26,8 @@ _LARGEST = 2
 
 
 def has_plane(run: Run) -> bool:
-    """Whether inputs have so few features that they can be drawn."""
-    return len(run.data.input_shape) == 1 and run.data.input_shape[0] <= _LARGEST
+    """Whether inputs have so few features that they can be drawn, and there are members to ask about them."""
+    return run.teachers is None and len(run.data.input_shape) == 1 and run.data.input_shape[0] <= _LARGEST
 
 
 def ask_grid(run: Run, config: Config) -> dict[str, np.ndarray]:

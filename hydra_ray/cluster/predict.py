@@ -2,17 +2,22 @@
 
 One item of the plan is one shard: read its rows, make the view, predict them with all members, write the file. On CPUs
 one task does all of it for several shards: rows in one process need no copying, and its members are used again by the
-next task. With GPUs an actor a GPU holds the members, and tasks on CPUs read and write. Only the shards in flight are
-in memory. A file is named by its view and rows; finished files are left out of the plan, so a killed run resumes where
-it was. Where shards of fewer members exist, only the new members predict.
+next task. With GPUs, and where somebody's models are asked, an actor holds what answers, and tasks read and write. Only
+the shards in flight are in memory. A file is named by its view and rows; finished files are left out of the plan, so a
+killed run resumes where it was. Where shards of fewer members exist, only the new members predict.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import ray
+
 from hydra_ray.cluster.item_streams import by_actors, by_tasks
-from hydra_ray.cluster.predict_steps import AskMembers, MakeShards, PlanItem, ReadRows, Work, WriteShard
+from hydra_ray.cluster.predict_steps import AskMembers, AskTeachers, MakeShards, PlanItem, ReadRows, Work, WriteShard
+from hydra_ray.cluster.teachers import residual_variances
+from hydra_ray.cluster.workers import placed
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import merged
 from hydra_ray.evaluation.view_diversity import view_diversity
@@ -69,8 +74,9 @@ def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shar
     work = _work(run, plan, splits)
     items = [{"item": index} for index in range(len(plan))]
     cluster = run.config.cluster
-    if cluster.has_gpu:
-        written = by_actors(items, cluster, ReadRows(work), AskMembers, work, WriteShard(work))
+    if cluster.has_gpu or run.config.ensemble.teachers.are_asked:
+        asking = AskMembers if run.teachers is None else AskTeachers
+        written = by_actors(items, cluster, ReadRows(work), asking, work, WriteShard(work))
     else:
         written = by_tasks(items, cluster, MakeShards(work))
     pace = Pace(1, "rows")
@@ -92,11 +98,22 @@ def _work(run: Run, plan: list[PlanItem], splits: dict[str, Shards]) -> Work:
         members=run.members(),
         splits=splits,
         views={name: run.views(name) for name in splits},
-        reuse={name: _reusable(shards) for name, shards in splits.items()},
+        reuse={name: _reusable(shards) if run.teachers is None else 0 for name, shards in splits.items()},
         metadata={name: _metadata(run, name) for name in splits},
         features=run.features,
         dtype=run.shard_dtype,
+        teachers=run.teachers,
+        variances=_residual_variances(run),
     )
+
+
+def _residual_variances(run: Run) -> np.ndarray | None:
+    """Mean squared error on validation rows of teachers that give a mean alone, [M]; None for all others."""
+    if run.teachers is None or run.teachers.outputs != "mean":
+        return None
+    validation = run.data.splits["validation"]
+    ask = placed(residual_variances, run.config.cluster)
+    return ray.get(ask.remote(run.teachers, validation, run.config))
 
 
 def _reusable(shards: Shards) -> int:
@@ -106,7 +123,7 @@ def _reusable(shards: Shards) -> int:
 def _metadata(run: Run, split: str) -> dict[str, Any]:
     return {
         "split": split,
-        "members": [{"id": m.folder.name, "fingerprint": m.digest()} for m in run.members()],
+        "members": run.member_ids,
         "class_names": list(run.data.class_names or []),
         "views": {str(number): view.describe() for number, view in run.views(split).items()},
         "seed": run.config.seed,
@@ -117,8 +134,7 @@ def _publish(run: Run, stage: Stage, split: str, shards: Shards) -> None:
     num_rows = sum(len(run.rows_of_view(split, number)) for number in run.views(split))
     run.verify_shards(split, shards.attempt, shards.members)
     diversity = view_diversity(run.task, shards.attempt)
-    members = [{"id": m.folder.name, "fingerprint": m.digest()} for m in run.members()]
-    shards.publish({"rows": num_rows, "members": members, "views": diversity})
+    shards.publish({"rows": num_rows, "members": run.member_ids, "views": diversity})
     for number, facts in diversity.items():
         where: dict[str, Any] = {"split": split, "view": int(number), "name": run.views(split)[int(number)].label}
         stage.figures("view", **where, **dict[str, Any](facts))

@@ -7,7 +7,7 @@ in `predict.py`.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from typing import Any, Literal
@@ -34,6 +34,7 @@ from hydra_ray.shards import (
     write_shard,
 )
 from hydra_ray.storage import Artifact, Folder
+from hydra_ray.teachers import Found, Teachers
 from hydra_ray.views import NumberedView, apply_view, apply_with_members, view_named
 
 
@@ -72,6 +73,8 @@ class Work:
         metadata: predicted split -> metadata of its shards' footers.
         features: statistics of the training rows' features; None for images.
         dtype: of the stored outputs.
+        teachers: who answers in the members' place; None for the members.
+        variances: of teachers that give a mean alone, [M].
         key: distinguishes this work from other stages' in the same process.
     """
 
@@ -85,6 +88,8 @@ class Work:
     metadata: dict[str, dict[str, Any]] = field(compare=False)
     features: Features | None = field(compare=False)
     dtype: str = field(compare=False)
+    teachers: Teachers | None = field(default=None, compare=False)
+    variances: np.ndarray | None = field(default=None, compare=False)
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def item(self, rows: pa.Table) -> PlanItem:
@@ -221,10 +226,44 @@ class AskMembers:
         return [member for member in loaded if isinstance(member, Member)]
 
 
+class AskTeachers:
+    """Holds the teachers and has a shard's rows answered by them."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        """The same rows with `logits`, and with `mask` where a teacher has no answer or some count more than others."""
+        set_up_worker(self.work.config.cluster)
+        teachers = self.work.teachers
+        assert teachers is not None
+        item = self.work.item(rows)
+        view = self.work.view(item)
+        asked = Rows(rows.column("row_id").to_numpy(), inputs_of(rows), None)
+        found = teachers.answer(item.split, view.rows_of, asked, item.view)
+        outputs_NMC = found.outputs_NMC
+        if self.work.variances is not None:
+            outputs_NMC[..., 1] = np.log(self.work.variances)
+        rows = with_logits(rows, outputs_NMC.astype(self.work.dtype))
+        mask_NM = weighted_mask(found, self.work.config.ensemble.teachers.weights)
+        return rows if mask_NM is None else with_mask(rows, mask_NM)
+
+
+def weighted_mask(found: Found, weights: Sequence[float] | None) -> np.ndarray | None:
+    """Who has an answer, times the members' weights: bool or float32 [N, M]; None where all count alike."""
+    if weights is None:
+        return found.mask_NM
+    return (
+        np.ones(found.outputs_NMC.shape[:2], np.float32)
+        * np.array(weights, np.float32)
+        * (1 if found.mask_NM is None else found.mask_NM)
+    )
+
+
 @lru_cache(maxsize=1)
-def _asking(work: Work) -> AskMembers:
-    """The members of this work, loaded by this process's first task."""
-    return AskMembers(work)
+def _asking(work: Work) -> AskMembers | AskTeachers:
+    """The members of this work, or the teachers, loaded by this process's first task."""
+    return AskMembers(work) if work.teachers is None else AskTeachers(work)
 
 
 class WriteShard:
@@ -242,7 +281,7 @@ class WriteShard:
         table = table.drop_columns(["item"])
         if reuse:
             table = _behind(shards.folder, self.work.name(item), table, reuse)
-        if any(view.held_out for view in self.work.views[item.split].values()):
+        if self.work.teachers is None and any(view.held_out for view in self.work.views[item.split].values()):
             table = with_mask(table, self._teachers(item, table.column("row_id").to_numpy()))
         write_shard(shards.attempt, self.work.name(item), table, self.work.metadata[item.split])
         return pa.table({"item": [index], "rows": [table.num_rows]})

@@ -13,6 +13,7 @@ from hydra_ray.data.rows import LABEL_DTYPES, Ints, Rows, TaskName
 from hydra_ray.data.splits import TEST, VALIDATION, Split, SplitId, unknown_split
 from hydra_ray.data.tables.labels import shortened
 from hydra_ray.data.tables.options import TableOptions
+from hydra_ray.data.tables.source import TableSource
 
 __all__ = [
     "LABEL_DTYPES",
@@ -27,6 +28,7 @@ __all__ = [
     "Split",
     "SplitId",
     "TableOptions",
+    "TableSource",
     "TaskName",
     "fitted_pixels",
     "left_out",

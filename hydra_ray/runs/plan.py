@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Literal
 
 from hydra_ray.runs.preflight import check_shards
@@ -64,10 +62,8 @@ def _waiting(run: Run, stage: StageSpec, waits_for: str) -> StageState:
 
 def _switched_off(run: Run, stage: StageSpec) -> StageState | None:
     """The state of a stage that the configuration switches off; None for any other."""
-    if stage.enabled is None:
-        return None
-    value = attrgetter(stage.enabled)(run.config)
-    return None if value else StageState(stage.name, "off", f"{stage.enabled}={json.dumps(value)}")
+    why = stage.off(run.config)
+    return None if why is None else StageState(stage.name, "off", why)
 
 
 def _shortened(text: str) -> str:

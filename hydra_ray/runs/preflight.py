@@ -18,12 +18,14 @@ from hydra_ray.errors import UserError
 from hydra_ray.losses import check_own_term
 from hydra_ray.models import BatchedHeads, build_member, check_architecture, check_size, in_gigabytes, memory_bytes
 from hydra_ray.randomness import THROWN_AWAY
-from hydra_ray.runs.run import TRANSFER, Run
+from hydra_ray.runs.run import TRANSFER, Run, has_fixed_rows
+from hydra_ray.teachers import OF_TASK, AskedTeachers
 from hydra_ray.training import kind_named
-from hydra_ray.views import VIEWS, check_gradients, check_own_view, check_view, view_block_rows, view_named
+from hydra_ray.views import IDENTITY, VIEWS, check_gradients, check_own_view, check_view, view_block_rows, view_named
 
 _ROWS_AT_ONCE = 65_536
 _MOST_NAMES = 8
+_ROWS_ASKED = 2
 
 
 def check_run(run: Run) -> None:
@@ -44,6 +46,7 @@ def check_settings(run: Run) -> None:
         UserError: for the first problem found.
     """
     run.task.check(run.config)
+    check_teachers_settings(run)
     check_views(run)
     _check_terms(run)
     _check_batches(run)
@@ -55,14 +58,17 @@ def check_networks(run: Run) -> None:
     data = run.data
     ensemble = config.ensemble
     distill = config.distill
-    _within(
-        "ensemble",
-        check_architecture,
-        ensemble.architecture,
-        data.input_shape,
-        run.member_spec().num_outputs,
-        ensemble.options,
-    )
+    if run.teachers is None:
+        _within(
+            "ensemble",
+            check_architecture,
+            ensemble.architecture,
+            data.input_shape,
+            run.member_spec().num_outputs,
+            ensemble.options,
+        )
+    else:
+        check_teachers(run)
     space = config.tune.space if config.tune.num_trials else {}
     bodies = space.get("body", [distill.body])
     choices = space.get("body_options", [distill.body_options])
@@ -71,6 +77,51 @@ def check_networks(run: Run) -> None:
         architecture = body or ensemble.architecture
         network = _within("distill.body", check_architecture, architecture, data.input_shape, data.num_outputs, options)
         _check_heads(config, network.num_features, data.num_outputs)
+
+
+def check_teachers(run: Run) -> None:
+    """Load the teachers and ask them about two training rows, or look at the files of their predictions.
+
+    Raises:
+        UserError: they cannot be loaded, or what they say does not fit the data set.
+    """
+    teachers = run.teachers
+    if isinstance(teachers, AskedTeachers):
+        train = run.data.splits["train"]
+        first = train.row_ids()[:_ROWS_ASKED]
+        rows = train.read(int(first[0]), int(first[-1]) + 1)
+        teachers.ask(rows.inputs[:_ROWS_ASKED], rows.row_id[:_ROWS_ASKED])
+    elif teachers is not None:
+        teachers.check({split: view.rows_of for split in run.split_names for view in run.views(split).values()})
+
+
+def check_teachers_settings(run: Run) -> None:
+    """Check that what teachers say is of the task, and that they can be asked about the views.
+
+    Raises:
+        UserError: for the first problem found.
+    """
+    config = run.config
+    teachers = config.ensemble.teachers
+    fitting = OF_TASK[run.data.task]
+    if teachers.outputs is not None and teachers.outputs not in fitting:
+        raise UserError(
+            f"ensemble.teachers.outputs={teachers.outputs}: data.source={config.data.source} is a {run.data.task}; use "
+            f"{' or '.join(fitting)}"
+        )
+    if config.trains_members:
+        return
+    key = "predict.shards" if config.predict.shards is not None else f"ensemble.teachers.kind={teachers.kind}"
+    for place, view in enumerate(config.transfer.views or ()):
+        if has_fixed_rows(config) and view.view != IDENTITY.view:
+            raise UserError(
+                f"transfer.views.{place}.view={view.view}: {key} has predictions for untouched rows alone; leave "
+                "transfer.views out, or have views answered with `hydra-ray write-transfer`"
+            )
+        if view_named(view.view).needs_members:
+            raise UserError(
+                f"transfer.views.{place}.view={view.view}: needs members that are trained here; leave it out"
+            )
 
 
 def _check_heads(config: Config, num_features: int, num_outputs: int) -> None:

@@ -14,6 +14,7 @@ from hydra_ray.config import (
     Config,
     DataConfig,
     StudentKind,
+    TransferView,
     ViewConfig,
     parse_yaml,
     space_of,
@@ -40,6 +41,7 @@ from hydra_ray.runs.gpus import with_gpus_decided
 from hydra_ray.shards import Shards, row_digest, verify
 from hydra_ray.storage import Artifact, Fence, Folder
 from hydra_ray.tasks import Task, task_named
+from hydra_ray.teachers import Teachers, teacher_digests, teachers_of
 from hydra_ray.views import IDENTITY, NumberedView, number_views, source_split, view_named
 
 
@@ -47,6 +49,12 @@ def table_options(data: DataConfig) -> TableOptions:
     """How a data set's tables are read."""
     ignore = None if data.ignore is None else tuple(data.ignore)
     return TableOptions(data.target, data.label, ignore, data.header, data.decimal)
+
+
+def has_fixed_rows(config: Config) -> bool:
+    """Whether predictions are there already and of untouched rows alone, so that no views can be asked about."""
+    is_looked_up = config.ensemble.teachers.kind == "arrays" and TRANSFER not in config.ensemble.teachers.arrays
+    return is_looked_up or config.predict.shards is not None
 
 
 class Run:
@@ -74,6 +82,9 @@ class Run:
         given = self._given
         if given.transfer.views is not None:
             return given
+        if has_fixed_rows(given):
+            views = given.transfer.model_copy(update={"views": [TransferView(view=IDENTITY.view)]})
+            return given.model_copy(update={"transfer": views})
         return given.model_copy(update={"transfer": given.transfer.with_views(self.data.input_shape)})
 
     def decide_gpus(self, gpus: float) -> None:
@@ -143,7 +154,12 @@ class Run:
             "inputs": InputFormat.of(data).to_json(),
         }
 
-    # members
+    # members, or teachers in their place
+
+    @cached_property
+    def teachers(self) -> Teachers | None:
+        """Who answers in the members' place; None where members are trained here."""
+        return teachers_of(self.config, self.data)
 
     def member(self, number: int) -> Artifact:
         """Member `number` of the ensemble."""
@@ -158,13 +174,25 @@ class Run:
         return ModelSpec("member", ensemble.architecture, data.input_shape, number, ensemble.options, output=output)
 
     def members(self) -> list[Artifact]:
-        """All members, in order."""
+        """All members that are trained here, in order; none where teachers answer in their place."""
+        if not self.config.trains_members:
+            return []
         return [self.member(number) for number in range(self.config.ensemble.num_members)]
 
     @cached_property
     def member_digests(self) -> tuple[str, ...]:
-        """Digests of the published members, in order."""
-        return tuple(member.digest() for member in self.members())
+        """Digests of the published members, or of the teachers, in order."""
+        if self.config.trains_members:
+            return tuple(member.digest() for member in self.members())
+        return teacher_digests(self.config)
+
+    @property
+    def member_ids(self) -> list[dict[str, str]]:
+        """What stands in footers of the members, in order: id and fingerprint."""
+        word = "member" if self.config.trains_members else "teacher"
+        return [
+            {"id": f"{word}-{number:03d}", "fingerprint": digest} for number, digest in enumerate(self.member_digests)
+        ]
 
     # shards
 

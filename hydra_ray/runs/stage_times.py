@@ -94,6 +94,8 @@ def _predict(run: Run, missing_members: int, device: torch.device) -> float:
     if not names:
         return 0.0
     config = run.config
+    if run.teachers is not None:
+        return 0.0  # what they take is not known before they are asked
     network = build_member(run.member_spec(), THROWN_AWAY).to(device).eval()
     inputs = to_device(_first_rows(run, config.predict.batch_size).inputs, device)
     with torch.inference_mode():

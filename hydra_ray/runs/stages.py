@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hydra_ray.config import Config
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.storage import Artifact
 
@@ -31,7 +32,7 @@ class StageSpec:
         run: `module:function`, called with the run and the running stage. A string, so that a plan imports no Ray.
         trains_on: splits whose shards it trains on; every byte of them is checked first.
         shared: whether a result of the same key may be taken from another run of the sweep.
-        enabled: the configuration key that switches it on; None for a stage that always runs.
+        off: why the configuration switches it off; None where it does not.
     """
 
     name: str
@@ -43,7 +44,7 @@ class StageSpec:
     run: str
     trains_on: tuple[str, ...] = ()
     shared: bool = True
-    enabled: str | None = None
+    off: Callable[[Config], str | None] = lambda config: None
 
     def missing(self, run: Run) -> list[Artifact]:
         """The results that are not published, or are of another configuration.
@@ -58,6 +59,14 @@ def _members_cost(run: Run) -> str:
     ensemble = run.config.ensemble
     rows = run.data.splits["train"].num_rows
     return f"{ensemble.num_members * ensemble.epochs:,} member-epochs of {rows:,} rows"
+
+
+def _no_members(config: Config) -> str | None:
+    """Why no members are trained here."""
+    if config.predict.shards is not None:
+        return f"predict.shards={config.predict.shards}"
+    kind = config.ensemble.teachers.kind
+    return None if config.trains_members else f"ensemble.teachers.kind={kind}"
 
 
 def _shards_cost(run: Run) -> str:
@@ -112,6 +121,7 @@ _ROWS = (
         artifacts=Run.members,
         unit="members",
         cost=_members_cost,
+        off=_no_members,
         run="hydra_ray.cluster.train_ensemble:train_ensemble",
     ),
     StageSpec(
@@ -131,7 +141,7 @@ _ROWS = (
         artifacts=lambda run: [run.search(kind) for kind in run.searched_kinds],
         unit="searches",
         cost=_search_cost,
-        enabled="tune.num_trials",
+        off=lambda config: None if config.tune.num_trials else "tune.num_trials=0",
         run="hydra_ray.cluster.tune:tune",
     ),
     StageSpec(

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hydra_ray.config import NoOptions, OutputsSaid, Section, TeachersConfig, error_in_short, import_own, parse_options
-from hydra_ray.data import DataSet
+from hydra_ray.data import DataSet, Rows
 from hydra_ray.errors import UserError
 from hydra_ray.storage import Folder
-from hydra_ray.teachers.outputs import Floats, as_outputs
+from hydra_ray.teachers.outputs import Floats, Found, as_outputs
 
 Function = Callable[[Any], Any]
 Answers = Function | Sequence[Function]
@@ -69,6 +69,10 @@ class AskedTeachers:
     num_members: int
     data: DataSet
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Without what is loaded already."""
+        return type(self), (self.config, self.num_members, self.data)
+
     def ask(self, inputs: npt.NDArray[Any], row_id: npt.NDArray[np.int64]) -> Floats:
         """What they say of stored rows.
 
@@ -83,6 +87,10 @@ class AskedTeachers:
             UserError: they fail, or answer with something else; the line names the rows.
         """
         return np.concatenate([self._ask(inputs[part], row_id[part]) for part in self._parts(len(inputs))])
+
+    def answer(self, split: str, rows_of: str, rows: Rows, view: int) -> Found:
+        """What they say of rows, whatever split and view these are of."""
+        return Found(self.ask(rows.inputs, rows.row_id), None)
 
     @property
     def outputs(self) -> OutputsSaid:
@@ -102,7 +110,7 @@ class AskedTeachers:
         loaded = self._loaded
         where = f"ensemble.teachers: rows {row_id[0]} to {row_id[-1]}"
         try:
-            values = _called(loaded.answers, self.data.frame(inputs))
+            values = _called(loaded.answers, batch_of(self.data, inputs))
             return self._checked(values, loaded.outputs, row_id)
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
@@ -113,6 +121,12 @@ class AskedTeachers:
         if values.ndim == 0 or len(values) != len(row_id):
             raise UserError(f"answers have shape {list(values.shape)} for {len(row_id)} rows; return one for each")
         return as_outputs(values, said, self.num_members, self.data.num_outputs, row_id)
+
+
+def batch_of(data: DataSet, inputs: npt.NDArray[Any]) -> Any:
+    """Stored rows as the data set's owner has them: pixels as they are, a table as a frame of its own columns."""
+    has_columns = len(data.input_shape) == 1 and data.splits["train"].source.feature_names is not None
+    return data.frame(inputs) if has_columns else inputs
 
 
 def options_of(kind: str) -> type[Section]:
@@ -195,7 +209,7 @@ def _array(values: Any) -> npt.NDArray[Any]:
     return np.asarray(values)
 
 
-def describe_options(config: TeachersConfig) -> Mapping[str, Any]:
+def described_options(config: TeachersConfig) -> Mapping[str, Any]:
     """Options with their defaults, for keys."""
     if config.kind == "callable":
         return config.options

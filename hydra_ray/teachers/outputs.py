@@ -9,7 +9,7 @@ B rows, M members, C classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,15 @@ OF_TASK: dict[TaskName, tuple[OutputsSaid, ...]] = {
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
+
+
+class Found(NamedTuple):
+    """What members said of N rows."""
+
+    outputs_NMC: Floats
+    """As shards hold them."""
+    mask_NM: npt.NDArray[Any] | None
+    """bool [N, M], which members have an answer, or floats, how much each counts; None for all alike."""
 
 
 def as_outputs(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pat
 
@@ -63,6 +64,8 @@ class TableSource(ABC):
     dtype: np.dtype[Any] = field(default=np.dtype(np.float32), kw_only=True)
     max_pixels: int = field(default=MAX_PIXELS, kw_only=True)
     """What an image file may have."""
+    column_names: tuple[str, ...] = field(default=(), kw_only=True)
+    """All columns of the files, read or not."""
 
     @property
     @abstractmethod
@@ -158,6 +161,11 @@ class TableSource(ABC):
             labels[row_id] = self._labels(batch, label, row_id)
         return labels
 
+    def read_column(self, column: str) -> npt.NDArray[Any]:
+        """The values of one column as they are stored, whatever they are: [num_rows]."""
+        parts = [batch.column(column) for _, batch in self.whole_batches(0, self.num_rows, [column])]
+        return np.concatenate([part.to_numpy(zero_copy_only=False) for part in parts])
+
     def read_flags(self, column: str) -> Bools:
         """A column of booleans, null as false: bool [num_rows]."""
         parts = [batch.column(column) for _, batch in self.whole_batches(0, self.num_rows, [column])]
@@ -226,7 +234,7 @@ def settled(source: SourceT, schema: pa.Schema, wanted: Wanted) -> SourceT:
         columns = find_columns(facts, wanted.options, wanted.place, needs_label=wanted.needs_label)
         columns = _with_classes(columns, facts, schema, wanted.place)
         _check_target(columns, facts, wanted.place)
-    source = replace(source, columns=columns, max_pixels=wanted.max_pixels)
+    source = replace(source, columns=columns, max_pixels=wanted.max_pixels, column_names=tuple(schema.names))
     _check_width(schema.field(columns.inputs[0]).type, columns, wanted.place)
     return source.shaped()
 
