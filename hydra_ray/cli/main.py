@@ -47,6 +47,12 @@ _ROWS = {
         _STUDENT, "a student's answers about many rows: images, Parquet or CSV in, Parquet out", "apply"
     ),
     "export": Subcommand(_STUDENT, "as ONNX and for torch.export, calibration and uncertainties inside", "export"),
+    "check-teachers": Subcommand(
+        _RUN, "what somebody's own models are worth on a few rows, and what is odd about them", "check_teachers"
+    ),
+    "write-transfer": Subcommand(
+        _RUN, "the inputs that teachers are to answer, for whatever cannot be called here", "write_transfer"
+    ),
     "new": Subcommand(_RUN, "look at data and write a recipe for them, with comments", "new"),
     "serve": Subcommand(_STUDENT, "answer requests over HTTP, with Ray Serve", "serve"),
     "results": Subcommand(_OTHER, "a page of result tables from finished runs, in Markdown", "results"),

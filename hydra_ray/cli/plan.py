@@ -50,8 +50,11 @@ def show_plan(run: Run, *, time: bool = False) -> None:
         print(f"{'':<15} {replaced}: `run` asks first, or takes --redo")
     for line in run.data.lines():
         print(f"data            {line}")
+    for line in run.teacher_lines():
+        print(f"teachers        {line}")
     for state in stage_states(run):
-        print(f"{state.name:<15} {state.state:<6} {state.detail}; whole stage: {costs[state.name]}")
+        cost = "" if state.state == "off" else f"; whole stage: {costs[state.name]}"
+        print(f"{state.name:<15} {state.state:<6} {state.detail}{cost}")
     print(f"resources       {resources(run)}")
     if time:
         for each in stage_times(run, available(run.config.cluster)[0]):

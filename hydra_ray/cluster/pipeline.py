@@ -66,6 +66,8 @@ def run_stages(
     tracker = Tracker(run.folder, run.config, listener, group=run.group)
     for line in [*run.data.lines(), *features_that_say_nothing(run)]:
         tracker.say(f"{'data':<15} {line}")
+    for line in run.teacher_lines():
+        tracker.say(f"{'teachers':<15} {line}")
     with owned(run.folder, wait=wait) as run.fence, ExitStack() as own:
         check_experiment(run, redo)
         run.folder.delete(ERROR_LOG)

@@ -22,11 +22,13 @@ from hydra_ray.config.sections import (
     ViewConfig,
 )
 from hydra_ray.config.students import STUDENTS, StudentConfig, StudentKind
+from hydra_ray.config.teachers import LIBRARIES, OutputsSaid, TeachersConfig
 from hydra_ray.config.tree import Config, student_sizes
 from hydra_ray.config.types import Section
 from hydra_ray.config.yaml_files import flatten, parse_yaml
 
 __all__ = [
+    "LIBRARIES",
     "STUDENTS",
     "ClusterConfig",
     "Config",
@@ -37,9 +39,11 @@ __all__ = [
     "NoOptions",
     "Optimisation",
     "OptionModels",
+    "OutputsSaid",
     "Section",
     "StudentConfig",
     "StudentKind",
+    "TeachersConfig",
     "TrackingConfig",
     "TransferConfig",
     "TransferView",

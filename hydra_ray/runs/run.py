@@ -41,7 +41,7 @@ from hydra_ray.runs.gpus import with_gpus_decided
 from hydra_ray.shards import Shards, row_digest, verify
 from hydra_ray.storage import Artifact, Fence, Folder
 from hydra_ray.tasks import Task, task_named
-from hydra_ray.teachers import Teachers, teacher_digests, teachers_of
+from hydra_ray.teachers import LEAST_PROBABILITY, Teachers, teacher_digests, teachers_of
 from hydra_ray.views import IDENTITY, NumberedView, number_views, source_split, view_named
 
 
@@ -185,6 +185,26 @@ class Run:
         if self.config.trains_members:
             return tuple(member.digest() for member in self.members())
         return teacher_digests(self.config)
+
+    def teacher_lines(self) -> list[str]:
+        """Who answers in the members' place, one line each; none where members are trained here."""
+        config = self.config
+        if config.trains_members:
+            return []
+        members = config.ensemble.num_members
+        if config.predict.shards is not None:
+            return [f"{members} members' predictions are read from {config.predict.shards}; no views are asked about"]
+        teachers = config.ensemble.teachers
+        who = teachers.function or ", ".join(teachers.files[:3]) or "predictions in files"
+        lines = [f"{members} members of kind {teachers.kind}: {who}"]
+        if teachers.outputs == "probabilities" or teachers.outputs is None:
+            lines.append(f"probabilities below {LEAST_PROBABILITY:g} count as that, so that logarithms are finite")
+        if has_fixed_rows(config):
+            lines.append(
+                "no views are asked about: on training rows members agree, and students keep little of their "
+                "disagreement (hydra-ray write-transfer writes views to be answered)"
+            )
+        return lines
 
     @property
     def member_ids(self) -> list[dict[str, str]]:

@@ -39,6 +39,5 @@ def teachers_of(config: Config, data: DataSet) -> Teachers | None:
         return ForeignShards(config.predict.shards, members, data)
     if teachers.are_trained:
         return None
-    return (
-        ArrayTeachers(teachers, members, data) if teachers.kind == "arrays" else AskedTeachers(teachers, members, data)
-    )
+    kind = ArrayTeachers if teachers.kind == "arrays" else AskedTeachers
+    return kind(teachers, members, data)

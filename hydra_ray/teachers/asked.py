@@ -7,10 +7,12 @@ of M functions [B, C].
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -91,6 +93,18 @@ class AskedTeachers:
     def answer(self, split: str, rows_of: str, rows: Rows, view: int) -> Found:
         """What they say of rows, whatever split and view these are of."""
         return Found(self.ask(rows.inputs, rows.row_id), None)
+
+    def seconds_of_each(self, inputs: npt.NDArray[Any]) -> list[float] | None:
+        """Seconds that each member takes for rows; None where one function answers for all."""
+        answers = self._loaded.answers
+        if not isinstance(answers, Sequence):
+            return None
+        batch = batch_of(self.data, inputs)
+        marks = [time.perf_counter()]
+        for answer in answers:
+            answer(batch)
+            marks.append(time.perf_counter())
+        return [after - before for before, after in pairwise(marks)]
 
     @property
     def outputs(self) -> OutputsSaid:
