@@ -39,12 +39,13 @@ class Members(NamedTuple):
         return cls(used_BM / used_BM.sum(dim=1, keepdim=True), counts_B)
 
     @classmethod
-    def weighted(cls, weights_M: Sequence[float] | None, num_rows: int) -> Members:
-        """The same members for every row; None for equal weights."""
+    def weighted(cls, weights_M: Sequence[float] | None, outputs: Tensor) -> Members:
+        """The same weights for every row of some outputs [B, ...]; None for equal ones."""
         if weights_M is None:
             return ALL_MEMBERS
         weights = torch.tensor(weights_M, dtype=torch.float64)
-        return cls((weights / weights.sum()).expand(num_rows, -1), torch.ones(num_rows, dtype=torch.bool))
+        rows = outputs.shape[0]  # a graph of any number of rows has no `len`
+        return cls((weights / weights.sum()).expand(rows, -1), torch.ones(rows, dtype=torch.bool))
 
     def split(self, rows: int) -> Iterator[Members]:
         """Chunks of so many rows; for all members alike there is no end of them."""

@@ -55,7 +55,7 @@ def fit_calibration(
 
     target = float(task.likelihood.knowledge_of(ensemble_NMC, members).mean())
     student_NMC = student_NMC.double()
-    heads = Members.weighted(weights_M, len(student_NMC))
+    heads = Members.weighted(weights_M, student_NMC)
 
     def kept(scale: float) -> float:
         rescaled_NMC = task.likelihood.rescale_disagreement(student_NMC, scale)

@@ -119,7 +119,7 @@ class Kind(ABC, Generic[Own]):
             scale: of the heads' disagreement, see `rescale_disagreement`; 1 leaves them as they are.
             weights_H: of the heads in the mixture, where their members have weights.
         """
-        heads = Members.weighted(weights_H if outputs_NHC.shape[1] > 1 else None, len(outputs_NHC))
+        heads = Members.weighted(weights_H if outputs_NHC.shape[1] > 1 else None, outputs_NHC)
         if scale != 1.0:
             outputs_NHC = task.likelihood.rescale_disagreement(outputs_NHC.double(), scale)
         return task.of_members(outputs_NHC, heads)

@@ -53,7 +53,7 @@ def test_scores_of_a_mask_are_those_of_the_members_that_are_there(logits, gaussi
 
 def test_a_weight_of_two_is_a_member_shown_twice(logits, gaussians):
     twice = [0, 1, 1, 2, 3, 3, 4]
-    members = Members.weighted([1, 2, 1, 2, 1], N)
+    members = Members.weighted([1, 2, 1, 2, 1], logits)
     torch.testing.assert_close(mixture_log_probs(logits, members), mixture_log_probs(logits[:, twice]))
     found = scores(logits, members)
     expected = scores(logits[:, twice])
@@ -79,14 +79,14 @@ def test_pairs_weigh_the_product_of_their_members(logits):
     votes_NM = logits.argmax(dim=-1)
     differs_NMM = (votes_NM.unsqueeze(2) != votes_NM.unsqueeze(1)).double()
     of_pairs_MM = weights_M.unsqueeze(1) * weights_M * (1 - torch.eye(M, dtype=torch.float64))
-    found = scores(logits, Members.weighted(weights_M.tolist(), N))
+    found = scores(logits, Members.weighted(weights_M.tolist(), logits))
     for name, values_NMM in zip(OF_PAIRS, (kl_NMM, differs_NMM), strict=True):
         torch.testing.assert_close(found[name], (values_NMM * of_pairs_MM).sum(dim=(1, 2)) / of_pairs_MM.sum())
 
 
 def test_a_weighted_mixture_of_gaussians_has_its_distribution_function(gaussians):
     weights_M = [0.5, 0.0, 0.2, 0.2, 0.1]
-    mixture = with_weights(gaussians, Members.weighted(weights_M, N))
+    mixture = with_weights(gaussians, Members.weighted(weights_M, gaussians))
     at_N = torch.linspace(-1, 1, N, dtype=torch.float64)
     deviation_NM = (gaussians[..., 1] / 2).exp()
     each_NM = norm.cdf(at_N[:, None], gaussians[..., 0], deviation_NM)
@@ -94,7 +94,7 @@ def test_a_weighted_mixture_of_gaussians_has_its_distribution_function(gaussians
     low_N, high_N = central_interval(mixture, 0.9)
     torch.testing.assert_close(mixture_cdf(mixture, low_N), torch.full((N,), 0.05, dtype=torch.float64))
     torch.testing.assert_close(mixture_cdf(mixture, high_N), torch.full((N,), 0.95, dtype=torch.float64))
-    figures = regression_figures(mixture, at_N, variance_scores(gaussians, Members.weighted(weights_M, N)))
+    figures = regression_figures(mixture, at_N, variance_scores(gaussians, Members.weighted(weights_M, gaussians)))
     assert figures["nll"] == pytest.approx(row_mixture_nll(mixture, at_N).mean().item())
 
 
