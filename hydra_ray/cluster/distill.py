@@ -44,6 +44,7 @@ class StudentInputs:
         validation: folder of the validation rows' shards.
         num_members: of the members in them, the first so many.
         num_outputs: of each member.
+        categories: of each feature how many codes it has, 0 for a number; () where none is a category.
         about: what stands in a student's folder of the data: name, task, classes and inputs.
     """
 
@@ -52,16 +53,25 @@ class StudentInputs:
     validation: Folder
     num_members: int
     num_outputs: int
+    categories: tuple[int, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def scaling(self, num_members: int) -> InputOutputScaling:
         """Of a student of the first `num_members`, from the first shard's rows: the same on every rank."""
-        return InputOutputScaling.of(self.task, load(self.transfer, names=shard_names(self.transfer)[:1]), num_members)
+        rows = load(self.transfer, names=shard_names(self.transfer)[:1])
+        return InputOutputScaling.of(self.task, rows, num_members, self.categories)
 
     def plan(self, config: Config, kind: StudentKind, input_shape: tuple[int, ...]) -> Distillation:
         """The student of this kind that `config` describes."""
-        shape: dict[str, Any] = {"input_shape": input_shape, "num_outputs": self.num_outputs}
-        return plan_of(config, self.task, kind, num_members=self.num_members, **shape)
+        return plan_of(
+            config,
+            self.task,
+            kind,
+            num_members=self.num_members,
+            input_shape=input_shape,
+            num_outputs=self.num_outputs,
+            categories=self.categories,
+        )
 
     def batches(
         self, config: Config, plan: Distillation, ranks: DistributedContext, rows: ShardRows | None = None
@@ -102,9 +112,16 @@ def distill(run: Run, stage: Stage) -> None:
 
 def student_inputs_of(run: Run) -> StudentInputs:
     """The shards that students train on; `cluster/pipeline.py` has checked them."""
-    members = run.config.ensemble.num_members
-    folders = [run.shards(split).folder for split in (TRANSFER, "validation")]
-    return StudentInputs(run.task, *folders, num_members=members, num_outputs=run.data.num_outputs, about=run.about)
+    transfer, validation = (run.shards(split).folder for split in (TRANSFER, "validation"))
+    return StudentInputs(
+        run.task,
+        transfer,
+        validation,
+        num_members=run.config.ensemble.num_members,
+        num_outputs=run.data.num_outputs,
+        categories=run.data.categories,
+        about=run.about,
+    )
 
 
 def _fit_students(job: _Job, ranks: DistributedContext, device: torch.device) -> None:

@@ -106,10 +106,11 @@ class EnsembleConfig(Optimisation):
     num_members: Several = 8
     """M."""
     architecture: str = "mlp"
-    """`mlp`, `cnn`, `resnet20`, a `torchvision.models` name, or an import path `package.module:function`."""
+    """`mlp`, `cnn`, `resnet20`, for tables also `tabm` and `tabular_resnet`, a `torchvision.models` name, or an import
+    path `package.module:function`."""
     options: dict[str, Any] = {}
     """Those of the architecture, e.g. `{hidden: [200, 200]}`; their model stands beside it in
-    `hydra_ray/models/architectures.py`."""
+    `hydra_ray/models/architectures.py` and `tabular_architectures.py`."""
     stack_size: Several | Literal["auto"] = 1
     """Members that a worker fits as one network; `auto`: as many as a measurement at the start finds fastest. A member
     is the same up to rounding, whatever it is."""

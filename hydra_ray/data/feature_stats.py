@@ -21,7 +21,7 @@ _ROWS_AT_ONCE = 65_536
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """D features of the training rows, in their own units; every field is float32 [D]."""
+    """D features of the training rows, in their own units; every field but `categories` is float32 [D]."""
 
     mean: Tensor
     std: Tensor
@@ -30,6 +30,8 @@ class Features:
     """Smallest value."""
     high: Tensor
     """Largest value."""
+    categories: tuple[int, ...] = ()
+    """Of each feature how many codes it has, 0 for a number; () where none is a category."""
 
     @classmethod
     def of(cls, split: Split) -> Features:
@@ -56,8 +58,17 @@ class Features:
             squares = squares + new_squares + step**2 * (len(rows) * (count - len(rows)) / count)
             mean = mean + step * (len(rows) / count)
         std = np.where(low < high, np.sqrt(squares / count), 0)
-        return cls(*(torch.from_numpy(each.astype(np.float32)) for each in (mean, std, low, high)))
+        parts = (torch.from_numpy(each.astype(np.float32)) for each in (mean, std, low, high))
+        return cls(*parts, categories=split.source.categories)
 
     def to(self, device: torch.device) -> Features:
         """The same numbers on a device."""
-        return Features(*(each.to(device) for each in (self.mean, self.std, self.low, self.high)))
+        parts = (each.to(device) for each in (self.mean, self.std, self.low, self.high))
+        return Features(*parts, categories=self.categories)
+
+    def is_category(self) -> Tensor:
+        """Which features are codes of a category: bool [D]."""
+        import torch
+
+        num_codes = torch.tensor(self.categories or [0] * len(self.low), device=self.low.device)
+        return num_codes > 0

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from hydra_ray.errors import StageError
 from hydra_ray.inference.answering import KNOWLEDGE
 from hydra_ray.inference.student import Student
 from hydra_ray.metrics.fidelity import spearman
+from hydra_ray.models import HydraStudent
 from hydra_ray.randomness import numpy_generator, seed_of
 from hydra_ray.shards import read_shard, shard_names
 from hydra_ray.storage import Folder
@@ -68,15 +68,18 @@ def rows_to_check(place: str, student: Student) -> tuple[np.ndarray, str]:
         rows = read_shard(shards, names[0]).inputs[:NUM_ROWS].copy()
         if rows.shape[1:] == student.inputs.shape:
             return rows, f"{len(rows):,} validation rows of {run}"
-    return _random_rows(student.inputs, student.network.normalise), f"{NUM_ROWS:,} random rows"
+    return _random_rows(student.inputs, student.network), f"{NUM_ROWS:,} random rows"
 
 
-def _random_rows(form: InputFormat, normalise: Any) -> np.ndarray:
+def _random_rows(form: InputFormat, network: HydraStudent) -> np.ndarray:
     generator = numpy_generator(seed_of(0, "rows of a check"))
     if form.is_image:
         return generator.integers(0, 256, (NUM_ROWS, *form.shape), dtype=np.uint8)
+    normalise = network.normalise
     standard = generator.normal(size=(NUM_ROWS, *form.shape))
-    return (standard * normalise.std.cpu().numpy() + normalise.mean.cpu().numpy()).astype(np.float32)
+    rows = (standard * normalise.std.cpu().numpy() + normalise.mean.cpu().numpy()).astype(np.float32)
+    num_codes = np.array(network.spec.categories or (0,))
+    return np.where(num_codes > 0, np.floor(generator.random(rows.shape) * num_codes), rows).astype(np.float32)
 
 
 def compare(ask: Ask, student: Student, rows: np.ndarray) -> Comparison:

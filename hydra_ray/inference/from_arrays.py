@@ -37,6 +37,7 @@ def distill(
     outputs: Outputs = "logits",
     classes: Sequence[str] | None = None,
     features: Sequence[str] | None = None,
+    categories: Sequence[int] = (),
     kind: StudentKind = "hydra",
     body: str = "mlp",
     body_options: Mapping[str, Any] | None = None,
@@ -57,8 +58,10 @@ def distill(
             regression.
         classes: names of the C classes.
         features: names of the D features, by which tables are read.
+        categories: [D], of each feature how many codes it has, 0 for a number; none where no feature is a category.
+            Codes are whole numbers from 0, best 0 for a missing value and 1 for one that is rare or unseen.
         kind: which student: hydra, kd, end2 or proxy_end2.
-        body: its network: mlp, cnn, resnet20, a torchvision name or an import path.
+        body: its network: mlp, tabm, tabular_resnet, cnn, resnet20, a torchvision name or an import path.
         body_options: those of the network.
         validation_fraction: share of the rows that calibration and thresholds are fitted on.
         seed: every random choice follows from it.
@@ -76,7 +79,8 @@ def distill(
     chosen = _config(kind, body, body_options, settings, rows.logits_NMC.shape[1], seed)
     train, validation = _split(rows, validation_fraction, seed)
     form = InputFormat(rows.inputs.shape[1:], None if features is None else tuple(features))
-    check_architecture(body, form.shape, rows.logits_NMC.shape[2], dict(body_options or {}))
+    num_codes = _checked_categories(categories, rows.inputs)
+    check_architecture(body, form.shape, rows.logits_NMC.shape[2], dict(body_options or {}), num_codes)
     plan = plan_of(
         chosen,
         task_named(task),
@@ -84,6 +88,7 @@ def distill(
         num_members=rows.logits_NMC.shape[1],
         input_shape=form.shape,
         num_outputs=rows.logits_NMC.shape[2],
+        categories=num_codes,
     )
     about = {"data": "arrays", "task": task, "classes": list(names), "inputs": form.to_json()}
     return _trained(plan, train, validation, about, torch.device(device), progress)
@@ -107,7 +112,7 @@ def _trained(
         plan,
         batches,
         validation,
-        InputOutputScaling.of(plan.task, train, plan.num_members),
+        InputOutputScaling.of(plan.task, train, plan.num_members, plan.spec.categories),
         device=device,
         ranks=DistributedContext(),
         checkpoints=None,
@@ -192,6 +197,26 @@ def _rows_of(
     if mask_NM is not None:
         mask_NM = mask_NM.astype(np.float32 if mask_NM.dtype.kind == "f" else np.bool_)
     return ShardRows(number, np.zeros(len(rows), np.int32), rows, known, logits_NMC, mask_NM)
+
+
+def _checked_categories(categories: Sequence[int], inputs: np.ndarray) -> tuple[int, ...]:
+    """The number of codes of each feature, after a look at all codes."""
+    num_codes = tuple(int(number) for number in categories)
+    if not any(num_codes):
+        return ()
+    if inputs.shape[1:] != (len(num_codes),):
+        raise UserError(
+            f"{_PLACE}: categories are {len(num_codes)}, but inputs {list(inputs.shape)}; give one number a feature"
+        )
+    for place, number in enumerate(num_codes):
+        codes = inputs[:, place]
+        odd = (codes != np.floor(codes)) | (codes < 0) | (codes >= number)
+        if number and odd.any():
+            raise UserError(
+                f"{_PLACE}: feature {place} is a category of {number} codes, but a row has {codes[odd][0]:g}; "
+                f"give whole numbers from 0 to {number - 1}"
+            )
+    return num_codes
 
 
 def _as_logits(member_outputs: np.ndarray, outputs: Outputs) -> np.ndarray:

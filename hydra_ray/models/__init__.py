@@ -4,6 +4,7 @@ How they are trained is in `training/`.
 """
 
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
+from hydra_ray.models.embeddings import table_inputs
 from hydra_ray.models.ensemble import Ensemble, StackedMembers
 from hydra_ray.models.files import WEIGHTS, from_model_json, load_model, to_model_json, to_safetensors_bytes
 from hydra_ray.models.heads import BatchedHeads
@@ -46,6 +47,7 @@ __all__ = [
     "memory_bytes",
     "num_parameters",
     "rescale_disagreement",
+    "table_inputs",
     "to_device",
     "to_model_json",
     "to_safetensors",

@@ -1,8 +1,8 @@
-"""The architectures we define ourselves: `mlp`, `cnn` and `resnet20`, each beside the model of its options.
+"""The architectures `mlp`, `cnn` and `resnet20`, each beside the model of its options.
 
 It is: modules that say where their body ends and their head begins, because a student takes the body alone.
 It is not: a choice of architecture by name (`networks.py`), nor normalisation of stored inputs
-(`members.py`).
+(`members.py`). Further architectures for tables are in `tabular_architectures.py`.
 
 Shapes: B batch, D input features, H x W pixels, ch channels, F features of the body, C outputs.
     images [B, ch, H, W] float or vectors [B, D] float -> body -> features_BF -> head -> logits_BC
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from hydra_ray.config import Section
 from hydra_ray.errors import UserError
+from hydra_ray.models.embeddings import table_inputs
 from hydra_ray.models.registry import Network, architecture
 
 Norm = Literal["batch", "group", "none"]
@@ -33,14 +34,18 @@ class MlpOptions(Section):
     """Units of each hidden layer; none for a linear model."""
 
 
-@architecture(MlpOptions)
-def mlp(input_shape: tuple[int, ...], num_outputs: int, options: MlpOptions) -> Network:
+@architecture(MlpOptions, takes_categories=True)
+def mlp(
+    input_shape: tuple[int, ...], num_outputs: int, options: MlpOptions, categories: tuple[int, ...] = ()
+) -> Network:
     """Linear layers of the `hidden` widths with ReLU (the body), then one linear layer (the head).
 
-    Images are flattened. `hidden=[]` is a linear model, its body only flattens.
+    Images are flattened, categories embedded (`embeddings.py`). `hidden=[]` is a linear model, its body has no more
+    than that.
     """
-    widths = [math.prod(input_shape), *options.hidden]
-    body = nn.Sequential(nn.Flatten())
+    first, width_in = table_inputs(input_shape, categories)
+    widths = [width_in, *options.hidden]
+    body = nn.Sequential(first)
     for width_in, width_out in pairwise(widths):
         body.extend([nn.Linear(width_in, width_out), nn.ReLU()])
     return Network(body, nn.Linear(widths[-1], num_outputs), widths[-1])

@@ -16,6 +16,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from hydra_ray.models.input_check import check_inputs
 from hydra_ray.models.members import Member
+from hydra_ray.models.outputs import combined
 from hydra_ray.models.precision import at_full_precision
 
 
@@ -85,9 +86,10 @@ class StackedMembers(nn.Module):
         self.normalise = copy.deepcopy(members[0].normalise)
         self.network: nn.Module = _stacked([member.network for member in members])
         self.output = _stacked([member.output for member in members])
+        self.kind_of_output = members[0].spec.output
 
     def forward(self, inputs_MB: Tensor) -> Tensor:
-        """Each member on its own rows: stored inputs [M, B, ...] -> outputs_MBC."""
+        """Each member on its own stored rows: [M, B, ...] -> outputs_MBC, or [M, B, k, C] while k submodels learn."""
         normalised_MB = self.normalise(inputs_MB.flatten(0, 1)).unflatten(0, inputs_MB.shape[:2])
         return self._run(normalised_MB, rows_dim=0)
 
@@ -100,7 +102,8 @@ class StackedMembers(nn.Module):
 
         def one_member(network: dict[str, Tensor], output: dict[str, Tensor], rows: Tensor) -> Tensor:
             raw_BK = functional_call(self.network, network, (rows,))
-            return at_full_precision(lambda raw: functional_call(self.output, output, (raw,)), raw_BK)
+            outputs = at_full_precision(lambda raw: functional_call(self.output, output, (raw,)), raw_BK)
+            return combined(self.kind_of_output, outputs, self.training)
 
         in_dims = (0, 0, rows_dim)
         return vmap(one_member, in_dims)(_tensors(self.network), _tensors(self.output), normalised)
@@ -137,12 +140,13 @@ def _stacked(modules: Sequence[nn.Module]) -> nn.Module:
     """A copy of the first module whose parameters and buffers are those of all, [M, ...]."""
     stack = copy.deepcopy(modules[0])
     weights, buffers = stack_module_state(list(modules))
+    stored = modules[0].state_dict()
     for name, value in weights.items():
         owner, attribute = _owner(stack, name)
         owner.register_parameter(attribute, nn.Parameter(value.detach()))
     for name, value in buffers.items():
         owner, attribute = _owner(stack, name)
-        owner.register_buffer(attribute, value)
+        owner.register_buffer(attribute, value, persistent=name in stored)
     return stack
 
 

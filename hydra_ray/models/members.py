@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from hydra_ray.models.input_check import check_inputs
 from hydra_ray.models.networks import build_network
-from hydra_ray.models.outputs import OutputKind, build_output
+from hydra_ray.models.outputs import OutputKind, build_output, combined
 from hydra_ray.models.precision import at_full_precision
 from hydra_ray.models.registry import Network
 from hydra_ray.randomness import seeded
@@ -33,9 +33,9 @@ ROWS_AT_ONCE = 4096
 class ModelSpec:
     """All that is needed to build a module again, weights aside; `to_json` and `from_json` round-trip.
 
-    `architecture`, `input_shape`, `num_outputs` and `options` are those of `networks.build_network`; `output` says
-    what its outputs mean. A student has `num_heads` heads of `head_depth` hidden layers of `head_width` units; for a
-    member these three are 0.
+    `architecture`, `input_shape`, `num_outputs`, `options` and `categories` are those of `networks.build_network`;
+    `output` says what its outputs mean. A student has `num_heads` heads of `head_depth` hidden layers of `head_width`
+    units; for a member these three are 0.
     """
 
     kind: Literal["member", "student"]
@@ -47,15 +47,22 @@ class ModelSpec:
     head_width: int = 0
     head_depth: int = 0
     output: OutputKind = "logits"
+    categories: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Lists for tuples and dicts for mappings, so that a spec equals what JSON makes of it."""
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
         object.__setattr__(self, "options", _plain(self.options))
+        object.__setattr__(self, "categories", tuple(self.categories))
+
+    def build_network(self) -> Network:
+        """A network with fresh weights; a UserError as from `networks.build_network`."""
+        return build_network(self.architecture, self.input_shape, self.num_outputs, self.options, self.categories)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {**asdict(self), "input_shape": list(self.input_shape)}
+        """Plain JSON values; `categories` only where there are any, as in files of older versions."""
+        values = {**asdict(self), "input_shape": list(self.input_shape), "categories": list(self.categories)}
+        return values if self.categories else {name: each for name, each in values.items() if name != "categories"}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -69,6 +76,8 @@ class ModelSpec:
 
 class Normalise(nn.Module):
     """(inputs - mean) / std; a standard deviation of 0 counts as 1. `mean` and `std` are buffers.
+
+    Codes of categories stay as they are: their mean is 0 and their standard deviation 1.
 
     uint8 [B, H, W, ch] with one mean and std a channel, in units of the stored pixels (0 to 255)
         -> float [B, ch, H, W]
@@ -89,8 +98,12 @@ class Normalise(nn.Module):
         return cls(torch.zeros(input_shape[-1]), torch.ones(input_shape[-1]))
 
     @classmethod
-    def fit(cls, inputs: NDArray[Any]) -> Self:
+    def fit(cls, inputs: NDArray[Any], categories: tuple[int, ...] = ()) -> Self:
         """From the training rows, [N, H, W, ch] or [N, D]; two passes in float64, a few thousand at a time.
+
+        Args:
+            inputs: the rows.
+            categories: of each feature how many codes it has, 0 for a number; () where none is a category.
 
         Raises:
             ValueError: there is no row.
@@ -100,8 +113,12 @@ class Normalise(nn.Module):
         count = inputs[..., 0].size
         mean = sum(rows.sum(0) for rows in _rows(inputs)) / count
         variance = sum(np.square(rows - mean).sum(0) for rows in _rows(inputs)) / count
-        as_float32 = [torch.tensor(values, dtype=torch.float32) for values in (mean, np.sqrt(variance))]
-        return cls(*as_float32)
+        mean, std = (torch.tensor(values, dtype=torch.float32) for values in (mean, np.sqrt(variance)))
+        if any(categories):
+            is_category = torch.tensor(categories) > 0
+            mean = mean.masked_fill(is_category, 0.0)
+            std = std.masked_fill(is_category, 1.0)
+        return cls(mean, std)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """See the class."""
@@ -126,8 +143,8 @@ class Member(nn.Module):
         return self.after_normalise(self.normalise(inputs))
 
     def after_normalise(self, normalised: Tensor) -> Tensor:
-        """Normalised inputs -> logits_BC."""
-        return at_full_precision(self.output, self.network(normalised))
+        """Normalised inputs -> logits_BC; of a network of k submodels, while it learns, those of each: [B, k, C]."""
+        return combined(self.spec.output, at_full_precision(self.output, self.network(normalised)), self.training)
 
 
 def build_member(
@@ -142,7 +159,7 @@ def build_member(
         UserError: see `networks.build_network`.
     """
     with seeded(seed):
-        network = build_network(spec.architecture, spec.input_shape, spec.num_outputs, spec.options)
+        network = spec.build_network()
     chosen = copy.deepcopy(normalise) or Normalise.identity(spec.input_shape)
     return Member(spec, chosen, network, copy.deepcopy(output) or build_output(spec.output))
 

@@ -9,7 +9,7 @@ Shapes: B batch, ch channels, D input features, F features of the body, C output
 
 import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from hydra_ray.config import Section, error_in_short, import_own, is_own, parse_options
 from hydra_ray.errors import UserError, close_to
+from hydra_ray.models import tabular_architectures  # noqa: F401  registers them
 from hydra_ray.models.architectures import image_channels
 from hydra_ray.models.registry import ARCHITECTURES, Network
 from hydra_ray.models.size import check_size
@@ -27,19 +28,28 @@ from hydra_ray.randomness import THROWN_AWAY, seeded
 
 __all__ = ["Network", "architecture_options", "build_network", "check_architecture"]
 
+_CATEGORIES = "categories"
+"""The parameter of a user's function that is given them."""
+
 
 def build_network(
-    architecture: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
+    architecture: str,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    options: Mapping[str, Any],
+    categories: tuple[int, ...] = (),
 ) -> Network:
     """The network of that name, with fresh weights from torch's global generator (see `randomness.seeded`).
 
     Args:
-        architecture: `mlp`, `cnn`, `resnet20`, a classification model of `torchvision.models`, or an import
-            path `package.module:function`; the function is called as `function(input_shape, num_outputs,
-            **options)` and returns a module with `body`, `head` and `num_features`.
+        architecture: `mlp`, `tabm`, `tabular_resnet`, `cnn`, `resnet20`, a classification model of
+            `torchvision.models`, or an import path `package.module:function`; the function is called as
+            `function(input_shape, num_outputs, **options)`, one with a parameter `categories` is given them too, and
+            returns a module with `body`, `head` and `num_features`.
         input_shape: of one stored row, (H, W, channels) or (D,).
         num_outputs: C.
         options: keyword arguments of that architecture.
+        categories: of each feature how many codes it has, 0 for a number; () where none is a category.
 
     Raises:
         UserError: unknown architecture or option, or one that does not fit the inputs.
@@ -50,10 +60,14 @@ def build_network(
         raise UserError(f"architecture={architecture}: {error}") from None
     parsed = parse_options(model, options)
     if architecture in ARCHITECTURES:
-        return ARCHITECTURES[architecture].build(input_shape, num_outputs, parsed)
+        known = ARCHITECTURES[architecture]
+        further = (categories,) if known.takes_categories else ()
+        return known.build(input_shape, num_outputs, parsed, *further)
     given = parsed.model_dump(exclude_unset=True)
     if is_own(architecture):
-        return _as_network(architecture, import_own(architecture)(input_shape, num_outputs, **given))
+        function = import_own(architecture)
+        given |= _categories_for(architecture, function, categories)
+        return _as_network(architecture, function(input_shape, num_outputs, **given))
     return _torchvision_network(architecture, input_shape, num_outputs, given)
 
 
@@ -71,7 +85,11 @@ def architecture_options(architecture: str) -> type[Section]:
 
 
 def check_architecture(
-    architecture: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
+    architecture: str,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    options: Mapping[str, Any],
+    categories: tuple[int, ...] = (),
 ) -> Network:
     """Build the network and send two rows through it.
 
@@ -83,7 +101,7 @@ def check_architecture(
         UserError: it is too large for this machine, cannot be built, cannot take such inputs, or gives outputs of the
             wrong shape.
     """
-    building = partial(build_network, architecture, input_shape, num_outputs, options)
+    building = partial(build_network, architecture, input_shape, num_outputs, options, categories)
     if not is_own(architecture):  # a function of the user's own is called once
         check_size(building, f"architecture={architecture} with options={dict(options)}")
     try:
@@ -91,7 +109,7 @@ def check_architecture(
             network = building().eval()
             features_BF = network.body(_two_rows(input_shape))
             _check_shape(architecture, "body", features_BF, network.num_features)
-            _check_shape(architecture, "head", network.head(features_BF), num_outputs)
+            _check_shape(architecture, "head", network.head(features_BF), num_outputs, submodels=True)
     except UserError:
         raise
     except Exception as error:
@@ -110,9 +128,10 @@ def _two_rows(input_shape: tuple[int, ...]) -> Tensor:
     return torch.zeros(2, channels, height, width)
 
 
-def _check_shape(architecture: str, part: str, values: Any, width: int) -> None:
+def _check_shape(architecture: str, part: str, values: Any, width: int, *, submodels: bool = False) -> None:
     shape = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
-    if shape != [2, width]:
+    of_submodels = submodels and len(shape) == 3 and [shape[0], shape[2]] == [2, width]
+    if shape != [2, width] and not of_submodels:
         raise UserError(
             f"architecture={architecture}: its {part} gives {shape} for 2 inputs instead of {[2, width]}; "
             f"mend the {part}, or num_features"
@@ -207,9 +226,22 @@ def _users_options(path: str) -> type[Section]:
     parameters = inspect.signature(function).parameters.values()
     takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters)
     by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    later = [item for item in list(parameters)[2:] if item.kind in by_name]
+    later = [item for item in list(parameters)[2:] if item.kind in by_name and item.name != _CATEGORIES]
     required = [item.name for item in later if item.default is inspect.Parameter.empty]
     return _names_alone(path, [item.name for item in later], required, takes_any=takes_any)
+
+
+def _categories_for(path: str, function: Callable[..., Any], categories: tuple[int, ...]) -> dict[str, Any]:
+    """The argument `categories` for a function that has it; codes must not be taken for numbers."""
+    if _CATEGORIES in inspect.signature(function).parameters:
+        return {_CATEGORIES: categories}
+    if any(categories):
+        number = sum(map(bool, categories))
+        raise UserError(
+            f"architecture={path}: {number} of the {len(categories)} features are categories, but the function has no "
+            f"parameter {_CATEGORIES}; add it (docs/recipes.md), or use mlp, tabm or tabular_resnet"
+        )
+    return {}
 
 
 def _as_network(path: str, module: Any) -> Network:

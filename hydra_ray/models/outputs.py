@@ -1,7 +1,7 @@
 """What the last layer's numbers mean: logits as they are, or a Gaussian of the target in the target's own unit.
 
 It is: the conversion of standardised outputs to target units, with a bounded variance; so that whatever leaves a
-network is in target units, and nothing is standardised twice.
+network is in target units, and nothing is standardised twice. And the one answer of a network of k submodels.
 It is not: the network (`networks.py`), nor a loss (`tasks/`).
 
 Shapes: [..., K] raw numbers of the last layer -> [..., C] logits, or [..., 2] = mean, LOG variance.
@@ -93,6 +93,28 @@ def bounded(log_variance: Tensor) -> Tensor:
     low, high = LOG_VARIANCE_RANGE
     log_variance = high - F.softplus(high - log_variance)
     return low + F.softplus(log_variance - low)
+
+
+def combined(kind: OutputKind, outputs: Tensor, is_training: bool) -> Tensor:
+    """Outputs as a member gives them: [B, C]; those of k submodels one by one, [B, k, C], while they learn."""
+    return outputs if is_training or outputs.ndim == 2 else mean_of_submodels(kind, outputs)
+
+
+def mean_of_submodels(kind: OutputKind, outputs_BkC: Tensor) -> Tensor:
+    """The one answer of k submodels: [B, k, C] -> [B, C], as TabM has it (Gorishniy et al. 2025, arXiv 2410.24210).
+
+    Classification: the mean of their probabilities; its logarithms are the logits, so that softmax gives it back.
+    Regression: the mean of their means. Of Gaussians the variance is that of their mixture, the mean of the variances
+    plus the variance of the means; a mean alone keeps the one variance it has.
+    """
+    if kind == "logits":
+        log_probs_BkC = torch.log_softmax(outputs_BkC, dim=-1)
+        return torch.logsumexp(log_probs_BkC, dim=1) - math.log(outputs_BkC.shape[1])
+    mean_Bk, log_variance_Bk = outputs_BkC.unbind(-1)
+    log_variance_B = log_variance_Bk[:, 0]
+    if kind == "gaussian":
+        log_variance_B = (log_variance_Bk.exp().mean(1) + mean_Bk.var(1, correction=0)).log()
+    return torch.stack([mean_Bk.mean(1), log_variance_B], dim=-1)
 
 
 def build_output(kind: OutputKind) -> nn.Module:

@@ -25,7 +25,11 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
 def code_of(
-    architecture: str, input_shape: tuple[int, ...], num_outputs: int, options: Mapping[str, Any]
+    architecture: str,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    options: Mapping[str, Any],
+    categories: tuple[int, ...] = (),
 ) -> str | None:
     """16 hexadecimal digits of a function `package.module:function`; None for an architecture of another kind.
 
@@ -37,15 +41,18 @@ def code_of(
     """
     if not is_own(architecture):
         return None
-    return _code(architecture, tuple(input_shape), num_outputs, json.dumps(dict(options), sort_keys=True, default=str))
+    given = json.dumps(dict(options), sort_keys=True, default=str)
+    return _code(architecture, tuple(input_shape), num_outputs, given, tuple(categories))
 
 
 @lru_cache(maxsize=64)
-def _code(architecture: str, input_shape: tuple[int, ...], num_outputs: int, options: str) -> str:
+def _code(
+    architecture: str, input_shape: tuple[int, ...], num_outputs: int, options: str, categories: tuple[int, ...]
+) -> str:
     try:
         with torch.device("cpu"), seeded(THROWN_AWAY), torch.no_grad():
-            network = build_network(architecture, input_shape, num_outputs, json.loads(options)).eval()
-            answers = _answers(network, _two_rows(input_shape))
+            network = build_network(architecture, input_shape, num_outputs, json.loads(options), categories).eval()
+            answers = _answers(network, _two_rows(input_shape, categories))
     except Exception:  # a user's function may fail in any way
         return "cannot be built"
     layers = _ADDRESS.sub("", repr(network))
@@ -70,9 +77,16 @@ def _outputs(network: Network, rows: Tensor) -> Tensor:
     return head(network.body(rows))
 
 
-def _two_rows(input_shape: tuple[int, ...]) -> Tensor:
-    """Fixed values from -2 to 2, as a network takes them: [2, ch, H, W] for images of (H, W, ch), else [2, D]."""
+def _two_rows(input_shape: tuple[int, ...], categories: tuple[int, ...]) -> Tensor:
+    """Fixed values from -2 to 2, as a network takes them: [2, ch, H, W] for images of (H, W, ch), else [2, D].
+
+    Categories have fixed codes of theirs.
+    """
     shape = input_shape if len(input_shape) != 3 else (input_shape[2], *input_shape[:2])
     count = 2 * int(torch.tensor(shape).prod())
     values = torch.arange(count, dtype=torch.float64) * 0.618033988749895 % 1
+    if any(categories):
+        num_codes = torch.tensor(categories)
+        values = values.reshape(2, -1)
+        return torch.where(num_codes > 0, (values * num_codes).floor(), 4 * values - 2).float()
     return (4 * values - 2).float().reshape(2, *shape)

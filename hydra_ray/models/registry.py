@@ -19,7 +19,11 @@ OptionsT = TypeVar("OptionsT", bound=Section)
 
 
 class Network(nn.Module):
-    """A body and a head: float images [B, ch, H, W] or vectors [B, D] -> logits_BC."""
+    """A body and a head: float images [B, ch, H, W] or vectors [B, D] -> logits_BC.
+
+    A head may answer for k submodels, [B, k, C]: each learns for itself, a member answers with the mean of their
+    predictions (`outputs.mean_of_submodels`).
+    """
 
     def __init__(self, body: nn.Module, head: nn.Module, num_features: int) -> None:
         super().__init__()
@@ -28,12 +32,13 @@ class Network(nn.Module):
         self.num_features = num_features
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Logits [B, C]; `body` alone gives the features [B, num_features]."""
+        """Logits [B, C], of submodels [B, k, C]; `body` alone gives the features [B, num_features]."""
         return at_full_precision(self.head, self.body(inputs))
 
 
-Builder = Callable[[tuple[int, ...], int, OptionsT], Network]
-"""(input shape of one stored row, number of outputs, options) -> network with fresh weights."""
+Builder = Callable[..., Network]
+"""(input shape of one stored row, number of outputs, options) -> network with fresh weights; one that takes categories
+has them as a fourth argument."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +46,20 @@ class Architecture(Generic[OptionsT]):
     """A builder and the model of its options."""
 
     options: type[OptionsT]
-    build: Builder[OptionsT]
+    build: Builder
+    takes_categories: bool
+    """Whether it embeds the features that are categories."""
 
 
 ARCHITECTURES: dict[str, Architecture] = {}
 """Our architectures by name; filled where they are written."""
 
 
-def architecture(options: type[OptionsT]) -> Callable[[Builder[OptionsT]], Builder[OptionsT]]:
+def architecture(options: type[Section], *, takes_categories: bool = False) -> Callable[[Builder], Builder]:
     """Register a builder under its own name, with the model of its options."""
 
-    def registered(builder: Builder[OptionsT]) -> Builder[OptionsT]:
-        ARCHITECTURES[builder.__name__] = Architecture(options, builder)
+    def registered(builder: Builder) -> Builder:
+        ARCHITECTURES[builder.__name__] = Architecture(options, builder, takes_categories)
         return builder
 
     return registered

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from hydra_ray.models.heads import BatchedHeads
 from hydra_ray.models.input_check import check_inputs, check_values
 from hydra_ray.models.members import ModelSpec, Normalise
-from hydra_ray.models.networks import build_network
 from hydra_ray.models.outputs import build_output
 from hydra_ray.models.precision import at_full_precision
 from hydra_ray.randomness import seeded
@@ -80,7 +79,7 @@ def build_student(
         ValueError: see `BatchedHeads`.
     """
     with seeded(seed):
-        network = build_network(spec.architecture, spec.input_shape, spec.num_outputs, spec.options)
+        network = spec.build_network()
         heads = BatchedHeads(spec.num_heads, network.num_features, spec.head_width, spec.head_depth, spec.num_outputs)
     chosen = copy.deepcopy(normalise) or Normalise.identity(spec.input_shape)
     return HydraStudent(spec, chosen, network.body, heads, copy.deepcopy(output) or build_output(spec.output))

@@ -161,7 +161,7 @@ def data_key(data: DataConfig, found: DataSet, split: str) -> dict[str, Any]:
 def member_code(config: Config, found: DataSet, num_outputs: int) -> dict[str, Any]:
     """`code`: a hash of the members' architecture and of their view, where these are the user's own."""
     ensemble = config.ensemble
-    code = code_of(ensemble.architecture, found.input_shape, num_outputs, ensemble.options)
+    code = code_of(ensemble.architecture, found.input_shape, num_outputs, ensemble.options, found.categories)
     augment = view_key(ensemble.augment, found) if ensemble.augment else {}
     return {**({"code": code} if code else {}), **({"augment": augment} if augment else {})}
 
@@ -178,7 +178,7 @@ def body_code(config: Config, found: DataSet, *others: str | None) -> dict[str, 
     distill = config.distill
     options = ensemble.options if distill.body_options is None else distill.body_options
     names = [body or ensemble.architecture for body in (distill.body, *others)]
-    codes = [code_of(name, found.input_shape, found.num_outputs, options) for name in names]
+    codes = [code_of(name, found.input_shape, found.num_outputs, options, found.categories) for name in names]
     return {"code": codes} if any(codes) else {}
 
 

@@ -66,6 +66,7 @@ def check_networks(run: Run) -> None:
             data.input_shape,
             run.member_spec().num_outputs,
             ensemble.options,
+            data.categories,
         )
     else:
         check_teachers(run)
@@ -75,7 +76,8 @@ def check_networks(run: Run) -> None:
     for body, options in [(distill.body, distill.body_options), *product(bodies, choices)]:
         options = ensemble.options if options is None else options
         architecture = body or ensemble.architecture
-        network = _within("distill.body", check_architecture, architecture, data.input_shape, data.num_outputs, options)
+        facts = (architecture, data.input_shape, data.num_outputs, options, data.categories)
+        network = _within("distill.body", check_architecture, *facts)
         _check_heads(config, network.num_features, data.num_outputs)
 
 
@@ -144,7 +146,7 @@ def check_views(run: Run) -> None:
     """Check that all views exist and accept the data set's inputs."""
     run.views(TRANSFER)
     for key, view in named_views(run.config):
-        _within(key, check_view, view.view, view.options, run.data.input_shape)
+        _within(key, check_view, view.view, view.options, run.data.input_shape, run.data.categories)
         if is_own(view.view):
             _within(f"{key}.view={view.view}", _check_own_view, run, view)
     _check_mixing(run.config)

@@ -171,7 +171,15 @@ class Run:
         ensemble = self.config.ensemble
         data = self.data
         output, number = self.task.likelihood.member_output(self.config, data.num_outputs)
-        return ModelSpec("member", ensemble.architecture, data.input_shape, number, ensemble.options, output=output)
+        return ModelSpec(
+            "member",
+            ensemble.architecture,
+            data.input_shape,
+            number,
+            ensemble.options,
+            output=output,
+            categories=data.categories,
+        )
 
     def members(self) -> list[Artifact]:
         """All members that are trained here, in order; none where teachers answer in their place."""

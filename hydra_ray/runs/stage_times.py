@@ -131,8 +131,15 @@ def _student(run: Run, kind: StudentKind, device: torch.device) -> float:
     members = config.ensemble.num_members
     batch_size = math.ceil(config.distill.batch_size / config.cluster.num_workers)
     rows = _answered(run, _first_rows(run, batch_size * _BATCHES))
-    shape = rows.inputs.shape[1:]
-    plan = plan_of(config, run.task, kind, num_members=members, input_shape=shape, num_outputs=run.data.num_outputs)
+    plan = plan_of(
+        config,
+        run.task,
+        kind,
+        num_members=members,
+        input_shape=rows.inputs.shape[1:],
+        num_outputs=run.data.num_outputs,
+        categories=run.data.categories,
+    )
     batches = BatchReader(rows, batch_size=min(batch_size, len(rows) // _BATCHES), seed=0, num_members=plan.num_members)
     steps = max(1, run.num_rows(TRANSFER) // config.distill.batch_size)
     found = step_times(plan, batches, rows, device)

@@ -76,7 +76,8 @@ class MemberSpec:
     @classmethod
     def of(cls, task: Task, spec: ModelSpec, inputs: np.ndarray, labels: np.ndarray) -> MemberSpec:
         """With normalisation and output fitted to the training rows."""
-        return cls(task, spec, Normalise.fit(inputs), task.likelihood.fit_output(spec.output, labels))
+        normalise = Normalise.fit(inputs, spec.categories)
+        return cls(task, spec, normalise, task.likelihood.fit_output(spec.output, labels))
 
     def build(self, seed: int) -> Member:
         """A member with fresh weights that follow from `seed`."""
@@ -162,12 +163,20 @@ def _train_epoch(
 def member_step(state: TrainState, member_loss: MemberLoss, inputs: Tensor, labels_B: Tensor) -> Tensor:
     """One training step of a member; its loss, detached."""
     state.begin_step()
-    outputs_BC = state.forward(inputs)
-    loss = member_loss(outputs_BC, labels_B).mean()
+    loss = mean_member_loss(member_loss, state.forward(inputs), labels_B)
     loss.backward()
     clip_gradients(state.model.parameters(), state.settings.clip_norm)
     state.update()
     return loss.detach()
+
+
+def mean_member_loss(member_loss: MemberLoss, outputs: Tensor, labels_B: Tensor) -> Tensor:
+    """The loss of outputs [B, C], a mean over rows; of k submodels, [B, k, C], the mean of their losses, as each learns
+    for itself (Gorishniy et al. 2025, arXiv 2410.24210)."""
+    if outputs.ndim == 2:
+        return member_loss(outputs, labels_B).mean()
+    labels_Bk = labels_B.unsqueeze(1).expand(outputs.shape[:2])
+    return member_loss(outputs.flatten(0, 1), labels_Bk.flatten()).mean()
 
 
 def order_of(num_rows: int, seed: int, member: int, epoch: int) -> Tensor:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +26,15 @@ from hydra_ray.tasks import MemberLoss
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Watch
 from hydra_ray.training.loop import Tick, TrainState
-from hydra_ray.training.member import LabelledRows, MemberSpec, augmented, figures_of, order_of, subject_of
+from hydra_ray.training.member import (
+    LabelledRows,
+    MemberSpec,
+    augmented,
+    figures_of,
+    mean_member_loss,
+    order_of,
+    subject_of,
+)
 
 _ROWS_WITHOUT_GRADIENT = 8192  # over all members of a stack
 
@@ -175,7 +184,7 @@ def stack_step(state: TrainState, member_loss: MemberLoss, inputs_KB: Tensor, la
     """
     state.begin_step()
     outputs_KBC = state.forward(inputs_KB)
-    loss_K = vmap(lambda outputs_BC, labels_B: member_loss(outputs_BC, labels_B).mean())(outputs_KBC, labels_KB)
+    loss_K = vmap(partial(mean_member_loss, member_loss))(outputs_KBC, labels_KB)
     loss_K.sum().backward()
     clip_each_member(state.model.parameters(), state.settings.clip_norm)
     state.update()

@@ -37,10 +37,11 @@ class InputOutputScaling(NamedTuple):
     output: nn.Module
 
     @classmethod
-    def of(cls, task: Task, rows: ShardRows, num_members: int) -> InputOutputScaling:
+    def of(cls, task: Task, rows: ShardRows, num_members: int, categories: tuple[int, ...] = ()) -> InputOutputScaling:
         """Fitted to rows of the transfer set and the outputs of their first `num_members` members."""
         first = rows.of_first(num_members)
-        return cls(Normalise.fit(rows.inputs), task.likelihood.fit_student_output(first.logits_NMC, first.mask_NM))
+        output = task.likelihood.fit_student_output(first.logits_NMC, first.mask_NM)
+        return cls(Normalise.fit(rows.inputs, categories), output)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,14 @@ class Distillation:
 
 
 def plan_of(
-    config: Config, task: Task, kind: StudentKind, *, num_members: int, input_shape: tuple[int, ...], num_outputs: int
+    config: Config,
+    task: Task,
+    kind: StudentKind,
+    *,
+    num_members: int,
+    input_shape: tuple[int, ...],
+    num_outputs: int,
+    categories: tuple[int, ...] = (),
 ) -> Distillation:
     """The student of one kind that a configuration describes.
 
@@ -96,6 +104,7 @@ def plan_of(
         num_members: members in the shards.
         input_shape: of one stored row.
         num_outputs: of each head.
+        categories: of each feature how many codes it has, 0 for a number; () where none is a category.
     """
     distill = config.distill
     ensemble = config.ensemble
@@ -111,6 +120,7 @@ def plan_of(
         head_width=distill.head_width,
         head_depth=distill.head_depth,
         output=task.likelihood.student_output,
+        categories=categories,
     )
     weights = ensemble.teachers.weights
     return Distillation(
@@ -191,7 +201,8 @@ def step_times(
         rows: of a transfer set; what their members say does not matter.
         device: to train on.
     """
-    student = _first_student(plan, InputOutputScaling.of(plan.task, rows, plan.num_members)).to(device)
+    scaling = InputOutputScaling.of(plan.task, rows, plan.num_members, plan.spec.categories)
+    student = _first_student(plan, scaling).to(device)
     found = []
     for number, phase in enumerate(plan.phases):
         if number:

@@ -91,7 +91,7 @@ def augment(
         return inputs
     parsed = view.parse(options)
     block = torch.zeros_like(keys) if block is None else block
-    whole = ViewBatch(inputs, draws, partner_rows(view.mixes, inputs, keys, block, draws), features)
+    whole = ViewBatch(inputs, draws, partner_rows(view.mixes, inputs, keys, block, draws, features), features)
     return torch.cat([_rounded(view.apply(parsed, part), inputs.dtype) for part in pieces(whole)])
 
 

@@ -17,7 +17,8 @@ from hydra_ray.config import Section
 from hydra_ray.data import Features
 from hydra_ray.randomness import Draws
 
-Mixes = Literal["nothing", "rows", "columns"]
+Mixes = Literal["nothing", "rows", "columns", "nearest"]
+"""With which rows of its block a row is mixed: none, another one, one for each feature, the one nearest to it."""
 _ELEMENTS_AT_ONCE = 1 << 21
 _PARTNER_DRAW = 1 << 40
 
@@ -63,6 +64,17 @@ class ViewBatch:
             raise ValueError("views of feature rows need the training rows' scale")
         return self.features.to(self.rows.device)
 
+    @property
+    def has_codes(self) -> bool:
+        """Whether some of the features are categories."""
+        return self.features is not None and any(self.features.categories)
+
+    def with_codes(self, made: Tensor, codes: Tensor | None = None) -> Tensor:
+        """`made`, but where features are categories `codes`, by default those of the row itself."""
+        if not self.has_codes:
+            return made
+        return torch.where(self.scale().is_category(), self.rows if codes is None else codes, made)
+
     def per_row(self, values_B: Tensor) -> Tensor:
         """Values of rows, shaped to broadcast over the rows' elements."""
         return values_B.reshape(-1, *(1 for _ in self.rows.shape[1:]))
@@ -82,13 +94,17 @@ def pieces(whole: ViewBatch) -> Iterator[ViewBatch]:
         yield replace(whole, rows=whole.rows[part], draws=draws, partners=whole.partners[part])
 
 
-def partner_rows(mixes: Mixes, inputs: Tensor, keys: Tensor, block: Tensor, draws: Draws) -> Tensor:
-    """What every row is mixed with: another row of its block, or one for each feature."""
+def partner_rows(
+    mixes: Mixes, inputs: Tensor, keys: Tensor, block: Tensor, draws: Draws, features: Features | None
+) -> Tensor:
+    """What every row is mixed with, see `Mixes`."""
     if mixes == "nothing":
         return inputs
     if mixes == "rows":
         return inputs[_partners(keys, block, draws, 1)[:, 0]]
-    return inputs.gather(0, _partners(keys, block, draws, inputs.shape[1]))
+    if mixes == "columns":
+        return inputs.gather(0, _partners(keys, block, draws, inputs.shape[1]))
+    return inputs[_nearest(inputs, keys, block, ViewBatch(inputs, draws, inputs, features).scale())]
 
 
 def _partners(keys: Tensor, block: Tensor, draws: Draws, count: int) -> Tensor:
@@ -96,8 +112,7 @@ def _partners(keys: Tensor, block: Tensor, draws: Draws, count: int) -> Tensor:
 
     Rows are ranked by key within their block, so that the order in which they come does not matter.
     """
-    by_key = keys.argsort(stable=True)
-    order = by_key[block[by_key].argsort(stable=True)]
+    order = _ordered(keys, block)
     _, inverse, sizes = torch.unique_consecutive(block[order], return_inverse=True, return_counts=True)
     size = sizes[inverse, None]
     start = (sizes.cumsum(0) - sizes)[inverse, None]
@@ -107,3 +122,32 @@ def _partners(keys: Tensor, block: Tensor, draws: Draws, count: int) -> Tensor:
     partners = torch.empty_like(step)
     partners[order] = order[start + (rank + step) % size]
     return partners
+
+
+def _nearest(rows: Tensor, keys: Tensor, block: Tensor, features: Features) -> Tensor:
+    """The index of the nearest other row of the same block, its own where it is alone: int64 [B].
+
+    Squared differences of numbers, each in units of its range in the training rows, plus one for each category that is
+    another; the first by key of those that are equally near.
+    """
+    order = _ordered(keys, block)
+    is_category = features.is_category()
+    span = torch.where(features.low < features.high, features.high - features.low, 1)
+    numbers = ((rows - features.low) / span)[order][:, ~is_category].double()
+    codes = rows[order][:, is_category].double()
+    nearest = torch.empty_like(order)
+    start = 0
+    for size in torch.unique_consecutive(block[order], return_counts=True)[1].tolist():
+        part = slice(start, start + size)
+        # cdist by matrix products is quicker, and its last bits depend on the machine
+        distance = torch.cdist(numbers[part], numbers[part], compute_mode="donot_use_mm_for_euclid_dist").square()
+        distance += torch.cdist(codes[part], codes[part], p=0.0)
+        nearest[order[part]] = order[part][distance.fill_diagonal_(torch.inf).argmin(1)]
+        start += size
+    return nearest
+
+
+def _ordered(keys: Tensor, block: Tensor) -> Tensor:
+    """Indices of the rows, block after block and by key within each: int64 [B]."""
+    by_key = keys.argsort(stable=True)
+    return by_key[block[by_key].argsort(stable=True)]

@@ -26,9 +26,9 @@ class GaussianNoiseOptions(Section):
     """Standard deviation, as a fraction of the full pixel range, or of each feature's standard deviation."""
 
 
-@view(GaussianNoiseOptions, takes="both")
+@view(GaussianNoiseOptions, takes="both", changes_codes=False)
 def gaussian_noise(options: GaussianNoiseOptions, batch: ViewBatch) -> Tensor:
-    """Rows with noise on every element."""
+    """Rows with noise on every pixel or number; categories stay."""
     scale = 255.0 if batch.rows.dtype == torch.uint8 else batch.scale().std
     noise = batch.draws.normal(0, batch.rows[0].numel()).reshape(batch.rows.shape)
-    return batch.rows + noise * (scale * options.sigma)
+    return batch.with_codes(batch.rows + noise * (scale * options.sigma))

@@ -1,8 +1,14 @@
-"""Views that mix a row with others of its block; what they make has no single label."""
+"""Views that mix a row with others of its block; what they make has no single label.
+
+B rows of D features.
+"""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from hydra_ray.views.batch import AmountOptions, BlockOptions, ViewBatch
@@ -16,9 +22,13 @@ class MixOptions(AmountOptions, BlockOptions):
 
 @view(MixOptions, takes="both", mixes="rows", keeps_label=False)
 def mixup(options: MixOptions, batch: ViewBatch) -> Tensor:
-    """Weighted means of two rows."""
+    """Weighted means of two rows; a category is that of one of the two, the partner's by its weight as probability."""
     amount = batch.amounts(options)
-    return batch.rows * (1 - amount) + batch.partners * amount
+    mixed = batch.rows * (1 - amount) + batch.partners * amount
+    if not batch.has_codes:
+        return mixed
+    is_partners = batch.draws.uniform(1, batch.rows.shape[1]) < amount
+    return batch.with_codes(mixed, torch.where(is_partners, batch.partners, batch.rows))
 
 
 @view(MixOptions, mixes="rows", keeps_label=False)
@@ -33,8 +43,51 @@ def cutmix(options: MixOptions, batch: ViewBatch) -> Tensor:
 
 @view(BlockOptions, takes="features", mixes="columns", keeps_label=False)
 def resample(_: BlockOptions, batch: ViewBatch) -> Tensor:
-    """Every feature from another row: the margins stay, what belongs together does not."""
+    """Every feature from another row: the margins stay, what belongs together does not.
+
+    The columns of the table, each shuffled for itself.
+    """
     return batch.partners
+
+
+class SwapOptions(BlockOptions):
+    """How many cells come from elsewhere."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Part of a row's cells, one at least."""
+
+
+@view(SwapOptions, takes="features", mixes="columns", keeps_label=False)
+def swap(options: SwapOptions, batch: ViewBatch) -> Tensor:
+    """A share of the cells, each from another row of its own, as AutoGluon's SPUNGE does it (without its noise)."""
+    num_features = batch.rows.shape[1]
+    chance = batch.draws.uniform(0, num_features)
+    num_swapped = max(1, round(options.share * num_features))
+    return torch.where(chance <= chance.kthvalue(num_swapped, keepdim=True).values, batch.partners, batch.rows)
+
+
+class MungeOptions(BlockOptions):
+    """How many cells change, and how near to the neighbour's they become."""
+
+    swap_probability: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """p: of each cell."""
+    local_variance: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """s: a number gets noise of standard deviation |difference to the neighbour| / s; the larger, the less."""
+
+
+@view(MungeOptions, takes="features", mixes="nearest", keeps_label=False)
+def munge(options: MungeOptions, batch: ViewBatch) -> Tensor:
+    """Rows that take cells from their nearest neighbour (MUNGE; Bucila et al. 2006, "Model compression", section 3).
+
+    With probability p a number e_a becomes normal(e'_a, |e_a - e'_a| / s) and a category e'_a, e' the nearest other row
+    of the block. In the paper a pair is changed at once, here every row for itself, when it is its turn. Defaults are
+    AutoGluon's, the paper leaves p and s open.
+    """
+    num_features = batch.rows.shape[1]
+    is_chosen = batch.draws.uniform(0, num_features) < options.swap_probability
+    deviation = (batch.rows - batch.partners).abs() / options.local_variance
+    numbers = batch.partners + deviation * batch.draws.normal(num_features, num_features)
+    return torch.where(is_chosen, batch.with_codes(numbers, batch.partners), batch.rows)
 
 
 def _within(place: Tensor, start: Tensor, side: Tensor) -> Tensor:

@@ -36,16 +36,16 @@ class OdsOptions(Section):
     """Of the softmax whose gradient is taken."""
 
 
-@view(OdsOptions, takes="both", needs_members=True)
+@view(OdsOptions, takes="both", needs_members=True, changes_codes=False)
 def ods(options: OdsOptions, batch: ViewBatch, members: Sequence[nn.Module]) -> Tensor:
     """x + step * sqrt(d) * g / |g|, with g the gradient at x of w . softmax(z(x) / T), w uniform in [-1, 1]^C.
 
-    Each row has a random member for z.
+    Each row has a random member for z. Categories stay: no gradient reaches a code.
     """
     return _moved(options, batch, members, confident=False)
 
 
-@view(OdsOptions, takes="both", needs_members=True)
+@view(OdsOptions, takes="both", needs_members=True, changes_codes=False)
 def conf_ods(options: OdsOptions, batch: ViewBatch, members: Sequence[nn.Module]) -> Tensor:
     """`ods` with the step scaled by that member's largest probability."""
     return _moved(options, batch, members, confident=True)

@@ -112,7 +112,7 @@ def _made(
     view = view_named(name)
     draws = Draws.of(THROWN_AWAY, row_id)
     parsed = view.parse(options)
-    partners = partner_rows(view.mixes, rows, row_id, torch.zeros_like(row_id), draws)
+    partners = partner_rows(view.mixes, rows, row_id, torch.zeros_like(row_id), draws, features)
     batch = ViewBatch(rows, draws, partners, features)
     try:
         return view.apply(parsed, batch, members) if view.needs_members else view.apply(parsed, batch)

@@ -34,6 +34,8 @@ class View(Generic[OptionsT]):
     mixes: Mixes
     keeps_label: bool
     needs_members: bool
+    changes_codes: bool
+    """Whether categories change too; a view of numbers alone is of no use where all features are categories."""
 
     def parse(self, options: Mapping[str, Any]) -> OptionsT:
         """The view's options; those left out have their defaults.
@@ -55,21 +57,23 @@ def view(
     mixes: Mixes = "nothing",
     keeps_label: bool = True,
     needs_members: bool = False,
+    changes_codes: bool = True,
 ) -> Callable[[Callable[..., Tensor]], View[OptionsT]]:
     """Make a view of a function, which is called as `function(options, batch)` and returns the batch's new rows.
 
     Args:
         options: the model of its options.
         takes: the kind of rows.
-        mixes: what is taken from other rows of the block: one row, or each feature from another one. The options then
-            derive from `BlockOptions`.
+        mixes: what is taken from other rows of the block: one row, each feature from another one, or the nearest row.
+            The options then derive from `BlockOptions`.
         keeps_label: False where rows have no single label: they are mixed or random.
         needs_members: whether the function takes a list of the members as well, to look at their gradients.
+        changes_codes: False where numbers change and the codes of categories stay.
     """
 
     def made(function: Callable[..., Tensor]) -> View[OptionsT]:
         name = function.__name__
-        found = View(name, options, function, takes, mixes, keeps_label, needs_members)
+        found = View(name, options, function, takes, mixes, keeps_label, needs_members, changes_codes)
         if function.__module__.startswith(f"{__package__}."):  # a user's own is found by its import path
             VIEWS[name] = found
         return found
@@ -98,12 +102,14 @@ def view_options(name: str) -> type[Section]:
     return view_named(name).options
 
 
-def check_view(name: str, options: Mapping[str, Any], input_shape: tuple[int, ...]) -> None:
+def check_view(
+    name: str, options: Mapping[str, Any], input_shape: tuple[int, ...], categories: tuple[int, ...] = ()
+) -> None:
     """Find what is wrong with a view before any row is made.
 
     Raises:
-        UserError: unknown view, unknown or impossible option, or a view of images asked for feature rows or the
-            other way round.
+        UserError: unknown view, unknown or impossible option, a view of images asked for feature rows or the other way
+            round, or a view of numbers for a table that has none.
     """
     found = _view(name)
     found.parse(options)
@@ -112,6 +118,8 @@ def check_view(name: str, options: Mapping[str, Any], input_shape: tuple[int, ..
         usable = ", ".join(each for each, known in VIEWS.items() if known.takes in (given, "both"))
         needed = "images" if found.takes == "images" else "feature rows"
         raise UserError(f"view {name} needs {needed}, but rows have shape {input_shape}; use one of {usable}")
+    if categories and all(categories) and not found.changes_codes:
+        raise UserError(f"view {name} changes numbers, but all {len(categories)} features are categories; use swap")
 
 
 def view_block_rows(name: str, options: Mapping[str, Any]) -> int:

@@ -1,6 +1,6 @@
 """Random rows in and around the box of the training rows' features: where members were never shown what is right.
 
-Views of feature rows. B rows of D features.
+Views of feature rows. Categories stay as they are. B rows of D features.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class UniformBoxOptions(Section):
     """By how much on each side, as a share of the feature's range."""
 
 
-@view(UniformBoxOptions, takes="features", keeps_label=False)
+@view(UniformBoxOptions, takes="features", keeps_label=False, changes_codes=False)
 def uniform_box(options: UniformBoxOptions, batch: ViewBatch) -> Tensor:
-    """Every feature uniform in its range, widened by `margin` ranges on each side: float32 [B, D]."""
+    """Every number uniform in its range, widened by `margin` ranges on each side: float32 [B, D]."""
     features = batch.scale()
     place = batch.draws.uniform(0, len(features.low))
-    return _at(features, place * (1 + 2 * options.margin) - options.margin)
+    return batch.with_codes(_at(features, place * (1 + 2 * options.margin) - options.margin))
 
 
 class OutsideBoxOptions(Section):
@@ -40,20 +40,20 @@ class OutsideBoxOptions(Section):
     """By how much the box is wider on each side, as a share of the feature's range."""
 
 
-@view(OutsideBoxOptions, takes="features", keeps_label=False)
+@view(OutsideBoxOptions, takes="features", keeps_label=False, changes_codes=False)
 def outside_box(options: OutsideBoxOptions, batch: ViewBatch) -> Tensor:
     """Uniform in the widened box without the box itself: float32 [B, D].
 
-    In the widened box each feature that varies is out of its range with probability q = 2 margin / (1 + 2 margin),
+    In the widened box each number that varies is out of its range with probability q = 2 margin / (1 + 2 margin),
     independently. The first that is, is drawn from its distribution given that there is one,
-    P(k) = (1 - q)^k q / (1 - (1 - q)^V) for V varying features; those before it are then within their ranges, those
+    P(k) = (1 - q)^k q / (1 - (1 - q)^V) for V varying numbers; those before it are then within their ranges, those
     behind it anywhere.
     """
     features = batch.scale()
     draws = batch.draws
     margin = options.margin
     num_features = len(features.low)
-    varies = features.low < features.high
+    varies = (features.low < features.high) & ~features.is_category()
     q = 2 * margin / (1 + 2 * margin)
     place = draws.uniform(0, num_features)
     chance = draws.uniform(num_features, 1).double() * -math.expm1(int(varies.sum()) * math.log1p(-q))
@@ -61,7 +61,7 @@ def outside_box(options: OutsideBoxOptions, batch: ViewBatch) -> Tensor:
     rank = varies.cumsum(0) - 1
     anywhere = place * (1 + 2 * margin) - margin
     rows = _at(features, torch.where(rank < first, place, anywhere))
-    return torch.where(varies & (rank == first), _out_of_range(features, place, margin), rows)
+    return batch.with_codes(torch.where(varies & (rank == first), _out_of_range(features, place, margin), rows))
 
 
 def _out_of_range(features: Features, place: Tensor, margin: float) -> Tensor:
