@@ -141,20 +141,23 @@ class TransferConfig(Section):
 
     views: list[TransferView] | None = Field(default=None, min_length=1)
     """Members agree on the rows they were trained on; views are where their disagreement shows. None: untouched rows,
-    beside them of images `affine`, `elastic` and `smooth_noise`, of feature rows `gaussian_noise` and `resample`."""
+    beside them of images `affine`, `elastic` and `smooth_noise`, of feature rows `gaussian_noise` and `resample`, of a
+    table with categories `swap` and `resample`."""
     num_rows: Count | None = None
     """Rows of the whole set where views have shares; none for as many as there are training rows."""
 
-    def with_views(self, input_shape: tuple[int, ...]) -> TransferConfig:
+    def with_views(self, input_shape: tuple[int, ...], categories: tuple[int, ...] = ()) -> TransferConfig:
         """With the views that suit the kind of rows, where none are named."""
         if self.views is not None:
             return self
-        names = IMAGE_VIEWS if len(input_shape) == 3 else FEATURE_VIEWS
+        of_features = CATEGORY_VIEWS if any(categories) else FEATURE_VIEWS
+        names = IMAGE_VIEWS if len(input_shape) == 3 else of_features
         return self.model_copy(update={"views": [TransferView(view=name) for name in names]})
 
 
 IMAGE_VIEWS = ("identity", "affine", "elastic", "smooth_noise")
 FEATURE_VIEWS = ("identity", "gaussian_noise", "resample")
+CATEGORY_VIEWS = ("identity", "swap", "resample")
 
 
 class PredictConfig(Section):

@@ -18,10 +18,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from hydra_ray.config import Section
+from hydra_ray.models.architectures import Count
 from hydra_ray.models.embeddings import table_inputs
 from hydra_ray.models.registry import Network, architecture
 
-Count = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 
 

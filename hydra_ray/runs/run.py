@@ -84,8 +84,9 @@ class Run:
             return given
         if has_fixed_rows(given):
             views = given.transfer.model_copy(update={"views": [TransferView(view=IDENTITY.view)]})
-            return given.model_copy(update={"transfer": views})
-        return given.model_copy(update={"transfer": given.transfer.with_views(self.data.input_shape)})
+        else:
+            views = given.transfer.with_views(self.data.input_shape, self.data.categories)
+        return given.model_copy(update={"transfer": views})
 
     def decide_gpus(self, gpus: float) -> None:
         """Replace `cluster.use_gpu=auto` by what so many GPUs allow."""
@@ -171,15 +172,8 @@ class Run:
         ensemble = self.config.ensemble
         data = self.data
         output, number = self.task.likelihood.member_output(self.config, data.num_outputs)
-        return ModelSpec(
-            "member",
-            ensemble.architecture,
-            data.input_shape,
-            number,
-            ensemble.options,
-            output=output,
-            categories=data.categories,
-        )
+        spec = ModelSpec("member", ensemble.architecture, data.input_shape, number, ensemble.options, output=output)
+        return replace(spec, categories=data.categories)
 
     def members(self) -> list[Artifact]:
         """All members that are trained here, in order; none where teachers answer in their place."""

@@ -22,12 +22,12 @@ ARCHITECTURES = {
     "tabm": {"hidden": [24], "num_submodels": 4, "dropout": 0.0},
     "tabular_resnet": {"width": 16, "hidden_dropout": 0.0},
 }
-MEMBERS = range(3)
+MEMBERS = range(2)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def table(num_rows=1200, seed=0) -> tuple[np.ndarray, np.ndarray]:
+def table(num_rows=800, seed=0) -> tuple[np.ndarray, np.ndarray]:
     """Whether a row is of class 1 its category decides, in no order of the codes, together with a number."""
     generator = np.random.default_rng(seed)
     rows = generator.normal(size=(num_rows, 4)).astype(np.float32)
@@ -41,10 +41,10 @@ class Bench:
     """Rows, settings and folders of one fit."""
 
     def __init__(self, place, architecture="mlp", *, task=CLASSIFICATION, **changed):
-        tree = {"epochs": 6, "batch_size": 64, "learning_rate": 0.01, **changed}
+        tree = {"epochs": 2, "batch_size": 64, "learning_rate": 0.01, **changed}
         self.place = place
         self.settings = validate({"name": "x", "data": {"source": "digits"}, "ensemble": tree}, "here").ensemble
-        self.train, self.validation = (self._rows(number, seed) for number, seed in ((1200, 0), (400, 1)))
+        self.train, self.validation = (self._rows(number, seed) for number, seed in ((800, 0), (400, 1)))
         output = "logits" if task is CLASSIFICATION else "gaussian"
         options = ARCHITECTURES[architecture]
         spec = ModelSpec("member", architecture, (4,), 2, options, output=output, categories=CATEGORIES)
@@ -81,19 +81,25 @@ def scale_of(rows: np.ndarray) -> Features:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_members_learn_categories_and_a_stack_learns_what_each_would_alone(tmp_path, architecture):
-    bench = Bench(tmp_path, architecture)
+def test_members_learn_categories(tmp_path, architecture):
+    bench = Bench(tmp_path, architecture, epochs=10)
+    _, figures = bench.alone(0)
+    assert figures["validation_accuracy"] > 0.85, "codes taken for numbers give 0.7"
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_stack_learns_what_each_member_would_alone(tmp_path, architecture):
+    bench = Bench(tmp_path, architecture, optimizer="sgd", learning_rate=0.05)
     for member, (model, figures) in zip(MEMBERS, bench.stacked(), strict=True):
         alone, alone_figures = bench.alone(member)
-        assert figures["validation_accuracy"] > 0.85, "codes taken for numbers give 0.7"
-        assert figures == pytest.approx(alone_figures, abs=2e-3)
-        state, expected = model.state_dict(), alone.state_dict()
-        assert list(state) == list(expected)
-        torch.testing.assert_close(model(bench.validation.inputs), alone(bench.validation.inputs), atol=2e-3, rtol=2e-2)
+        assert figures == pytest.approx(alone_figures, abs=1e-4)
+        assert list(model.state_dict()) == list(alone.state_dict())
+        found, expected = (each.eval()(bench.validation.inputs) for each in (model, alone))
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_noise_while_members_learn_leaves_codes(tmp_path):
-    bench = Bench(tmp_path, augment={"view": "gaussian_noise", "options": {"sigma": 0.1}}, epochs=4)
+    bench = Bench(tmp_path, augment={"view": "gaussian_noise", "options": {"sigma": 0.1}}, epochs=10)
     _, figures = bench.alone(0)
     assert figures["validation_accuracy"] > 0.8
 
@@ -108,9 +114,9 @@ def test_submodels_learn_by_the_mean_of_their_losses_not_by_the_loss_of_their_me
 
 @pytest.mark.parametrize("stacked", [False, True])
 def test_a_tabm_learns_a_regression(tmp_path, stacked):
-    bench = Bench(tmp_path, "tabm", task=REGRESSION)
+    bench = Bench(tmp_path, "tabm", task=REGRESSION, epochs=10)
     model, figures = bench.stacked()[0] if stacked else bench.alone(0)
-    assert model(bench.validation.inputs).shape == (400, 2)
+    assert model.eval()(bench.validation.inputs).shape == (400, 2)
     assert figures["validation_rmse"] < 0.42, "the mean alone has 0.5"
 
 
@@ -128,9 +134,9 @@ def test_dropout_keeps_a_tabm_out_of_a_stack(tmp_path):
 
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory):
-    """Rows, what three members say of them under views, and a student that learnt it."""
+    """Rows, what two members say of them under views, and a student that learnt it."""
     torch.set_num_threads(1)
-    bench = Bench(tmp_path_factory.mktemp("members"))
+    bench = Bench(tmp_path_factory.mktemp("members"), epochs=10)
     ensemble = Ensemble([bench.alone(member)[0] for member in MEMBERS])
     rows, labels = table()
     row_id = np.arange(len(rows))
@@ -139,7 +145,7 @@ def taught(tmp_path_factory):
     ]
     inputs = np.concatenate(views)
     said = ensemble(torch.from_numpy(inputs)).numpy()
-    return inputs, said, np.concatenate([labels, *[np.full(len(rows), -1)] * 2])
+    return inputs, said, np.concatenate([labels, np.full(len(rows), -1)])
 
 
 def student_of(taught, body, **changed) -> "hydra_ray.Student":
@@ -154,8 +160,8 @@ def student_of(taught, body, **changed) -> "hydra_ray.Student":
 def test_a_student_of_any_body_follows_the_members_and_comes_back_from_its_folder(taught, tmp_path, body):
     inputs, said, _ = taught
     student = student_of(taught, body)
-    answer = student.predict(inputs[:1200])
-    ensemble = torch.tensor(said[:1200]).softmax(-1).mean(1).argmax(-1).numpy()
+    answer = student.predict(inputs[:800])
+    ensemble = torch.tensor(said[:800]).softmax(-1).mean(1).argmax(-1).numpy()
     assert (answer.probabilities.argmax(-1) == ensemble).mean() > 0.9
     student.save_pretrained(tmp_path / "student")
     loaded = hydra_ray.load_student(str(tmp_path / "student"))
