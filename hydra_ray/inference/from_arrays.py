@@ -58,8 +58,7 @@ def distill(
             regression.
         classes: names of the C classes.
         features: names of the D features, by which tables are read.
-        categories: [D], of each feature how many codes it has, 0 for a number; none where no feature is a category.
-            Codes are whole numbers from 0, best 0 for a missing value and 1 for one that is rare or unseen.
+        categories: [D], of each feature how many codes it has (0: missing, 1: rare or unseen, ...), 0 for a number.
         kind: which student: hydra, kd, end2 or proxy_end2.
         body: its network: mlp, tabm, tabular_resnet, cnn, resnet20, a torchvision name or an import path.
         body_options: those of the network.
@@ -75,21 +74,15 @@ def distill(
     """
     task: TaskName = "regression" if outputs == "mean_variance" else "classification"
     rows = _rows_of(np.asarray(inputs), np.asarray(member_outputs), labels, mask, outputs, task)
-    names = _class_names(classes, rows.logits_NMC.shape[2], task)
-    chosen = _config(kind, body, body_options, settings, rows.logits_NMC.shape[1], seed)
+    num_members, num_outputs = rows.logits_NMC.shape[1:]
+    names = _class_names(classes, num_outputs, task)
+    chosen = _config(kind, body, body_options, settings, num_members, seed)
     train, validation = _split(rows, validation_fraction, seed)
     form = InputFormat(rows.inputs.shape[1:], None if features is None else tuple(features))
     num_codes = _checked_categories(categories, rows.inputs)
-    check_architecture(body, form.shape, rows.logits_NMC.shape[2], dict(body_options or {}), num_codes)
-    plan = plan_of(
-        chosen,
-        task_named(task),
-        kind,
-        num_members=rows.logits_NMC.shape[1],
-        input_shape=form.shape,
-        num_outputs=rows.logits_NMC.shape[2],
-        categories=num_codes,
-    )
+    check_architecture(body, form.shape, num_outputs, dict(body_options or {}), num_codes)
+    facts: dict[str, Any] = {"input_shape": form.shape, "num_outputs": num_outputs, "categories": num_codes}
+    plan = plan_of(chosen, task_named(task), kind, num_members=num_members, **facts)
     about = {"data": "arrays", "task": task, "classes": list(names), "inputs": form.to_json()}
     return _trained(plan, train, validation, about, torch.device(device), progress)
 
