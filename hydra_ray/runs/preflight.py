@@ -10,10 +10,11 @@ from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 
 from hydra_ray.config import ClusterConfig, Config, ViewConfig, is_own, named_views, student_sizes
-from hydra_ray.data import shortened
+from hydra_ray.data import Rows, shortened
 from hydra_ray.errors import UserError
 from hydra_ray.losses import check_own_term
 from hydra_ray.models import BatchedHeads, build_member, check_architecture, check_size, in_gigabytes, memory_bytes
@@ -82,7 +83,7 @@ def check_networks(run: Run) -> None:
 
 
 def check_teachers(run: Run) -> None:
-    """Load the teachers and ask them about two training rows, or look at the files of their predictions.
+    """Load the teachers and ask them about two training rows, or look at all predictions that exist already.
 
     Raises:
         UserError: they cannot be loaded, or what they say does not fit the data set.
@@ -94,7 +95,12 @@ def check_teachers(run: Run) -> None:
         rows = train.read(int(first[0]), int(first[-1]) + 1)
         teachers.ask(rows.inputs[:_ROWS_ASKED], rows.row_id[:_ROWS_ASKED])
     elif teachers is not None:
-        teachers.check({split: view.rows_of for split in run.split_names for view in run.views(split).values()})
+        for split in run.split_names:
+            for number, view in run.views(split).items():
+                row_id = run.rows_of_view(split, number)
+                for start in range(0, len(row_id), _ROWS_AT_ONCE):
+                    rows = Rows(row_id[start : start + _ROWS_AT_ONCE], np.empty(0), None)
+                    teachers.answer(split, view.rows_of, rows, number)
 
 
 def check_teachers_settings(run: Run) -> None:

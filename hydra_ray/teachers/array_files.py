@@ -66,9 +66,10 @@ def read_predictions(path: str, id_columns: Sequence[str]) -> ArrayFile:
 
 
 def _numpy_array(place: Folder, subject: str) -> npt.NDArray[Any]:
-    """Of a local file mapped, not read; several arrays of an archive are members in the order of the file."""
-    if place.is_local and place.path.endswith(".npy"):
-        return np.load(place.path, mmap_mode="r", allow_pickle=False)
+    """Read, not mapped: a file that is written to meanwhile would end the process.
+
+    Several arrays of an archive are members in the order of the file.
+    """
     with place.fs.open_input_file(place.path) as stream:
         found = np.load(stream, allow_pickle=False)
         if isinstance(found, np.ndarray):

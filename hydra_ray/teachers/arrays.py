@@ -16,6 +16,7 @@ from hydra_ray.config import OutputsSaid, TeachersConfig
 from hydra_ray.data import DataSet, Rows, Split, TableSource
 from hydra_ray.errors import UserError
 from hydra_ray.teachers.array_files import ROW_ID, VIEW, read_predictions
+from hydra_ray.teachers.file_digests import digest_of
 from hydra_ray.teachers.outputs import Bools, Floats, Found, as_outputs
 
 _KEY = "ensemble.teachers.arrays"
@@ -99,18 +100,6 @@ class ArrayTeachers:
             raise UserError(f"{_KEY}.{entry}: no member has an answer for {split} row {row}; add one or leave it out")
         return Found(found, None if answered.all() else answered)
 
-    def check(self, splits: dict[str, str]) -> None:
-        """Look at every file once, before anything starts.
-
-        Args:
-            splits: predicted split -> the data set's split that its rows come from.
-
-        Raises:
-            UserError: the first thing that is wrong.
-        """
-        for split, rows_of in splits.items():
-            self._numbers(self.entry_of(split), self.data.splits[rows_of])
-
     def _outputs(self, entry: str, values: npt.NDArray[Any], answered: Bools, row_id: npt.NDArray[np.int64]) -> Floats:
         try:
             return as_outputs(values, self.outputs, self.num_members, self.data.num_outputs, row_id, answered)
@@ -135,7 +124,9 @@ class ArrayTeachers:
     def _numbers(self, entry: str, split: Split) -> _Numbers:
         files = self.config.arrays[entry]
         paths = (files,) if isinstance(files, str) else tuple(files)
-        numbers = _read(paths, self.config.id, self.num_members, entry == _TRAIN and self.config.folds is not None)
+        has_folds = entry == _TRAIN and self.config.folds is not None
+        digests = tuple(digest_of(path) for path in paths)  # what was read is read again once it has changed
+        numbers = _read(paths, digests, self.config.id, self.num_members, has_folds)
         if numbers.places is None and len(numbers.values) != split.source_rows:
             raise UserError(
                 f"{_KEY}.{entry}: {', '.join(paths)} has {len(numbers.values):,} rows, but {split.source.name} has "
@@ -191,8 +182,10 @@ def _column_of(split: Split, column: str) -> npt.NDArray[Any]:
 
 
 @lru_cache(maxsize=8)
-def _read(paths: tuple[str, ...], id_column: str | None, num_members: int, has_folds: bool) -> _Numbers:
-    """One file of all members, or one a member."""
+def _read(
+    paths: tuple[str, ...], digests: tuple[str, ...], id_column: str | None, num_members: int, has_folds: bool
+) -> _Numbers:
+    """One file of all members, or one a member; the digests tell the cache what is in them."""
     wanted = (ROW_ID, VIEW) if id_column is None else (id_column,)
     files = [read_predictions(path, wanted) for path in paths]
     for path, file in zip(paths, files, strict=True):

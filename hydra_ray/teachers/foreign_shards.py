@@ -59,20 +59,6 @@ class ForeignShards:
             raise UserError(f"predict.shards={self.path}: {split}: {error}") from error
         return Found(outputs, mask_NM)
 
-    def check(self, splits: dict[str, str]) -> None:
-        """Look at one row of each split, before anything starts.
-
-        Args:
-            splits: predicted split -> the data set's split that its rows come from.
-
-        Raises:
-            UserError: there are no predictions, or of another number of members.
-        """
-        for split, rows_of in splits.items():
-            source = self.data.splits[rows_of]
-            first = int(source.row_ids()[0])
-            self.answer(split, rows_of, source.read(first, first + 1), 0)
-
     def _source(self, rows_of: str) -> TableSource:
         source = self.data.splits[rows_of].source
         if not isinstance(source, TableSource):

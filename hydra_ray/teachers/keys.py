@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from typing import Any
 
-import pyarrow.fs as pafs
-
 from hydra_ray.config import Config, TeachersConfig, import_own, source_of
-from hydra_ray.data.content import contents_of
-from hydra_ray.errors import UserError
-from hydra_ray.storage import Folder, fingerprint
+from hydra_ray.storage import fingerprint
 from hydra_ray.teachers.asked import described_options
+from hydra_ray.teachers.file_digests import digest_of
 
 
 def teacher_digests(config: Config) -> tuple[str, ...]:
@@ -38,7 +34,7 @@ def teachers_key(config: TeachersConfig) -> dict[str, Any]:
         key |= {"function": config.function, "code": hashlib.sha256(source_of(config.function).encode()).hexdigest()}
     if config.kind == "arrays":
         key |= {"arrays": {split: len(_listed(files)) for split, files in config.arrays.items()}, "id": config.id}
-    return {**key, "files": [_digest(path) for path in paths]}  # no paths: what is copied or moved stays the same
+    return {**key, "files": [digest_of(path) for path in paths]}  # no paths: what is copied or moved stays the same
 
 
 def array_paths(config: TeachersConfig) -> list[str]:
@@ -49,20 +45,3 @@ def array_paths(config: TeachersConfig) -> list[str]:
 
 def _listed(files: str | list[str]) -> list[str]:
     return [files] if isinstance(files, str) else files
-
-
-def _digest(path: str) -> str:
-    """Of a file's bytes, or of all files below a folder.
-
-    Raises:
-        UserError: there is none.
-    """
-    place = Folder.open(path, "ensemble.teachers")
-    if not place.exists():
-        raise UserError(f"ensemble.teachers: {path}: no such file; mend the path")
-    selector = pafs.FileSelector(place.path, recursive=True)
-    is_folder = place.fs.get_file_info(place.path).type == pafs.FileType.Directory
-    infos: Iterable[Any] = place.fs.get_file_info(selector) if is_folder else [place.fs.get_file_info(place.path)]
-    paths = sorted(info.path for info in infos if info.type == pafs.FileType.File)
-    contents = contents_of(place.fs, paths, f"ensemble.teachers: {path}")
-    return fingerprint({each.path.removeprefix(place.path): each.digest for each in contents})
