@@ -117,9 +117,10 @@ class ArrayTeachers:
         try:
             return np.array([numbers.places[each] for each in wanted], np.int64)
         except KeyError as error:
-            name = self.config.id or f"{ROW_ID} and {VIEW}"
-            said = error.args[0] if self.config.id else divmod(error.args[0], 1 << _VIEW_BITS)
-            raise UserError(f"{_KEY}.{entry}: has no row whose {name} is {said}; add it") from None
+            said = error.args[0]
+            row, number = (said, 0) if self.config.id else divmod(said, 1 << _VIEW_BITS)
+            which = f"whose {self.config.id} is {said}" if self.config.id else f"of {ROW_ID} {row}, {VIEW} {number}"
+            raise UserError(f"{_KEY}.{entry}: has no row {which}; add it") from None
 
     def _numbers(self, entry: str, split: Split) -> _Numbers:
         files = self.config.arrays[entry]

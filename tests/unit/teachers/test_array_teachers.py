@@ -185,7 +185,10 @@ def test_rows_are_learnt_from_members_that_left_them_out(run, logits):
             ["ensemble.teachers.outputs=probabilities"],
             "for row 0 are negative; if these are logits, say outputs: logits",
         ),
-        (["ensemble.teachers.arrays={train: all.npy, transfer: views.parquet}"], "has no row whose row_id and view is"),
+        (
+            ["ensemble.teachers.arrays={train: all.npy, transfer: views.parquet}"],
+            "has no row of row_id .*, view 0; add it",
+        ),
     ],
 )
 def test_what_does_not_fit_is_one_line(run, logits, words, line):
