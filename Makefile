@@ -1,8 +1,9 @@
 # make demo | test-unit | test | test-faults | check: each makes .venv first where it is missing.
+# `test` runs those of a Ray session beside those of whole commands: together they keep two CPUs busy.
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test-unit test test-faults check setup clean
+.PHONY: demo test-unit test test-ray test-commands test-faults check setup clean
 demo: setup
 	$(RUN) -m pipelines.run configs/digits.yaml tracking.wandb=offline
 
@@ -11,7 +12,13 @@ test-unit: setup
 
 test: setup
 	$(RUN) -m pytest tests/unit -n 2
-	$(RUN) -m pytest tests/ray tests/e2e tests/faults -n 2 --dist loadgroup
+	$(MAKE) -j2 test-ray test-commands
+
+test-ray: setup
+	$(RUN) -m pytest tests/ray
+
+test-commands: setup
+	$(RUN) -m pytest tests/e2e tests/faults
 
 test-faults: setup
 	rm -f .faults.json

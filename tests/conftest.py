@@ -35,22 +35,14 @@ def pytest_addoption(parser):
     parser.addoption("--faults", metavar="RESULTS.json", help="run the whole fault matrix and keep its results there")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.path.is_relative_to(TESTS / "e2e"):
             item.add_marker(pytest.mark.e2e)
-        if not item.path.is_relative_to(TESTS / "unit"):
-            item.add_marker(pytest.mark.xdist_group(_process_of(item)))
     if config.getoption("--faults") is None:
         left_out = [item for item in items if item.get_closest_marker("faults")]
         items[:] = [item for item in items if not item.get_closest_marker("faults")]
         config.hook.pytest_deselected(items=left_out)
-
-
-def _process_of(item):
-    """Of xdist's two: tests that share a Ray session stay together, and those that share finished commands."""
-    return "one session" if item.path.is_relative_to(TESTS / "ray") else "commands"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -36,7 +36,8 @@ def test_every_socket_of_a_run_is_on_loopback(watched_run):
 def test_no_other_address_of_this_machine_gets_a_connection():
     found = [each for each in listeners() if each.port not in ports_of_others()]
     assert len(found) > 6
-    assert all(accepts("127.0.0.1", each.port) for each in found)
+    closed = {each for each in found if not accepts("127.0.0.1", each.port)}
+    assert not closed & listeners()  # a worker with nothing to do may have ended in between
     for address in other_addresses():
         assert [each for each in found if accepts(address, each.port)] == []
 
