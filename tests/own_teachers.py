@@ -1,4 +1,4 @@
-"""Teachers of a user's own, as tests have them: functions that need no training, and count how often they are loaded."""
+"""Teachers of a user's own, as tests have them: functions that need no training."""
 
 from pathlib import Path
 

@@ -53,7 +53,7 @@ def view_diversity(task: Task, folder: Folder) -> Diversity:
     reader = ShardReader(folder)
     for name in reader.names:
         shard = reader.read(name)
-        members = Members.of(None if shard.mask_NM is None else torch.from_numpy(shard.mask_NM))
+        members = Members.of(None if shard.mask_NM is None else to_device(shard.mask_NM, torch.device("cpu")))
         outputs_NMC = to_device(shard.logits_NMC, torch.device("cpu")).float()
         total = sums.setdefault(str(int(shard.view[0])), {"rows": 0})
         total["rows"] += len(outputs_NMC)

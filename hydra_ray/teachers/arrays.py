@@ -62,7 +62,8 @@ class ArrayTeachers:
         else:
             own = self.data.splits[split]
             name = split.removeprefix("unknown-") if split.startswith("unknown-") else split
-            wanted = _TRAIN if own.source is self.data.splits[_TRAIN].source and own.shares is not None else name
+            is_cut_off = own.source is self.data.splits[_TRAIN].source
+            wanted = _TRAIN if is_cut_off and name not in entries else name
         if wanted not in entries:
             raise UserError(f"{_KEY}.{wanted} is missing, which holds the predictions for {split} rows: add it")
         return wanted

@@ -1,6 +1,7 @@
 """Somebody's models, or their predictions, in the members' place: asked by actors, looked up, distilled, compared."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -19,15 +20,20 @@ pytestmark = pytest.mark.timeout(600)
 SHORT = [
     "students=[{kind: hydra}, kd]",
     "distill.epochs=1",
-    "evaluate.latency_repeats=2",
+    "distill.body=mlp",
+    "distill.body_options={hidden: [16]}",
+    "tune={num_trials: 0}",
     "evaluate.bootstrap_samples=0",
 ]
 VIEWS = "transfer.views=[{view: identity}, {view: affine}]"
-BODY = ["distill.body=mlp", "distill.body_options={hidden: [16]}", "tune.num_trials=0"]
+
+
+def folder_of(run: Run) -> Path:
+    return Path(run.folder.path)
 
 
 def table_of(run: Run, split: str) -> pa.Table:
-    return pq.read_table(run.shards(split).folder.path)
+    return pq.read_table(sorted(map(str, folder_of(run).glob(f"predictions/{split}/*.parquet"))))
 
 
 def array(table: pa.Table, name: str) -> np.ndarray:
@@ -38,40 +44,48 @@ def log_softmax(logits):
     return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
 
 
-@pytest.fixture(scope="module")
-def asked(ray_session, tmp_path_factory):
-    """A run whose members are a function: all stages."""
-    storage = tmp_path_factory.mktemp("asked")
-    counted = storage / "loaded.txt"
-    teachers = (
-        f"{{kind: callable, function: 'own_teachers:linear', outputs: logits, options: {{counted: '{counted}'}}}}"
+def with_teachers(storage: Path, *words: str, **keys: object) -> Run:
+    return Run(tiny(storage, *SHORT, f"ensemble.teachers={json.dumps(keys)}", *words))
+
+
+def with_linear(storage: Path, options: dict) -> Run:
+    return with_teachers(
+        storage, VIEWS, kind="callable", function="own_teachers:linear", outputs="logits", options=options
     )
-    run = Run(tiny(storage, f"ensemble.teachers={teachers}", VIEWS, *SHORT, *BODY))
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory):
+    """A file with a line for each time that the teachers of `asked` were loaded."""
+    return tmp_path_factory.mktemp("counted") / "loaded.txt"
+
+
+@pytest.fixture(scope="module")
+def asked(ray_session, tmp_path_factory, counted):
+    """A run whose members are a function: all stages."""
+    run = with_linear(tmp_path_factory.mktemp("asked"), {"counted": str(counted)})
     run_stages(run, STAGES)
-    return run, counted
+    return run
 
 
 def test_every_row_of_every_view_is_answered_as_it_is_stored(asked):
-    run, _ = asked
-    for split in run.split_names:
-        table = table_of(run, split)
-        assert np.array_equal(array(table, "logits"), linear()(array(table, "input")).astype(np.float16)), split
+    for split in asked.split_names:
+        table = table_of(asked, split)
+        expected = linear()(array(table, "input"))
+        assert array(table, "logits") == pytest.approx(expected, rel=2e-3, abs=1e-3), split  # float16, other batches
         assert "mask" not in table.column_names
-    assert set(table_of(run, "transfer").column("view").to_pylist()) == {0, 1}
+    assert set(table_of(asked, "transfer").column("view").to_pylist()) == {0, 1}
 
 
-def test_they_are_loaded_once_an_actor(asked):
-    run, counted = asked
-    in_driver = 1  # the look before anything starts
-    for_latency = 1
-    assert len(counted.read_text().splitlines()) == run.config.cluster.num_workers + in_driver + for_latency
+def test_they_are_loaded_once_an_actor(asked, counted):
+    beside_actors = 2  # the look before anything starts, and the measurement of how long they take
+    assert len(counted.read_text().splitlines()) == asked.config.cluster.num_workers + beside_actors
 
 
 def test_nothing_is_trained_but_students_and_the_report_has_their_latency(asked):
-    run, _ = asked
-    assert not (run.folder / "ensemble").exists()
-    assert {event["stage"] for event in events(_path(run))} >= {"predict", "distill", "evaluate"}
-    metrics = json.loads(run.report().read("metrics.json"))
+    assert not (folder_of(asked) / "ensemble").exists()
+    assert {event["stage"] for event in events(folder_of(asked))} >= {"predict", "distill", "evaluate"}
+    metrics = json.loads(asked.report().read("metrics.json"))
     assert metrics["num_members"] == 4
     assert metrics["cost"]["ensemble"]["latency_ms"]["256"] > 0
     assert metrics["cost"]["ensemble"]["macs"] is None
@@ -79,47 +93,33 @@ def test_nothing_is_trained_but_students_and_the_report_has_their_latency(asked)
     assert "member" not in metrics["cost"]
 
 
-def test_a_command_again_finds_everything_done_and_a_changed_option_asks_again(asked):
-    run, counted = asked
+def test_a_command_again_finds_everything_done_and_a_changed_option_asks_again(asked, counted):
     before = counted.read_text()
-    again = Run(run.config)
-    run_stages(again, STAGES)
+    run_stages(Run(asked.config), STAGES)
     assert counted.read_text() == before
-    other = Run(tiny(_path(run).parent, f"ensemble.teachers={json.dumps(_changed(run))}", VIEWS, *SHORT, *BODY))
+    other = with_linear(folder_of(asked).parent, {"num_classes": 10})
     assert {other.shards(split).status() for split in other.split_names} == {"stale"}
 
 
-def _changed(run: Run) -> dict:
-    teachers = run.config.ensemble.teachers
-    return {"kind": "callable", "function": teachers.function, "outputs": "logits", "options": {"num_classes": 10}}
-
-
-def _path(run: Run):
-    from pathlib import Path
-
-    return Path(run.folder.path)
-
-
-def test_what_write_transfer_wrote_and_somebody_answered_is_read_back(asked, ray_session, tmp_path):
-    run, _ = asked
-    written = write_transfer(Run(run.config), str(tmp_path / "out"))
-    assert written.rows == sum(map(run.num_rows, run.split_names))
-    for path in sorted((tmp_path / "out").rglob("*.parquet")):
+def test_what_write_transfer_wrote_and_somebody_answered_is_read_back(asked, tmp_path):
+    out = tmp_path / "out"
+    written = write_transfer(Run(asked.config), str(out))
+    assert written.rows == sum(map(asked.num_rows, asked.split_names))
+    for path in sorted(out.rglob("*.parquet")):
         table = pq.read_table(path)
         probs = np.exp(log_softmax(linear()(array(table, "input"))))
         pq.write_table(table.append_column("probabilities", pa.array(probs.tolist())), path)
-    folders = {split.removeprefix("unknown-"): str(tmp_path / "out" / split) for split in written.splits}
-    teachers = json.dumps({"kind": "arrays", "outputs": "probabilities", "arrays": folders})
-    back = Run(tiny(tmp_path, f"ensemble.teachers={teachers}", VIEWS, *SHORT, *BODY))
+    folders = {split.removeprefix("unknown-"): str(out / split) for split in written.splits}
+    back = with_teachers(tmp_path, VIEWS, kind="arrays", outputs="probabilities", arrays=folders)
     run_stages(back, ["predict"])
-    for split in run.split_names:
-        one, other = (table_of(each, split) for each in (run, back))
+    for split in asked.split_names:
+        one, other = (table_of(each, split) for each in (asked, back))
         for name in ("row_id", "view", "label", "input"):
             assert one.column(name).combine_chunks() == other.column(name).combine_chunks(), (split, name)
         expected, found = (log_softmax(array(each, "logits").astype(np.float64)) for each in (one, other))
-        assert np.exp(found) == pytest.approx(np.exp(expected), abs=2e-3)
+        assert np.exp(found) == pytest.approx(np.exp(expected), abs=5e-3)
     with pytest.raises(UserError, match="holds something already"):
-        write_transfer(Run(run.config), str(tmp_path / "out"))
+        write_transfer(Run(asked.config), str(out))
 
 
 def test_missing_answers_and_weights_reach_mixture_students_and_figures(ray_session, tmp_path):
@@ -131,9 +131,10 @@ def test_missing_answers_and_weights_reach_mixture_students_and_figures(ray_sess
     np.save(tmp_path / "unknown.npy", linear()(data.splits["unknown-photo_patches"].read_all().inputs))
     weights = [4.0, 1.0, 0.0, 2.0]
     arrays = {"train": str(tmp_path / "all.npy"), "photo_patches": str(tmp_path / "unknown.npy")}
-    teachers = {"kind": "arrays", "outputs": "logits", "arrays": arrays, "weights": weights}
-    run = Run(tiny(tmp_path, f"ensemble.teachers={json.dumps(teachers)}", "transfer.views=null", *SHORT, *BODY))
+    untouched = "transfer.views=null"
+    run = with_teachers(tmp_path, untouched, kind="arrays", outputs="logits", arrays=arrays, weights=weights)
     run_stages(run, STAGES)
+
     test = table_of(run, "test")
     row_id = test.column("row_id").to_numpy()
     mask = np.where(np.isnan(logits[row_id, :, 0]), 0, weights)
@@ -141,48 +142,36 @@ def test_missing_answers_and_weights_reach_mixture_students_and_figures(ray_sess
     probs = np.exp(log_softmax(array(test, "logits").astype(np.float64)))
     mixture = (probs * (mask / mask.sum(1, keepdims=True))[..., None]).sum(axis=1)
     nll = -np.log(mixture[np.arange(len(mixture)), test.column("label").to_numpy()]).mean()
-    metrics = json.loads(run.report().read("metrics.json"))
-    assert metrics["test"]["ensemble"]["nll"] == pytest.approx(nll)
-    student = load_student(str(run.student("hydra").folder))
+    assert json.loads(run.report().read("metrics.json"))["test"]["ensemble"]["nll"] == pytest.approx(nll)
+
+    student = load_student(str(folder_of(run) / "students" / "hydra"))
     assert student.about["member_weights"] == weights
     images = array(test, "input")[:50]
-    heads = student.members(images)
-    expected = (heads * (np.array(weights) / sum(weights))[:, None]).sum(axis=1)
+    expected = (student.members(images) * (np.array(weights) / sum(weights))[:, None]).sum(axis=1)
     assert student.predict(images).probabilities == pytest.approx(expected, abs=1e-6)
 
 
 def test_means_alone_get_the_variance_of_their_errors_on_validation_rows(ray_session, tmp_path):
-    words = [
-        "data.source=diabetes",
-        "data.max_train_rows=null",
-        "data.unknown={}",
-        "ensemble.num_members=3",
-        "tune.num_trials=0",
-    ]
-    teachers = "{kind: callable, function: 'own_teachers:means', outputs: mean}"
+    words = ["data.source=diabetes", "data.max_train_rows=null", "data.unknown={}", "ensemble.num_members=3"]
     views = "transfer.views=[{view: identity}, {view: gaussian_noise}]"
-    run = Run(tiny(tmp_path, *words, f"ensemble.teachers={teachers}", views, *SHORT, *BODY, "distill.label_weight=0.1"))
+    run = with_teachers(tmp_path, *words, views, kind="callable", function="own_teachers:means", outputs="mean")
     run_stages(run, ["predict", "distill", "evaluate"])
     validation = table_of(run, "validation")
     found = array(validation, "logits")
-    frame = run.data.frame(array(validation, "input"))
-    assert found[..., 0] == pytest.approx(means()(frame), rel=1e-6)
+    assert found[..., 0] == pytest.approx(means()(run.data.frame(array(validation, "input"))), rel=1e-6)
     errors = found[..., 0] - validation.column("label").to_numpy()[:, None]
+    expected = np.log(np.square(errors).mean(axis=0))
     for split in run.split_names:
         log_variance = array(table_of(run, split), "logits")[..., 1]
-        assert log_variance == pytest.approx(
-            np.broadcast_to(np.log(np.square(errors).mean(0)), log_variance.shape), rel=1e-5
-        )
+        assert log_variance == pytest.approx(np.broadcast_to(expected, log_variance.shape), rel=1e-5)
 
 
 def test_teachers_that_fail_on_the_way_are_one_line_with_the_rows(ray_session, tmp_path):
-    teachers = (
-        f"{{kind: callable, function: 'own_teachers:fails_late', outputs: logits, options: {{folder: '{tmp_path}'}}}}"
-    )
-    run = Run(tiny(tmp_path, f"ensemble.teachers={teachers}", VIEWS, *SHORT, *BODY))
-    with pytest.raises(
-        UserError, match=r"ensemble.teachers: rows \d+ to \d+: the teachers fail .*nobody answers"
-    ) as failed:
+    options = {"folder": str(tmp_path)}
+    keys = {"kind": "callable", "function": "own_teachers:fails_late", "outputs": "logits", "options": options}
+    run = with_teachers(tmp_path, VIEWS, **keys)
+    line = r"ensemble.teachers: rows \d+ to \d+: the teachers fail .*nobody answers"
+    with pytest.raises(UserError, match=line) as failed:
         run_stages(run, ["predict"])
     assert "\n" not in str(failed.value)
     assert {run.shards(split).status() for split in run.split_names} == {"missing"}
