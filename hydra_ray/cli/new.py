@@ -25,7 +25,9 @@ _MOST_WORKERS = 4
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """NAME, --data PATH and data.key=value words."""
     parser.add_argument("name", metavar="NAME", help="of the recipe, which becomes NAME.yaml here, and of its runs")
-    parser.add_argument("--data", required=True, metavar="PATH", help="a Parquet or CSV file, a folder of them, a name")
+    parser.add_argument(
+        "--data", required=True, metavar="PATH", help="a Parquet or CSV file, a folder of them or of images, a name"
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="data.key=value", help="how to read them, e.g. data.target=price"
     )
@@ -35,18 +37,29 @@ def call(arguments: argparse.Namespace) -> None:
     """Write the recipe, and say what was seen and how to go on."""
     path = Path(f"{arguments.name}.yaml")
     given = _given(arguments.data, arguments.overrides)
-    config = validate({"name": arguments.name, "data": given}, "command line", overridden=["name"])
+    config = _validated(arguments.name, given)
     if path.exists():
         raise UserError(f"{path}: is there already; choose another name, or delete it")
+    from hydra_ray.data import SizesError
     from hydra_ray.runs import Run
 
-    data = Run(config).data
+    try:
+        data = Run(config).data
+    except SizesError as error:
+        given["image_size"] = error.proposed
+        config = _validated(arguments.name, given)
+        data = Run(config).data
+        print(f"data            images have several sizes: data.image_size={error.proposed} is put into the recipe")
     path.write_text(recipe_text(config, given, data), encoding="utf-8")
     for line in data.lines():
         print(f"data            {line}")
     print(f"\n{path} is written. Read it, then")
     print(f"  hydra-ray plan {path} --time   # what it would do, and how long here")
     print(f"  hydra-ray run {path}")
+
+
+def _validated(name: str, given: Mapping[str, Any]) -> Config:
+    return validate({"name": name, "data": dict(given)}, "command line", overridden=["name"])
 
 
 def _given(source: str, words: Sequence[str]) -> dict[str, Any]:
@@ -70,7 +83,7 @@ def recipe_text(config: Config, given: Mapping[str, Any], data: DataSet) -> str:
     size = " x ".join(map(str, data.input_shape))
     is_image = len(data.input_shape) == 3
     task = f"classification, {data.num_classes} classes" if data.class_names else "regression"
-    lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}" for key, value in given.items()]
+    lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}{_REMARKS.get(key, '')}" for key, value in given.items()]
     own_test = data.splits["test"].source is not data.splits["train"].source
     batch_size = 128 if rows >= 5000 else 64 if rows >= 1000 else 32
     epochs = min(60, max(10, round(_ROWS_OF_TRAINING / rows)))
@@ -132,6 +145,7 @@ distill:                      # the student's body is the members' own: body and
 cluster:
   num_workers: {num_workers}              # train members side by side; each has a GPU where there are enough
 """
+_REMARKS = {"image_size": "              # images are resized, and their middle cropped, to so many pixels a side"}
 _SPLITS_OF_FILES = "  validation_fraction: 0.1    # of the training rows, where there is no file of validation rows"
 _SPLITS_MADE = """  validation_fraction: 0.1    # of the training rows, held out to choose and calibrate on
   test_fraction: 0.2          # of all rows: there is no file of test rows"""

@@ -8,20 +8,17 @@ Not here: which files a source has, and what is in them.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow.fs as pafs
 
+from hydra_ray.data.remembered import Remembered
 from hydra_ray.errors import UserError, reason_of
 
 Stamp = tuple[int | str, ...]
@@ -57,7 +54,8 @@ def contents_of(filesystem: pafs.FileSystem, paths: Sequence[str], place: str) -
     Raises:
         UserError: a file that is gone, or that changes while it is read.
     """
-    remembered = _Remembered() if isinstance(filesystem, pafs.LocalFileSystem) else None
+    is_local = isinstance(filesystem, pafs.LocalFileSystem)
+    remembered = Remembered("digests.json", _MOST_REMEMBERED) if is_local else None
     contents = tuple(_content(filesystem, path, place, remembered) for path in paths)
     if remembered is not None:
         remembered.save()
@@ -91,59 +89,26 @@ def require_unchanged(filesystem: pafs.FileSystem, files: Sequence[FileContent],
             )
 
 
-class _Remembered:
-    """The file with digests of earlier commands; without it, e.g. in a home that cannot be written, all is hashed."""
-
-    def __init__(self) -> None:
-        self._is_changed = False
-        self._entries: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError, RuntimeError):
-            found = json.loads(_cache_file().read_bytes())
-            self._entries = found if isinstance(found, dict) else {}
-
-    def digest(self, path: str, stamp: Stamp) -> str | None:
-        """The digest of a file whose stamp is still the same."""
-        entry = self._entries.get(path)
-        if not isinstance(entry, dict) or entry.get("stamp") != list(stamp):
-            return None
-        digest = entry.get("digest")
-        return digest if isinstance(digest, str) else None
-
-    def add(self, path: str, stamp: Stamp, digest: str) -> None:
-        """Keep a digest, the latest at the end."""
-        self._entries.pop(path, None)
-        self._entries[path] = {"stamp": list(stamp), "digest": digest}
-        self._is_changed = True
-
-    def save(self) -> None:
-        """Write what was added; the oldest entries make room."""
-        if not self._is_changed:
-            return
-        kept = dict(list(self._entries.items())[-_MOST_REMEMBERED:])
-        with contextlib.suppress(OSError, RuntimeError):
-            file = _cache_file()
-            file.parent.mkdir(parents=True, exist_ok=True)
-            hidden = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-            hidden.write_text(json.dumps(kept))
-            hidden.replace(file)
-
-
-def _cache_file() -> Path:
-    folder = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(folder).expanduser() / "hydra-ray" / "digests.json"
-
-
-def _content(filesystem: pafs.FileSystem, path: str, place: str, remembered: _Remembered | None) -> FileContent:
+def _content(filesystem: pafs.FileSystem, path: str, place: str, remembered: Remembered | None) -> FileContent:
     stamp = _stamp(filesystem, path, place)
-    digest = remembered.digest(path, stamp) if remembered else None
+    digest = _known_digest(remembered, path, stamp) if remembered else None
     if digest is None:
         is_settled = _is_settled(stamp)
         digest = _digest(filesystem, path, stamp, place)
         if _stamp(filesystem, path, place) != stamp:
             raise UserError(f"{place}: {path} changes while it is read; run the command again when nobody writes to it")
         if remembered is not None and is_settled:
-            remembered.add(path, stamp, digest)
+            remembered.put(path, {"stamp": stamp, "digest": digest})
     return FileContent(path, digest, stamp)
+
+
+def _known_digest(remembered: Remembered, path: str, stamp: Stamp) -> str | None:
+    """The digest of a file whose stamp is still the same."""
+    entry = remembered.get(path)
+    if not isinstance(entry, dict) or entry.get("stamp") != list(stamp):
+        return None
+    digest = entry.get("digest")
+    return digest if isinstance(digest, str) else None
 
 
 def _digest(filesystem: pafs.FileSystem, path: str, stamp: Stamp, place: str) -> str:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hydra_ray.data.catalog import open_source, split_names
 from hydra_ray.data.described import lines_of
-from hydra_ray.data.images import MAX_PIXELS
+from hydra_ray.data.images import ANY_IMAGE, ImageOptions
 from hydra_ray.data.local_copies import VARIABLE, local_copy
 from hydra_ray.data.rows import Source, TaskName
 from hydra_ray.data.split_files import SPLIT_NAMES, SplitName
@@ -104,7 +104,7 @@ def open_data(
     unlabelled: Mapping[str, tuple[str, str]] | None = None,
     options: TableOptions = ANY_TABLE,
     split: int | None = None,
-    max_pixels: int = MAX_PIXELS,
+    images: ImageOptions = ANY_IMAGE,
 ) -> DataSet:
     """Open and check a data set.
 
@@ -122,7 +122,7 @@ def open_data(
             training split, or their only one.
         options: What the configuration says of Parquet and CSV; a target makes a regression.
         split: Take the rows of the column `test_split_<split>` for test, instead of a share.
-        max_pixels: What an image file may have.
+        images: What the configuration says of image files.
 
     Raises:
         UserError: one line with the key: data missing, shares that leave a split empty, labels missing, fewer
@@ -131,7 +131,7 @@ def open_data(
     names = split_names(source)
     if "train" not in names:
         raise UserError(f"data.source={source}: has a {names[-1]} split only; add train-00000-of-00001.parquet")
-    opener = partial(open_source, root=root, download=download, options=options, max_pixels=max_pixels)
+    opener = partial(open_source, root=root, download=download, options=options, images=images)
     train = opener(source, "train")
     own: dict[SplitName, Source] = {
         name: _in_colour_as(train, opener(source, name, train=train)) for name in names if name != "train"
@@ -139,12 +139,12 @@ def open_data(
     standard = None if split is None else standard_test_rows(train, split, has_own_test="test" in own)
     validation_fraction = 0.0 if "validation" in own else validation_fraction
     test_fraction = 0.0 if "test" in own or standard else test_fraction
-    shares = Shares(train.num_rows, seed, validation_fraction, test_fraction, max_train_rows, standard)
+    shares = Shares(train.num_rows, seed, validation_fraction, test_fraction, max_train_rows, standard, _broken(train))
     splits = _known_splits(train, own, shares)
     further = partial(_further, opener=opener, train=train)
     splits |= {unknown_split(name).name: _unknown_split(name, place, further) for name, place in unknown.items()}
     for name, (key, place) in (unlabelled or {}).items():
-        splits[name] = Split(name, further(place, split_names(place, key=key)[0], key))
+        splits[name] = _whole(name, further(place, split_names(place, key=key)[0], key))
     if train.task == "regression":
         _check_targets(splits)
     classes = () if train.task == "regression" else _checked_classes(splits)
@@ -165,7 +165,7 @@ def _known_splits(train: Source, own: Mapping[SplitName, Source], shares: Shares
     for part in SPLIT_NAMES:
         if part in own:
             _check_same_inputs(own[part], train, f"data.source={own[part].name}: {part}")
-            splits[part] = Split(part, own[part])
+            splits[part] = _whole(part, own[part])
         else:
             splits[part] = Split(part, train, shares, part)
             if splits[part].num_rows == 0:
@@ -196,7 +196,18 @@ def _unknown_split(name: str, place: str, further: Callable[[str, SplitName, str
     key = f"data.unknown.{name}"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UserError(f"{key}: the name becomes a folder's; use letters, digits, '_', '-' and '.'")
-    return Split(unknown_split(name).name, further(place, split_names(place, key=key)[-1], key))
+    return _whole(unknown_split(name).name, further(place, split_names(place, key=key)[-1], key))
+
+
+def _whole(name: str, source: Source) -> Split:
+    """All rows of a source, but those that are broken."""
+    broken = _broken(source)
+    return Split(name, source, Shares(source.num_rows, 0, 0, 0, None, broken=broken) if broken else None)
+
+
+def _broken(source: Source) -> tuple[int, ...]:
+    """Positions of rows that are no image we can use (`data.skip_broken`)."""
+    return tuple(row for row, _ in source.broken) if isinstance(source, TableSource) else ()
 
 
 def _further(place: str, split: SplitName, key: str, *, opener: Callable[..., Source], train: Source) -> Source:

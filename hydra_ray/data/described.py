@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from hydra_ray.data.image_folders import ImageFolderSource
 from hydra_ray.data.rows import Source
 from hydra_ray.data.splits import Split
 from hydra_ray.data.tables.columns import Columns
@@ -39,7 +40,7 @@ def _line(splits: Mapping[str, Split], train: Source, class_names: Sequence[str]
     elif isinstance(source, TableSource) and source.columns.label:
         parts.append(f"{_meaning(source)} {source.columns.label}")
     if isinstance(source, TableSource):
-        parts += [*source.notes, *_left_out(source.columns)]
+        parts += [*source.notes, *_broken(source), *_left_out(source.columns)]
     return in_one_line("; ".join(parts))
 
 
@@ -52,7 +53,8 @@ def _files(source: Source) -> str:
 def _inputs(source: Source) -> str:
     shape = " x ".join(str(size) for size in source.input_shape)
     if not isinstance(source, TableSource) or source.columns.kind != "numbers":
-        column = f" in column {source.columns.inputs[0]}" if isinstance(source, TableSource) else ""
+        has_columns = isinstance(source, TableSource) and not isinstance(source, ImageFolderSource)
+        column = f" in column {source.columns.inputs[0]}" if has_columns else ""
         return f"{'pixels' if len(source.input_shape) > 1 else 'features'} {shape}{column}"
     offsets = dict(source.columns.offsets)
     decimals = dict(source.columns.decimals)
@@ -88,6 +90,14 @@ def _without_rows(train: Split, class_names: Sequence[str]) -> Iterable[str]:
     missing = [name for number, name in enumerate(class_names) if number not in there]
     if missing:
         yield f"no training row of class {shortened(missing)}"
+
+
+def _broken(source: TableSource) -> Iterable[str]:
+    """How many images are left out as they cannot be used, and the first of them."""
+    if source.broken:
+        found = [f"{source.row_name(row)} {reason.split('; ')[0]}" for row, reason in source.broken]
+        verb = "images that cannot be used" if len(found) > 1 else "image that cannot be used"
+        yield f"left out {len(found):,} {verb}: {shortened(found, most=2)}"
 
 
 def _left_out(columns: Columns) -> Iterable[str]:

@@ -2,9 +2,10 @@
 
 An image becomes grey or red, green, blue with 8 bits a channel: palettes are looked up, transparent pixels lie on
 white, CMYK and other colour spaces become RGB, 16 bits are scaled to 8, and the EXIF orientation is followed, as every
-viewer does it. A set has colour where any of its first rows has, and grey rows of it become colour; its size is that of
-most of the first rows. A row of another size, with colour in a grey set, cut short or too large is refused.
-Not here: how the files' bytes are read.
+viewer does it. A set has colour where any of its first rows has, and grey rows of it become colour. Its size is
+`data.image_size`, to which rows are resized and cropped as torchvision does it; without that key all rows have one
+size. A row of another size, with colour in a grey set, cut short or too large is refused.
+Not here: how the files' bytes are read, and which rows are left out as broken (`broken_images.py`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from hydra_ray.data.rows import Ints
 from hydra_ray.errors import UserError, reason_of
@@ -30,6 +31,8 @@ MAX_PIXELS = 1 << 26
 """8192 x 8192: what an image may have unless `data.max_pixels` says otherwise."""
 ROWS_LOOKED_AT = 256
 """First rows that size and colour of a set are taken from."""
+_USUAL_SIZES = (224, 128, 96, 64, 32)
+"""Of which the largest that most images have is proposed for `data.image_size`."""
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _ORIENTATION = 0x0112
 _ADDRESS = re.compile(r" <_io\.BytesIO object at 0x[0-9a-f]+>")
@@ -56,29 +59,77 @@ class ImageError(UserError):
     reason = ""
 
 
+class SizesError(UserError):
+    """Images of several sizes where no size was asked for.
+
+    Attributes:
+        proposed: a size that suits them, height and width in pixels.
+    """
+
+    proposed = 0
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """Keys of `data` that are about image files."""
+
+    size: tuple[int, int] | None = None
+    """Height and width to which every image is resized and cropped; None: all have one size."""
+    skip_broken: bool = False
+    """Whether rows that are no image we can use are left out."""
+    max_pixels: int = MAX_PIXELS
+    """What an image may have before it is resized."""
+
+
+ANY_IMAGE = ImageOptions()
+"""Nothing is said."""
+
+
+def by_number(row: int) -> str:
+    """How messages name a row of a table."""
+    return f"row {row}"
+
+
 @dataclass(frozen=True)
 class ImageRules:
     """What images are held to, and how messages name them."""
 
     place: str
     """Key and path."""
-    max_pixels: int = MAX_PIXELS
+    options: ImageOptions = ANY_IMAGE
+    row_name: Callable[[int], str] = by_number
+    or_else: str = ""
+    """A further way out of a row that cannot be used, at the end of messages."""
 
 
-def image_shape(files: Sequence[bytes | None], rules: ImageRules) -> Shape:
-    """(H, W, channels) of a set, from its first image files; only their headers are read.
+def image_shape(files: Sequence[tuple[int, bytes | None]], rules: ImageRules) -> Shape:
+    """(H, W, channels) of a set, from some of its image files; only their headers are read.
 
     Args:
-        files: at least one; rows from 0.
+        files: at least one row and its file.
         rules: see `ImageRules`.
 
     Raises:
+        SizesError: they have several sizes, and none is asked for.
         UserError: a row that is no image, or one with too many pixels; the line names it.
     """
     with _own_limit():
-        shapes = [_shape_in_header(data, row, rules) for row, data in enumerate(files)]
-    (height, width), _ = Counter(shape[:2] for shape in shapes).most_common(1)[0]
-    return height, width, max(shape[2] for shape in shapes)
+        shapes = {row: _shape_in_header(data, row, rules) for row, data in files}
+    channels = max(shape[2] for shape in shapes.values())
+    if rules.options.size is not None:
+        return *rules.options.size, channels
+    (height, width), _ = Counter(shape[:2] for shape in shapes.values()).most_common(1)[0]
+    for row, shape in shapes.items():
+        if shape[:2] != (height, width):
+            raise _of_another_size(shape, (height, width), row, rules, proposed_size(list(shapes.values())))
+    return height, width, channels
+
+
+def proposed_size(shapes: Sequence[Sequence[int]]) -> int:
+    """A value of `data.image_size` for images of these shapes: half of them or more are as large."""
+    shorter = sorted(min(shape[:2]) for shape in shapes)
+    middle = shorter[(len(shorter) - 1) // 2]
+    return next((size for size in _USUAL_SIZES if size <= middle), middle)
 
 
 def decode_images(files: Sequence[bytes | None], row_id: Ints, shape: tuple[int, ...], rules: ImageRules) -> Pixels:
@@ -91,7 +142,8 @@ def decode_images(files: Sequence[bytes | None], row_id: Ints, shape: tuple[int,
         rules: see `ImageRules`.
 
     Raises:
-        UserError: a row that is no image, that is cut short, too large, of another size, or has colour in a grey set.
+        UserError: a row that is no image, that is cut short, too large, of another size where none is asked for, or has
+            colour in a grey set.
     """
     images = np.empty((len(row_id), *shape), np.uint8)
     with _own_limit():
@@ -100,10 +152,22 @@ def decode_images(files: Sequence[bytes | None], row_id: Ints, shape: tuple[int,
     return images
 
 
+def check_image(data: bytes | None, row: int, rules: ImageRules) -> None:
+    """Decode an image file and forget its pixels.
+
+    Raises:
+        ImageError: it is no image, cut short or too large.
+    """
+    with _own_limit():
+        pixels = _pixels(data, row, rules)
+        if rules.options.size is not None:
+            resized(pixels, *rules.options.size, row, rules)
+
+
 def fitted_pixels(image: bytes | Image.Image, row: int, shape: tuple[int, ...], place: str) -> Pixels:
     """One image of any size and kind as pixels of a given shape, uint8 [H, W, channels].
 
-    Its middle is cropped to the proportions of H x W and resized, with antialiasing; grey becomes colour, colour grey.
+    It is resized and cropped as `data.image_size` does it; grey becomes colour, colour grey.
 
     Args:
         image: an image file's bytes, or an opened image.
@@ -117,25 +181,68 @@ def fitted_pixels(image: bytes | Image.Image, row: int, shape: tuple[int, ...], 
     """
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise UserError(f"{place}: images cannot be brought to shape {list(shape)}; give arrays of that shape")
+    rules = ImageRules(place)
     with _own_limit():
-        pixels = _pixels(image, row, ImageRules(place))
-    plain = Image.fromarray(pixels.squeeze(-1) if pixels.shape[2] == 1 else pixels)
-    plain = plain.convert("L" if shape[2] == 1 else "RGB")
-    if plain.size != (shape[1], shape[0]):
-        plain = ImageOps.fit(plain, (shape[1], shape[0]), method=Image.Resampling.BILINEAR)
-    return np.asarray(plain).reshape(shape)
+        pixels = _pixels(image, row, rules)
+    if pixels.shape[2] > shape[2]:
+        pixels = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+    return np.broadcast_to(resized(pixels, shape[0], shape[1], row, rules), shape)
+
+
+def resized(pixels: Pixels, height: int, width: int, row: int, rules: ImageRules) -> Pixels:
+    """Pixels [h, w, channels] as [height, width, channels]: resized until they cover that, then the middle of them.
+
+    By torchvision's `resize` (bilinear, with antialiasing) and `center_crop`, as its published networks are evaluated:
+    for a square the shorter side becomes the square's.
+
+    Args:
+        pixels: uint8, of 1 or 3 channels.
+        height, width: wanted.
+        row: its number, for messages.
+        rules: of which `max_pixels` holds for the resized image too.
+
+    Raises:
+        ImageError: the image is so narrow that it would become too large.
+    """
+    given_height, given_width = pixels.shape[:2]
+    if (given_height, given_width) == (height, width):
+        return pixels
+    from torchvision.transforms import functional  # takes a second, and sets of one size do not need it
+
+    covering = [height, max(width, given_width * height // given_height)]
+    if given_width * height < width * given_height:
+        covering = [max(height, given_height * width // given_width), width]
+    if covering[0] * covering[1] > rules.options.max_pixels:
+        found = f"is an image of {given_width:,} x {given_height:,} pixels, too narrow for {width} x {height}"
+        raise _refused(rules, row, f"{found}; crop it or remove it")
+    image = Image.fromarray(pixels.squeeze(-1) if pixels.shape[2] == 1 else pixels)
+    image = functional.center_crop(functional.resize(image, covering), [height, width])  # pyright: ignore[reportArgumentType]
+    return np.asarray(image).reshape(height, width, pixels.shape[2])
 
 
 def _fitted(image: Pixels, shape: tuple[int, ...], row: int, rules: ImageRules) -> Pixels:
     """[H, W, channels] in the shape of the set: grey becomes colour, as in ImageNet; anything else is refused."""
+    if rules.options.size is not None:
+        image = resized(image, shape[0], shape[1], row, rules)
     if image.shape[:2] != shape[:2]:
-        found, expected = (f"{each[0]} x {each[1]}" for each in (image.shape, shape))
-        problem = f"row {row} has {found} pixels (height x width), most of the first rows {expected}"
-        raise UserError(f"{rules.place}: {problem}; bring all rows to one size")
+        raise _of_another_size(image.shape, shape, row, rules, proposed_size([image.shape, shape]))
     if image.shape[2] > shape[2]:
-        problem = f"row {row} has colour, the first rows are grey"
+        problem = f"{rules.row_name(row)} has colour, the first rows are grey"
         raise UserError(f"{rules.place}: {problem}; bring all rows to grey or all to colour")
     return np.broadcast_to(image, shape)
+
+
+def _of_another_size(
+    found: Sequence[int], most: Sequence[int], row: int, rules: ImageRules, proposed: int
+) -> SizesError:
+    """The row, both sizes and the key that brings them to one."""
+    here, others = (f"{each[0]} x {each[1]}" for each in (found, most))
+    error = SizesError(
+        f"{rules.place}: {rules.row_name(row)} has {here} pixels (height x width), most of the first rows {others}; "
+        f"data.image_size={proposed} brings all rows to one size"
+    )
+    error.proposed = proposed
+    return error
 
 
 def _shape_in_header(data: bytes | None, row: int, rules: ImageRules) -> Shape:
@@ -179,13 +286,14 @@ def _opened(data: bytes | Image.Image | None, row: int, rules: ImageRules) -> It
 
 def _check_pixels(image: Image.Image, row: int, rules: ImageRules) -> None:
     width, height = image.size
-    if width * height > rules.max_pixels:
-        found = f"is an image of {width:,} x {height:,} pixels, data.max_pixels={rules.max_pixels}"
+    most = rules.options.max_pixels
+    if width * height > most:
+        found = f"is an image of {width:,} x {height:,} pixels, data.max_pixels={most}"
         raise _refused(rules, row, f"{found}; make it smaller, remove it, or raise data.max_pixels")
 
 
 def _refused(rules: ImageRules, row: int, reason: str) -> ImageError:
-    error = ImageError(f"{rules.place}: row {row} {reason}")
+    error = ImageError(f"{rules.place}: {rules.row_name(row)} {reason}{rules.or_else}")
     error.reason = reason
     return error
 

@@ -1,7 +1,7 @@
 """Which files of a folder belong to which split, by their names alone. No file is opened here.
 
 Names are those of the Hugging Face hub, of today and of older exports with a hash, in capitals or not; Parquet comes
-before text where a folder has both.
+before text where a folder has both, and both before folders of image files.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _WORDS: dict[SplitName, tuple[str, ...]] = {
     "test": ("test", "testing"),
 }
 _FORMATS = (r"\.parquet", r"\.(csv|tsv|data)(\.gz)?")
+_IMAGES = re.compile(r"\.(png|jpe?g|jpe|bmp|gif|tiff?|webp|p[bgnp]m|ico|jp2|avif|tga)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,33 @@ class Place:
         if self.file is not None:
             return [f"{self.folder.path}/{self.file}"]
         return self._inside(self.folder, split) or self._inside(self.folder / "data", split) or self._deeper(split)
+
+    def image_folder(self, split: SplitName) -> Folder | None:
+        """The folder with a split's image files; None where there is none.
+
+        It is called as the split is, and lies directly in the folder, in its `data/`, or in its only folder that has
+        such folders. Image files in a folder without any such folders are the training split.
+
+        Raises:
+            UserError: several folders could be meant.
+        """
+        if self.file is not None:
+            return None
+        for folder in (self.folder, self.folder / "data", *self._only_folder()):
+            found = {name: self._split_folder(folder, name) for name in SPLIT_NAMES}
+            if any(found.values()):
+                return found[split]
+        return self.folder if split == "train" and holds_images(self.folder) else None
+
+    def _only_folder(self) -> list[Folder]:
+        """The folder in this one, where there is one only."""
+        names = [name for name in self.folder.folders() if not name.startswith((".", "__"))]
+        return [self.folder / names[0]] if len(names) == 1 else []
+
+    def _split_folder(self, folder: Folder, split: SplitName) -> Folder | None:
+        inner = [name for name in folder.folders() if name.lower() in _WORDS[split] and holds_images(folder / name)]
+        self._check_one(folder, split, inner)
+        return folder / inner[0] if inner else None
 
     def _deeper(self, split: SplitName) -> list[str]:
         folders = [name for name in self.folder.folders() if not _is_split_folder(name) and not name.startswith(".")]
@@ -106,6 +134,18 @@ def is_parquet(path: str) -> bool:
 def is_text(path: str) -> bool:
     """Whether a path has a suffix of tables of text."""
     return re.search(rf"{_FORMATS[1]}$", path, re.IGNORECASE) is not None
+
+
+def is_image(path: str) -> bool:
+    """Whether a path has a suffix of image files."""
+    return _IMAGES.search(path) is not None
+
+
+def holds_images(folder: Folder) -> bool:
+    """Whether an image file lies in a folder, or in a folder in it."""
+    if any(is_image(name) for name in folder.files()):
+        return True
+    return any(holds_images(folder / name) for name in folder.folders() if not name.startswith((".", "__")))
 
 
 def _is_split_folder(name: str) -> bool:

@@ -63,6 +63,8 @@ class Shares:
     max_train_rows: int | None
     test_rows: bytes | None = None
     """The test rows of a standard split, one packed bit a row (`packed`); then no share is taken."""
+    broken: tuple[int, ...] = ()
+    """Positions of rows that belong to no part."""
 
 
 def packed(rows: Bools) -> bytes:
@@ -143,6 +145,7 @@ def _parts(shares: Shares) -> npt.NDArray[np.uint8]:
     for part, share in wanted:
         free = _ranked(np.flatnonzero(parts == _CODES["train"]), shares.seed, part)
         parts[free[: round(share * shares.num_rows)]] = _CODES[part]
+    parts[list(shares.broken)] = 0
     if shares.max_train_rows is not None:
         free = _ranked(np.flatnonzero(parts == _CODES["train"]), shares.seed, "train")
         parts[free[shares.max_train_rows :]] = 0

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from hydra_ray.data import InputFormat, shortened
-from hydra_ray.data.split_files import is_parquet, is_text
+from hydra_ray.data.split_files import is_image, is_parquet, is_text
 from hydra_ray.data.tables import csv_files, parquet
 from hydra_ray.data.tables.columns import Columns, considered
 from hydra_ray.data.tables.numbers import is_number
@@ -34,10 +34,9 @@ from hydra_ray.inference.row_files import (
 )
 from hydra_ray.storage import Folder, fingerprint
 
-_IMAGES = re.compile(r"\.(png|jpe?g|jpe|bmp|gif|tiff?|webp|p[bgnp]m|ico|jp2|avif|tga)$", re.IGNORECASE)
 _WITHOUT_HEADER = re.compile(r"f\d+")
 _KINDS: dict[str, Callable[[str], object]] = {
-    "image files": _IMAGES.search,
+    "image files": is_image,
     "Parquet files": is_parquet,
     "CSV files": is_text,
 }

@@ -17,8 +17,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pat
 
+from hydra_ray.data.broken_images import BrokenImage, broken_images
 from hydra_ray.data.content import FileContent
-from hydra_ray.data.images import MAX_PIXELS, ROWS_LOOKED_AT, ImageRules, decode_images, image_shape
+from hydra_ray.data.images import (
+    ANY_IMAGE,
+    ROWS_LOOKED_AT,
+    ImageOptions,
+    ImageRules,
+    by_number,
+    decode_images,
+    image_shape,
+)
 from hydra_ray.data.rows import Bools, Floats, Ints, Rows, TaskName, positions
 from hydra_ray.data.tables.columns import Columns, check_ignored, find_columns, hub_class_names
 from hydra_ray.data.tables.decoding import decode_inputs, decode_targets, image_files
@@ -48,8 +57,8 @@ class Wanted:
     train: Columns | None = None
     """Those of the training rows, which further files follow; None for the training rows' own file, and where these
     lie in no table."""
-    max_pixels: int = MAX_PIXELS
-    """What an image file may have."""
+    images: ImageOptions = ANY_IMAGE
+    """What the configuration says of image files."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +71,12 @@ class TableSource(ABC):
     columns: Columns = field(default=_UNSETTLED, kw_only=True)
     input_shape: tuple[int, ...] = field(default=(), kw_only=True)
     dtype: np.dtype[Any] = field(default=np.dtype(np.float32), kw_only=True)
-    max_pixels: int = field(default=MAX_PIXELS, kw_only=True)
-    """What an image file may have."""
     column_names: tuple[str, ...] = field(default=(), kw_only=True)
     """All columns of the files, read or not."""
+    images: ImageOptions = field(default=ANY_IMAGE, kw_only=True)
+    """What image files are held to."""
+    broken: tuple[BrokenImage, ...] = field(default=(), kw_only=True)
+    """Rows that are no image we can use, which belong to no split."""
 
     @property
     @abstractmethod
@@ -112,7 +123,20 @@ class TableSource(ABC):
     def fingerprint(self) -> dict[str, Any]:
         """The content of all files, and which columns of them are read and how; neither paths nor times."""
         files = [file.digest for file in self.contents]
-        return {"num_rows": self.num_rows, "files": files, **self.columns.key()}
+        found = {"num_rows": self.num_rows, "files": files, **self.columns.key()}
+        if self.images.size is not None:
+            found["image_size"] = list(self.images.size)
+        if self.broken:
+            found["broken"] = [row for row, _ in self.broken]
+        return found
+
+    def row_name(self, row: int) -> str:
+        """How messages name a row."""
+        return by_number(row)
+
+    def rows_looked_at(self) -> list[int]:
+        """Positions of the rows from which the size and colour of images are taken."""
+        return list(range(min(self.num_rows, ROWS_LOOKED_AT + len(self.broken))))
 
     def place_of(self, row: int) -> str:
         """Key, path and, where there are several, the file of a row, as messages name them."""
@@ -180,13 +204,30 @@ class TableSource(ABC):
         return replace(self, input_shape=row.shape[1:], dtype=row.dtype)
 
     def _image_shape(self) -> tuple[int, ...]:
-        stop = min(self.num_rows, ROWS_LOOKED_AT)
-        files = [
-            file
-            for _, batch in self.whole_batches(0, stop, self.columns.inputs_to_read)
-            for file in image_files(batch, self.columns)
-        ]
-        return image_shape(files[:stop], ImageRules(self.place, self.max_pixels))
+        broken = {row for row, _ in self.broken}
+        usable = [row for row in self.rows_looked_at() if row not in broken]
+        if not usable:
+            raise UserError(f"{self.place}: {self.row_name(0)} and all others are no images; {self.broken[0][1]}")
+        return image_shape(list(self.image_files(usable)), self.image_rules(self.place))
+
+    def image_files(self, rows: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
+        """Image files of rows in ascending order, each with its position."""
+        wanted = np.asarray(rows)
+        for first, batch in self.whole_batches(rows[0], rows[-1] + 1, self.columns.inputs_to_read):
+            low, high = np.searchsorted(wanted, [first, first + batch.num_rows])
+            there = wanted[low:high]
+            yield from zip(there.tolist(), image_files(batch.take(pa.array(there - first)), self.columns), strict=True)
+
+    def image_rules(self, place: str) -> ImageRules:
+        """What image files are held to, and how messages name them."""
+        return ImageRules(place, self.images, self.row_name, ", or leave such rows out with data.skip_broken=true")
+
+    def without_broken(self) -> Self:
+        """The same source that knows which of its rows are no image we can use."""
+        digests = [file.digest for file in self.contents]
+        files = self.image_files(range(self.num_rows))
+        found = broken_images(files, self.image_rules(self.place), digests, self.columns.inputs[0])
+        return replace(self, broken=found)
 
     def _empty_labels(self, num_rows: int) -> Any:
         return np.empty(num_rows, np.int64 if self.task == "classification" else np.float32)
@@ -201,8 +242,8 @@ class TableSource(ABC):
         row_id = rows.row_id[where]
         place = self.place_of(int(row_id[0]))
         if self.columns.kind == "encoded":
-            rules = ImageRules(place, self.max_pixels)
-            rows.inputs[where] = decode_images(image_files(batch, self.columns), row_id, self.input_shape, rules)
+            files = image_files(batch, self.columns)
+            rows.inputs[where] = decode_images(files, row_id, self.input_shape, self.image_rules(place))
         else:
             rows.inputs[where] = decode_inputs(batch, self.columns, row_id, self.input_shape, place)
         if rows.labels is not None and self.columns.label is not None:
@@ -234,9 +275,22 @@ def settled(source: SourceT, schema: pa.Schema, wanted: Wanted) -> SourceT:
         columns = find_columns(facts, wanted.options, wanted.place, needs_label=wanted.needs_label)
         columns = _with_classes(columns, facts, schema, wanted.place)
         _check_target(columns, facts, wanted.place)
-    source = replace(source, columns=columns, max_pixels=wanted.max_pixels, column_names=tuple(schema.names))
+    source = replace(source, columns=columns, images=wanted.images, column_names=tuple(schema.names))
     _check_width(schema.field(columns.inputs[0]).type, columns, wanted.place)
+    _check_size(columns, wanted)
+    if columns.kind == "encoded" and wanted.images.skip_broken:
+        source = source.without_broken()
     return source.shaped()
+
+
+def _check_size(columns: Columns, wanted: Wanted) -> None:
+    """Refuse a size for rows that are no image files, of a set for training; further sets may lie in another way."""
+    size = wanted.images.size
+    if size is not None and columns.kind != "encoded" and wanted.needs_label:
+        found = "arrays" if columns.kind == "tensor" else "columns of numbers"
+        raise UserError(
+            f"data.image_size={size[0]}: {wanted.place} holds {found}, no image files to resize; leave it out"
+        )
 
 
 def _check_width(kind: pa.DataType, columns: Columns, place: str) -> None:

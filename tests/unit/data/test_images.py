@@ -11,6 +11,7 @@ from helpers.dataset_files import encoded, hub_column, message, opened, pictures
 from PIL import Image
 
 from hydra_ray.config.load import load_config
+from hydra_ray.data import ImageOptions
 from hydra_ray.data import images as module
 from hydra_ray.errors import UserError
 from hydra_ray.runs.run import Run
@@ -159,9 +160,8 @@ def test_grey_sets_beside_one_in_colour_become_colour(tmp_path):
 def test_the_row_of_another_size_is_named_wherever_it_is(tmp_path, place):
     images = list(pictures(4))
     images.insert(place, pictures(1, (7, 5))[0])
-    source = source_of(tmp_path, [encoded(each) for each in images])
     with pytest.raises(UserError, match=f"row {place} has 7 x 5 pixels") as raised:
-        source.read(0, 5)
+        source_of(tmp_path, [encoded(each) for each in images])
     assert "6 x 5" in message(raised)
 
 
@@ -251,7 +251,7 @@ def test_the_limit_is_a_key(tmp_path):
     with pytest.raises(UserError, match=r"row 0 is an image of 5 x 6 pixels, data\.max_pixels=29"):
         _ = Run(load_config(tmp_path / "recipe.yaml", ["data.max_pixels=29"])).data
     with pytest.raises(UserError, match=r"data\.unknown\.u=.*row 0 is an image"):
-        opened("digits", unknown={"u": str(path)}, max_pixels=10)
+        opened("digits", unknown={"u": str(path)}, images=ImageOptions(max_pixels=10))
 
 
 def test_pillows_own_limit_is_left_as_it_was(tmp_path):
