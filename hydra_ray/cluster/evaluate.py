@@ -7,7 +7,7 @@ running, one task after the other measures what each predictor costs.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from typing import Any
@@ -135,15 +135,42 @@ def _ask_student(artifact: Artifact, splits: dict[SplitId, Folder], config: Conf
 
 def _costs(run: Run, versions: Sequence[StudentVersion]) -> dict[str, Any]:
     """Parameters, MACs and latency of every predictor, one at a time."""
-    artifacts = {kind: [run.student(kind)] for kind in run.config.student_kinds}
-    if run.members():
-        artifacts |= {MEMBER: run.members()[:1], ENSEMBLE: run.members()}
     measure = placed(_measure_cost, run.config.cluster)
-    costs = {name: ray.get(measure.remote(found, run.config)) for name, found in artifacts.items()}
+
+    def cost_of(artifacts: Sequence[Artifact]) -> dict[str, Any]:
+        return ray.get(measure.remote(artifacts, run.config))
+
+    costs = {kind: cost_of([run.student(kind)]) for kind in run.config.student_kinds}
+    if members := run.members():
+        costs |= {MEMBER: _mean_cost(_costs_of_groups(run, members, cost_of)), ENSEMBLE: cost_of(members)}
     if isinstance(run.teachers, AskedTeachers):
         latencies = placed(teachers_latency, run.config.cluster).remote(run.teachers, _LATENCY_BATCHES, run.config)
         costs[ENSEMBLE] = {"num_parameters": None, "macs": None, "latency_ms": ray.get(latencies)}
     return {**costs, **{version.name: costs[version.kind] for version in versions}}
+
+
+def _costs_of_groups(
+    run: Run, members: Sequence[Artifact], cost_of: Callable[[Sequence[Artifact]], dict[str, Any]]
+) -> list[tuple[int, dict[str, Any]]]:
+    """What the first member of each group costs, and how many there are like it."""
+    ensemble = run.config.ensemble
+    firsts = {ensemble.group_of(number): member for number, member in reversed(list(enumerate(members)))}
+    return [(group.count, cost_of([firsts[place]])) for place, group in enumerate(ensemble.groups)]
+
+
+def _mean_cost(groups: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+    """What a member costs on average, of groups of so many members that cost the same."""
+    if len(groups) == 1:
+        return groups[0][1]
+    total = sum(count for count, _ in groups)
+
+    def mean(figures: Sequence[float]) -> float:
+        return sum(count * figure for (count, _), figure in zip(groups, figures, strict=True)) / total
+
+    costs = [cost for _, cost in groups]
+    latency = {size: round(mean([cost["latency_ms"][size] for cost in costs]), 4) for size in costs[0]["latency_ms"]}
+    counts = {name: round(mean([cost[name] for cost in costs])) for name in ("num_parameters", "macs")}
+    return {**counts, "latency_ms": latency}
 
 
 @ray.remote

@@ -20,7 +20,7 @@ from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config
 from hydra_ray.data import DataSet, Features, Ints, left_out
 from hydra_ray.models import Member, ModelSpec
-from hydra_ray.runs import Pace, Run, Stage, publish_model
+from hydra_ray.runs import Pace, Run, Stage, group_weights, publish_model
 from hydra_ray.storage import Artifact
 from hydra_ray.tasks import Task, task_named
 from hydra_ray.training import (
@@ -42,7 +42,7 @@ class _Job:
 
     config: Config
     data: DataSet
-    spec: ModelSpec
+    specs: list[ModelSpec]
     members: list[tuple[int, Artifact]]
     channel: ActorHandle
     features: Features | None
@@ -53,7 +53,8 @@ def train_ensemble(run: Run, stage: Stage) -> None:
     missing = [(number, member) for number, member in enumerate(run.members()) if not member.is_done]
     record = _Record(stage, run.task, run.config.ensemble.num_members, len(missing))
     with progress_channel(record.handle) as channel:
-        job = _Job(run.config, run.data, run.member_spec(), missing, channel, run.features)
+        specs = [run.group_spec(place) for place in range(len(run.config.ensemble.groups))]
+        job = _Job(run.config, run.data, specs, missing, channel, run.features)
         run_workers(_fit_members, job, run.config.cluster, run.folder, stage)
 
 
@@ -100,20 +101,41 @@ def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> 
         return
     rows = job.data.splits["train"].read_all()
     assert rows.labels is not None, "checked when the data set was opened"
-    member_spec = MemberSpec.of(task_named(job.data.task), job.spec, rows.inputs, rows.labels)
+    of_first = MemberSpec.of(task_named(job.data.task), job.specs[0], rows.inputs, rows.labels)
     train = LabelledRows.of(rows, device, job.features)
     validation = LabelledRows.of(job.data.splits["validation"].read_all(), device)
-    size = stack_size(job.config.ensemble, len(mine), member_spec, train)
-    job.channel.put.remote({"event": "started", "rank": ranks.rank, "stacked": size})
+    groups: dict[int, list[tuple[int, Artifact]]] = {}
+    for number, artifact in mine:
+        groups.setdefault(job.config.ensemble.group_of(number), []).append((number, artifact))
+    for place, members in groups.items():
+        pretrained = group_weights(job.config, place, job.data)
+        said = {} if pretrained is None else {"text": f"members start from {pretrained.said}"}
+        has_fixed_body = job.config.ensemble.train == "head"
+        member_spec = of_first.of_group(job.specs[place], pretrained, has_fixed_body=has_fixed_body)
+        size = stack_size(job.config.ensemble, len(members), member_spec, train)
+        job.channel.put.remote({"event": "started", "rank": ranks.rank, "stacked": size, **said})
+        _fit_group(job, members, size, member_spec, train, validation)
+
+
+def _fit_group(
+    job: _Job,
+    members: list[tuple[int, Artifact]],
+    size: int,
+    member_spec: MemberSpec,
+    train: LabelledRows,
+    validation: LabelledRows,
+) -> None:
+    """Train members that are alike, `size` of them at a time."""
     if size == 1:
-        for number, artifact in mine:
+        for number, artifact in members:
             _fit_one(job, number, artifact, member_spec, train, validation)
         return
+    row_id = train.row_id.cpu().numpy()
     slots = [
-        StackSlot(number, _rows_of(job, number, rows.row_id), _checkpoints(job, artifact)) for number, artifact in mine
+        StackSlot(number, _rows_of(job, number, row_id), _checkpoints(job, artifact)) for number, artifact in members
     ]
     for stack in stacks(slots, size):
-        _fit_stack(job, stack, dict(mine), member_spec, train, validation)
+        _fit_stack(job, stack, dict(members), member_spec, train, validation)
 
 
 def _fit_one(
@@ -166,5 +188,5 @@ def _report(job: _Job, figures: dict[str, Any]) -> None:
 
 
 def _publish(job: _Job, number: int, artifact: Artifact, model: Member, figures: dict[str, float]) -> None:
-    publish_model(artifact, model, job.spec, {"member": number, "seed": job.config.seed, "figures": figures})
+    publish_model(artifact, model, model.spec, {"member": number, "seed": job.config.seed, "figures": figures})
     ray.get(job.channel.put.remote({"event": "member", "member": number, **figures}))

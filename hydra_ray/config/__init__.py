@@ -5,6 +5,7 @@ Imports neither torch nor ray; what a key does is written where it is used.
 
 from hydra_ray.config.import_paths import error_in_short, import_own, is_own, source_of
 from hydra_ray.config.load import load_config, validate, with_overlay
+from hydra_ray.config.member_groups import TIMM, is_published
 from hydra_ray.config.messages import nearest
 from hydra_ray.config.options import NoOptions, OptionModels, named_views, parse_options
 from hydra_ray.config.recipes import shipped_recipes
@@ -14,6 +15,7 @@ from hydra_ray.config.sections import (
     DataConfig,
     DistillConfig,
     EnsembleConfig,
+    MemberGroup,
     Optimisation,
     TrackingConfig,
     TransferConfig,
@@ -30,12 +32,14 @@ from hydra_ray.config.yaml_files import flatten, parse_yaml
 __all__ = [
     "LIBRARIES",
     "STUDENTS",
+    "TIMM",
     "ClusterConfig",
     "Config",
     "DataConfig",
     "DistillConfig",
     "EnsembleConfig",
     "Goal",
+    "MemberGroup",
     "NoOptions",
     "Optimisation",
     "OptionModels",
@@ -54,6 +58,7 @@ __all__ = [
     "goal_of",
     "import_own",
     "is_own",
+    "is_published",
     "load_config",
     "named_views",
     "nearest",

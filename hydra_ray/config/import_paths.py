@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from hydra_ray.config.member_groups import TIMM
 from hydra_ray.errors import UserError, reason_of
 
 
 def is_own(name: str) -> bool:
     """Whether a name is an import path, and not the name of something of ours."""
-    return ":" in name
+    return ":" in name and not name.startswith(TIMM)
 
 
 def import_own(path: str) -> Any:

@@ -107,7 +107,9 @@ def _architectures(config: Config) -> Iterator[_Choice]:
     """The members', the student's, and those that a search tries."""
     ensemble = config.ensemble
     distill = config.distill
-    yield _Choice("architecture", "ensemble.architecture", ensemble.architecture, "ensemble.options", ensemble.options)
+    for place, group in enumerate(ensemble.groups):
+        above = "ensemble" if ensemble.members is None else f"ensemble.members.{place}"
+        yield _Choice("architecture", f"{above}.architecture", group.architecture, f"{above}.options", group.options)
     yield _body(config, ("distill.body", distill.body), ("distill.body_options", distill.body_options))
     for body, options in product(_tried(config, "body"), _tried(config, "body_options")):
         yield _body(config, body, options)

@@ -5,10 +5,12 @@ Part of `tree.py`, through which they are imported.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from hydra_ray.config.member_groups import Weights, with_architecture, with_first_group
 from hydra_ray.config.students import STUDENTS, StudentKind
 from hydra_ray.config.teachers import TeachersConfig
 from hydra_ray.config.types import (
@@ -22,6 +24,7 @@ from hydra_ray.config.types import (
     Several,
     SeveralOrNone,
     Share,
+    Side,
     SplitChoice,
     StoreSize,
     Width,
@@ -45,11 +48,11 @@ class DataConfig(Section):
 
     source: str
     """`digits`, `spirals`, `MNIST`, `FashionMNIST`, `CIFAR10`, `CIFAR100`, `SVHN`; regression: `diabetes`, `wave`; or a
-    Parquet or CSV file, or a folder of them."""
+    Parquet or CSV file, or a folder of them; or a folder of image files, a class a folder."""
     torchvision_root: str = "data"
     """Folder in which torchvision sets lie."""
     download: bool = False
-    """Let torchvision fetch a missing set into `data.torchvision_root`."""
+    """Let torchvision fetch a missing set into `data.torchvision_root`, and published `ensemble.weights` be fetched."""
     target: str | None = None
     """The column of Parquet or CSV that a regression predicts from all other columns of numbers."""
     label: str | None = None
@@ -71,6 +74,11 @@ class DataConfig(Section):
     """Share of the rows held out for test, where the source has no test split of its own."""
     max_train_rows: Count | None = None
     """Keep a seeded subset of the training rows."""
+    image_size: Side | Annotated[list[Side], Field(min_length=2, max_length=2)] | None = None
+    """Pixels of a side to which image files are resized, their middle cropped where they are no square; or
+    `[height, width]`. None: all have one size."""
+    skip_broken: bool = False
+    """Leave image files out that cannot be read, cut short or are too large; else they are refused."""
     max_pixels: Count = 67_108_864
     """Pixels that an image file may have (8192 x 8192); larger ones are refused before they are decoded."""
     unknown: dict[str, str | ViewConfig] = {}
@@ -100,17 +108,45 @@ class Optimisation(Section):
     """Compile the network with `torch.compile`, which takes a minute and pays for long fits on GPUs."""
 
 
+class MemberGroup(Section):
+    """Members of one architecture, where members differ (`ensemble.members`)."""
+
+    architecture: str
+    """As `ensemble.architecture`."""
+    options: dict[str, Any] = {}
+    """Those of the architecture."""
+    weights: Weights | None = None
+    """As `ensemble.weights`."""
+    count: Several = 1
+    """How many of the members are built so."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow(cls, given: Any) -> Any:
+        return with_architecture(given)
+
+
 class EnsembleConfig(Optimisation):
-    """The members: M networks that differ by their seeds alone, or teachers in their place."""
+    """The members: M networks that differ by their seeds alone unless `members` says otherwise, or teachers in their
+    place."""
 
     num_members: Several = 8
-    """M."""
+    """M. Follows from the counts of `members`, where that is set."""
     architecture: str = "mlp"
-    """`mlp`, `cnn`, `resnet20`, for tables also `tabm` and `tabular_resnet`, a `torchvision.models` name, or an import
-    path `package.module:function`."""
+    """`mlp`, `cnn`, `resnet20`, for tables also `tabm` and `tabular_resnet`, a `torchvision.models` name, `timm:NAME`,
+    or an import path `package.module:function`. Where published `weights` are named it follows from them, and where
+    `members` is set from the first of these."""
     options: dict[str, Any] = {}
     """Those of the architecture, e.g. `{hidden: [200, 200]}`; their model stands beside it in
     `hydra_ray/models/architectures.py` and `tabular_architectures.py`."""
+    weights: Weights | None = None
+    """Start every member's body from trained weights, under a new head of its own: a path of a `.safetensors` file, a
+    name of torchvision's such as `ResNet18_Weights.DEFAULT`, or `timm:NAME`. Normalisation is that of the weights."""
+    train: Literal["all", "head"] = "all"
+    """`head` leaves the body that `weights` bring as it is, and trains the heads alone."""
+    members: list[MemberGroup] | None = Field(default=None, min_length=1)
+    """Members of several architectures, `[{architecture: cnn, options: {...}, count: 3}, ...]`, numbered in this order.
+    A student's body is that of the first, unless `distill.body` is set."""
     stack_size: Several | Literal["auto"] = 1
     """Members that a worker fits as one network; `auto`: as many as a measurement at the start finds fastest. A member
     is the same up to rounding, whatever it is."""
@@ -123,6 +159,24 @@ class EnsembleConfig(Optimisation):
     """Every member leaves out one of so many folds of the training rows, for views with `held_out`."""
     teachers: TeachersConfig = TeachersConfig()
     """Who answers in the members' place; by default nobody."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follow(cls, given: Any) -> Any:
+        return with_architecture(with_first_group(given))
+
+    @property
+    def groups(self) -> list[MemberGroup]:
+        """Members that are built alike, in the order of their numbers."""
+        alike = MemberGroup(
+            architecture=self.architecture, options=self.options, weights=self.weights, count=self.num_members
+        )
+        return self.members or [alike]
+
+    def group_of(self, member: int) -> int:
+        """The place among `groups` of a member's."""
+        ends = accumulate(group.count for group in self.groups)
+        return next(place for place, end in enumerate(ends) if member < end)
 
 
 class TransferView(ViewConfig):

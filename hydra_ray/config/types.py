@@ -43,6 +43,7 @@ Several = Annotated[int, Field(ge=1, le=10_000)]  # of what is made one by one: 
 SeveralOrNone = Annotated[int, Field(ge=0, le=10_000)]
 Samples = Annotated[int, Field(ge=0, le=100_000)]
 Width = Annotated[int, Field(ge=1, le=100_000)]
+Side = Annotated[int, Field(ge=1, le=8192)]  # of an image, in pixels
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]

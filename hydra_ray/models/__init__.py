@@ -13,6 +13,7 @@ from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
 from hydra_ray.models.networks import architecture_options, check_architecture
 from hydra_ray.models.outputs import GaussianOutput, MeanOutput, OutputKind
 from hydra_ray.models.own_code import code_of
+from hydra_ray.models.pretrained import Pretrained, load_pretrained, put_body, weights_key
 from hydra_ray.models.registry import Network
 from hydra_ray.models.size import check_size, in_gigabytes, memory_bytes
 from hydra_ray.models.student import HydraStudent, build_student, rescale_disagreement
@@ -30,6 +31,7 @@ __all__ = [
     "Network",
     "Normalise",
     "OutputKind",
+    "Pretrained",
     "StackedMembers",
     "architecture_options",
     "build_member",
@@ -44,12 +46,15 @@ __all__ = [
     "in_gigabytes",
     "latency_ms",
     "load_model",
+    "load_pretrained",
     "memory_bytes",
     "num_parameters",
+    "put_body",
     "rescale_disagreement",
     "table_inputs",
     "to_device",
     "to_model_json",
     "to_safetensors",
     "to_safetensors_bytes",
+    "weights_key",
 ]

@@ -23,7 +23,8 @@ from hydra_ray.models.precision import at_full_precision
 class Ensemble(nn.Module):
     """All members on the same rows: stored inputs -> logits_BMC, without gradients, always in evaluation mode.
 
-    Members of one spec can be stacked; others run one after the other. Both agree with separate forwards to 1e-5.
+    Members of one spec can be stacked; where there are several specs, those of each. Others run one after the other.
+    All agree with separate forwards to 1e-5.
     Inputs are normalised once where all members normalise alike.
 
     Args:
@@ -39,11 +40,16 @@ class Ensemble(nn.Module):
             member.eval()
         self.num_members = len(members)
         self.input_shape = members[0].spec.input_shape
-        stackable = _normalise_alike(members) and all(member.spec == members[0].spec for member in members)
-        if stacked and not stackable:
+        groups = _alike(members)
+        if stacked and len(groups) > 1:
             raise ValueError("only members of one spec and one normalisation can be stacked")
-        self.is_stacked = stackable and (faster_stacked(members[0]) if stacked is None else stacked)
-        self.members = StackedMembers(members) if self.is_stacked else OneByOne(members)
+        self.is_stacked = len(groups) == 1 and (faster_stacked(members[0]) if stacked is None else stacked)
+        if self.is_stacked:
+            self.members = StackedMembers(members)
+        elif stacked is None and any(_is_worth_stacking([members[place] for place in group]) for group in groups):
+            self.members = InGroups(members, groups)
+        else:
+            self.members = OneByOne(members)
         self.train()
 
     @torch.no_grad()
@@ -72,6 +78,26 @@ class OneByOne(nn.Module):
         normalised = self.normalise(inputs)
         members = (cast("Member", member) for member in self.members)
         return torch.stack([member.after_normalise(normalised) for member in members], dim=1)
+
+
+class InGroups(nn.Module):
+    """Members of several sorts: those of each stacked where that is faster, the sorts one after the other."""
+
+    order: Tensor
+
+    def __init__(self, members: Sequence[Member], groups: Sequence[Sequence[int]]) -> None:
+        """`groups` are the places of members that are alike."""
+        super().__init__()
+        alike = [[members[place] for place in group] for group in groups]
+        self.groups = nn.ModuleList(
+            StackedMembers(each) if _is_worth_stacking(each) else OneByOne(each) for each in alike
+        )
+        places = torch.tensor([place for group in groups for place in group], device=members[0].normalise.mean.device)
+        self.register_buffer("order", places.argsort())
+
+    def on_same(self, inputs: Tensor) -> Tensor:
+        """All members on the same rows: stored inputs [B, ...] -> logits_BMC."""
+        return torch.cat([group.on_same(inputs) for group in self.groups], dim=1)[:, self.order]
 
 
 class StackedMembers(nn.Module):
@@ -126,6 +152,26 @@ def faster_stacked(member: Member) -> bool:
     expects the launches of small kernels to dominate an mlp, and grouped convolutions to be no gain.
     """
     return member.spec.architecture == "mlp" and member.normalise.mean.is_cuda
+
+
+def _is_worth_stacking(alike: Sequence[Member]) -> bool:
+    return len(alike) > 1 and faster_stacked(alike[0])
+
+
+def _alike(members: Sequence[Member]) -> list[list[int]]:
+    """The places of members of one spec and one normalisation, by the first of each."""
+    groups: list[list[int]] = []
+    for place, member in enumerate(members):
+        group = next((each for each in groups if _equal(members[each[0]], member)), None)
+        if group is None:
+            groups.append([place])
+        else:
+            group.append(place)
+    return groups
+
+
+def _equal(one: Member, other: Member) -> bool:
+    return one.spec == other.spec and _normalise_alike([one, other])
 
 
 def _normalise_alike(members: Sequence[Member]) -> bool:

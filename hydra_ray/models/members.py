@@ -136,6 +136,20 @@ class Member(nn.Module):
         self.normalise = normalise
         self.network = network
         self.output = output
+        self._has_fixed_body = False
+
+    def fix_body(self) -> None:
+        """Train the head alone from now on: the body has no gradients and always evaluates, BatchNorm included."""
+        self._has_fixed_body = True
+        self.network.body.requires_grad_(requires_grad=False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As for every module, but for a body that is fixed."""
+        super().train(mode)
+        if self._has_fixed_body:
+            self.network.body.eval()
+        return self
 
     def forward(self, inputs: Tensor) -> Tensor:
         """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BC; other rows are refused (`check_inputs`)."""

@@ -1,8 +1,8 @@
-"""From the name of an architecture to a `Network`: ours, torchvision's, or a function of the user's own.
+"""From the name of an architecture to a `Network`: ours, torchvision's, timm's, or a function of the user's own.
 
 It is: one function that builds (`build_network`), one that says what options a name has (`architecture_options`), and
 one that finds out before anything starts whether building and running will work (`check_architecture`).
-It is not: pretrained weights (torchvision's are never loaded), training, or normalisation of stored inputs.
+It is not: trained weights (`pretrained.py`), training, or normalisation of stored inputs.
 
 Shapes: B batch, ch channels, D input features, F features of the body, C outputs; see `architectures.py`.
 """
@@ -18,12 +18,13 @@ import torch
 from pydantic import ConfigDict, create_model
 from torch import Tensor, nn
 
-from hydra_ray.config import Section, error_in_short, import_own, is_own, parse_options
+from hydra_ray.config import TIMM, Section, error_in_short, import_own, is_own, parse_options
 from hydra_ray.errors import UserError, close_to
 from hydra_ray.models import tabular_architectures  # noqa: F401  registers them
 from hydra_ray.models.architectures import image_channels
 from hydra_ray.models.registry import ARCHITECTURES, Network
 from hydra_ray.models.size import check_size
+from hydra_ray.models.timm_networks import check_name, timm_network
 from hydra_ray.randomness import THROWN_AWAY, seeded
 
 __all__ = ["Network", "architecture_options", "build_network", "check_architecture"]
@@ -43,7 +44,7 @@ def build_network(
 
     Args:
         architecture: `mlp`, `tabm`, `tabular_resnet`, `cnn`, `resnet20`, a classification model of
-            `torchvision.models`, or an import path `package.module:function`; the function is called as
+            `torchvision.models`, `timm:NAME`, or an import path `package.module:function`; the function is called as
             `function(input_shape, num_outputs, **options)`, one with a parameter `categories` is given them too, and
             returns a module with `body`, `head` and `num_features`.
         input_shape: of one stored row, (H, W, channels) or (D,).
@@ -68,6 +69,8 @@ def build_network(
         function = import_own(architecture)
         given |= _categories_for(architecture, function, categories)
         return _as_network(architecture, function(input_shape, num_outputs, **given))
+    if architecture.startswith(TIMM):
+        return timm_network(architecture, input_shape, num_outputs, given)
     return _torchvision_network(architecture, input_shape, num_outputs, given)
 
 
@@ -81,6 +84,9 @@ def architecture_options(architecture: str) -> type[Section]:
         return ARCHITECTURES[architecture].options
     if is_own(architecture):
         return _users_options(architecture)
+    if architecture.startswith(TIMM):
+        check_name(architecture)
+        return _names_alone(architecture, (), takes_any=True)
     return _torchvision_options(architecture)
 
 
@@ -281,4 +287,4 @@ def _names_alone(
 def _unknown(name: str, known: list[str]) -> str:
     near = close_to(name, known, most=3)
     meant = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(ARCHITECTURES)}."
-    return f"not known; {meant} Or a name of torchvision.models, or package.module:function"
+    return f"not known; {meant} Or a name of torchvision.models, timm:NAME, or package.module:function"

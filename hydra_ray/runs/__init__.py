@@ -18,7 +18,7 @@ from hydra_ray.runs.preflight import (
     features_that_say_nothing,
 )
 from hydra_ray.runs.provenance import software_facts
-from hydra_ray.runs.run import TRANSFER, Run
+from hydra_ray.runs.run import TRANSFER, Run, group_weights
 from hydra_ray.runs.siblings import has_sibling, take_from_siblings
 from hydra_ray.runs.stage_times import StageTime, stage_times
 from hydra_ray.runs.stages import STAGES, StageSpec
@@ -51,6 +51,7 @@ __all__ = [
     "check_settings",
     "check_views",
     "features_that_say_nothing",
+    "group_weights",
     "has_sibling",
     "load_published",
     "never",

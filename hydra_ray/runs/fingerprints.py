@@ -13,6 +13,8 @@ from hydra_ray.config import (
     STUDENTS,
     Config,
     DataConfig,
+    EnsembleConfig,
+    MemberGroup,
     Section,
     StudentConfig,
     StudentKind,
@@ -21,8 +23,9 @@ from hydra_ray.config import (
     space_of,
 )
 from hydra_ray.data import DataSet
+from hydra_ray.errors import UserError
 from hydra_ray.losses import own_term_code
-from hydra_ray.models import code_of
+from hydra_ray.models import code_of, weights_key
 from hydra_ray.randomness import STREAMS_VERSION
 from hydra_ray.views import view_code
 
@@ -32,19 +35,37 @@ if TYPE_CHECKING:
 TRANSFER = "transfer"
 """The split on which members are asked and from which students learn."""
 _HOW_MEMBERS_ARE_TRAINED = {"num_members", "stack_size", "compile", "teachers"}  # keys that leave each member as it is
+_OF_GROUPS = {"members", "weights", "train"}  # of which a member's own group says what holds for it
 _HOW_TRIALS_ARE_RUN = {"max_concurrent", "workers_per_trial"}
 
 
 def member_key(run: Run, number: int) -> dict[str, Any]:
     """The key of one member of the ensemble."""
+    ensemble = run.config.ensemble
+    group = ensemble.groups[ensemble.group_of(number)]
     return {
         "data": data_key(run.config.data, run.data, "train"),
-        "ensemble": _what_is_set(run.config.ensemble, _HOW_MEMBERS_ARE_TRAINED),
-        **member_code(run.config, run.data, run.member_spec().num_outputs),
+        "ensemble": {
+            **_what_is_set(ensemble, _HOW_MEMBERS_ARE_TRAINED | _OF_GROUPS),
+            **group.model_dump(include={"architecture", "options"}),
+            **_weights_key(ensemble, group),
+        },
+        **member_code(run.config, run.data, group, run.member_spec(number).num_outputs),
         "streams": STREAMS_VERSION,
         "seed": run.config.seed,
         "member": number,
     }
+
+
+def _weights_key(ensemble: EnsembleConfig, group: MemberGroup) -> dict[str, Any]:
+    """The weights that members start from, by their content or their publisher's name; nothing where there are none."""
+    if group.weights is None:
+        return {}
+    try:
+        found = {"weights": weights_key(group.weights)}
+    except UserError as error:
+        raise UserError(f"ensemble.weights={error}") from None
+    return {**found, "train": ensemble.train} if ensemble.train != "all" else found
 
 
 def shards_key(run: Run, split: str) -> dict[str, Any]:
@@ -158,10 +179,10 @@ def data_key(data: DataConfig, found: DataSet, split: str) -> dict[str, Any]:
     }
 
 
-def member_code(config: Config, found: DataSet, num_outputs: int) -> dict[str, Any]:
-    """`code`: a hash of the members' architecture and of their view, where these are the user's own."""
+def member_code(config: Config, found: DataSet, group: MemberGroup, num_outputs: int) -> dict[str, Any]:
+    """`code`: a hash of a member's architecture and of its view, where these are the user's own."""
     ensemble = config.ensemble
-    code = code_of(ensemble.architecture, found.input_shape, num_outputs, ensemble.options, found.categories)
+    code = code_of(group.architecture, found.input_shape, num_outputs, group.options, found.categories)
     augment = view_key(ensemble.augment, found) if ensemble.augment else {}
     return {**({"code": code} if code else {}), **({"augment": augment} if augment else {})}
 

@@ -60,15 +60,7 @@ def check_networks(run: Run) -> None:
     ensemble = config.ensemble
     distill = config.distill
     if run.teachers is None:
-        _within(
-            "ensemble",
-            check_architecture,
-            ensemble.architecture,
-            data.input_shape,
-            run.member_spec().num_outputs,
-            ensemble.options,
-            data.categories,
-        )
+        _check_members(run)
     else:
         check_teachers(run)
     space = config.tune.space if config.tune.num_trials else {}
@@ -132,6 +124,18 @@ def check_teachers_settings(run: Run) -> None:
             )
 
 
+def _check_members(run: Run) -> None:
+    """Check the network of every group of members, and the weights that it starts from."""
+    data = run.data
+    ensemble = run.config.ensemble
+    for place, group in enumerate(ensemble.groups):
+        key = "ensemble" if ensemble.members is None else f"ensemble.members.{place}"
+        num_outputs = run.group_spec(place).num_outputs
+        shape = data.input_shape
+        _within(key, check_architecture, group.architecture, shape, num_outputs, group.options, data.categories)
+        run.group_weights(place)
+
+
 def _check_heads(config: Config, num_features: int, num_outputs: int) -> None:
     """Check that the largest heads of any student or trial fit into memory."""
     width, depth = (_largest(config, key) for key in ("head_width", "head_depth"))
@@ -157,8 +161,9 @@ def check_views(run: Run) -> None:
             _within(f"{key}.view={view.view}", _check_own_view, run, view)
     _check_mixing(run.config)
     if any(view_named(view.view).needs_members for view in run.config.transfer.views or ()):
-        spec = run.member_spec()
-        _within("transfer.views", check_gradients, build_member(spec, THROWN_AWAY), spec.input_shape)
+        for place in range(len(run.config.ensemble.groups)):
+            spec = run.group_spec(place)
+            _within("transfer.views", check_gradients, build_member(spec, THROWN_AWAY), spec.input_shape)
 
 
 def _check_own_view(run: Run, view: ViewConfig) -> None:

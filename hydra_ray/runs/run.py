@@ -25,6 +25,7 @@ from hydra_ray.data import (
     VALIDATION,
     DataSet,
     Features,
+    ImageOptions,
     InputFormat,
     Ints,
     SplitId,
@@ -34,7 +35,7 @@ from hydra_ray.data import (
 )
 from hydra_ray.errors import UserError
 from hydra_ray.inference import CONFIG as STUDENT_MANIFEST
-from hydra_ray.models import ModelSpec
+from hydra_ray.models import ModelSpec, Pretrained, load_pretrained
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs.fingerprints import TRANSFER, member_key, report_key, search_key, shards_key, student_key
 from hydra_ray.runs.gpus import with_gpus_decided
@@ -55,6 +56,31 @@ def has_fixed_rows(config: Config) -> bool:
     """Whether predictions are there already and of untouched rows alone, so that no views can be asked about."""
     is_looked_up = config.ensemble.teachers.kind == "arrays" and TRANSFER not in config.ensemble.teachers.arrays
     return is_looked_up or config.predict.shards is not None
+
+
+def image_options(data: DataConfig) -> ImageOptions:
+    """How a data set's image files are read."""
+    size = data.image_size
+    height_width = None if size is None else (size, size) if isinstance(size, int) else (size[0], size[1])
+    return ImageOptions(height_width, data.skip_broken, data.max_pixels)
+
+
+def group_weights(config: Config, place: int, data: DataSet) -> Pretrained | None:
+    """See `Run.group_weights`; for workers."""
+    group = config.ensemble.groups[place]
+    if group.weights is None:
+        return None
+    try:
+        return load_pretrained(
+            group.weights,
+            group.architecture,
+            data.input_shape,
+            group.options,
+            data.categories,
+            download=config.data.download,
+        )
+    except UserError as error:
+        raise UserError(f"ensemble.weights={error}") from None
 
 
 class Run:
@@ -123,7 +149,7 @@ class Run:
             },
             options=table_options(data),
             split=data.test_split,
-            max_pixels=data.max_pixels,
+            images=image_options(data),
         )
         test = found.splits["test"]
         views = {split.name: test for split in self.views_of_test}
@@ -167,13 +193,25 @@ class Run:
         folder = self.folder / "ensemble" / f"member-{number:03d}"
         return Artifact(folder, member_key(self, number), "model.json", fence=self.fence)
 
-    def member_spec(self) -> ModelSpec:
-        """What to build for every member; they differ by their weights alone."""
-        ensemble = self.config.ensemble
+    def member_spec(self, number: int = 0) -> ModelSpec:
+        """What to build for a member; those of one group differ by their weights alone."""
+        return self.group_spec(self.config.ensemble.group_of(number))
+
+    def group_spec(self, place: int) -> ModelSpec:
+        """What to build for the members of one of `ensemble.groups`."""
+        group = self.config.ensemble.groups[place]
         data = self.data
-        output, number = self.task.likelihood.member_output(self.config, data.num_outputs)
-        spec = ModelSpec("member", ensemble.architecture, data.input_shape, number, ensemble.options, output=output)
+        output, num_outputs = self.task.likelihood.member_output(self.config, data.num_outputs)
+        spec = ModelSpec("member", group.architecture, data.input_shape, num_outputs, group.options, output=output)
         return replace(spec, categories=data.categories)
+
+    def group_weights(self, place: int) -> Pretrained | None:
+        """The trained body that the members of a group start from; None for fresh ones.
+
+        Raises:
+            UserError: see `load_pretrained`.
+        """
+        return group_weights(self.config, place, self.data)
 
     def members(self) -> list[Artifact]:
         """All members that are trained here, in order; none where teachers answer in their place."""

@@ -9,15 +9,17 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hydra_ray.config import StudentKind
 from hydra_ray.data import Rows
-from hydra_ray.models import build_member, to_device
+from hydra_ray.models import ModelSpec, build_member, to_device
 from hydra_ray.randomness import THROWN_AWAY, numpy_generator, seed_of
 from hydra_ray.runs.pace import time_in_words
 from hydra_ray.runs.run import TRANSFER, Run
@@ -60,7 +62,7 @@ def stage_times(run: Run, cpus: float) -> list[StageTime]:
     try:
         members = sum(not member.is_done for member in run.members())
         found = [
-            StageTime("train_ensemble", _members(run, members, device), workers),
+            StageTime("train_ensemble", _members(run, device), workers),
             StageTime(
                 "predict", _predict(run, members, device) / askers, workers if cluster.has_gpu else f"{askers} CPUs"
             ),
@@ -71,14 +73,27 @@ def stage_times(run: Run, cpus: float) -> list[StageTime]:
     return [each for each in found if each.seconds]
 
 
-def _members(run: Run, missing: int, device: torch.device) -> float:
+def _members(run: Run, device: torch.device) -> float:
+    missing = Counter(
+        run.config.ensemble.group_of(number) for number, member in enumerate(run.members()) if not member.is_done
+    )
     if not missing:
         return 0.0
-    config = run.config
-    rows = _first_rows(run, config.ensemble.batch_size)
-    train = LabelledRows.of(rows, device, run.features)
+    rows = _first_rows(run, run.config.ensemble.batch_size)
     assert rows.labels is not None
-    spec = MemberSpec.of(run.task, run.member_spec(), rows.inputs, rows.labels)
+    train = LabelledRows.of(rows, device, run.features)
+    of_first = MemberSpec.of(run.task, run.member_spec(), rows.inputs, rows.labels)
+    has_fixed_body = run.config.ensemble.train == "head"
+    total = 0.0
+    for place, number in missing.items():
+        spec = of_first.of_group(run.group_spec(place), has_fixed_body=has_fixed_body)
+        total += _group(run, spec, train, number, device)
+    return total
+
+
+def _group(run: Run, spec: MemberSpec, train: LabelledRows, missing: int, device: torch.device) -> float:
+    """Seconds to train so many members that are alike."""
+    config = run.config
     rounds = math.ceil(missing / config.cluster.num_workers)
     size = stack_size(config.ensemble, rounds, spec, train)
     networks = [spec.build(seed_of(0, "thrown away", number)).to(device) for number in range(size)]
@@ -96,10 +111,11 @@ def _predict(run: Run, missing_members: int, device: torch.device) -> float:
     config = run.config
     if run.teachers is not None:
         return 0.0  # what they take is not known before they are asked
-    network = build_member(run.member_spec(), THROWN_AWAY).to(device).eval()
     inputs = to_device(_first_rows(run, config.predict.batch_size).inputs, device)
-    with torch.inference_mode():
-        ask = _seconds(lambda: network(inputs).sum().item()) / len(inputs) * config.ensemble.num_members
+    ask = sum(
+        group.count * _answer_seconds(run.group_spec(place), inputs)
+        for place, group in enumerate(config.ensemble.groups)
+    )
     total = 0.0
     for name in names:
         for view in run.views(name).values():
@@ -107,6 +123,13 @@ def _predict(run: Run, missing_members: int, device: torch.device) -> float:
             each = ask * (1 + _GRADIENT_STEPS) if moves else ask + _view_seconds(run, view)
             total += each * run.num_rows(name) / len(run.views(name))
     return total
+
+
+def _answer_seconds(spec: ModelSpec, inputs: Tensor) -> float:
+    """Seconds of one row's answer by a member."""
+    network = build_member(spec, THROWN_AWAY).to(inputs.device).eval()
+    with torch.inference_mode():
+        return _seconds(lambda: network(inputs).sum().item()) / len(inputs)
 
 
 def _view_seconds(run: Run, numbered: NumberedView) -> float:

@@ -8,8 +8,8 @@ N rows, B batch, C outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from hydra_ray.config import EnsembleConfig
 from hydra_ray.data import Features, Rows
-from hydra_ray.models import Member, ModelSpec, Normalise, build_member
+from hydra_ray.models import Member, ModelSpec, Normalise, Pretrained, build_member, put_body
 from hydra_ray.randomness import permutation, seed_of
 from hydra_ray.tasks import MemberLoss, Task
 from hydra_ray.training.checkpoints import Checkpoints
@@ -59,19 +59,23 @@ class LabelledRows:
 
 @dataclass(frozen=True)
 class MemberSpec:
-    """What all members are built from; only their seeds differ.
+    """What members that are alike are built from; only their seeds differ.
 
     Attributes:
         task: what they learn.
         spec: their architecture.
         normalise: of inputs, from the training rows.
         output: what their outputs mean, in the units of the training rows' labels.
+        body: the trained state that their bodies start from; None for fresh ones.
+        has_fixed_body: whether the head alone is trained.
     """
 
     task: Task
     spec: ModelSpec
     normalise: Normalise
     output: nn.Module
+    body: Mapping[str, Tensor] | None = None
+    has_fixed_body: bool = False
 
     @classmethod
     def of(cls, task: Task, spec: ModelSpec, inputs: np.ndarray, labels: np.ndarray) -> MemberSpec:
@@ -79,9 +83,23 @@ class MemberSpec:
         normalise = Normalise.fit(inputs, spec.categories)
         return cls(task, spec, normalise, task.likelihood.fit_output(spec.output, labels))
 
+    def of_group(
+        self, spec: ModelSpec, pretrained: Pretrained | None = None, *, has_fixed_body: bool = False
+    ) -> MemberSpec:
+        """For members of another architecture, or with a trained body, on the same rows."""
+        found = replace(self, spec=spec, has_fixed_body=has_fixed_body)
+        if pretrained is None:
+            return found
+        return replace(found, body=pretrained.body, normalise=pretrained.normalise or self.normalise)
+
     def build(self, seed: int) -> Member:
-        """A member with fresh weights that follow from `seed`."""
-        return build_member(self.spec, seed, self.normalise, self.output)
+        """A member whose fresh weights follow from `seed`."""
+        member = build_member(self.spec, seed, self.normalise, self.output)
+        if self.body is not None:
+            put_body(member.network.body, self.body)
+        if self.has_fixed_body:
+            member.fix_body()
+        return member
 
 
 def fit_member(

@@ -58,7 +58,10 @@ def publish_members(run: Run) -> None:
     member_spec = MemberSpec.of(run.task, run.member_spec(), rows.inputs, rows.labels)
     for number, artifact in enumerate(run.members()):
         if not artifact.is_done:
-            model = member_spec.build(seed_of(run.config.seed, "member weights", number))
+            of_group = member_spec.of_group(
+                run.member_spec(number), run.group_weights(run.config.ensemble.group_of(number))
+            )
+            model = of_group.build(seed_of(run.config.seed, "member weights", number))
             publish_model(artifact, model, model.spec, {"member": number, "seed": run.config.seed, "figures": {}})
 
 

@@ -110,7 +110,7 @@ def test_merge_keys_work(tmp_path):
     [
         ("distill.temprature=2", "command line: distill.temprature=2: unknown key; nearest: distill.temperature"),
         ("temperature=2", "command line: temperature=2: unknown key; nearest: distill.temperature"),
-        ("ensemble.members=3", "command line: ensemble.members=3: unknown key; nearest: ensemble.num_members"),
+        ("ensemble.nummembers=3", "command line: ensemble.nummembers=3: unknown key; nearest: ensemble.num_members"),
         ("T=2", "command line: T=2: unknown key; valid here: name, storage, seed"),
         ("distill.T=2", "command line: distill.T=2: unknown key; valid here: epochs, batch_size"),
         ("zzz.yyy=1", 'command line: zzz={"yyy": 1}: unknown key; valid here: name'),
