@@ -76,8 +76,8 @@ class ImageFolderSource(TableSource):
             raise self._changed("files were added or removed")
 
     def row_name(self, row: int) -> str:
-        """See `TableSource.row_name`: the file."""
-        return self.paths[row]
+        """See `TableSource.row_name`: the file, with the folder of its split."""
+        return self.paths[row] if self.folder.name == self.name else f"{self.folder.name}/{self.paths[row]}"
 
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """See `TableSource.batches`; without the column `image` no file is read."""
@@ -158,8 +158,12 @@ def _image_files(folder: Folder) -> tuple[list[tuple[str, tuple[int, ...]]], tup
             found.append((path, _stamp(folder, info)))
         else:
             others[info.extension] += 1
-    words = [f"{count:,} files .{suffix}" if suffix else f"{count:,} files" for suffix, count in sorted(others.items())]
-    return sorted(found), tuple(words)
+    return sorted(found), tuple(_in_words(count, suffix) for suffix, count in sorted(others.items()))
+
+
+def _in_words(count: int, suffix: str) -> str:
+    kind = f".{suffix} file" if suffix else "file without a suffix"
+    return f"1 {kind}" if count == 1 else f"{count:,} {kind.replace('file', 'files')}"
 
 
 def _stamp(folder: Folder, info: pafs.FileInfo) -> tuple[int, ...]:

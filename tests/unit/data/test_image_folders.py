@@ -73,12 +73,19 @@ def test_folders_below_a_class_belong_to_it_and_numbers_are_in_order(tmp_path):
 
 def test_what_is_no_image_is_left_out_and_said(tmp_path):
     write_folder(tmp_path)
-    for name in ("readme.txt", "cat/labels.csv", "cat/.hidden.png", "__MACOSX/cat/000.png", ".git/x.png"):
+    for name in (
+        "readme.txt",
+        "cat/more.txt",
+        "cat/labels.csv",
+        "cat/.hidden.png",
+        "__MACOSX/cat/000.png",
+        ".git/x.png",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(b"x")
     data = opened(tmp_path)
     assert data.class_names == CLASSES
-    assert "left out 1 files .csv, 1 files .txt" in data.lines()[0]
+    assert "left out 1 .csv file, 2 .txt files" in data.lines()[0]
 
 
 def test_a_folder_without_classes_is_an_unknown_set(tmp_path):
