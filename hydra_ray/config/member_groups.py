@@ -1,6 +1,6 @@
 """What follows from keys of members: an architecture from the name of its weights, M from the counts of groups.
 
-Trees are completed before they are validated; whether what was given agrees is a rule in `tree.py`.
+Trees are completed before they are validated; whether what was given agrees is in `member_rules.py`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from hydra_ray.config.member_groups import architecture_of
+from hydra_ray.config.member_rules import check_members
 from hydra_ray.config.messages import explain, nearest
 from hydra_ray.config.search import overlay_of, space_of
 from hydra_ray.config.sections import (
@@ -23,7 +23,6 @@ from hydra_ray.config.sections import (
     DistillConfig,
     EnsembleConfig,
     EvaluateConfig,
-    MemberGroup,
     PredictConfig,
     Section,
     TrackingConfig,
@@ -129,39 +128,7 @@ def _check_data(config: Config) -> None:
 
 
 def _check_members(config: Config) -> None:
-    """What is said of members in two places agrees."""
-    ensemble = config.ensemble
-    for place, group in enumerate(ensemble.members or ()):
-        _check_weights(f"ensemble.members.{place}.", group)
-    _check_weights("ensemble.", ensemble)
-    if ensemble.train == "head" and any(group.weights is None for group in ensemble.groups):
-        raise ValueError(
-            "ensemble.train=head leaves bodies as they are, but some have no trained weights: set ensemble.weights"
-        )
-    if ensemble.members is None:
-        return
-    total = sum(group.count for group in ensemble.members)
-    if total != ensemble.num_members:
-        raise ValueError(
-            f"ensemble.num_members={ensemble.num_members}, but the counts in ensemble.members add up to {total}: leave "
-            "ensemble.num_members out, or change a count"
-        )
-    for key in ("architecture", "options", "weights"):
-        if getattr(ensemble, key) != getattr(ensemble.members[0], key):
-            raise ValueError(
-                f"ensemble.{key}={getattr(ensemble, key)}, but ensemble.members.0.{key}="
-                f"{getattr(ensemble.members[0], key)}: leave ensemble.{key} out where ensemble.members is set"
-            )
-
-
-def _check_weights(key: str, members: EnsembleConfig | MemberGroup) -> None:
-    """Weights that a publisher named are for the architecture that they are of."""
-    expected = architecture_of(members.weights) if members.weights else None
-    if expected is not None and members.architecture != expected:
-        raise ValueError(
-            f"{key}weights={members.weights} are of {expected}, but {key}architecture={members.architecture}: leave "
-            f"{key}architecture out"
-        )
+    check_members(config.ensemble, are_trained=config.trains_members)
 
 
 def _check_students(config: Config) -> None:

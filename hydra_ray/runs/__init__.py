@@ -6,6 +6,7 @@ No Ray here.
 from hydra_ray.runs.another_experiment import Redo, always, check_experiment, never, what_is_replaced
 from hydra_ray.runs.gpus import resources_in_words
 from hydra_ray.runs.model_store import load_published, publish_model
+from hydra_ray.runs.named_inputs import group_weights
 from hydra_ray.runs.pace import Pace
 from hydra_ray.runs.plan import stage_state, stage_states
 from hydra_ray.runs.preflight import (
@@ -18,7 +19,7 @@ from hydra_ray.runs.preflight import (
     features_that_say_nothing,
 )
 from hydra_ray.runs.provenance import software_facts
-from hydra_ray.runs.run import TRANSFER, Run, group_weights
+from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.runs.siblings import has_sibling, take_from_siblings
 from hydra_ray.runs.stage_times import StageTime, stage_times
 from hydra_ray.runs.stages import STAGES, StageSpec

@@ -13,7 +13,6 @@ from hydra_ray.config import (
     STUDENTS,
     Config,
     DataConfig,
-    EnsembleConfig,
     MemberGroup,
     Section,
     StudentConfig,
@@ -23,10 +22,10 @@ from hydra_ray.config import (
     space_of,
 )
 from hydra_ray.data import DataSet
-from hydra_ray.errors import UserError
 from hydra_ray.losses import own_term_code
-from hydra_ray.models import code_of, weights_key
+from hydra_ray.models import code_of
 from hydra_ray.randomness import STREAMS_VERSION
+from hydra_ray.runs.named_inputs import key_of_weights
 from hydra_ray.views import view_code
 
 if TYPE_CHECKING:
@@ -48,24 +47,13 @@ def member_key(run: Run, number: int) -> dict[str, Any]:
         "ensemble": {
             **_what_is_set(ensemble, _HOW_MEMBERS_ARE_TRAINED | _OF_GROUPS),
             **group.model_dump(include={"architecture", "options"}),
-            **_weights_key(ensemble, group),
+            **key_of_weights(ensemble, group),
         },
         **member_code(run.config, run.data, group, run.member_spec(number).num_outputs),
         "streams": STREAMS_VERSION,
         "seed": run.config.seed,
         "member": number,
     }
-
-
-def _weights_key(ensemble: EnsembleConfig, group: MemberGroup) -> dict[str, Any]:
-    """The weights that members start from, by their content or their publisher's name; nothing where there are none."""
-    if group.weights is None:
-        return {}
-    try:
-        found = {"weights": weights_key(group.weights)}
-    except UserError as error:
-        raise UserError(f"ensemble.weights={error}") from None
-    return {**found, "train": ensemble.train} if ensemble.train != "all" else found
 
 
 def shards_key(run: Run, split: str) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from hydra_ray.config import (
     Config,
-    DataConfig,
     StudentKind,
     TransferView,
     ViewConfig,
@@ -25,62 +24,29 @@ from hydra_ray.data import (
     VALIDATION,
     DataSet,
     Features,
-    ImageOptions,
     InputFormat,
     Ints,
     SplitId,
-    TableOptions,
-    open_data,
     unknown_split,
 )
 from hydra_ray.errors import UserError
 from hydra_ray.inference import CONFIG as STUDENT_MANIFEST
-from hydra_ray.models import ModelSpec, Pretrained, load_pretrained
+from hydra_ray.models import ModelSpec, Pretrained
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs.fingerprints import TRANSFER, member_key, report_key, search_key, shards_key, student_key
 from hydra_ray.runs.gpus import with_gpus_decided
+from hydra_ray.runs.named_inputs import data_of, group_weights
 from hydra_ray.shards import Shards, row_digest, verify
 from hydra_ray.storage import Artifact, Fence, Folder
 from hydra_ray.tasks import Task, task_named
 from hydra_ray.teachers import LEAST_PROBABILITY, Teachers, teacher_digests, teachers_of
-from hydra_ray.views import IDENTITY, NumberedView, number_views, source_split, view_named
-
-
-def table_options(data: DataConfig) -> TableOptions:
-    """How a data set's tables are read."""
-    ignore = None if data.ignore is None else tuple(data.ignore)
-    return TableOptions(data.target, data.label, ignore, data.header, data.decimal)
+from hydra_ray.views import IDENTITY, NumberedView, number_views, view_named
 
 
 def has_fixed_rows(config: Config) -> bool:
     """Whether predictions are there already and of untouched rows alone, so that no views can be asked about."""
     is_looked_up = config.ensemble.teachers.kind == "arrays" and TRANSFER not in config.ensemble.teachers.arrays
     return is_looked_up or config.predict.shards is not None
-
-
-def image_options(data: DataConfig) -> ImageOptions:
-    """How a data set's image files are read."""
-    size = data.image_size
-    height_width = None if size is None else (size, size) if isinstance(size, int) else (size[0], size[1])
-    return ImageOptions(height_width, data.skip_broken, data.max_pixels)
-
-
-def group_weights(config: Config, place: int, data: DataSet) -> Pretrained | None:
-    """See `Run.group_weights`; for workers."""
-    group = config.ensemble.groups[place]
-    if group.weights is None:
-        return None
-    try:
-        return load_pretrained(
-            group.weights,
-            group.architecture,
-            data.input_shape,
-            group.options,
-            data.categories,
-            download=config.data.download,
-        )
-    except UserError as error:
-        raise UserError(f"ensemble.weights={error}") from None
 
 
 class Run:
@@ -126,31 +92,7 @@ class Run:
         Raises:
             UserError: the data are not there or do not fit the configuration.
         """
-        data = self._given.data
-        seed = self._given.seed
-        if isinstance(data.test_split, str):
-            several = (
-                "stands for several splits, each a run of its own, which `hydra-ray run` makes one after the other"
-            )
-            raise UserError(f"data.test_split={data.test_split}: {several}; name one of them, e.g. data.test_split=0")
-        found = open_data(
-            data.source,
-            root=data.torchvision_root,
-            download=data.download,
-            validation_fraction=data.validation_fraction,
-            test_fraction=data.test_fraction,
-            seed=seed,
-            max_train_rows=data.max_train_rows,
-            unknown={name: place for name, place in data.unknown.items() if isinstance(place, str)},
-            unlabelled={
-                source_split(place): (f"transfer.views.{place}.source", view.source)
-                for place, view in enumerate(self._given.transfer.views or ())
-                if view.source is not None
-            },
-            options=table_options(data),
-            split=data.test_split,
-            images=image_options(data),
-        )
+        found = data_of(self._given)
         test = found.splits["test"]
         views = {split.name: test for split in self.views_of_test}
         return replace(found, splits={**found.splits, **views})

@@ -23,7 +23,8 @@ from hydra_ray.data import open_source
 from hydra_ray.data.standard_splits import standard_splits
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import figure, figures
-from hydra_ray.runs.run import Run, table_options
+from hydra_ray.runs.named_inputs import image_options, table_options
+from hydra_ray.runs.run import Run
 from hydra_ray.storage import Folder, unsealed
 
 SWEEP_FILE = "sweep.json"
@@ -118,7 +119,12 @@ def _by_split(settings: Settings, config: Config) -> list[tuple[Settings, Config
 def _splits(config: Config) -> list[int]:
     data = config.data
     source = open_source(
-        data.source, "train", root=data.torchvision_root, download=data.download, options=table_options(data)
+        data.source,
+        "train",
+        root=data.torchvision_root,
+        download=data.download,
+        options=table_options(data),
+        images=image_options(data),
     )
     known = standard_splits(source)
     if not known:

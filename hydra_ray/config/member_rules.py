@@ -1,0 +1,55 @@
+"""Rules about members: what is said of them in two places agrees. Part of `tree.py`, which asks for them."""
+
+from __future__ import annotations
+
+from hydra_ray.config.member_groups import architecture_of
+from hydra_ray.config.sections import EnsembleConfig, MemberGroup
+
+
+def check_members(ensemble: EnsembleConfig, *, are_trained: bool) -> None:
+    """Raises ValueError for the first rule that does not hold.
+
+    Args:
+        ensemble: the section.
+        are_trained: whether members are trained here; else others answer in their place.
+    """
+    if not are_trained and (ensemble.members or ensemble.weights):
+        key = "members" if ensemble.members else "weights"
+        raise ValueError(f"ensemble.{key}: no member is trained here, others answer in their place; leave it out")
+    for place, group in enumerate(ensemble.members or ()):
+        _check_weights(f"ensemble.members.{place}.", group)
+    _check_weights("ensemble.", ensemble)
+    if ensemble.train == "head" and any(group.weights is None for group in ensemble.groups):
+        raise ValueError(
+            "ensemble.train=head leaves bodies as they are, but some have no trained weights: set ensemble.weights"
+        )
+    if ensemble.members is not None:
+        _check_groups(ensemble, ensemble.members)
+
+
+def _check_groups(ensemble: EnsembleConfig, groups: list[MemberGroup]) -> None:
+    """M is the sum of the counts, and the network beside `members` is the first group's."""
+    total = sum(group.count for group in groups)
+    if total != ensemble.num_members:
+        raise ValueError(
+            f"ensemble.num_members={ensemble.num_members}, but the counts in ensemble.members add up to {total}: leave "
+            "ensemble.num_members out, or change a count"
+        )
+    for key in ("architecture", "options", "weights"):
+        given = getattr(ensemble, key)
+        first = getattr(groups[0], key)
+        if given != first:
+            raise ValueError(
+                f"ensemble.{key}={given}, but ensemble.members.0.{key}={first}: leave ensemble.{key} out where "
+                "ensemble.members is set"
+            )
+
+
+def _check_weights(key: str, members: EnsembleConfig | MemberGroup) -> None:
+    """Weights that a publisher named are for the architecture that they are of."""
+    expected = architecture_of(members.weights) if members.weights else None
+    if expected is not None and members.architecture != expected:
+        raise ValueError(
+            f"{key}weights={members.weights} are of {expected}, but {key}architecture={members.architecture}: leave "
+            f"{key}architecture out"
+        )
