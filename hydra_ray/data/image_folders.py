@@ -22,6 +22,7 @@ import pyarrow.fs as pafs
 from hydra_ray.data.content import FileContent
 from hydra_ray.data.images import ROWS_LOOKED_AT
 from hydra_ray.data.remembered import Remembered
+from hydra_ray.data.rows import Ints
 from hydra_ray.data.split_files import is_image
 from hydra_ray.data.tables.source import TableSource, Wanted, settled
 from hydra_ray.errors import UserError, reason_of
@@ -81,16 +82,22 @@ class ImageFolderSource(TableSource):
 
     def batches(self, start: int, stop: int, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """See `TableSource.batches`; without the column `image` no file is read."""
-        for first in range(start, stop, _FILES_AT_ONCE):
-            rows = range(first, min(first + _FILES_AT_ONCE, stop))
+        for batch in self.batches_of(np.arange(start, stop), columns):
+            yield start, batch
+            start += batch.num_rows
+
+    def batches_of(self, row_id: Ints, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """See `TableSource.batches_of`; only these files are read."""
+        for start in range(0, len(row_id), _FILES_AT_ONCE):
+            rows = row_id[start : start + _FILES_AT_ONCE].tolist()
             arrays = [self._files(rows) if name == IMAGE else self._classes(rows) for name in columns]
-            yield first, pa.RecordBatch.from_arrays(arrays, names=list(columns))
+            yield pa.RecordBatch.from_arrays(arrays, names=list(columns))
 
     def rows_looked_at(self) -> list[int]:
         """See `TableSource.rows_looked_at`: from everywhere, as the first files are all of one class."""
         return np.unique(np.linspace(0, self.num_rows - 1, ROWS_LOOKED_AT).astype(int)).tolist()
 
-    def _files(self, rows: range) -> pa.Array:
+    def _files(self, rows: Sequence[int]) -> pa.Array:
         return pa.array([self._file(row) for row in rows], pa.binary())
 
     def _file(self, row: int) -> bytes:
@@ -104,7 +111,7 @@ class ImageFolderSource(TableSource):
             raise self._changed(path)
         return data
 
-    def _classes(self, rows: range) -> pa.Array:
+    def _classes(self, rows: Sequence[int]) -> pa.Array:
         return pa.array([self.paths[row].partition("/")[0] for row in rows], pa.string())
 
     def _changed(self, what: str) -> UserError:

@@ -1,9 +1,9 @@
 """Rows as people have them, brought to what a network was trained on.
 
-Images: arrays or tensors of pixels, Pillow images, image files as bytes or paths; other sizes are cropped to the same
-proportions and resized, grey becomes colour and colour grey. Tables: pandas, Arrow, or columns by name, in any order;
-or an array whose columns are in the training rows' order. Nothing is guessed about values: floats for pixels are
-refused (`models/input_check.py`), and so is a row with a value that is missing.
+Images: arrays or tensors of pixels, Pillow images, image files as bytes or paths; other sizes are resized and their
+middle cropped (`data.fitted_pixels`), grey becomes colour and colour grey. Tables: pandas, Arrow, or columns by name,
+in any order; or an array whose columns are in the training rows' order. Nothing is guessed about values: floats for
+pixels are refused (`models/input_check.py`), and so is a row with a value that is missing.
 """
 
 from __future__ import annotations

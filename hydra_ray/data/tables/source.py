@@ -167,12 +167,20 @@ class TableSource(ABC):
         row_id = positions(start, stop, keep, self.num_rows)
         labels = self._empty_labels(len(row_id)) if self.columns.label else None
         rows = Rows(row_id, np.empty((len(row_id), *self.input_shape), self.dtype), labels)
-        if len(rows):
-            for first, batch in self.whole_batches(int(row_id[0]), int(row_id[-1]) + 1, self.columns.to_read):
-                low, high = np.searchsorted(row_id, [first, first + batch.num_rows])
-                if low < high:
-                    self._fill(rows, slice(low, high), batch.take(pa.array(row_id[low:high] - first)))
+        done = 0
+        for batch in self.batches_of(row_id, self.columns.to_read):
+            self._fill(rows, slice(done, done + batch.num_rows), batch)
+            done += batch.num_rows
         return rows
+
+    def batches_of(self, row_id: Ints, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows at these positions, which ascend, and no others; no batch is empty."""
+        if not len(row_id):
+            return
+        for first, batch in self.whole_batches(int(row_id[0]), int(row_id[-1]) + 1, columns):
+            low, high = np.searchsorted(row_id, [first, first + batch.num_rows])
+            if low < high:
+                yield batch.take(pa.array(row_id[low:high] - first))
 
     def read_labels(self) -> Ints | Floats | None:
         """See `Source.read_labels`."""
@@ -212,11 +220,9 @@ class TableSource(ABC):
 
     def image_files(self, rows: Sequence[int]) -> Iterator[tuple[int, bytes | None]]:
         """Image files of rows in ascending order, each with its position."""
-        wanted = np.asarray(rows)
-        for first, batch in self.whole_batches(rows[0], rows[-1] + 1, self.columns.inputs_to_read):
-            low, high = np.searchsorted(wanted, [first, first + batch.num_rows])
-            there = wanted[low:high]
-            yield from zip(there.tolist(), image_files(batch.take(pa.array(there - first)), self.columns), strict=True)
+        batches = self.batches_of(np.asarray(rows), self.columns.inputs_to_read)
+        files = (file for batch in batches for file in image_files(batch, self.columns))
+        yield from zip(rows, files, strict=True)
 
     def image_rules(self, place: str) -> ImageRules:
         """What image files are held to, and how messages name them."""

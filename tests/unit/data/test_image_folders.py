@@ -11,6 +11,7 @@ from PIL import Image
 
 from hydra_ray.config import load_config
 from hydra_ray.data import image_folders
+from hydra_ray.data.image_folders import ImageFolderSource
 from hydra_ray.data.tables.source import TableSource
 from hydra_ray.errors import UserError
 from hydra_ray.runs import Run
@@ -127,6 +128,15 @@ def test_digests_are_remembered_until_a_file_is_written_to(tmp_path, monkeypatch
         read.clear()
     assert [number for number, _ in found] == [12 + 12, 12, 12 + 12]
     assert found[0][1] == found[1][1] != found[2][1]
+
+
+def test_only_the_files_of_a_splits_rows_are_read(tmp_path, monkeypatch):
+    validation = opened(write_folder(tmp_path, 60)).splits["validation"]
+    read = []
+    plain = ImageFolderSource._file
+    monkeypatch.setattr(ImageFolderSource, "_file", lambda source, row: read.append(row) or plain(source, row))
+    validation.read_all()
+    assert read == validation.row_ids().tolist()
 
 
 @pytest.mark.parametrize("what", ["written to", "gone", "added"])

@@ -7,7 +7,9 @@ import pyarrow as pa
 import pytest
 from helpers.dataset_files import hub_column, message, opened, pictures, read, write
 
+from hydra_ray.config import load_config
 from hydra_ray.errors import UserError
+from hydra_ray.runs import Run
 
 NUM_ROWS = 60
 GOOD = np.arange(NUM_ROWS) % 3 > 0
@@ -51,6 +53,32 @@ def test_a_usual_name_wins_over_the_type_and_classes_are_those_that_occur(tmp_pa
     assert f"label {name}, 2 classes {', '.join(names)}" in line
     described = json.loads(json.dumps(data.describe()))
     assert described["splits"]["train"]["classes"][1] == {text: number for number, text in enumerate(names)}
+
+
+WITH_GAPS = np.array([3, 7, 900])[np.arange(NUM_ROWS) % 3]
+BESIDE_IMAGES = {
+    "whole numbers": (WITH_GAPS, ("3", "7", "900")),
+    "whole floats": (WITH_GAPS.astype(float), ("3", "7", "900")),
+    "dictionary of numbers": (pa.array(WITH_GAPS).dictionary_encode(), ("3", "7", "900")),
+    "dictionary of text": (pa.array(np.where(GOOD, "ok", "broken")).dictionary_encode(), ("broken", "ok")),
+    "text that is numbers": (WITH_GAPS.astype(str), ("3", "7", "900")),
+    "bool": (GOOD, ("false", "true")),
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE_IMAGES)
+def test_labels_beside_images_are_mapped_and_the_map_goes_with_the_student(tmp_path, kind):
+    label, names = BESIDE_IMAGES[kind]
+    path = write(tmp_path / "rows.parquet", {"image": hub_column(pictures(NUM_ROWS)), "label": label})
+    (tmp_path / "recipe.yaml").write_text(f"storage: {tmp_path}/runs\ndata: {{source: {path}}}\n")
+    run = Run(load_config(tmp_path / "recipe.yaml"))
+    numbers = {name: number for number, name in enumerate(names)}
+    texts = pa.array(label).cast(pa.string()).to_pylist()
+    found = run.data.splits["train"].source.read_labels()
+    assert found is not None
+    assert found.tolist() == [numbers[text.removesuffix(".0")] for text in texts]
+    assert run.about["classes"] == list(names)
+    assert run.data.describe()["splits"]["train"]["classes"] == [list(names), numbers]
 
 
 @pytest.mark.parametrize("kind", ["text", "bool", "two and four"])
