@@ -18,10 +18,10 @@ import torch
 
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.config import Config
-from hydra_ray.data import DataSet, Features, Rows, Split, left_out
+from hydra_ray.data import DataSet, Features, Rows, Split
 from hydra_ray.models import Ensemble, Member, to_device
 from hydra_ray.randomness import seed_of
-from hydra_ray.runs import load_published
+from hydra_ray.runs import TRANSFER, load_published
 from hydra_ray.shards import (
     Shards,
     inputs_of,
@@ -34,8 +34,8 @@ from hydra_ray.shards import (
     write_shard,
 )
 from hydra_ray.storage import Artifact, Folder
-from hydra_ray.teachers import Found, Teachers
-from hydra_ray.views import NumberedView, apply_view, apply_with_members, view_named
+from hydra_ray.teachers import AskedTeachers, Found, Teachers
+from hydra_ray.views import NumberedView, apply_view, apply_with_members, asked_members, view_named
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,15 @@ class Work:
     def seed(self, stream: Literal["view", "share of a view"], item: PlanItem) -> int:
         """The seed of one of a plan item's random streams."""
         return seed_of(self.config.seed, stream, item.split, item.view)
+
+    def asked(self, item: PlanItem, row_id: np.ndarray) -> np.ndarray | None:
+        """Members that are asked about a plan item's rows, bool [N, M]; None for all."""
+        return asked_members(self.config, item.split, item.view, self.view(item), row_id)
+
+    def is_masked(self, split: str) -> bool:
+        """Whether some rows of a split are not asked of all members: then all its shards say of whom."""
+        per_row = split == TRANSFER and self.config.predict.members_per_row is not None
+        return per_row or any(view.held_out for view in self.views[split].values())
 
     def name(self, item: PlanItem) -> str:
         """The file name of a plan item."""
@@ -191,7 +200,21 @@ class AskMembers:
         first = self.work.reuse[item.split]
         if view_named(self.work.view(item).view.view).needs_members:  # `first` is 0: such shards are never extended
             rows = self._moved(rows, item)
+        mask_NM = self.work.asked(item, rows.column("row_id").to_numpy())
+        if mask_NM is not None and self.work.config.predict.members_per_row is not None:  # nor are these
+            return with_logits(rows, self._ask_some(inputs_of(rows), mask_NM))
         return with_logits(rows, self._ask(inputs_of(rows), first))
+
+    @torch.inference_mode()
+    def _ask_some(self, inputs: np.ndarray, mask_NM: np.ndarray) -> np.ndarray:
+        """Logits of the members that are asked about each row; of others 0."""
+        found = np.zeros((*mask_NM.shape, self.work.data.num_outputs), self.work.dtype)
+        for number, member in enumerate(self.members):
+            chosen = np.flatnonzero(mask_NM[:, number])
+            for (rows,) in self._batches(chosen):
+                answers = member(to_device(inputs[rows], self.device)).float().cpu().numpy()
+                found[rows, number] = answers.astype(self.work.dtype)
+        return found
 
     def _moved(self, rows: pa.Table, item: PlanItem) -> pa.Table:
         """The rows moved by a view that needs the members' gradients."""
@@ -240,7 +263,11 @@ class AskTeachers:
         item = self.work.item(rows)
         view = self.work.view(item)
         asked = Rows(rows.column("row_id").to_numpy(), inputs_of(rows), None)
-        found = teachers.answer(item.split, view.rows_of, asked, item.view)
+        asked_NM = self.work.asked(item, asked.row_id)
+        if asked_NM is not None and isinstance(teachers, AskedTeachers):
+            found = teachers.answer_some(asked, asked_NM)
+        else:
+            found = teachers.answer(item.split, view.rows_of, asked, item.view)
         outputs_NMC = found.outputs_NMC
         if self.work.variances is not None:
             outputs_NMC[..., 1] = np.log(self.work.variances)
@@ -281,18 +308,12 @@ class WriteShard:
         table = table.drop_columns(["item"])
         if reuse:
             table = _behind(shards.folder, self.work.name(item), table, reuse)
-        if self.work.teachers is None and any(view.held_out for view in self.work.views[item.split].values()):
-            table = with_mask(table, self._teachers(item, table.column("row_id").to_numpy()))
+        if self.work.teachers is None and self.work.is_masked(item.split):
+            asked_NM = self.work.asked(item, table.column("row_id").to_numpy())
+            all_NM = np.ones((table.num_rows, len(self.work.members)), np.bool_)
+            table = with_mask(table, all_NM if asked_NM is None else asked_NM)
         write_shard(shards.attempt, self.work.name(item), table, self.work.metadata[item.split])
         return pa.table({"item": [index], "rows": [table.num_rows]})
-
-    def _teachers(self, item: PlanItem, row_id: np.ndarray) -> np.ndarray:
-        """Members that teach each row: all, or those that were not trained on it; bool [N, M]."""
-        members = np.arange(len(self.work.members))
-        config = self.work.config
-        if not self.work.view(item).held_out or config.ensemble.folds is None:
-            return np.ones((len(row_id), len(members)), np.bool_)
-        return left_out(row_id, members, config.ensemble.folds, config.seed)
 
 
 def _behind(folder: Folder, name: str, new: pa.Table, num_old: int) -> pa.Table:

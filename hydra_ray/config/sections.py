@@ -223,6 +223,9 @@ class PredictConfig(Section):
     """Rows of one forward pass."""
     dtype: Literal["float16", "float32"] | None = None
     """Type of the stored logits, by default float16; a regression's means and log variances are float32."""
+    members_per_row: Several | None = None
+    """Ask each row of the transfer set of so many members alone, a random choice, and learn it from these; none for
+    all. Asking costs that share of the time."""
     shards: NotEmpty | None = None
     """Folder of shards that somebody else wrote, which are taken in place of members' predictions (docs/shards.md)."""
 

@@ -267,6 +267,13 @@ def _check_teachers(config: Config) -> None:
             f"ensemble.teachers.weights has {len(teachers.weights)} weights, but ensemble.num_members="
             f"{config.ensemble.num_members}: give one a member"
         )
+    per_row = config.predict.members_per_row
+    if per_row is not None and per_row > config.ensemble.num_members:
+        raise ValueError(
+            f"predict.members_per_row={per_row}, but ensemble.num_members={config.ensemble.num_members}: use fewer"
+        )
+    if per_row is not None and not (config.trains_members or teachers.are_asked):
+        raise ValueError(f"predict.members_per_row={per_row}: all predictions are there already; leave it out")
     if config.ensemble.folds is not None and not config.trains_members:
         raise ValueError(
             f"ensemble.folds={config.ensemble.folds}: no member is trained here; leave it out "

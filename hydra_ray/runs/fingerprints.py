@@ -65,7 +65,7 @@ def shards_key(run: Run, split: str) -> dict[str, Any]:
         "split": split,
         "streams": STREAMS_VERSION,
         "seed": run.config.seed,
-        "predict": {**_what_is_set(run.config.predict, {"batch_size"}), "dtype": run.shard_dtype},
+        "predict": {**_what_is_set(run.config.predict, _not_in_shards(split)), "dtype": run.shard_dtype},
         "views": {str(number): {**view.describe(), **view_key(view.view, run.data)} for number, view in views.items()},
     }
     if run.rows_follow_members(split):
@@ -73,6 +73,11 @@ def shards_key(run: Run, split: str) -> dict[str, Any]:
         key["rows_moved_by"] = "all members"
     key["members"] = list(run.member_digests)
     return key
+
+
+def _not_in_shards(split: str) -> set[str]:
+    """Keys of `predict` that change nothing in a split's shards: foreign ones are the data set."""
+    return {"batch_size", "shards"} | (set() if split == TRANSFER else {"members_per_row"})
 
 
 def search_key(run: Run, kind: StudentKind) -> dict[str, Any]:

@@ -223,13 +223,17 @@ class Run:
             self.folder / "predictions" / split,
             shards_key(self, split),
             members=self.member_digests,
-            rows_follow_members=self.rows_follow_members(split),
+            rows_follow_members=self.rows_follow_members(split) or self._choice_follows_members(split),
             fence=self.fence,
         )
 
     def rows_follow_members(self, split: str) -> bool:
         """Whether a view moves the split's rows by the members' gradients, so that other members make other rows."""
         return any(view_named(view.view.view).needs_members for view in self.views(split).values())
+
+    def _choice_follows_members(self, split: str) -> bool:
+        """Whether a row's members are chosen among all, so that among more members others are chosen."""
+        return split == TRANSFER and self.config.predict.members_per_row is not None
 
     def views(self, split: str) -> dict[int, NumberedView]:
         """The views of a split by their number; 0 is the untouched row."""

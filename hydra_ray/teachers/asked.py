@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from itertools import pairwise
@@ -93,6 +93,25 @@ class AskedTeachers:
     def answer(self, split: str, rows_of: str, rows: Rows, view: int) -> Found:
         """What they say of rows, whatever split and view these are of."""
         return Found(self.ask(rows.inputs, rows.row_id), None)
+
+    def answer_some(self, rows: Rows, mask_NM: npt.NDArray[np.bool_]) -> Found:
+        """What some of them say of each row: bool [N, M] says which; outputs of the others are 0.
+
+        One function that answers for all members is asked for all of them: only a list can be asked in part.
+        """
+        answers = self._loaded.answers
+        if not isinstance(answers, Sequence):
+            found = self.ask(rows.inputs, rows.row_id)
+            found[~mask_NM] = 0
+            return Found(found, mask_NM)
+        outputs_NMC = np.zeros((*mask_NM.shape, self.data.num_outputs), np.float32)
+        for number, answer in enumerate(answers):
+            one = replace(self, num_members=1)
+            one.__dict__["_loaded"] = Loaded([answer], self.outputs)
+            chosen = np.flatnonzero(mask_NM[:, number])
+            if len(chosen):
+                outputs_NMC[chosen, number] = one.ask(rows.inputs[chosen], rows.row_id[chosen])[:, 0]
+        return Found(outputs_NMC, mask_NM)
 
     def seconds_of_each(self, inputs: npt.NDArray[Any]) -> list[float] | None:
         """Seconds that each member takes for rows; None where one function answers for all."""

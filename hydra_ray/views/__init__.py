@@ -5,6 +5,7 @@ Reads no file and asks no network. A module of views registers them when it is i
 
 from hydra_ray.views import elementwise, image, mixing, tabular  # noqa: F401
 from hydra_ray.views.apply import apply_view, apply_with_members, augment
+from hydra_ray.views.asked_members import asked_members
 from hydra_ray.views.batch import BlockOptions, ViewBatch
 from hydra_ray.views.ods import check_gradients
 from hydra_ray.views.own_view import check_own_view, view_code
@@ -20,6 +21,7 @@ __all__ = [
     "ViewBatch",
     "apply_view",
     "apply_with_members",
+    "asked_members",
     "augment",
     "check_gradients",
     "check_own_view",

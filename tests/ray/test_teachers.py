@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from own_teachers import linear, means
 from support import events, tiny
 
@@ -14,7 +15,7 @@ from hydra_ray import load_student
 from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.cluster.write_transfer import write_transfer
 from hydra_ray.errors import UserError
-from hydra_ray.runs import STAGES, Run
+from hydra_ray.runs import STAGES, Run, load_published
 
 pytestmark = pytest.mark.timeout(600)
 SHORT = [
@@ -175,3 +176,35 @@ def test_teachers_that_fail_on_the_way_are_one_line_with_the_rows(ray_session, t
         run_stages(run, ["predict"])
     assert "\n" not in str(failed.value)
     assert {run.shards(split).status() for split in run.split_names} == {"missing"}
+
+
+@pytest.mark.parametrize("who", ["members", "teachers"])
+def test_rows_are_asked_of_a_few_members_and_learnt_from_these(ray_session, tmp_path, who):
+    words = [
+        VIEWS,
+        "predict.members_per_row=2",
+        "ensemble.epochs=1",
+        "ensemble.architecture=mlp",
+        "ensemble.options={}",
+    ]
+    if who == "teachers":
+        keys = {"kind": "callable", "function": "own_teachers:one_function_a_member", "outputs": "logits"}
+        run = with_teachers(tmp_path, *words, **keys)
+    else:
+        run = Run(tiny(tmp_path, *SHORT, *words))
+    run_stages(run, ["train_ensemble", "predict", "distill", "evaluate"])
+    table = table_of(run, "transfer")
+    mask = array(table, "mask").astype(bool)
+    assert (mask.sum(axis=1) == 2).all()
+    logits = array(table, "logits").astype(np.float64)
+    assert np.abs(logits).sum(axis=2)[~mask].max() == 0
+    if who == "teachers":
+        expected = linear()(array(table, "input"))
+    else:
+        members = [load_published(member) for member in run.members()]
+        with torch.inference_mode():
+            inputs = torch.tensor(array(table, "input"))
+            expected = torch.stack([member(inputs) for member in members], dim=1).numpy()
+    assert logits[mask] == pytest.approx(expected[mask], rel=2e-3, abs=2e-3)
+    for split in ("validation", "test"):
+        assert "mask" not in table_of(run, split).column_names
