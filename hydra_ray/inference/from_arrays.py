@@ -204,6 +204,10 @@ def _checked_categories(categories: Sequence[int], inputs: np.ndarray) -> tuple[
     for place, number in enumerate(num_codes):
         codes = inputs[:, place]
         odd = (codes != np.floor(codes)) | (codes < 0) | (codes >= number)
+        if number == 1:
+            raise UserError(
+                f"{_PLACE}: feature {place} is a category of 1 code; 0 is for numbers, categories have 2 or more"
+            )
         if number and odd.any():
             raise UserError(
                 f"{_PLACE}: feature {place} is a category of {number} codes, but a row has {codes[odd][0]:g}; "

@@ -187,6 +187,7 @@ def test_a_student_with_embeddings_becomes_onnx(taught, tmp_path, body):
         ((0, 12), r"distill: categories are 2, but inputs \[1600, 4\]; give one number a feature"),
         ((0, 12, 0, 3), "distill: feature 3 is a category of 3 codes, but a row has 3; give whole numbers from 0 to 2"),
         ((5, 12, 0, 4), "distill: feature 0 is a category of 5 codes, but a row has"),
+        ((1, 12, 0, 4), "distill: feature 0 is a category of 1 code; 0 is for numbers"),
     ],
 )
 def test_codes_given_to_distill_are_looked_at(taught, categories, message):
