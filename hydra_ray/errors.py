@@ -4,7 +4,8 @@ Also what such lines are made of: an exception's own words, and the known word t
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 class OneLineError(Exception):
@@ -43,6 +44,14 @@ class UserError(OneLineError):
     The message is one line that names the key or file, the value and the way out; commands print it and exit
     with code 2.
     """
+
+
+class OpenQuestionError(UserError):
+    """What a table leaves open; `proposal` has the keys of `data`, with the values, that are the likeliest answer."""
+
+    def __init__(self, message: str, proposal: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.proposal = dict(proposal)
 
 
 class StorageError(UserError):

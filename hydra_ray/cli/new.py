@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra_ray.config import Config, validate
 from hydra_ray.config.yaml_files import assigned, split_override
-from hydra_ray.errors import UserError
+from hydra_ray.errors import OpenQuestionError, UserError
 
 if TYPE_CHECKING:
     from hydra_ray.data import DataSet
@@ -20,6 +20,7 @@ _ROWS_OF_TRAINING = 600_000  # that a member sees, over all epochs
 _SMALL_SIDE = 32  # pixels, up to which grey images are left to an MLP
 _CNN_SIDE = 64  # pixels, up to which images are left to the small CNN
 _MOST_WORKERS = 4
+_MOST_QUESTIONS = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,29 +38,38 @@ def call(arguments: argparse.Namespace) -> None:
     """Write the recipe, and say what was seen and how to go on."""
     path = Path(f"{arguments.name}.yaml")
     given = _given(arguments.data, arguments.overrides)
-    config = _validated(arguments.name, given)
+    config = _config(arguments.name, given)
     if path.exists():
         raise UserError(f"{path}: is there already; choose another name, or delete it")
-    from hydra_ray.data import SizesError
-    from hydra_ray.runs import Run
-
-    try:
-        data = Run(config).data
-    except SizesError as error:
-        given["image_size"] = error.proposed
-        config = _validated(arguments.name, given)
-        data = Run(config).data
-        print(f"data            images have several sizes: data.image_size={error.proposed} is put into the recipe")
+    config, data, questions = _opened(config, given)
     path.write_text(recipe_text(config, given, data), encoding="utf-8")
     for line in data.lines():
         print(f"data            {line}")
+    for question in questions:
+        assumed = " ".join(f"data.{key}={_written(value)}" for key, value in question.proposal.items())
+        print(f"assumed         {assumed}, because of {question}")
     print(f"\n{path} is written. Read it, then")
     print(f"  hydra-ray plan {path} --time   # what it would do, and how long here")
     print(f"  hydra-ray run {path}")
 
 
-def _validated(name: str, given: Mapping[str, Any]) -> Config:
-    return validate({"name": name, "data": dict(given)}, "command line", overridden=["name"])
+def _config(name: str, data: Mapping[str, Any]) -> Config:
+    return validate({"name": name, "data": dict(data)}, "command line", overridden=["name"])
+
+
+def _opened(config: Config, given: Mapping[str, Any]) -> tuple[Config, DataSet, list[OpenQuestionError]]:
+    """The data, the configuration under which they can be read, and the questions that were answered for it."""
+    from hydra_ray.runs import Run
+
+    questions: list[OpenQuestionError] = []
+    for _ in range(_MOST_QUESTIONS):
+        try:
+            return config, Run(config).data, questions
+        except OpenQuestionError as question:
+            questions.append(question)
+            answers = {key: value for each in questions for key, value in each.proposal.items()}
+            config = _config(config.name, {**given, **answers})
+    return config, Run(config).data, questions
 
 
 def _given(source: str, words: Sequence[str]) -> dict[str, Any]:
@@ -75,7 +85,7 @@ def recipe_text(config: Config, given: Mapping[str, Any], data: DataSet) -> str:
     """The recipe.
 
     Args:
-        config: its name and data.
+        config: its name and data, whose keys are either the user's or assumed.
         given: the keys of `data` that the user has set.
         data: what was found there.
     """
@@ -83,14 +93,16 @@ def recipe_text(config: Config, given: Mapping[str, Any], data: DataSet) -> str:
     size = " x ".join(map(str, data.input_shape))
     is_image = len(data.input_shape) == 3
     task = f"classification, {data.num_classes} classes" if data.class_names else "regression"
-    lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}{_REMARKS.get(key, '')}" for key, value in given.items()]
+    lines = [f"  {key}: {_written(value)}" for key, value in given.items()]
+    assumed = {key: value for key in _ANSWERS if key not in given and (value := getattr(config.data, key)) is not None}
+    lines += [f"  {key}: {_written(value)}{_REMARKS.get(key, _ASSUMED)}" for key, value in assumed.items()]
     own_test = data.splits["test"].source is not data.splits["train"].source
     batch_size = 128 if rows >= 5000 else 64 if rows >= 1000 else 32
     epochs = min(60, max(10, round(_ROWS_OF_TRAINING / rows)))
     return _TEMPLATE.format(
         name=config.name,
         seen=f"{task}; {rows:,} training rows of {size} {'pixels' if is_image else 'features'}",
-        data="\n".join(lines if is_image or "target" in given else [*lines, _TARGET]),
+        data="\n".join(lines if is_image or {"target", "label"} & {*given, *assumed} else [*lines, _TARGET]),
         splits=_SPLITS_OF_FILES if own_test else _SPLITS_MADE,
         unknown=_UNKNOWN_IMAGES if is_image else _UNKNOWN_FEATURES,
         members=_members(data.input_shape),
@@ -101,6 +113,10 @@ def recipe_text(config: Config, given: Mapping[str, Any], data: DataSet) -> str:
         views=_IMAGE_VIEWS if is_image else _FEATURE_VIEWS,
         num_workers=min(_MOST_WORKERS, len(os.sched_getaffinity(0))),
     )
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _members(input_shape: tuple[int, ...]) -> str:
@@ -146,6 +162,8 @@ cluster:
   num_workers: {num_workers}              # train members side by side; each has a GPU where there are enough
 """
 _REMARKS = {"image_size": "              # images are resized, and their middle cropped, to so many pixels a side"}
+_ANSWERS = ("label", "ignore", "columns", "image_size")  # keys of data that an open question may be answered with
+_ASSUMED = "   # assumed: the file leaves it open"
 _SPLITS_OF_FILES = "  validation_fraction: 0.1    # of the training rows, where there is no file of validation rows"
 _SPLITS_MADE = """  validation_fraction: 0.1    # of the training rows, held out to choose and calibrate on
   test_fraction: 0.2          # of all rows: there is no file of test rows"""

@@ -26,8 +26,9 @@ _LARGEST = 2
 
 
 def has_plane(run: Run) -> bool:
-    """Whether inputs have so few features that they can be drawn, and there are members to ask about them."""
-    return run.teachers is None and len(run.data.input_shape) == 1 and run.data.input_shape[0] <= _LARGEST
+    """Whether inputs are so few features, all of them numbers, that they can be drawn, and there are members to ask."""
+    shape = run.data.input_shape
+    return run.teachers is None and not run.data.categories and len(shape) == 1 and shape[0] <= _LARGEST
 
 
 def ask_grid(run: Run, config: Config) -> dict[str, np.ndarray]:

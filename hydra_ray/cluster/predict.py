@@ -18,6 +18,7 @@ from hydra_ray.cluster.item_streams import by_actors, by_tasks
 from hydra_ray.cluster.predict_steps import AskMembers, AskTeachers, MakeShards, PlanItem, ReadRows, Work, WriteShard
 from hydra_ray.cluster.teachers import residual_variances
 from hydra_ray.cluster.workers import placed
+from hydra_ray.data import InputFormat
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import merged
 from hydra_ray.evaluation.view_diversity import view_diversity
@@ -127,7 +128,14 @@ def _metadata(run: Run, split: str) -> dict[str, Any]:
         "class_names": list(run.data.class_names or []),
         "views": {str(number): view.describe() for number, view in run.views(split).items()},
         "seed": run.config.seed,
+        **_inputs_of(run),
     }
+
+
+def _inputs_of(run: Run) -> dict[str, Any]:
+    """Of a table with categories or missing values, what the inputs' columns and codes mean; else nothing."""
+    form = InputFormat.of(run.data)
+    return {} if form.is_plain else {"inputs": form.to_json()}
 
 
 def _publish(run: Run, stage: Stage, split: str, shards: Shards) -> None:

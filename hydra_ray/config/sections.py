@@ -52,7 +52,8 @@ class DataConfig(Section):
     torchvision_root: str = "data"
     """Folder in which torchvision sets lie."""
     download: bool = False
-    """Let torchvision fetch a missing set into `data.torchvision_root`, and published `ensemble.weights` be fetched."""
+    """Let torchvision fetch a missing set into `data.torchvision_root`, scikit-learn `data/adult` from OpenML, and
+    published `ensemble.weights` be fetched."""
     target: str | None = None
     """The column of Parquet or CSV that a regression predicts from all other columns of numbers."""
     label: str | None = None
@@ -61,6 +62,9 @@ class DataConfig(Section):
     ignore: list[str] | None = None
     """Columns to leave out. Numbers of rows (`id`, 0, 1, 2, ..., pandas' index) are left out in any case, unless the
     list is empty: then nothing is."""
+    columns: dict[str, Literal["category", "number"]] | None = None
+    """What columns of features are, where the file leaves that open: `{zip: category, weight: number}`. Text that is no
+    number then counts as missing in a column of numbers."""
     header: bool | None = None
     """Whether the first line of CSV files holds the names of their columns. None: found from the line."""
     decimal: Literal[".", ","] | None = None
@@ -83,6 +87,9 @@ class DataConfig(Section):
     """Pixels that an image file may have (8192 x 8192); larger ones are refused before they are decoded."""
     unknown: dict[str, str | ViewConfig] = {}
     """Unknown (out-of-distribution) sets: our name -> source, or a view of the test rows, `{view: cyclic_shift}`."""
+    held_out: dict[str, dict[str, list[str | int | float | bool]]] | None = None
+    """Further unknown sets: our name -> column -> values, `{mexico: {native-country: [Mexico]}}`; rows that have one of
+    them are in none of train, validation and test."""
 
 
 class Optimisation(Section):

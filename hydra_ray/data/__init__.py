@@ -7,7 +7,7 @@ from hydra_ray.data.catalog import open_source
 from hydra_ray.data.data_set import DataSet, open_data
 from hydra_ray.data.feature_stats import Features
 from hydra_ray.data.folds import left_out
-from hydra_ray.data.images import ImageError, ImageOptions, SizesError, fitted_pixels
+from hydra_ray.data.images import ImageError, ImageOptions, fitted_pixels
 from hydra_ray.data.input_format import InputFormat
 from hydra_ray.data.rows import LABEL_DTYPES, Ints, Rows, TaskName
 from hydra_ray.data.splits import TEST, VALIDATION, Split, SplitId, unknown_split
@@ -26,7 +26,6 @@ __all__ = [
     "InputFormat",
     "Ints",
     "Rows",
-    "SizesError",
     "Split",
     "SplitId",
     "TableOptions",

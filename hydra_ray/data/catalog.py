@@ -94,8 +94,9 @@ def _check_no_options(options: TableOptions, images: ImageOptions, name: str) ->
     for key in fields(options):
         value = getattr(options, key.name)
         if value is not None:
+            name_of = key.metadata.get("key", key.name)
             raise UserError(
-                f"data.{key.name}={value}: {name} has labels of its own and no columns; leave data.{key.name} out"
+                f"data.{name_of}={value}: {name} has labels of its own and no columns; leave data.{name_of} out"
             )
 
 

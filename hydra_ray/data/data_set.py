@@ -9,22 +9,28 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hydra_ray.data.catalog import open_source, split_names
 from hydra_ray.data.described import lines_of
+from hydra_ray.data.held_out import Groups, held_out_splits, rows_of, unseen_values
 from hydra_ray.data.images import ANY_IMAGE, ImageOptions
 from hydra_ray.data.local_copies import VARIABLE, local_copy
+from hydra_ray.data.openml import fetch_missing
 from hydra_ray.data.rows import Source, TaskName
 from hydra_ray.data.split_files import SPLIT_NAMES, SplitName
-from hydra_ray.data.splits import Part, Shares, Split, unknown_split
+from hydra_ray.data.splits import Part, Shares, Split, packed, unknown_split
 from hydra_ray.data.standard_splits import standard_test_rows
+from hydra_ray.data.tables.frames import to_frame
 from hydra_ray.data.tables.options import ANY_TABLE, TableOptions
 from hydra_ray.data.tables.source import TableSource
 from hydra_ray.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,22 @@ class DataSet:
     def categories(self) -> tuple[int, ...]:
         """See `Source.categories`."""
         return self.splits["train"].source.categories
+
+    def frame(self, inputs_ND: npt.NDArray[np.float32]) -> pd.DataFrame:
+        """Rows of features as a table with the columns that the training rows' file has; see `to_frame`.
+
+        Where the features never were columns, they are called as the source names them, else f0, f1, ...
+
+        Args:
+            inputs_ND: float32 [N, D].
+        """
+        import pandas as pd
+
+        source = self.splits["train"].source
+        if isinstance(source, TableSource) and source.columns.kind == "numbers":
+            return to_frame(inputs_ND, source.columns)
+        names = source.feature_names or [f"f{number}" for number in range(inputs_ND.shape[1])]
+        return pd.DataFrame(inputs_ND, columns=list(names))
 
     def describe(self) -> dict[str, Any]:
         """What it is, for people and manifests; JSON-ready."""
@@ -105,32 +127,32 @@ def open_data(
     options: TableOptions = ANY_TABLE,
     split: int | None = None,
     images: ImageOptions = ANY_IMAGE,
+    held_out: Groups | None = None,
 ) -> DataSet:
     """Open and check a data set.
 
     Args:
         source: Name or path; see `open_source`.
         root: Folder of torchvision's sets.
-        download: Whether torchvision may fetch missing ones.
+        download: Whether torchvision, or scikit-learn for `data/adult`, may fetch missing ones.
         validation_fraction: of the training source's rows held out, where the source has no validation split of
             its own; else unused.
         test_fraction: The same for test rows, where the source has no test split of its own; else unused.
         seed: Of the choice of rows.
         max_train_rows: Keep at most so many training rows, a seeded choice; the other splits stay.
         unknown: Our name -> name or path of an unknown set; its test split, or its only one.
-        unlabelled: Split's name -> (configuration key, name or path) of further rows whose labels are not used; their
-            training split, or their only one.
+        unlabelled: Split's name -> (key, name or path) of further rows without labels; their training or only split.
         options: What the configuration says of Parquet and CSV; a target makes a regression.
         split: Take the rows of the column `test_split_<split>` for test, instead of a share.
         images: What the configuration says of image files.
+        held_out: Groups of rows that are further unknown sets.
 
     Raises:
         UserError: one line with the key: data missing, shares that leave a split empty, labels missing, fewer
             than 2 classes, a constant target, inputs of different shapes.
     """
-    names = split_names(source)
-    if "train" not in names:
-        raise UserError(f"data.source={source}: has a {names[-1]} split only; add train-00000-of-00001.parquet")
+    names = _own_splits(source, download=download)
+    options = replace(options, unseen=unseen_values(held_out or {}))
     opener = partial(open_source, root=root, download=download, options=options, images=images)
     train = opener(source, "train")
     own: dict[SplitName, Source] = {
@@ -140,16 +162,34 @@ def open_data(
     validation_fraction = 0.0 if "validation" in own else validation_fraction
     test_fraction = 0.0 if "test" in own or standard else test_fraction
     shares = Shares(train.num_rows, seed, validation_fraction, test_fraction, max_train_rows, standard, _broken(train))
-    splits = _known_splits(train, own, shares)
+    groups = _groups(train, held_out or {}, unknown)
+    splits = _known_splits(train, own, shares, held_out or {})
     further = partial(_further, opener=opener, train=train)
     splits |= {unknown_split(name).name: _unknown_split(name, place, further) for name, place in unknown.items()}
-    for name, (key, place) in (unlabelled or {}).items():
-        splits[name] = _whole(name, further(place, split_names(place, key=key)[0], key))
+    splits |= groups | _unlabelled_splits(unlabelled or {}, further)
     if train.task == "regression":
         _check_targets(splits)
     classes = () if train.task == "regression" else _checked_classes(splits)
     copies = _copies([source, *unknown.values(), *(place for _, place in (unlabelled or {}).values())])
     return DataSet(splits, train.input_shape, classes, train.task, copies)
+
+
+def _own_splits(source: str, *, download: bool) -> tuple[SplitName, ...]:
+    """The splits that the set has of its own, train among them; fetched where that is wanted and it is not there."""
+    if download:
+        fetch_missing(source)
+    names = split_names(source)
+    if "train" not in names:
+        raise UserError(f"data.source={source}: has a {names[-1]} split only; add train-00000-of-00001.parquet")
+    return names
+
+
+def _unlabelled_splits(
+    places: Mapping[str, tuple[str, str]], further: Callable[[str, SplitName, str], Source]
+) -> dict[str, Split]:
+    return {
+        name: _whole(name, further(place, split_names(place, key=key)[0], key)) for name, (key, place) in places.items()
+    }
 
 
 def _copies(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -158,19 +198,29 @@ def _copies(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, place) for name, place in found.items() if place is not None)
 
 
-def _known_splits(train: Source, own: Mapping[SplitName, Source], shares: Shares) -> dict[str, Split]:
+def _known_splits(train: Source, own: Mapping[SplitName, Source], shares: Shares, held_out: Groups) -> dict[str, Split]:
     """Train, validation and test: the publisher's `own` as they are, the others out of the training source."""
     _check_shares(shares)
+    if held_out:
+        shares = replace(shares, held_out=packed(rows_of(train, held_out)))
     splits: dict[str, Split] = {}
     for part in SPLIT_NAMES:
         if part in own:
             _check_same_inputs(own[part], train, f"data.source={own[part].name}: {part}")
-            splits[part] = _whole(part, own[part])
+            splits[part] = _own_split(part, own[part], held_out)
         else:
             splits[part] = Split(part, train, shares, part)
             if splits[part].num_rows == 0:
                 raise UserError(_empty(part, shares))
     return splits
+
+
+def _own_split(part: Part, source: Source, held_out: Groups) -> Split:
+    """All rows of a publisher's split, without groups that are held out."""
+    if not held_out:
+        return _whole(part, source)
+    rows = packed(rows_of(source, held_out))
+    return Split(part, source, Shares(source.num_rows, 0, 0, 0, None, broken=_broken(source), held_out=rows))
 
 
 def _check_shares(shares: Shares) -> None:
@@ -194,9 +244,22 @@ def _empty(part: Part, shares: Shares) -> str:
 
 def _unknown_split(name: str, place: str, further: Callable[[str, SplitName, str], Source]) -> Split:
     key = f"data.unknown.{name}"
+    _check_set_name(name, key)
+    return _whole(unknown_split(name).name, further(place, split_names(place, key=key)[-1], key))
+
+
+def _check_set_name(name: str, key: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UserError(f"{key}: the name becomes a folder's; use letters, digits, '_', '-' and '.'")
-    return _whole(unknown_split(name).name, further(place, split_names(place, key=key)[-1], key))
+
+
+def _groups(train: Source, held_out: Groups, unknown: Mapping[str, str]) -> dict[str, Split]:
+    """The groups of rows that are held out, each as an unknown set."""
+    for name in held_out:
+        _check_set_name(name, f"data.held_out.{name}")
+        if name in unknown:
+            raise UserError(f"data.held_out.{name}: data.unknown has a set of that name; choose another")
+    return held_out_splits(train, held_out, _broken(train))
 
 
 def _whole(name: str, source: Source) -> Split:

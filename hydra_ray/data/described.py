@@ -11,6 +11,7 @@ from hydra_ray.data.rows import Source
 from hydra_ray.data.splits import Split
 from hydra_ray.data.tables.columns import Columns
 from hydra_ray.data.tables.labels import shortened
+from hydra_ray.data.tables.reading import Reading
 from hydra_ray.data.tables.source import TableSource
 from hydra_ray.errors import in_one_line
 
@@ -40,7 +41,7 @@ def _line(splits: Mapping[str, Split], train: Source, class_names: Sequence[str]
     elif isinstance(source, TableSource) and source.columns.label:
         parts.append(f"{_meaning(source)} {source.columns.label}")
     if isinstance(source, TableSource):
-        parts += [*source.notes, *_broken(source), *_left_out(source.columns)]
+        parts += [*source.columns.remarks, *source.notes, *_broken(source), *_left_out(source.columns)]
     return in_one_line("; ".join(parts))
 
 
@@ -56,12 +57,24 @@ def _inputs(source: Source) -> str:
         has_columns = isinstance(source, TableSource) and not isinstance(source, ImageFolderSource)
         column = f" in column {source.columns.inputs[0]}" if has_columns else ""
         return f"{'pixels' if len(source.input_shape) > 1 else 'features'} {shape}{column}"
-    offsets = dict(source.columns.offsets)
-    decimals = dict(source.columns.decimals)
-    names = [_feature(name, offsets, decimals) for name in source.columns.inputs]
-    changed = [name for name, plain in zip(names, source.columns.inputs, strict=True) if name != plain]
-    unchanged = [name for name in names if name not in changed]
-    return f"{len(names)} features {shortened([*changed, *unchanged] if changed else names, _MOST_COLUMNS)}"
+    reading = source.columns.reading
+    sizes = {name: len(values) for name, values in reading.codes}
+    numbers = [name for name in source.columns.inputs if name not in sizes]
+    if reading.is_plain:
+        return f"{len(numbers)} features {_numbers(numbers, reading)}"
+    categories = shortened([f"{name} ({size:,} values)" for name, size in sizes.items()], _MOST_COLUMNS)
+    parts = [f"{len(numbers)} columns of numbers {_numbers(numbers, reading)}"] if numbers else []
+    parts += [f"{len(sizes)} of categories {categories}"] if sizes else []
+    return " and ".join(parts)
+
+
+def _numbers(names: Sequence[str], reading: Reading) -> str:
+    """Columns of numbers; those that are changed before they are used come first."""
+    offsets = dict(reading.offsets)
+    decimals = dict(reading.decimals)
+    shown = {name: _feature(name, offsets, decimals) for name in names}
+    changed = [text for name, text in shown.items() if text != name]
+    return shortened([*changed, *(text for text in shown.values() if text not in changed)], _MOST_COLUMNS)
 
 
 def _feature(name: str, offsets: Mapping[str, float], decimals: Mapping[str, str]) -> str:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from hydra_ray.data.rows import Ints
-from hydra_ray.errors import UserError, reason_of
+from hydra_ray.errors import OpenQuestionError, UserError, reason_of
 
 Pixels = npt.NDArray[np.uint8]
 Shape = tuple[int, int, int]
@@ -57,16 +57,6 @@ class ImageError(UserError):
     """
 
     reason = ""
-
-
-class SizesError(UserError):
-    """Images of several sizes where no size was asked for.
-
-    Attributes:
-        proposed: a size that suits them, height and width in pixels.
-    """
-
-    proposed = 0
 
 
 @dataclass(frozen=True)
@@ -110,7 +100,7 @@ def image_shape(files: Sequence[tuple[int, bytes | None]], rules: ImageRules) ->
         rules: see `ImageRules`.
 
     Raises:
-        SizesError: they have several sizes, and none is asked for.
+        OpenQuestionError: they have several sizes, and none is asked for.
         UserError: a row that is no image, or one with too many pixels; the line names it.
     """
     with _own_limit():
@@ -234,15 +224,14 @@ def _fitted(image: Pixels, shape: tuple[int, ...], row: int, rules: ImageRules) 
 
 def _of_another_size(
     found: Sequence[int], most: Sequence[int], row: int, rules: ImageRules, proposed: int
-) -> SizesError:
+) -> OpenQuestionError:
     """The row, both sizes and the key that brings them to one."""
     here, others = (f"{each[0]} x {each[1]}" for each in (found, most))
-    error = SizesError(
+    return OpenQuestionError(
         f"{rules.place}: {rules.row_name(row)} has {here} pixels (height x width), most of the first rows {others}; "
-        f"data.image_size={proposed} brings all rows to one size"
+        f"data.image_size={proposed} brings all rows to one size",
+        {"image_size": proposed},
     )
-    error.proposed = proposed
-    return error
 
 
 def _shape_in_header(data: bytes | None, row: int, rules: ImageRules) -> Shape:

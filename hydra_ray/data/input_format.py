@@ -12,6 +12,7 @@ from typing import Any, Self
 from hydra_ray.data.data_set import DataSet
 from hydra_ray.data.rows import Source
 from hydra_ray.data.tables.columns import Columns
+from hydra_ray.data.tables.reading import Reading
 from hydra_ray.data.tables.source import TableSource
 
 
@@ -23,6 +24,8 @@ class InputFormat:
         shape: of one row, (H, W, channels) or (D,).
         features: the names of the D features in order; None for images, and where the source has no names.
         columns: how the features are read from columns of a table; None where they were never in one.
+
+    Where columns lack numbers there are more features than columns, see `tables/reading.py`.
     """
 
     shape: tuple[int, ...]
@@ -37,6 +40,21 @@ class InputFormat:
         return cls(data.input_shape, source.feature_names, columns)
 
     @property
+    def names(self) -> tuple[str, ...] | None:
+        """Of the columns of a table that holds such rows; None where they have no names."""
+        return self.features if self.columns is None else self.columns.inputs
+
+    @property
+    def categories(self) -> tuple[int, ...]:
+        """Of each feature how many codes it has, 0 for a number; () where none is a category."""
+        return () if self.columns is None else self.columns.categories
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether an array of a table's own columns is one of numbers alone, as many as there are features."""
+        return self.columns is None or self.columns.reading.is_plain
+
+    @property
     def is_image(self) -> bool:
         """Whether rows are pixels."""
         return len(self.shape) == 3
@@ -47,7 +65,7 @@ class InputFormat:
         if self.features is not None:
             found["features"] = list(self.features)
         if self.columns is not None:
-            found["columns"] = {"offsets": dict(self.columns.offsets), "decimals": dict(self.columns.decimals)}
+            found["columns"] = self.columns.reading.to_json()
         return found
 
     @classmethod
@@ -60,7 +78,7 @@ class InputFormat:
         features = None if content.get("features") is None else tuple(content["features"])
         columns = None
         if "columns" in content and features is not None:
-            offsets = tuple(content["columns"]["offsets"].items())
-            decimals = tuple(content["columns"]["decimals"].items())
-            columns = Columns(features, "numbers", is_struct=False, label=None, offsets=offsets, decimals=decimals)
+            reading = Reading.from_json(content["columns"])
+            names = features[: len(features) - len(reading.medians)]
+            columns = Columns(names, "numbers", is_struct=False, label=None, reading=reading)
         return cls(tuple(content["shape"]), features, columns)

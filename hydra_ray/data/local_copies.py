@@ -62,6 +62,8 @@ def how_to_get(path: str, key: str) -> str:
     hub = {place.rsplit("/", 1)[-1]: place for place in TORCHVISION.values()}
     if folder.parent.name == "uci":
         return _UCI
+    if folder.name == "adult":
+        return f"data.download=true fetches it from OpenML, or set {VARIABLE} to the folder that holds it"
     if folder.name in hub:
         fetch = f"hf download --repo-type dataset {hub[folder.name]} --local-dir {path}"
         return f"`{fetch}` gets it, or set {VARIABLE} to the folder that holds it"

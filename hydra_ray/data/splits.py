@@ -65,6 +65,8 @@ class Shares:
     """The test rows of a standard split, one packed bit a row (`packed`); then no share is taken."""
     broken: tuple[int, ...] = ()
     """Positions of rows that belong to no part."""
+    held_out: bytes | None = None
+    """Rows that are in no part, packed as well."""
 
 
 def packed(rows: Bools) -> bytes:
@@ -139,8 +141,9 @@ def _parts(shares: Shares) -> npt.NDArray[np.uint8]:
     """The code of each row's part, 0 for rows left out: uint8 [num_rows], not to be written to."""
     parts = np.full(shares.num_rows, _CODES["train"], np.uint8)
     if shares.test_rows is not None:
-        flags = np.unpackbits(np.frombuffer(shares.test_rows, np.uint8), count=shares.num_rows)
-        parts[flags.astype(np.bool_)] = _CODES["test"]
+        parts[_unpacked(shares.test_rows, shares.num_rows)] = _CODES["test"]
+    if shares.held_out is not None:
+        parts[_unpacked(shares.held_out, shares.num_rows)] = 0
     wanted: tuple[tuple[Part, float], ...] = (("test", shares.test), ("validation", shares.validation))
     for part, share in wanted:
         free = _ranked(np.flatnonzero(parts == _CODES["train"]), shares.seed, part)
@@ -151,6 +154,10 @@ def _parts(shares: Shares) -> npt.NDArray[np.uint8]:
         parts[free[shares.max_train_rows :]] = 0
     parts.setflags(write=False)
     return parts
+
+
+def _unpacked(flags: bytes, num_rows: int) -> Bools:
+    return np.unpackbits(np.frombuffer(flags, np.uint8), count=num_rows).astype(np.bool_)
 
 
 def _ranked(row_id: Ints, seed: int, part: Part) -> Ints:

@@ -2,8 +2,9 @@
 
 Images: arrays or tensors of pixels, Pillow images, image files as bytes or paths; other sizes are resized and their
 middle cropped (`data.fitted_pixels`), grey becomes colour and colour grey. Tables: pandas, Arrow, or columns by name,
-in any order; or an array whose columns are in the training rows' order. Nothing is guessed about values: floats for
-pixels are refused (`models/input_check.py`), and so is a row with a value that is missing.
+in any order; or an array whose columns are in the training rows' order. Text becomes codes, and what stands for a
+missing value is what the training rows' file decided. Nothing is guessed about values: floats for pixels are refused
+(`models/input_check.py`), and so is a missing number in a column in which no training row lacked one.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from hydra_ray.data import InputFormat, fitted_pixels
+from hydra_ray.data import InputFormat, fitted_pixels, shortened
 from hydra_ray.data.tables.columns import Columns
 from hydra_ray.data.tables.decoding import decode_inputs
 from hydra_ray.errors import UserError
@@ -78,10 +79,15 @@ def feature_rows(rows: Any, form: InputFormat, start: int = 0, place: str = PLAC
     """
     if isinstance(rows, pa.Table):
         return _from_table(rows, form, start, place)
-    if form.columns is None or rows.ndim != 2 or rows.shape[1:] != form.shape:
+    names = form.names or ()
+    if form.columns is None or rows.ndim != 2 or (form.is_plain and rows.shape[1:] != form.shape):
         return rows.astype(np.float32)
-    names = form.features or ()
-    return _from_table(pa.table({name: rows[:, number] for number, name in enumerate(names)}), form, start, place)
+    if not form.is_plain and (rows.dtype != object or rows.shape[1] != len(names)):
+        raise UserError(
+            f"{place}: is an array of {rows.dtype} {list(rows.shape[1:])}, but the student takes columns of categories "
+            f"or with missing values; give a table with the columns {shortened(names)}"
+        )
+    return _from_table(pa.table({name: list(rows[:, n]) for n, name in enumerate(names)}), form, start, place)
 
 
 def check_columns(names: Sequence[str], form: InputFormat, place: str) -> None:
@@ -90,10 +96,10 @@ def check_columns(names: Sequence[str], form: InputFormat, place: str) -> None:
     Raises:
         UserError: it lacks one, or the network's features have no names.
     """
-    if form.features is None:
+    if form.names is None:
         way = f"give an array of shape [N, {form.shape[0]}]"
         raise UserError(f"{place}: is a table, but the features that the student was trained on have no names; {way}")
-    missing = [name for name in form.features if name not in names]
+    missing = [name for name in form.names if name not in names]
     if missing:
         has = ", ".join(names[:20])
         raise UserError(f"{place}: has no column {missing[0]}, which the student needs; its columns are {has}")
@@ -101,9 +107,9 @@ def check_columns(names: Sequence[str], form: InputFormat, place: str) -> None:
 
 def _from_table(table: pa.Table, form: InputFormat, start: int, place: str) -> np.ndarray:
     check_columns(table.column_names, form, place)
-    assert form.features is not None
-    (batch,) = table.select(list(form.features)).combine_chunks().to_batches(max_chunksize=None)
-    columns = form.columns or Columns(form.features, "numbers", is_struct=False, label=None)
+    assert form.names is not None
+    (batch,) = table.select(list(form.names)).combine_chunks().to_batches(max_chunksize=None)
+    columns = form.columns or Columns(form.names, "numbers", is_struct=False, label=None)
     return decode_inputs(batch, columns, np.arange(start, start + batch.num_rows), form.shape, place)
 
 
@@ -125,14 +131,28 @@ def _as_rows(inputs: Any, form: InputFormat) -> Any:
 def _as_table(inputs: Any, form: InputFormat) -> Any:
     """A pandas frame, a mapping of columns, or records; else what numpy makes of it."""
     if hasattr(inputs, "columns") and hasattr(inputs, "iloc"):
-        wanted = [name for name in form.features or () if name in inputs.columns]
-        return pa.Table.from_pandas(inputs[wanted], preserve_index=False) if wanted else pa.table(dict(inputs))
+        wanted = [name for name in form.names or () if name in inputs.columns] or list(inputs.columns)
+        return _arrow({name: inputs[name] for name in wanted})
     if isinstance(inputs, Mapping):
-        return pa.table(dict(inputs))
+        return _arrow(inputs)
     rows = list(inputs)
     if rows and isinstance(rows[0], Mapping):
-        return pa.Table.from_pylist(rows)
+        return _arrow({name: [row.get(name) for row in rows] for name in rows[0]})
     return _with_batch(np.asarray(rows), form)
+
+
+def _arrow(columns: Mapping[str, Any]) -> pa.Table:
+    """Columns by name as an Arrow table; one of values of several types, as numbers among text, as text."""
+    found = {}
+    for name, values in columns.items():
+        try:
+            is_arrow = isinstance(values, (pa.Array, pa.ChunkedArray))
+            found[name] = values if is_arrow else pa.array(values, from_pandas=True)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            from pandas import isna
+
+            found[name] = pa.array([None if isna(value) else str(value) for value in values], pa.string())
+    return pa.table(found)
 
 
 def _with_batch(array: np.ndarray, form: InputFormat) -> np.ndarray:

@@ -15,8 +15,7 @@ from hydra_ray.data import InputFormat, shortened
 from hydra_ray.data.split_files import is_image, is_parquet, is_text
 from hydra_ray.data.tables import csv_files, parquet
 from hydra_ray.data.tables.columns import Columns, considered
-from hydra_ray.data.tables.numbers import is_number
-from hydra_ray.data.tables.numbers import is_text as is_text_type
+from hydra_ray.data.tables.facts import can_be_looked_at
 from hydra_ray.data.tables.only_inputs import find_arrays
 from hydra_ray.data.tables.options import ANY_TABLE
 from hydra_ray.data.tables.source import TableSource
@@ -85,7 +84,7 @@ def _files(place: str) -> tuple[Folder, list[pafs.FileInfo]]:
 def _taken(form: InputFormat) -> str:
     if form.is_image:
         return f"images of {' x '.join(map(str, form.shape))}, other sizes are resized"
-    return f"rows of a table with the columns {shortened(form.features)}" if form.features else "lists of numbers"
+    return f"rows of a table with the columns {shortened(form.names)}" if form.names else "lists of numbers"
 
 
 def _open_images(
@@ -142,13 +141,13 @@ def _open_table(folder: Folder, info: pafs.FileInfo, form: InputFormat, noun: st
     place = f"{folder}/{relative(folder, info)}"
     if noun == "Parquet files":
         return parquet.open_rows(folder.fs, info.path, place)
-    has_names = not all(_WITHOUT_HEADER.fullmatch(name) for name in form.features or ())
+    has_names = not all(_WITHOUT_HEADER.fullmatch(name) for name in form.names or ())
     return csv_files.open_rows(folder.fs, info.path, place, header=True if has_names else None)
 
 
 def _arrays(schemas: Sequence[pa.Schema], form: InputFormat, places: Sequence[str]) -> Columns | None:
     """The column that holds whole rows, the same in all files; None where features are columns, which are all there."""
-    if form.is_image or form.features is None:
+    if form.is_image or form.names is None:
         found = [find_arrays(each, place, of_images=form.is_image) for each, place in zip(schemas, places, strict=True)]
         other = next((number for number, each in enumerate(found) if each != found[0]), None)
         if other is not None:
@@ -158,10 +157,12 @@ def _arrays(schemas: Sequence[pa.Schema], form: InputFormat, places: Sequence[st
     for schema, place in zip(schemas, places, strict=True):
         considered(schema, ANY_TABLE, place)  # refuses two columns of one name
         check_columns(schema.names, form, place)
-        for name in form.features:
+        for name in form.names:
             kind = schema.field(name).type
-            if not (is_number(kind) or is_text_type(kind) or pa.types.is_null(kind)):
-                raise UserError(f"{place}: column {name} holds {kind}, the student takes numbers; store numbers there")
+            if not can_be_looked_at(kind):
+                raise UserError(
+                    f"{place}: column {name} holds {kind}, the student takes numbers or text; store those there"
+                )
     return None
 
 

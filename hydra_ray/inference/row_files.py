@@ -216,7 +216,7 @@ class TableReader(Reader):
 
     def _batches(self, part: Part) -> Iterator[tuple[int, pa.RecordBatch]]:
         """The part's rows and no others, each batch with the position of its first."""
-        inputs = list(self.form.features or ()) if self.arrays is None else self.arrays.inputs_to_read
+        inputs = list(self.form.names or ()) if self.arrays is None else self.arrays.inputs_to_read
         wanted = list(dict.fromkeys([*inputs, *self.own.names]))
         for first, batch in self.sources[part.file].whole_batches(part.start, part.stop, wanted):
             start = max(first, part.start)

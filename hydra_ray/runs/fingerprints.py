@@ -160,7 +160,7 @@ def data_key(data: DataConfig, found: DataSet, split: str) -> dict[str, Any]:
     a key then makes nothing stale, and a validation file that is added later retrains the members.
     """
     shares = found.splits[split].shares
-    set_later = {"target": data.target, "test_split": data.test_split}
+    set_later = {"target": data.target, "test_split": data.test_split, "held_out": data.held_out or None}
     return {
         "source": found.splits[split].source.fingerprint(),
         "class_names": list(found.class_names),

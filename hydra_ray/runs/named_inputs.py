@@ -14,7 +14,8 @@ from hydra_ray.views import source_split
 def table_options(data: DataConfig) -> TableOptions:
     """How a data set's tables are read."""
     ignore = None if data.ignore is None else tuple(data.ignore)
-    return TableOptions(data.target, data.label, ignore, data.header, data.decimal)
+    columns = None if data.columns is None else tuple(data.columns.items())
+    return TableOptions(data.target, data.label, ignore, data.header, data.decimal, columns)
 
 
 def image_options(data: DataConfig) -> ImageOptions:
@@ -51,6 +52,7 @@ def data_of(config: Config) -> DataSet:
         options=table_options(data),
         split=data.test_split,
         images=image_options(data),
+        held_out=data.held_out,
     )
 
 

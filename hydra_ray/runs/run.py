@@ -201,7 +201,9 @@ class Run:
     @property
     def predicted_splits(self) -> list[SplitId]:
         """The splits that members predict: the transfer set, and those that the report needs."""
-        return [SplitId("transfer"), VALIDATION, TEST, *map(unknown_split, self._given.data.unknown)]
+        data = self._given.data
+        unknown = [*data.unknown, *(data.held_out or ())]
+        return [SplitId("transfer"), VALIDATION, TEST, *map(unknown_split, unknown)]
 
     @property
     def split_names(self) -> list[str]:

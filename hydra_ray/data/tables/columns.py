@@ -8,10 +8,9 @@ settles it. No row is decoded here.
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -19,13 +18,16 @@ import pyarrow.types as pat
 
 from hydra_ray.data.rows import TaskName
 from hydra_ray.data.tables.column_types import depth_of, is_encoded, is_tensor
-from hydra_ray.data.tables.facts import ColumnFacts, Facts
+from hydra_ray.data.tables.facts import Facts
+from hydra_ray.data.tables.features import find_features, safe_offset
 from hydra_ray.data.tables.label_column import check_target, find_label
 from hydra_ray.data.tables.labels import Classes
-from hydra_ray.data.tables.numbers import Decimal, Offset, is_number, is_text, is_time, offset_for
+from hydra_ray.data.tables.numbers import is_text
 from hydra_ray.data.tables.options import TableOptions, listed
+from hydra_ray.data.tables.reading import AS_NUMBERS, Reading
+from hydra_ray.data.tables.remarks import remarks_on
 from hydra_ray.data.tables.row_numbers import row_numbers
-from hydra_ray.data.tables.text_numbers import decimal_of, problem_of
+from hydra_ray.data.tables.text_numbers import decimal_of
 from hydra_ray.errors import UserError
 
 Kind = Literal["encoded", "tensor", "numbers"]
@@ -42,9 +44,9 @@ class Columns:
     """Where inputs and labels are."""
 
     inputs: tuple[str, ...]
-    """One column, or several of numbers that are features side by side."""
+    """One column, or several that are features side by side."""
     kind: Kind
-    """`encoded`: image files; `tensor`: one array a row; `numbers`: one number a column."""
+    """`encoded`: image files; `tensor`: one array a row; `numbers`: from each column a number, or a category's code."""
     is_struct: bool
     """Whether the bytes of image files lie in a struct's field `bytes`."""
     label: str | None
@@ -53,17 +55,22 @@ class Columns:
     task: TaskName = "classification"
     test_splits: tuple[int, ...] = ()
     """Every k of the columns `test_split_k`, which say of each row whether standard split k tests on it."""
-    offsets: tuple[tuple[str, Offset], ...] = ()
-    """Columns that are centred before they become float32, and what is subtracted."""
-    decimals: tuple[tuple[str, Decimal], ...] = ()
-    """Columns of text that is numbers, and what stands between their ones and tenths."""
+    reading: Reading = AS_NUMBERS
+    """How columns of features become numbers and codes, and those of targets numbers."""
     left_out: tuple[tuple[str, str], ...] = ()
     """Columns that are not read, and why."""
+    remarks: tuple[str, ...] = ()
+    """What else is to be said of how they are read."""
 
     @property
     def feature_names(self) -> tuple[str, ...] | None:
-        """The columns of numbers; none where one column holds all features or an image."""
-        return self.inputs if self.kind == "numbers" else None
+        """Of all D features; none where one column holds them all or an image."""
+        return (*self.inputs, *self.reading.indicators) if self.kind == "numbers" else None
+
+    @property
+    def categories(self) -> tuple[int, ...]:
+        """See `Source.categories`."""
+        return self.reading.categories(self.inputs) if self.kind == "numbers" else ()
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -87,8 +94,7 @@ class Columns:
             "inputs": list(self.inputs),
             "label": self.label,
             "classes": None if self.classes is None else [list(self.classes.names), dict(self.classes.texts)],
-            "offsets": dict(self.offsets),
-            "decimals": dict(self.decimals),
+            **self.reading.key(),
         }
 
 
@@ -96,9 +102,9 @@ def find_columns(facts: Facts, options: TableOptions, place: str, *, needs_label
     """Find inputs and labels in the training rows' file.
 
     Inputs are the only column of encoded images (binary, or the hub's struct{bytes, path}) or of tensors of pixels,
-    else the only one of lists of numbers, else all columns of numbers: integers, decimals, true and false as 1 and 0,
-    times in seconds, and text that is numbers. Beside images other columns are left out; beside numbers every column
-    is used, is left out as it numbers the rows or never changes, or is refused. Labels: see `find_label`.
+    else the only one of lists of numbers, else all other columns, as numbers (also true and false, dates, and text
+    that is numbers) or as categories. Beside images other columns are left out; a column of features is left out where
+    it numbers the rows, is empty or never changes, and refused where it is unclear. Labels: see `find_label`.
 
     Args:
         facts: Of the file's columns.
@@ -110,9 +116,11 @@ def find_columns(facts: Facts, options: TableOptions, place: str, *, needs_label
         UserError: no or several columns could be meant, a column that cannot be used, or two of one name.
     """
     fields, left_out = considered(facts.schema, options, place)
+    _check_named(facts.schema, options, place)
     is_regression = options.target is not None
     counters = {} if options.ignore == () else row_numbers(fields, facts)
-    counters = {name: why for name, why in counters.items() if name not in (options.target, options.label)}
+    settled = {options.target, options.label, *dict(options.columns or ())}
+    counters = {name: why for name, why in counters.items() if name not in settled}
     label = None
     if is_regression and (needs_label or options.target in facts.schema.names):
         label = check_target(fields, facts, options, place)
@@ -120,22 +128,41 @@ def find_columns(facts: Facts, options: TableOptions, place: str, *, needs_label
         candidates = [field for field in fields if field.name not in counters]
         label = find_label(candidates, facts, hub_class_names(facts.schema), options, place)
     others = [field for field in fields if field.name != label]
-    kind, inputs, beside = _inputs(others, facts, counters, options, place)
-    if kind == "numbers" and needs_label and options.ignore != ():
-        inputs, constant = _without_constants(inputs, facts, place)
-        beside += constant
-    numbers = [*(inputs if kind == "numbers" else ()), *([label] if label and is_regression else [])]
-    return Columns(
-        inputs,
-        kind,
-        kind == "encoded" and pat.is_struct(facts.schema.field(inputs[0]).type),
-        label,
+    found = _inputs(others, facts, counters, options, place, is_training=needs_label)
+    if needs_label:
+        _check_roles(found, label, options, place)
+    reading = found.reading
+    if label and is_regression and is_text(facts.schema.field(label).type):
+        decimal = decimal_of(facts.of(label).texts, options.decimal)
+        reading = replace(reading, decimals=(*reading.decimals, (label, decimal or ".")))
+    return replace(
+        found,
+        label=label,
         task="regression" if is_regression else "classification",
         test_splits=_test_splits(facts.schema),
-        offsets=_offsets([name for name in numbers if name != label], facts, place),
-        decimals=decimals_of(numbers, facts, options),
-        left_out=(*left_out, *beside),
+        reading=reading,
+        left_out=(*left_out, *found.left_out),
     )
+
+
+def _check_named(schema: pa.Schema, options: TableOptions, place: str) -> None:
+    """Refuse a column without a name, unless it is the first, as pandas writes its index, or holds nothing."""
+    for number, field in enumerate(schema):
+        if not field.name and number and not pat.is_null(field.type) and "" not in (options.ignore or ()):
+            found = f"column {number + 1} of {len(schema)} has no name"
+            ignored = options.ignoring(['""'])
+            raise UserError(f"{place}: {found}; give it one, or leave it out with {ignored}")
+
+
+def _check_roles(found: Columns, label: str | None, options: TableOptions, place: str) -> None:
+    """Refuse a name in `data.columns` that is no column of features."""
+    for name, role in options.columns or ():
+        if name == label:
+            raise UserError(f"data.columns.{name}={role}: the column is the label or target; leave it out there")
+        if found.kind != "numbers":
+            raise UserError(
+                f"data.columns.{name}={role}: {place} has its rows in column {found.inputs[0]}; leave it out"
+            )
 
 
 def considered(schema: pa.Schema, options: TableOptions, place: str) -> tuple[list[pa.Field], list[tuple[str, str]]]:
@@ -162,23 +189,12 @@ def considered(schema: pa.Schema, options: TableOptions, place: str) -> tuple[li
     return fields, left_out
 
 
-def check_ignored(schema: pa.Schema, options: TableOptions, place: str) -> None:
-    """Raises UserError for a name in `data.ignore` that no column has."""
-    for name in options.ignore or ():
-        if name not in schema.names:
-            raise UserError(f"data.ignore: {place} has no column {name!r}; its columns are {listed(list(schema))}")
-
-
-def decimals_of(names: Iterable[str], facts: Facts, options: TableOptions) -> tuple[tuple[str, Decimal], ...]:
-    """Of columns that are numbers, those of text and what stands between their ones and tenths."""
-    texts = [name for name in names if is_text(facts.schema.field(name).type)]
-    facts.look_at(texts)
-    found: list[tuple[str, Decimal]] = []
-    for name in texts:
-        decimal = decimal_of(facts.of(name), options.decimal)
-        if decimal is not None:
-            found.append((name, decimal))
-    return tuple(found)
+def check_named_columns(schema: pa.Schema, options: TableOptions, place: str) -> None:
+    """Raises UserError for a name in `data.ignore` or `data.columns` that no column has."""
+    for key, names in (("ignore", options.ignore), ("columns", dict(options.columns or ()))):
+        for name in names or ():
+            if name not in schema.names:
+                raise UserError(f"data.{key}: {place} has no column {name!r}; its columns are {listed(list(schema))}")
 
 
 def split_column(number: int) -> str:
@@ -211,67 +227,37 @@ def image_column(fields: Sequence[pa.Field], place: str) -> tuple[Kind, str] | N
     return ("tensor", only(pixels, fields, place)) if pixels else None
 
 
-Beside = list[tuple[str, str]]
-
-
 def _inputs(
-    fields: Sequence[pa.Field], facts: Facts, counters: Mapping[str, str], options: TableOptions, place: str
-) -> tuple[Kind, tuple[str, ...], Beside]:
-    """Kind and names of the input columns, and the columns beside them that are left out."""
+    fields: Sequence[pa.Field],
+    facts: Facts,
+    counters: Mapping[str, str],
+    options: TableOptions,
+    place: str,
+    *,
+    is_training: bool,
+) -> Columns:
+    """The input columns, how they are read, and the columns beside them that are left out."""
     images = image_column(fields, place)
     if images is not None:
         kind, chosen = images
-        return kind, (chosen,), [(field.name, "beside images") for field in fields if field.name != chosen]
+        is_struct = kind == "encoded" and pat.is_struct(facts.schema.field(chosen).type)
+        beside = tuple((field.name, "beside images") for field in fields if field.name != chosen)
+        return Columns((chosen,), kind, is_struct, None, left_out=beside)
     used = [field for field in fields if field.name not in counters]
-    beside = [(name, f"{why}; data.ignore=[] uses it") for name, why in counters.items()]
+    beside = tuple((name, f"{why}; data.ignore=[] uses it") for name, why in counters.items())
     lists = [field.name for field in used if is_tensor(field.type)]
     if lists:
         chosen = _only_list(lists, used, options, place)
         _check_list(chosen, facts, place)
-        return "tensor", (chosen,), beside
-    facts.look_at([field.name for field in used if is_number(field.type) or is_text(field.type)])
-    problems = {field.name: _problem(field, facts, options) for field in used}
-    problems = {name: problem for name, problem in problems.items() if problem}
-    if problems:
-        ways = f"store numbers there, or leave it out with {options.ignoring(problems)}"
-        if " may part " in next(iter(problems.values())):
-            ways = "say which with data.decimal=',' or data.decimal='.'"
-        raise UserError(f"{place}: {next(iter(problems.values()))}: {ways}")
+        return Columns((chosen,), "tensor", is_struct=False, label=None, left_out=beside)
     if not used:
         found = "; ".join(f"{name}: {why}" for name, why in beside)
         among = f"among {listed(fields)}" if fields else "beside the label"
         raise UserError(f"{place}: no images or numbers to learn from {among}{found and f' ({found})'}; add some")
-    return "numbers", tuple(field.name for field in used), beside
-
-
-def _without_constants(names: tuple[str, ...], facts: Facts, place: str) -> tuple[tuple[str, ...], Beside]:
-    """Columns of numbers without those that hold one value in every row, which say nothing, and these."""
-    found = {name: value for name in names if (value := _constant(facts.of(name))) is not None}
-    if len(found) == len(names):
-        same = ", ".join(f"{name} is {value}" for name, value in list(found.items())[:3])
-        raise UserError(f"{place}: no column says anything: {same} in every row; add columns that differ")
-    beside = [(name, f"{value} in every row for training; data.ignore=[] uses it") for name, value in found.items()]
-    return tuple(name for name in names if name not in found), beside
-
-
-def _constant(column: ColumnFacts) -> str | None:
-    """The value that all rows of a column have; None where they differ, one has none, or there is one row."""
-    if column.num_missing or column.num_rows < 2:
-        return None
-    if column.texts:
-        return next(iter(column.texts)) if len(column.texts) == 1 else None
-    is_one = column.low is not None and column.low == column.high and math.isfinite(column.low)
-    return f"{column.low:g}" if is_one and not column.num_not_numbers else None
-
-
-def _problem(field: pa.Field, facts: Facts, options: TableOptions) -> str | None:
-    """Why a column cannot be a feature; None where it can."""
-    if is_text(field.type):
-        column = facts.of(field.name)
-        return None if decimal_of(column, options.decimal) else problem_of(field.name, column, options.decimal)
-    if not is_number(field.type):
-        return f"column {field.name} holds {'no value at all' if pat.is_null(field.type) else field.type}"
-    return None if facts.of(field.name).has_values else f"column {field.name} holds no value at all"
+    leaves_out = is_training and options.ignore != ()
+    names, reading, empty = find_features(used, facts, options, place, may_leave_out=leaves_out)
+    remarks = tuple(remarks_on(names, facts, reading))
+    return Columns(names, "numbers", False, None, reading=reading, left_out=(*beside, *empty), remarks=remarks)
 
 
 def _only_list(names: list[str], fields: Sequence[pa.Field], options: TableOptions, place: str) -> str:
@@ -292,30 +278,9 @@ def _check_list(name: str, facts: Facts, place: str) -> None:
     kind: Any = facts.schema.field(name).type
     if kind.value_type in (pa.float64(), pa.int32(), pa.int64(), pa.uint32(), pa.uint64()):
         for number, (low, high) in enumerate(facts.list_ranges(name)):
-            if offset := _offset(f"{place}: column {name}", low, high, centre=False):
+            if offset := safe_offset(f"{place}: column {name}", low, high, centre=False):
                 found = f"value {number} of column {name} goes from {low:.12g} to {high:.12g}"
                 raise UserError(f"{place}: {found}, which float32 does not tell apart; store it less {offset:.12g}")
-
-
-def _offsets(names: Iterable[str], facts: Facts, place: str) -> tuple[tuple[str, Offset], ...]:
-    found: list[tuple[str, Offset]] = []
-    for name in names:
-        column = facts.of(name)
-        is_moment = is_time(facts.schema.field(name).type)
-        if column.low is None or column.high is None:
-            continue
-        offset = _offset(f"{place}: column {name}", column.low, column.high, centre=is_moment)
-        if offset:
-            found.append((name, offset))
-    return tuple(found)
-
-
-def _offset(place: str, low: Offset, high: Offset, *, centre: bool) -> Offset:
-    """See `offset_for`; what float32 has no digits for is refused under the column's name."""
-    try:
-        return offset_for(low, high, centre=centre)
-    except ValueError as error:
-        raise UserError(f"{place}: {error}; store it in larger units") from None
 
 
 def only(names: Sequence[str], fields: Sequence[pa.Field], place: str) -> str:

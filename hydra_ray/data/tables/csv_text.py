@@ -81,6 +81,9 @@ def _table(text: str, encoding: str, header: bool | None, place: str) -> CsvText
         text = "\n".join("\t".join(cells) for cells in _cells(text.splitlines(), _SPACES))
         delimiter = "\t"
         sample = _first_lines(text)
+    if re.search(rf'(^|{re.escape(delimiter)}) +"', text, re.MULTILINE):
+        text = _without_space_before_quotes(text, delimiter)
+        sample = _first_lines(text)
     rows = _cells(sample, delimiter)
     is_header = _is_header(rows, place) if header is None else header
     names = None if is_header else tuple(f"f{number}" for number in range(len(rows[0])))
@@ -140,7 +143,15 @@ def _cells(lines: Sequence[str], delimiter: str) -> list[list[str]]:
     if delimiter == _SPACES:
         lines = [line.replace("\t", " ").strip() for line in lines]
         return list(csv.reader(lines, delimiter=" ", skipinitialspace=True))
-    return list(csv.reader(lines, delimiter=delimiter, strict=False))
+    return list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
+
+
+def _without_space_before_quotes(text: str, delimiter: str) -> str:
+    """The same table where quotes stand right behind the delimiter, as they must to be seen as quotes."""
+    written = io.StringIO()
+    rows = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+    csv.writer(written, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    return written.getvalue()
 
 
 def _delimiter_of(lines: Sequence[str]) -> str:

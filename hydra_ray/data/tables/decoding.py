@@ -5,12 +5,18 @@ Image files are decoded in `images.py`, tensors in `tensors.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
-from hydra_ray.data.rows import Floats, Inputs, Ints
+from hydra_ray.data.rows import Bools, Floats, Inputs, Ints
+from hydra_ray.data.tables.categories import as_codes
 from hydra_ray.data.tables.columns import Columns
+from hydra_ray.data.tables.gaps import is_there, mask_of
 from hydra_ray.data.tables.numbers import TooLargeError, as_float32
+from hydra_ray.data.tables.reading import Reading
 from hydra_ray.data.tables.tensors import decode_tensors
 from hydra_ray.errors import UserError
 
@@ -18,7 +24,7 @@ from hydra_ray.errors import UserError
 def decode_inputs(
     batch: pa.RecordBatch, columns: Columns, row_id: Ints, shape: tuple[int, ...] | None, place: str
 ) -> Inputs:
-    """Tensors or numbers of the rows of a batch: uint8 [n, H, W, channels] or float32 [n, D].
+    """Tensors, or numbers and codes of categories, of the rows of a batch: uint8 [n, H, W, channels] or float32 [n, D].
 
     Args:
         batch: At least one row.
@@ -31,7 +37,7 @@ def decode_inputs(
         UserError: a row that holds nothing usable, or rows of different shapes.
     """
     if columns.kind == "numbers":
-        return np.stack([_numbers(batch, name, columns, row_id, place) for name in columns.inputs], axis=1)
+        return np.stack([*_features(batch, columns, row_id, place)], axis=1)
     inputs = decode_tensors(batch.column(columns.inputs[0]), row_id, place)
     _check_shape(inputs.shape[1:], shape or inputs.shape[1:], int(row_id[0]), place)
     return inputs if inputs.dtype == np.uint8 else _finite(inputs, row_id, place)
@@ -52,7 +58,10 @@ def decode_targets(batch: pa.RecordBatch, columns: Columns, row_id: Ints, place:
         UserError: a row without target, or whose target is not finite; the line names column and row.
     """
     assert columns.label is not None
-    return _numbers(batch, columns.label, columns, row_id, place)
+    column = batch.column(columns.label)
+    place = f"{place}: column {columns.label}"
+    _no_nulls(column, row_id, place)
+    return _numbers(column, columns.label, columns.reading, row_id, place)
 
 
 def _check_shape(found: tuple[int, ...], expected: tuple[int, ...], row: int, place: str) -> None:
@@ -61,13 +70,45 @@ def _check_shape(found: tuple[int, ...], expected: tuple[int, ...], row: int, pl
         raise UserError(f"{place}: row {row} has shape {found}, rows before it {expected}; bring all rows to one shape")
 
 
-def _numbers(batch: pa.RecordBatch, name: str, columns: Columns, row_id: Ints, place: str) -> Floats:
-    """A column of numbers, each less the column's offset."""
-    column = batch.column(name)
-    place = f"{place}: column {name}"
-    _no_nulls(column, row_id, place)
+def _features(batch: pa.RecordBatch, columns: Columns, row_id: Ints, place: str) -> Iterator[Floats]:
+    """Each column of features, then of each that may lack values, where they are missing; every one float32 [n]."""
+    reading = columns.reading
+    codes = dict(reading.codes)
+    there: dict[str, Bools] = {}
+    for name in columns.inputs:
+        column = batch.column(name)
+        where = f"{place}: column {name}"
+        if name in codes:
+            yield as_codes(column, codes[name])
+            continue
+        there[name] = is_there(column, reading.value_test(name))
+        yield _with_median(column, there[name], name, reading, row_id, where)
+    for name, _ in reading.medians:
+        yield (~there[name]).astype(np.float32)
+
+
+def _with_median(column: Any, there: Bools, name: str, reading: Reading, row_id: Ints, place: str) -> Floats:
+    """A column of numbers, each less the column's offset; the median where `there` is false."""
+    if there.all():
+        return _numbers(column, name, reading, row_id, place)
+    medians = dict(reading.medians)
+    if name not in medians:
+        row = row_id[np.flatnonzero(~there)[0]]
+        raise UserError(f"{place}: row {row} has no value, and no training row lacks one there; fill or remove it")
+    filled = np.full(len(there), medians[name] - dict(reading.offsets).get(name, 0), np.float32)
+    filled[there] = _numbers(column.filter(mask_of(there)), name, reading, row_id[there], place)
+    return filled
+
+
+def _numbers(column: Any, name: str, reading: Reading, row_id: Ints, place: str) -> Floats:
+    """A column of numbers without nulls, each less the column's offset."""
+    offset = dict(reading.offsets).get(name, 0)
     try:
-        values = as_float32(column, dict(columns.offsets).get(name, 0), dict(columns.decimals).get(name, "."))
+        column = reading.as_written(column, name)
+        values = as_float32(column, offset, dict(reading.decimals).get(name, "."))
+    except pa.ArrowInvalid:
+        texts = column.unique().to_pylist()
+        raise UserError(f"{place}: holds {texts[0]!r}, in the training rows dates; mend it") from None
     except ValueError as error:
         raise UserError(f"{place}: {str(error)!r} is no number; mend it") from None
     except TooLargeError as error:
@@ -83,7 +124,7 @@ def _no_nulls(column: pa.Array, row_id: Ints, place: str) -> None:
 
 def _finite(values: Floats, row_id: Ints, place: str) -> Floats:
     """Values [n, ...], refused where one is not finite."""
-    wrong = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+    wrong = np.flatnonzero(~np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
     if len(wrong):
         raise UserError(f"{place}: row {row_id[wrong[0]]} has a value that is not finite; mend or remove it")
     return values

@@ -135,6 +135,11 @@ class Facts:
                 facts.add(table.column(name).combine_chunks(), first, is_label=name in labels)
         self._known |= found
 
+    def parts_of(self, name: str) -> Iterator[Any]:
+        """A column's Arrow values in order, in some parts."""
+        for _, table in _joined(self._batches([name])):
+            yield table.column(name).combine_chunks()
+
     def list_ranges(self, name: str) -> list[tuple[float, float]]:
         """Smallest and largest value of each place of a column of lists; none where lists differ in length.
 

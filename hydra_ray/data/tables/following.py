@@ -8,12 +8,14 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from hydra_ray.data.tables.column_types import is_encoded, is_tensor
-from hydra_ray.data.tables.columns import Columns, considered, decimals_of, find_columns, hub_class_names
-from hydra_ray.data.tables.facts import Facts
+from hydra_ray.data.tables.columns import Columns, considered, find_columns, hub_class_names
+from hydra_ray.data.tables.facts import Facts, can_be_looked_at
 from hydra_ray.data.tables.labels import Classes, followed, shortened
-from hydra_ray.data.tables.numbers import is_number, is_text
+from hydra_ray.data.tables.numbers import Decimal, is_text
 from hydra_ray.data.tables.options import TableOptions
-from hydra_ray.data.tables.text_numbers import decimal_of, problem_of
+from hydra_ray.data.tables.reading import Reading
+from hydra_ray.data.tables.text_numbers import decimal_of, examples, problem_of, without_words
+from hydra_ray.data.tables.text_times import format_of
 from hydra_ray.errors import UserError
 
 
@@ -43,21 +45,16 @@ def follow_columns(train: Columns, facts: Facts, options: TableOptions, place: s
         has = shortened([field.name for field in fields], most=20)
         raise UserError(f"{place}: has no column {missing[0]}, which the training rows have; its columns are {has}")
     label = _label(train, names, place, needs_label)
-    numbers = list(train.feature_names or ())
-    if label is not None and train.task == "regression":
-        numbers.append(label)
-    for name in numbers:
-        _check_number(schema.field(name), facts, _as_in_train(options, train, name), place)
+    reading = _reading(train, label, facts, options, place)
     read = {*train.inputs, label}
     beside = [(field.name, _why(field, train)) for field in fields if field.name not in read]
     return replace(
         train,
         label=label,
         classes=_classes(train, schema, label, place),
-        decimals=tuple(
-            pair for name in numbers for pair in decimals_of([name], facts, _as_in_train(options, train, name))
-        ),
+        reading=reading,
         left_out=(*left_out, *beside),
+        remarks=(),
     )
 
 
@@ -76,11 +73,6 @@ def _as_laid_out(train: Columns, facts: Facts, names: set[str], options: TableOp
     raise UserError(f"{place}: column {name} holds {found}, in the training rows {expected}; store those")
 
 
-def _as_in_train(options: TableOptions, train: Columns, name: str) -> TableOptions:
-    """With the decimal comma or point that the training rows' column has."""
-    return replace(options, decimal=options.decimal or dict(train.decimals).get(name))
-
-
 def _label(train: Columns, names: set[str], place: str, needs_label: bool) -> str | None:
     if train.label is None:
         return None
@@ -97,15 +89,66 @@ def _classes(train: Columns, schema: pa.Schema, label: str | None, place: str) -
     return followed(train.classes, hub_class_names(schema).get(label), f"{place}: column {label}")
 
 
-def _check_number(field: pa.Field, facts: Facts, options: TableOptions, place: str) -> None:
-    if is_number(field.type):
-        return
-    if not is_text(field.type):
-        raise UserError(f"{place}: column {field.name} holds {field.type}, in the training rows numbers; mend it")
-    column = facts.of(field.name)
-    if decimal_of(column, options.decimal) is None:
-        problem = problem_of(field.name, column, options.decimal)
+def _reading(train: Columns, label: str | None, facts: Facts, options: TableOptions, place: str) -> Reading:
+    """The training rows' reading, with text that is numbers or dates as this file writes it."""
+    codes = dict(train.reading.codes)
+    features = train.inputs if train.kind == "numbers" else ()
+    for name in codes:
+        _check_category(facts.schema.field(name), place)
+    numbers = [name for name in features if name not in codes]
+    if label is not None and train.task == "regression":
+        numbers.append(label)
+    fields = [facts.schema.field(name) for name in numbers]
+    times = [(field.name, _times_in(field, facts, train, options, place)) for field in fields]
+    decimals = [(field.name, _decimal_in(field, facts, train, options)) for field in fields]
+    return replace(
+        train.reading,
+        times=tuple((name, written) for name, written in times if written is not None),
+        decimals=tuple((name, decimal) for name, decimal in decimals if decimal is not None),
+    )
+
+
+def _check_category(field: pa.Field, place: str) -> None:
+    if not can_be_looked_at(field.type):
+        raise UserError(f"{place}: column {field.name} holds {field.type}, in the training rows categories; mend it")
+
+
+def _times_in(field: pa.Field, facts: Facts, train: Columns, options: TableOptions, place: str) -> str | None:
+    """How dates are written in a column of numbers; None where it holds none.
+
+    Raises:
+        UserError: it holds neither dates nor numbers.
+    """
+    name = field.name
+    written = dict(train.reading.times).get(name)
+    if pat.is_null(field.type) or not is_text(field.type):
+        if not can_be_looked_at(field.type):
+            raise UserError(f"{place}: column {name} holds {field.type}, in the training rows numbers; mend it")
+        return written
+    texts = without_words(facts.of(name))
+    if name in train.reading.other_is_missing or not texts:
+        return written
+    if written is not None:
+        found = format_of(texts)
+        if found is None:
+            raise UserError(
+                f"{place}: column {name} holds text ({examples(texts)}), in the training rows dates; mend it"
+            )
+        return found
+    decimal = options.decimal or dict(train.reading.decimals).get(name)
+    if decimal_of(texts, decimal) is None:
+        problem = problem_of(name, facts.of(name), decimal) or f"column {name} holds text ({examples(texts)})"
         raise UserError(f"{place}: {problem}, in the training rows numbers; mend it")
+    return None
+
+
+def _decimal_in(field: pa.Field, facts: Facts, train: Columns, options: TableOptions) -> Decimal | None:
+    """The decimal comma or point of a column of text that is numbers: that of the training rows' where there is one."""
+    known = dict(train.reading.decimals).get(field.name)
+    if not is_text(field.type):
+        return None
+    found = decimal_of(without_words(facts.of(field.name)), options.decimal or known)
+    return known if found is None else found
 
 
 def _why(field: pa.Field, train: Columns) -> str:

@@ -11,7 +11,7 @@ from hydra_ray.data.tables.facts import ColumnFacts, Facts
 from hydra_ray.data.tables.numbers import is_number, is_text, is_time, is_whole, plain_type
 from hydra_ray.data.tables.options import TableOptions, listed
 from hydra_ray.data.tables.text_numbers import decimal_of
-from hydra_ray.errors import UserError
+from hydra_ray.errors import OpenQuestionError, UserError
 
 LABEL_NAMES = ("label", "labels", "fine_label", "target", "targets", "class", "class_id", "y", "digit")
 _FEW_CLASSES = 20
@@ -30,7 +30,7 @@ def find_label(
 
     It is the one that `data.label` names, else one with a usual name (`label`, `target`, `class`, `y`, ...), whatever
     its type, else the only one with class names in the hub's metadata, else the only one that could hold classes:
-    whole numbers, true and false, or text, of which text comes before whole numbers.
+    whole numbers, true and false, or text. Of several the last column is it where it is the only text.
 
     Args:
         fields: That may be the label.
@@ -59,7 +59,8 @@ def find_label(
     candidates = [field for field in fields if _may_be_classes(field, facts) and not _is_float(field.type)]
     candidates = [field for field in candidates if has_few_classes(_texts(facts, field.name))]
     texts = [field.name for field in candidates if is_text(field.type)]
-    names = texts if len(texts) == 1 else [field.name for field in candidates]
+    is_clear = len(texts) == 1 and texts[0] == fields[-1].name
+    names = texts if is_clear else [field.name for field in candidates]
     return _only(names, fields, place) if names else None
 
 
@@ -73,7 +74,7 @@ def check_target(fields: Sequence[pa.Field], facts: Facts, options: TableOptions
     key = f"data.target={options.target}"
     field = _named(fields, options.target, "data.target", place)
     is_numeric = is_number(field.type) and not pat.is_boolean(plain_type(field.type))
-    if not is_numeric and not (is_text(field.type) and decimal_of(facts.of(field.name), options.decimal)):
+    if not is_numeric and not (is_text(field.type) and decimal_of(facts.of(field.name).texts, options.decimal)):
         found = f"column {field.name} of {place} holds {field.type}"
         raise UserError(f"{key}: {found}, but a target is a number; name a column of numbers")
     return field.name
@@ -122,5 +123,6 @@ def _require_classes(field: pa.Field, facts: Facts, place: str) -> None:
 def _only(names: Sequence[str], fields: Sequence[pa.Field], place: str) -> str:
     if len(names) > 1:
         unclear = f"{' or '.join(names)} could be the label column"
-        raise UserError(f"{place}: {unclear} of {listed(fields)}; name it in data.label, e.g. data.label={names[-1]}")
+        way = f"name it in data.label, e.g. data.label={names[-1]}"
+        raise OpenQuestionError(f"{place}: {unclear} of {listed(fields)}; {way}", {"label": names[-1]})
     return names[0]

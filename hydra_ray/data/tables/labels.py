@@ -74,7 +74,7 @@ def classes_of(texts: Iterable[str], names: Sequence[str] | None, place: str) ->
     Raises:
         UserError: a label beyond the names.
     """
-    texts = sorted(texts, key=_rank)
+    texts = sorted(texts, key=rank_of)
     if names is None:
         return Classes(tuple(texts), tuple((text, number) for number, text in enumerate(texts)))
     numbered = tuple((str(number), number) for number in range(len(names)))
@@ -137,8 +137,8 @@ def shortened(names: Sequence[str], most: int = 6) -> str:
     return f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
-def _rank(text: str) -> tuple[int, int, str]:
-    """Numbers by value, before text by its letters."""
+def rank_of(text: str) -> tuple[int, int, str]:
+    """The order of classes and categories: numbers by value, before text by its letters."""
     try:
         return (0, int(text), text)
     except ValueError:

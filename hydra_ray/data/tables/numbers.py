@@ -74,6 +74,19 @@ def is_text(kind: pa.DataType) -> bool:
     return pat.is_string(plain) or pat.is_large_string(plain) or pat.is_string_view(plain)
 
 
+def kind_of(kind: pa.DataType) -> str | None:
+    """What a type of numbers holds where it is no plain number: `bool`, `whole`, `date`, `time` or `duration`."""
+    kind = plain_type(kind)
+    tests = {
+        "bool": pat.is_boolean,
+        "whole": pat.is_integer,
+        "date": pat.is_date,
+        "time": pat.is_timestamp,
+        "duration": pat.is_duration,
+    }
+    return next((name for name, is_of in tests.items() if is_of(kind)), None)
+
+
 def without_dictionary(column: Any) -> Any:
     """The values of a column that is stored as a dictionary, else the column itself."""
     return column.dictionary_decode() if pat.is_dictionary(column.type) else column
@@ -115,12 +128,19 @@ def as_float32(column: Any, offset: Offset = 0, decimal: Decimal = ".") -> Float
         ValueError: text that is no number; the message is that text.
         TooLargeError: see `to_float32`.
     """
-    if is_text(column.type):
-        values = _parsed(without_dictionary(column), decimal)
-        unit = 1.0
-    else:
-        values, unit = exact_values(column)
+    values, unit = exact_numbers(column, decimal)
     return to_float32(_less(values, offset, unit))
+
+
+def exact_numbers(column: Any, decimal: Decimal = ".") -> tuple[npt.NDArray[Any], float]:
+    """As `exact_values`, also of a column of text that is numbers.
+
+    Raises:
+        ValueError: text that is no number; the message is that text.
+    """
+    if is_text(column.type):
+        return _parsed(without_dictionary(column), decimal), 1.0
+    return exact_values(column)
 
 
 def to_float32(values: npt.NDArray[Any]) -> Floats:

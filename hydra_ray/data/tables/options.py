@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import pyarrow as pa
 
 from hydra_ray.data.tables.labels import shortened
 from hydra_ray.data.tables.numbers import Decimal
+
+Role = Literal["category", "number"]
+"""What a column of features is."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +29,19 @@ class TableOptions:
     """Whether a CSV file's first line holds names."""
     decimal: Decimal | None = None
     """What stands between ones and tenths in CSV."""
+    columns: tuple[tuple[str, Role], ...] | None = None
+    """What columns of features are, by name."""
+    unseen: tuple[tuple[str, tuple[str, ...]], ...] | None = field(default=None, metadata={"key": "held_out"})
+    """Values of columns that shall be as if no training row had them, as those that have them are held out."""
 
     def ignoring(self, names: Iterable[str]) -> str:
         """The key that leaves these columns out too, as one writes it."""
         return f"data.ignore=[{', '.join([*(self.ignore or ()), *names])}]"
+
+    def with_columns(self, names: Iterable[str], role: Role) -> str:
+        """The key that makes these columns what `role` says too, as one writes it."""
+        roles = {**dict(self.columns or ()), **dict.fromkeys(names, role)}
+        return f"data.columns={{{', '.join(f'{name}: {each}' for name, each in roles.items())}}}"
 
 
 ANY_TABLE = TableOptions()

@@ -12,7 +12,7 @@ from hydra_ray.data.tables.numbers import is_text, is_whole
 
 _LEAST_ROWS = 10
 """Fewer rows count themselves by chance."""
-_INDEX = re.compile(r"|Unnamed: \d+|__index_level_\d+__")
+_INDEX = re.compile(r"Unnamed: \d+|__index_level_\d+__")
 _IDS = re.compile(r"(.+[_ -])?id|index|idx|row[_ -]?(number|num|no|nr)?|uuid|guid", re.IGNORECASE)
 _MOST_REPEATED = 0.5
 """An id may be there more than once, as of a house that was sold twice."""
@@ -25,6 +25,8 @@ def row_numbers(fields: Sequence[pa.Field], facts: Facts) -> dict[str, str]:
     different in most rows), and pandas' index, which has no name of its own.
     """
     found = {field.name: "pandas' index" for field in fields if _INDEX.fullmatch(field.name)}
+    if fields and not fields[0].name:
+        found[""] = "pandas' index"
     whole = [field.name for field in fields if is_whole(field.type) and field.name not in found]
     named = [field.name for field in fields if _IDS.fullmatch(field.name) and field.name not in found]
     named = [name for name in named if name in whole or is_text(facts.schema.field(name).type)]

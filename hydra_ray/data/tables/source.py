@@ -29,7 +29,7 @@ from hydra_ray.data.images import (
     image_shape,
 )
 from hydra_ray.data.rows import Bools, Floats, Ints, Rows, TaskName, positions
-from hydra_ray.data.tables.columns import Columns, check_ignored, find_columns, hub_class_names
+from hydra_ray.data.tables.columns import Columns, check_named_columns, find_columns, hub_class_names
 from hydra_ray.data.tables.decoding import decode_inputs, decode_targets, image_files
 from hydra_ray.data.tables.facts import Facts
 from hydra_ray.data.tables.following import follow_columns
@@ -154,13 +154,13 @@ class TableSource(ABC):
 
     @property
     def feature_names(self) -> tuple[str, ...] | None:
-        """The names of the columns of numbers."""
+        """The names of the features, which are columns."""
         return self.columns.feature_names
 
     @property
     def categories(self) -> tuple[int, ...]:
         """See `Source.categories`."""
-        return ()
+        return self.columns.categories
 
     def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
         """See `Source.read`; rows that are not kept are not decoded."""
@@ -277,7 +277,7 @@ def settled(source: SourceT, schema: pa.Schema, wanted: Wanted) -> SourceT:
         columns = follow_columns(wanted.train, facts, wanted.options, wanted.place, needs_label=wanted.needs_label)
     else:
         if wanted.needs_label:
-            check_ignored(schema, wanted.options, wanted.place)
+            check_named_columns(schema, wanted.options, wanted.place)
         columns = find_columns(facts, wanted.options, wanted.place, needs_label=wanted.needs_label)
         columns = _with_classes(columns, facts, schema, wanted.place)
         _check_target(columns, facts, wanted.place)

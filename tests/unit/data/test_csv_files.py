@@ -39,6 +39,7 @@ FILES: dict[str, tuple[bytes, tuple[str, ...]]] = {
     "utf-16 without a mark": (f"a,b,label\n{body()}".encode("utf-16-be"), ("a", "b")),
     "utf-32": (f"a,b,label\n{body()}".encode("utf-32"), ("a", "b")),
     "quoted commas": (quoted().encode(), ("length, width and height, cm", "b, kg")),
+    "quotes after spaces": (('"a", "b, kg", "label"\n' + body(", ")).encode(), ("a", "b, kg")),
     "a name of two lines": (f'"a\n(cm)",b,label\n{body()}'.encode(), ("a (cm)", "b")),
     "a line for Excel": (f"sep=;\na;b;label\n{body(';')}".encode(), ("a", "b")),
     "gzip": (gzip.compress(f"a,b,label\n{body()}".encode()), ("a", "b")),
@@ -130,5 +131,33 @@ def test_parts_whose_types_differ_are_one_table(tmp_path):
     for part, values in enumerate((["1", "2"], ["3", "?"])):
         text = "a,label\n" + "".join(f"{value},{row}\n" for row, value in enumerate(values))
         (tmp_path / f"train-0000{part}-of-00002.csv").write_text(text)
-    with pytest.raises(UserError, match=r"column a: 1 of 4 values is no number \('\?', row 3"):
-        read(tmp_path)
+    rows = read(tmp_path).read(0, 4).inputs
+    np.testing.assert_array_equal(rows, [[1, 0], [2, 0], [3, 0], [2, 1]])
+
+
+def test_quoted_cells_after_a_space_may_hold_the_delimiter(tmp_path):
+    cells = ['"dark, red"', '"blue ""navy"""', "green"]
+    lines = [f"{row}, {cells[row % 3]}, {row % 2}" for row in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(["n, colour, label", *lines]) + "\n")
+    source = read(tmp_path / "rows.csv", ignore=())
+    assert dict(source.columns.reading.codes) == {"colour": ('blue "navy"', "dark, red", "green")}
+
+
+@pytest.mark.parametrize("header", ["a,,label", "a,b,"])
+def test_a_column_without_a_name_is_named_by_its_place(tmp_path, header):
+    (tmp_path / "rows.csv").write_text(f"{header}\n{body()}")
+    place = 1 + header.split(",").index("")
+    with pytest.raises(
+        UserError, match=f"column {place} of 3 has no name; give it one, or leave it out with"
+    ) as raised:
+        opened(tmp_path / "rows.csv", label="label" if "label" in header else "b")
+    assert 'data.ignore=[""]' in message(raised)
+    if "label" in header:
+        assert opened(tmp_path / "rows.csv", ignore=("",)).input_shape == (1,)
+
+
+def test_a_comma_at_the_end_of_every_line_is_no_column(tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b,label,\n" + body().replace("\n", ",\n"))
+    data = opened(tmp_path / "rows.csv")
+    assert data.input_shape == (2,)
+    assert "left out '' (no value in any row)" in data.lines()[0]

@@ -168,7 +168,7 @@ def test_class_names_of_two_parts_must_agree(tmp_path):
         ({"a": [1.0, 2.0]}, "has no column label, which holds the labels of the training rows"),
         ({"b": [1.0, 2.0], "label": ["ok", "ok"]}, "has no column a, which the training rows have"),
         ({"a": [1.0, 2.0], "label": ["ok", None]}, "1 test rows have no label"),
-        ({"a": ["1.0", "?"], "label": ["ok", "ok"]}, "column a: 1 of 2 values is no number"),
+        ({"a": ["1.0", "x"], "label": ["ok", "ok"]}, "column a: 1 of 2 values is no number"),
     ],
 )
 def test_a_test_file_that_does_not_follow_is_named(tmp_path, test_table, expected):

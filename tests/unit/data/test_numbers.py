@@ -110,7 +110,7 @@ def test_unix_time_as_a_feature_is_as_good_as_the_shifted_one(tmp_path):
     columns = {"other": RNG.normal(size=400), "y": np.sin(seconds / 60)}
     large = opened(write(tmp_path / "large.parquet", {"time": BASE + seconds, **columns}), target="y")
     small = opened(write(tmp_path / "small.parquet", {"time": seconds, **columns}), target="y")
-    ((name, offset),) = large.splits["train"].source.columns.offsets  # type: ignore[attr-defined]
+    ((name, offset),) = large.splits["train"].source.columns.reading.offsets  # type: ignore[attr-defined]
     assert (name, offset) == ("time", pytest.approx(BASE + 300, abs=10))
     found, expected = (data.splits["train"].source.read(0, 400).inputs[:, 0] for data in (large, small))
     np.testing.assert_allclose(found + (offset - BASE), expected, atol=1e-4)
@@ -125,7 +125,7 @@ def test_other_files_have_the_offset_of_the_training_rows(tmp_path):
     moments = pa.array([(BASE + 10_000) * 1000], pa.timestamp("ms"))
     write(tmp_path / "test.parquet", {"time": moments, "y": [1.0]})
     data = opened(tmp_path, target="y")
-    ((_, offset),) = data.splits["train"].source.columns.offsets  # type: ignore[attr-defined]
+    ((_, offset),) = data.splits["train"].source.columns.reading.offsets  # type: ignore[attr-defined]
     assert data.splits["test"].read_all().inputs[0, 0] == BASE + 10_000 - offset
 
 

@@ -139,7 +139,7 @@ def test_pixel_tensors_such_as_our_shards_are_read(tmp_path):
         ({"a": pa.array([b"x"]), "b": pa.array([b"y"])}, "a or b could be the input column"),
         ({"image": pa.array([b"x"]), "n": [1], "m": [2]}, "n or m could be the label column"),
         ({"text": ["x"]}, "no images"),
-        ({"x": [1.0], "town": ["Ulm"], "label": [1]}, "column town holds text ('Ulm')"),
+        ({"x": [1.0] * 2, "town": ["Ulm", "Bonn"], "label": [1, 2]}, "column town holds text, 2 different in 2 rows"),
         ({"x0": [1.0], "y": [2.5]}, "column y holds double; for a regression set data.target=y"),
         ({"x": pa.array([[1.0, float("nan")]]), "label": [1]}, "not finite"),
         ({"x": pa.array([None], pa.list_(pa.float32())), "label": [1]}, "row 0 has no value"),

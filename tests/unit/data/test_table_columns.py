@@ -89,10 +89,8 @@ LISTS = RNG.normal(size=(NUM_ROWS, 2)).tolist()
 @pytest.mark.parametrize(
     ("name", "values", "expected"),
     [
-        ("signal", [*map(str, SIGNAL[:17]), "?", *map(str, SIGNAL[18:])], "1 of 600 values is no number ('?', row 17 "),
-        ("signal", np.where(SIGNAL > 0, "m", "f"), "column signal holds text ('f', 'm')"),
-        ("signal", pa.nulls(NUM_ROWS), "column signal holds no value at all"),
-        ("signal", pa.nulls(NUM_ROWS, pa.float64()), "column signal holds no value at all"),
+        ("signal", [*map(str, SIGNAL[:17]), "x", *map(str, SIGNAL[18:])], "1 of 600 values is no number ('x', row 17 "),
+        ("signal", [f"house {row}" for row in range(NUM_ROWS)], "column signal holds text, 600 different in 600 rows"),
         ("signal", [{"a": 1}] * NUM_ROWS, "column signal holds struct<a: int64>"),
         ("tags", LISTS, "column tags holds list<element: double> beside noise: use one of them"),
         ("tags", [["a"]] * NUM_ROWS, "column tags holds list<element: string>"),
@@ -107,6 +105,16 @@ def test_a_column_that_cannot_be_used_is_a_line_with_the_key(tmp_path, name, val
     data = opened(path, target=target, ignore=(name,))
     assert data.splits["train"].source.feature_names == ("noise",)
     assert f"left out {name} (data.ignore)" in data.lines()[0]
+
+
+@pytest.mark.parametrize("kind", [pa.null(), pa.float64(), pa.string()])
+def test_a_column_without_any_value_is_left_out_and_said(tmp_path, kind):
+    path = write(tmp_path / "rows.parquet", {"noise": NOISE, "gone": pa.nulls(NUM_ROWS, kind), "label": LABEL})
+    data = opened(path)
+    assert data.splits["train"].source.feature_names == ("noise",)
+    assert "left out gone (no value in any row)" in data.lines()[0]
+    with pytest.raises(UserError, match="column gone holds no value at all"):
+        opened(path, ignore=())
 
 
 def test_a_list_beside_numbers_is_used_where_these_are_ignored(tmp_path):
