@@ -178,7 +178,9 @@ _MLP = """  architecture: mlp           # or an import path to a network of your
   options: {{hidden: {hidden}}}
   stack_size: auto            # small networks are trained several at a time where that is faster"""
 _CNN = """  architecture: cnn           # or resnet20, a torchvision.models name, my_package.nets:tiny"""
-_RESNET = """  architecture: resnet18      # of torchvision.models; wants a GPU. Or my_package.nets:tiny"""
+_RESNET = """  architecture: resnet18      # of torchvision.models; wants a GPU. Or timm:NAME, or my_package.nets:tiny
+  # weights: ResNet18_Weights.DEFAULT   # start from a trained body; data.download=true fetches it
+  # train: head               # and leave the body as it is"""
 _IMAGE_VIEWS = """    - {view: identity}
     - {view: affine, count: 2}      # turned, shifted, sized
     - {view: elastic}               # bent

@@ -54,8 +54,9 @@ def _files(source: Source) -> str:
 def _inputs(source: Source) -> str:
     shape = " x ".join(str(size) for size in source.input_shape)
     if not isinstance(source, TableSource) or source.columns.kind != "numbers":
-        has_columns = isinstance(source, TableSource) and not isinstance(source, ImageFolderSource)
-        column = f" in column {source.columns.inputs[0]}" if has_columns else ""
+        column = ""
+        if isinstance(source, TableSource) and not isinstance(source, ImageFolderSource):
+            column = f" in column {source.columns.inputs[0]}"
         return f"{'pixels' if len(source.input_shape) > 1 else 'features'} {shape}{column}"
     reading = source.columns.reading
     sizes = {name: len(values) for name, values in reading.codes}

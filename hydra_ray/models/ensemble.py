@@ -97,7 +97,8 @@ class InGroups(nn.Module):
 
     def on_same(self, inputs: Tensor) -> Tensor:
         """All members on the same rows: stored inputs [B, ...] -> logits_BMC."""
-        return torch.cat([group.on_same(inputs) for group in self.groups], dim=1)[:, self.order]
+        groups = (cast("StackedMembers | OneByOne", group) for group in self.groups)
+        return torch.cat([group.on_same(inputs) for group in groups], dim=1)[:, self.order]
 
 
 class StackedMembers(nn.Module):

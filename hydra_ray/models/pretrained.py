@@ -134,8 +134,8 @@ def _place(weights: str) -> Folder:
 
 def _body_of(state: Mapping[str, Tensor], network: Network, what: str) -> dict[str, Tensor]:
     """The tensors of a body, under the names that it has in a network."""
-    repeats = isinstance(network.body, RepeatGrey)
-    wanted = (network.body.body if isinstance(network.body, RepeatGrey) else network.body).state_dict()
+    inner = network.body.body if isinstance(network.body, RepeatGrey) else network.body
+    wanted: dict[str, Tensor] = inner.state_dict()
     needed = [name for name in wanted if not name.endswith(_COUNTER)]
     found = next((each for prefix in _OURS if set(needed) <= (each := _below(state, prefix)).keys()), None)
     if found is None:
@@ -149,8 +149,8 @@ def _body_of(state: Mapping[str, Tensor], network: Network, what: str) -> dict[s
         if found[name].shape != wanted[name].shape:
             shapes = f"{name} is {list(found[name].shape)}, in the network {list(wanted[name].shape)}"
             raise UserError(f"{what} for such inputs: {shapes}; use others, or inputs of the size they are for")
-    body = {name: found.get(name, value) for name, value in wanted.items()}
-    return {f"body.{name}": value for name, value in body.items()} if repeats else body
+    prefix = "" if inner is network.body else "body."
+    return {f"{prefix}{name}": found.get(name, value) for name, value in wanted.items()}
 
 
 def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

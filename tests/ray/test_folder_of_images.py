@@ -30,7 +30,7 @@ transfer: {views: [{view: identity}, {view: affine}]}
 students: [hydra, kd]
 distill: {epochs: 2, mean_phase_epochs: 1, batch_size: 32, head_width: 4}
 evaluate: {latency_repeats: 1, bootstrap_samples: 5}
-cluster: {num_workers: 2, object_store_mb: 100}
+cluster: {num_workers: 1, object_store_mb: 100}
 """
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers.dataset_files import write, write_hub
+from helpers.dataset_files import encoded, write, write_hub
 
 from hydra_ray.config import load_config
 
@@ -41,6 +41,24 @@ def test_the_recipe_suits_the_data_and_plans(words, expected, seen, call, place)
     assert seen in text.splitlines()[0]
     assert max(map(len, text.splitlines())) <= 120
     assert call("plan", "mine.yaml", "cluster.num_workers=1")[0] == 0
+
+
+def test_a_folder_of_photographs_gets_a_size_and_the_way_to_trained_bodies(call, place):
+    rng = np.random.default_rng(0)
+    for row in range(40):
+        image = rng.integers(0, 256, (*rng.integers(140, 200, 2), 3), dtype=np.uint8)
+        (place / "pets" / "cd"[row % 2]).mkdir(parents=True, exist_ok=True)
+        (place / "pets" / "cd"[row % 2] / f"{row}.jpg").write_bytes(encoded(image, "JPEG"))
+    code, out, errors = call("new", "mine", "--data", "pets")
+    assert (code, errors) == (0, "")
+    assert "images have several sizes: data.image_size=128 is put into the recipe" in out
+    assert load_config("mine.yaml").data.image_size == 128
+    text = (place / "mine.yaml").read_text()
+    (place / "mine.yaml").write_text(
+        text.replace("  # weights", "  weights").replace("  # train: head", "  train: head")
+    )
+    config = load_config("mine.yaml")
+    assert (config.ensemble.weights, config.ensemble.train) == ("ResNet18_Weights.DEFAULT", "head")
 
 
 @pytest.mark.parametrize("line", ["  # unknown:", "  #   outside:"])
