@@ -23,7 +23,7 @@ from hydra_ray.errors import UserError
 from hydra_ray.evaluation import merged
 from hydra_ray.evaluation.view_diversity import view_diversity
 from hydra_ray.runs import Pace, Run, Stage
-from hydra_ray.shards import Shards, count_rows, shard_names
+from hydra_ray.shards import Shards, count_rows, is_labelled, shard_names
 from hydra_ray.storage import Folder
 
 
@@ -138,6 +138,15 @@ def _inputs_of(run: Run) -> dict[str, Any]:
     return {} if form.is_plain else {"inputs": form.to_json()}
 
 
+def _known_labels(run: Run) -> np.ndarray:
+    """Labels of the training rows that have one; of shards without any, those of the validation rows."""
+    for split in ("train", "validation"):
+        labels = run.data.splits[split].read_labels()
+        if labels is not None and is_labelled(labels).any():
+            return labels[is_labelled(labels)]
+    raise UserError(f"data.source={run.config.data.source}: no row has a label; label the validation rows")
+
+
 def _publish(run: Run, stage: Stage, split: str, shards: Shards) -> None:
     num_rows = sum(len(run.rows_of_view(split, number)) for number in run.views(split))
     run.verify_shards(split, shards.attempt, shards.members)
@@ -146,8 +155,7 @@ def _publish(run: Run, stage: Stage, split: str, shards: Shards) -> None:
     for number, facts in diversity.items():
         where: dict[str, Any] = {"split": split, "view": int(number), "name": run.views(split)[int(number)].label}
         stage.figures("view", **where, **dict[str, Any](facts))
-    train_labels = run.data.splits["train"].read_labels()
-    assert train_labels is not None
+    train_labels = _known_labels(run)
     for label, facts in merged(run.views(split), diversity).items():
         found = run.task.words.disagreement(facts, train_labels)
         stage.say(f"{split:<24} {label:<16} {facts['rows']:>9,} rows   {found}")

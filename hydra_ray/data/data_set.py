@@ -26,6 +26,7 @@ from hydra_ray.data.splits import Part, Shares, Split, packed, unknown_split
 from hydra_ray.data.standard_splits import standard_test_rows
 from hydra_ray.data.tables.frames import to_frame
 from hydra_ray.data.tables.options import ANY_TABLE, TableOptions
+from hydra_ray.data.tables.shard_columns import are_of_shards
 from hydra_ray.data.tables.source import TableSource
 from hydra_ray.errors import UserError
 
@@ -301,6 +302,8 @@ def _check_targets(splits: Mapping[str, Split]) -> None:
     """Raises UserError for targets that are not there, or in which there is nothing to learn."""
     labels = {name: _labels(splits[name]) for name in ("train", "validation", "test")}["train"]
     name = splits["train"].source.name
+    if _holds_predictions(splits["train"].source):
+        return
     if len(labels) < 2:
         raise UserError(f"data.source={name}: there is 1 training row only; add rows, or raise data.max_train_rows")
     if labels.min() == labels.max():
@@ -313,10 +316,10 @@ def _checked_classes(splits: Mapping[str, Split]) -> tuple[str, ...]:
     labels = {name: _labels(splits[name]) for name in ("train", "validation", "test")}
     source = splits["train"].source
     distinct = np.unique(labels["train"])
-    if len(distinct) < 2:
+    if len(distinct) < 2 and not _holds_predictions(source):
         found = f"training rows are of class {distinct[0]} only"
         raise UserError(f"data.source={source.name}: {found}; add classes, or raise data.max_train_rows")
-    largest = max(int(each.max()) for each in labels.values())
+    largest = max(int(each.max()) for each in labels.values() if len(each))
     if source.class_names is None:
         return tuple(str(number) for number in range(largest + 1))
     if largest >= len(source.class_names):
@@ -325,8 +328,15 @@ def _checked_classes(splits: Mapping[str, Split]) -> tuple[str, ...]:
     return source.class_names
 
 
+def _holds_predictions(source: Source) -> bool:
+    """Whether rows are those of shards, which members' predictions teach, so that they need no labels."""
+    return isinstance(source, TableSource) and are_of_shards(source.column_names)
+
+
 def _labels(split: Split) -> npt.NDArray[Any]:
     labels = split.read_labels()
+    if split.name == "train" and _holds_predictions(split.source):
+        return np.empty(0, np.int64) if labels is None else labels[labels >= 0]  # -1, or NaN, where there is none
     if labels is None:
         way = "add a column label, or name it in data.label"
         raise UserError(f"data.source={split.source.name}: {split.name} rows have no labels; {way}")

@@ -17,7 +17,7 @@ from hydra_ray.storage import Folder
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 _WORDS: dict[SplitName, tuple[str, ...]] = {
-    "train": ("train", "training"),
+    "train": ("train", "training", "transfer"),
     "validation": ("validation", "valid", "val", "dev"),
     "test": ("test", "testing"),
 }

@@ -20,7 +20,7 @@ from hydra_ray.losses import check_own_term
 from hydra_ray.models import BatchedHeads, build_member, check_architecture, check_size, in_gigabytes, memory_bytes
 from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.runs.run import TRANSFER, Run, has_fixed_rows
-from hydra_ray.teachers import OF_TASK, AskedTeachers
+from hydra_ray.teachers import OF_TASK, AskedTeachers, ForeignShards
 from hydra_ray.training import kind_named
 from hydra_ray.views import IDENTITY, VIEWS, check_gradients, check_own_view, check_view, view_block_rows, view_named
 
@@ -86,7 +86,10 @@ def check_teachers(run: Run) -> None:
         first = train.row_ids()[:_ROWS_ASKED]
         rows = train.read(int(first[0]), int(first[-1]) + 1)
         teachers.ask(rows.inputs[:_ROWS_ASKED], rows.row_id[:_ROWS_ASKED])
-    elif teachers is not None:
+        return
+    if isinstance(teachers, ForeignShards):
+        teachers.check_rows()
+    if teachers is not None:
         for split in run.split_names:
             for number, view in run.views(split).items():
                 row_id = run.rows_of_view(split, number)

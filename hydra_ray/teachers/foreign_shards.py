@@ -59,6 +59,22 @@ class ForeignShards:
             raise UserError(f"predict.shards={self.path}: {split}: {error}") from error
         return Found(outputs, mask_NM)
 
+    def check_rows(self) -> None:
+        """Check that no row is trained on under one view and measured under another.
+
+        Raises:
+            UserError: validation or test rows are cut off shards in which a row appears more than once.
+        """
+        train = self.data.splits["train"]
+        if all(self.data.splits[name].source is not train.source for name in ("validation", "test")):
+            return
+        row_id = self._source("train").read_column("row_id")
+        if len(np.unique(row_id)) < len(row_id):
+            raise UserError(
+                f"predict.shards={self.path}: rows appear under several views, so that validation rows cannot be cut "
+                "off; give the folders transfer/, validation/ and test/"
+            )
+
     def _source(self, rows_of: str) -> TableSource:
         source = self.data.splits[rows_of].source
         if not isinstance(source, TableSource):

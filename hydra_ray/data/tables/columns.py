@@ -27,15 +27,13 @@ from hydra_ray.data.tables.options import TableOptions, listed
 from hydra_ray.data.tables.reading import AS_NUMBERS, Reading
 from hydra_ray.data.tables.remarks import remarks_on
 from hydra_ray.data.tables.row_numbers import row_numbers
+from hydra_ray.data.tables.shard_columns import LABEL, class_names_of, is_meant, is_shards
 from hydra_ray.data.tables.text_numbers import decimal_of
 from hydra_ray.errors import UserError
 
 Kind = Literal["encoded", "tensor", "numbers"]
 
 INPUT_NAMES = ("image", "img", "input", "inputs", "pixels", "x", "features", "embedding")
-_SHARDS_KEY = b"hydra_ray"
-"""In the footers of our own shards, whose columns have fixed meanings."""
-_OF_SHARDS = ("input", "label")
 _SPLIT = re.compile(r"test_split_(\d+)")
 
 
@@ -172,13 +170,13 @@ def considered(schema: pa.Schema, options: TableOptions, place: str) -> tuple[li
         UserError: two columns of one name.
     """
     ignored = options.ignore or ()
-    is_ours = _SHARDS_KEY in (schema.metadata or {})
+    are_shards = is_shards(schema)
     fields: list[pa.Field] = []
     left_out: list[tuple[str, str]] = []
     for field in schema:
         if field.name in ignored:
             left_out.append((field.name, "data.ignore"))
-        elif is_ours and field.name not in _OF_SHARDS:
+        elif are_shards and not is_meant(field.name):
             left_out.append((field.name, "of shards"))
         elif not _SPLIT.fullmatch(field.name):
             fields.append(field)
@@ -203,7 +201,13 @@ def split_column(number: int) -> str:
 
 
 def hub_class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
-    """Columns whose classes have names in the hub's metadata; none where these cannot be read."""
+    """Columns whose classes have names in the hub's metadata; none where these cannot be read.
+
+    The labels of shards are numbers of classes, whether they occur or not.
+    """
+    if is_shards(schema):
+        names = class_names_of(schema)
+        return {} if names is None else {LABEL: names}
     try:
         metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         features = metadata.get("info", {}).get("features", {})

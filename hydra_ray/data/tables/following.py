@@ -14,6 +14,7 @@ from hydra_ray.data.tables.labels import Classes, followed, shortened
 from hydra_ray.data.tables.numbers import Decimal, is_text
 from hydra_ray.data.tables.options import TableOptions
 from hydra_ray.data.tables.reading import Reading
+from hydra_ray.data.tables.shard_columns import LABEL, is_shards
 from hydra_ray.data.tables.text_numbers import decimal_of, examples, problem_of, without_words
 from hydra_ray.data.tables.text_times import format_of
 from hydra_ray.errors import UserError
@@ -44,7 +45,7 @@ def follow_columns(train: Columns, facts: Facts, options: TableOptions, place: s
     if missing:
         has = shortened([field.name for field in fields], most=20)
         raise UserError(f"{place}: has no column {missing[0]}, which the training rows have; its columns are {has}")
-    label = _label(train, names, place, needs_label)
+    label = _label(train, schema, place, needs_label)
     reading = _reading(train, label, facts, options, place)
     read = {*train.inputs, label}
     beside = [(field.name, _why(field, train)) for field in fields if field.name not in read]
@@ -73,10 +74,10 @@ def _as_laid_out(train: Columns, facts: Facts, names: set[str], options: TableOp
     raise UserError(f"{place}: column {name} holds {found}, in the training rows {expected}; store those")
 
 
-def _label(train: Columns, names: set[str], place: str, needs_label: bool) -> str | None:
-    if train.label is None:
-        return None
-    if train.label in names:
+def _label(train: Columns, schema: pa.Schema, place: str, needs_label: bool) -> str | None:
+    if train.label is None:  # shards to train on need no labels, those to measure on do
+        return LABEL if needs_label and is_shards(schema) and LABEL in schema.names else None
+    if train.label in schema.names:
         return train.label if needs_label or train.task == "regression" else None
     if needs_label:
         raise UserError(f"{place}: has no column {train.label}, which holds the labels of the training rows; add it")

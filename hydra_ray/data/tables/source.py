@@ -37,6 +37,7 @@ from hydra_ray.data.tables.label_column import has_few_classes
 from hydra_ray.data.tables.labels import classes_of
 from hydra_ray.data.tables.numbers import offset_for
 from hydra_ray.data.tables.options import ANY_TABLE, TableOptions
+from hydra_ray.data.tables.shard_columns import are_of_shards, class_names_of, is_shards
 from hydra_ray.errors import UserError
 
 _UNSETTLED = Columns((), "numbers", is_struct=False, label=None)
@@ -242,6 +243,8 @@ class TableSource(ABC):
         if self.task == "classification":
             assert self.columns.classes is not None
             return self.columns.classes.numbers(batch.column(label), row_id, f"{self.place}: column {label}")
+        if are_of_shards(self.column_names):  # rows under views have no target
+            return batch.column(label).cast(pa.float32()).fill_null(math.nan).to_numpy(zero_copy_only=False)
         return decode_targets(batch, self.columns, row_id, self.place)
 
     def _fill(self, rows: Rows, where: slice, batch: pa.RecordBatch) -> None:
@@ -309,8 +312,11 @@ def _check_width(kind: pa.DataType, columns: Columns, place: str) -> None:
 def _with_classes(columns: Columns, facts: Facts, schema: pa.Schema, place: str) -> Columns:
     """With the classes that occur in the column of labels."""
     label = columns.label
-    if label is None or columns.task == "regression":
+    if columns.task == "regression":
         return columns
+    if label is None:
+        names = class_names_of(schema) if is_shards(schema) else None
+        return columns if names is None else replace(columns, classes=classes_of((), names, place))
     facts.look_at([label], labels=[label])
     found = facts.of(label)
     names = hub_class_names(schema).get(label)
