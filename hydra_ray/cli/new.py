@@ -47,7 +47,7 @@ def call(arguments: argparse.Namespace) -> None:
         print(f"data            {line}")
     for question in questions:
         assumed = " ".join(f"data.{key}={_written(value)}" for key, value in question.proposal.items())
-        print(f"assumed         {assumed}, because of {question}")
+        print(f"assumed         {assumed}, as {question}")
     print(f"\n{path} is written. Read it, then")
     print(f"  hydra-ray plan {path} --time   # what it would do, and how long here")
     print(f"  hydra-ray run {path}")

@@ -35,7 +35,7 @@ def lines_of(splits: Mapping[str, Split], class_names: Sequence[str]) -> list[st
 def _line(splits: Mapping[str, Split], train: Source, class_names: Sequence[str]) -> str:
     source = next(iter(splits.values())).source
     rows = ", ".join(f"{name} {split.num_rows:,}" for name, split in splits.items())
-    parts = [f"{rows} rows of {source.name}{_files(source)}", _inputs(source)]
+    parts = [f"{rows} rows of {source.name}{_files(source)}", _inputs(source, is_train=source is train)]
     if source is train:
         parts += [_labels(source, class_names), *_without_rows(splits["train"], class_names)]
     elif isinstance(source, TableSource) and source.columns.label:
@@ -51,7 +51,7 @@ def _files(source: Source) -> str:
     return f" ({shortened(source.file_names, most=2)})"
 
 
-def _inputs(source: Source) -> str:
+def _inputs(source: Source, *, is_train: bool) -> str:
     shape = " x ".join(str(size) for size in source.input_shape)
     if not isinstance(source, TableSource) or source.columns.kind != "numbers":
         column = ""
@@ -63,6 +63,8 @@ def _inputs(source: Source) -> str:
     numbers = [name for name in source.columns.inputs if name not in sizes]
     if reading.is_plain:
         return f"{len(numbers)} features {_numbers(numbers, reading)}"
+    if not is_train:
+        return f"{len(source.columns.inputs)} columns, read as those of the training rows"
     categories = shortened([f"{name} ({size:,} values)" for name, size in sizes.items()], _MOST_COLUMNS)
     parts = [f"{len(numbers)} columns of numbers {_numbers(numbers, reading)}"] if numbers else []
     parts += [f"{len(sizes)} of categories {categories}"] if sizes else []

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.types as pat
 
 from hydra_ray.data.tables.facts import ColumnFacts, Facts
+from hydra_ray.data.tables.labels import shortened
 from hydra_ray.data.tables.numbers import is_number, is_text, is_time, is_whole, plain_type
 from hydra_ray.data.tables.options import TableOptions, listed
 from hydra_ray.data.tables.text_numbers import decimal_of
@@ -15,6 +16,7 @@ from hydra_ray.errors import OpenQuestionError, UserError
 
 LABEL_NAMES = ("label", "labels", "fine_label", "target", "targets", "class", "class_id", "y", "digit")
 _FEW_CLASSES = 20
+_MOST_NAMES = 6
 _MOST_CLASSES = 0.5
 """Share of the rows; where more of them are classes of their own, the column is no label."""
 
@@ -122,7 +124,8 @@ def _require_classes(field: pa.Field, facts: Facts, place: str) -> None:
 
 def _only(names: Sequence[str], fields: Sequence[pa.Field], place: str) -> str:
     if len(names) > 1:
-        unclear = f"{' or '.join(names)} could be the label column"
+        several = " or ".join(names) if len(names) <= _MOST_NAMES else shortened(names, _MOST_NAMES)
+        unclear = f"{several} could be the label column"
         way = f"name it in data.label, e.g. data.label={names[-1]}"
         raise OpenQuestionError(f"{place}: {unclear} of {listed(fields)}; {way}", {"label": names[-1]})
     return names[0]

@@ -51,7 +51,7 @@ def test_a_folder_of_photographs_gets_a_size_and_the_way_to_trained_bodies(call,
         (place / "pets" / "cd"[row % 2] / f"{row}.jpg").write_bytes(encoded(image, "JPEG"))
     code, out, errors = call("new", "mine", "--data", "pets")
     assert (code, errors) == (0, "")
-    assert "images have several sizes: data.image_size=128 is put into the recipe" in out
+    assert "assumed         data.image_size=128, as " in out
     assert load_config("mine.yaml").data.image_size == 128
     text = (place / "mine.yaml").read_text()
     (place / "mine.yaml").write_text(
@@ -59,6 +59,26 @@ def test_a_folder_of_photographs_gets_a_size_and_the_way_to_trained_bodies(call,
     )
     config = load_config("mine.yaml")
     assert (config.ensemble.weights, config.ensemble.train) == ("ResNet18_Weights.DEFAULT", "head")
+
+
+def test_what_a_messy_table_leaves_open_is_assumed_and_said(call, place):
+    """Several columns that could be the label, names, and numbers with a word in them: no round of errors."""
+    rng = np.random.default_rng(0)
+    lines = ["person, town, age, weight, income"]
+    for row in range(120):
+        weight = "about 80" if row == 3 else str(60 + row)
+        town = ["Ulm", "Bonn", "?"][rng.integers(3)]
+        lines.append(f"name {row}, {town}, {rng.integers(20, 70)}, {weight}, {['<=50K', '>50K'][row % 2]}")
+    (place / "people.csv").write_text("\n".join(lines) + "\n")
+    code, out, errors = call("new", "mine", "--data", "people.csv")
+    assert (code, errors) == (0, "")
+    assert 'assumed         data.label="income", as data.source=people.csv: town or age or income could be' in out
+    text = (place / "mine.yaml").read_text()
+    assert '  label: "income"   # assumed: the file leaves it open\n' in text
+    assert '  ignore: ["person"]   # assumed' in text
+    data = load_config("mine.yaml").data
+    assert (data.label, data.ignore, data.columns) == ("income", ["person"], {"weight": "number"})
+    assert call("plan", "mine.yaml", "cluster.num_workers=1")[0] == 0
 
 
 @pytest.mark.parametrize("line", ["  # unknown:", "  #   outside:"])

@@ -110,6 +110,19 @@ def test_text_that_could_be_classes_comes_before_whole_numbers(tmp_path):
     assert data.splits["train"].source.feature_names == ("petal", "count")
 
 
+def test_one_column_of_text_before_other_candidates_is_a_question(tmp_path):
+    """It may be a feature as well as the classes."""
+    path = write(
+        tmp_path / "rows.csv.parquet", {"town": ["a", "b"] * 30, "size": np.linspace(0, 1, 60), "sold": [0, 1, 1] * 20}
+    )
+    with pytest.raises(UserError, match="town or sold could be the label column") as raised:
+        opened(path)
+    assert raised.value.proposal == {"label": "sold"}  # type: ignore[attr-defined]
+    data = opened(path, label="sold")
+    assert data.splits["train"].source.feature_names == ("town", "size")
+    assert opened(path, label="town").categories == ()
+
+
 @pytest.mark.parametrize(
     ("columns", "expected"),
     [
