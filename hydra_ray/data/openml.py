@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra_ray.data.local_copies import local_copy
 from hydra_ray.errors import UserError, reason_of
@@ -38,11 +38,11 @@ def _fetch(path: str, key: str) -> None:
     from sklearn.datasets import fetch_openml
 
     try:
-        frame = fetch_openml(ADULT, version=2, as_frame=True, parser="auto").frame
+        found: Any = fetch_openml(ADULT, version=2, as_frame=True, parser="auto")
     except Exception as error:  # of urllib, of the parser, of a server that answers with something else
         raise UserError(f"{key}={path}: OpenML does not hand out {ADULT} ({reason_of(error)}); try again") from error
     folder = Path(path)
-    parts = _adults_files(frame, f"{key}={path}")
+    parts = _adults_files(found.frame, f"{key}={path}")
     folder.mkdir(parents=True, exist_ok=True)
     for name, rows in parts.items():
         unfinished = folder / f".{name}.csv"

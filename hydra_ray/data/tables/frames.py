@@ -61,7 +61,11 @@ def _numbers(values: Inputs, there: Bools | None, name: str, reading: Reading) -
         return _times(numbers, missing, kind, written)
     if kind == "bool":
         flags = numbers > 0.5
-        return np.where(missing, None, flags.astype(object)) if missing.any() else flags
+        if not missing.any():
+            return flags
+        found = flags.astype(object)
+        found[missing] = None
+        return found
     if kind == "whole" and not missing.any() and (numbers == np.rint(numbers)).all():
         return numbers.astype(np.int64)
     numbers[missing] = np.nan
