@@ -46,6 +46,8 @@ class ImageFolderSource(TableSource):
     """Of the files, relative, in order."""
     digests: bytes
     """Of the files, 16 bytes each."""
+    digest: str
+    """Of all names and digests."""
     others: tuple[str, ...] = ()
     """What else lies there, by suffix, in words."""
 
@@ -56,9 +58,8 @@ class ImageFolderSource(TableSource):
 
     @property
     def contents(self) -> tuple[FileContent, ...]:
-        """See `TableSource.contents`; all files as one, names and bytes."""
-        named = hashlib.sha256("\0".join(self.paths).encode() + b"\0" + self.digests)
-        return (FileContent(self.folder.path, named.hexdigest()[:32], ()),)
+        """See `TableSource.contents`; all files as one."""
+        return (FileContent(self.folder.path, self.digest, ()),)
 
     @property
     def file_names(self) -> list[str]:
@@ -146,7 +147,9 @@ def open_image_folder(folder: Folder, wanted: Wanted) -> ImageFolderSource:
     labels = [(CLASS, pa.string())] if wanted.needs_label else []
     schema = pa.schema([(IMAGE, pa.binary()), *labels])
     digests = _digests(folder, found, wanted.place)
-    source = ImageFolderSource(wanted.name, wanted.place, folder=folder, paths=paths, digests=digests, others=others)
+    names = "\0".join(paths).encode()
+    digest = hashlib.sha256(names + b"\0" + digests).hexdigest()[:32]
+    source = ImageFolderSource(wanted.name, wanted.place, folder, paths, digests, digest, others)
     return settled(source, schema, wanted)
 
 
