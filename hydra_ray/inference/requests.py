@@ -41,6 +41,9 @@ def rows_of_request(body: bytes, content_type: str, form: InputFormat) -> Any:
         raise UserError(f"{_PLACE}: {len(rows):,} rows, at most {MOST_ROWS:,}; send fewer, or use hydra-ray apply")
     if isinstance(rows[0], dict):
         return _objects(rows)
+    if not form.is_plain:
+        names = ", ".join(form.names or ())
+        raise UserError(f"{_PLACE}: rows are arrays; send each row as an object with the columns {names}")
     return _pixels(rows) if form.is_image else _array(rows)
 
 

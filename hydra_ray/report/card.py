@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from hydra_ray.data import InputFormat
 from hydra_ray.evaluation import figure
 from hydra_ray.inference.thresholds import ASSUMES
 from hydra_ray.report.formats import count
@@ -98,8 +99,10 @@ def _takes(inputs: Mapping[str, Any]) -> str:
     if len(shape) == 3:
         colour = "grey" if shape[2] == 1 else "colour"
         return f"images, brought to {shape[0]} x {shape[1]} pixels, {colour}"
-    names = inputs.get("features")
-    return f"{shape[0]} features" + (f": {', '.join(names)}" if names else "")
+    names = InputFormat.from_json(inputs).names
+    if names is None:
+        return f"{shape[0]} features"
+    return f"{len(names)} {'features' if len(names) == shape[0] else 'columns'}: {', '.join(names)}"
 
 
 def _calibration(about: Mapping[str, Any]) -> str:

@@ -74,28 +74,27 @@ def _features(batch: pa.RecordBatch, columns: Columns, row_id: Ints, place: str)
     """Each column of features, then of each that may lack values, where they are missing; every one float32 [n]."""
     reading = columns.reading
     codes = dict(reading.codes)
+    medians = dict(reading.medians)
     there: dict[str, Bools] = {}
     for name in columns.inputs:
         column = batch.column(name)
         where = f"{place}: column {name}"
         if name in codes:
             yield as_codes(column, codes[name])
-            continue
-        there[name] = is_there(column, reading.value_test(name))
-        yield _with_median(column, there[name], name, reading, row_id, where)
-    for name, _ in reading.medians:
+        elif name in medians:
+            there[name] = is_there(column, reading.value_test(name))
+            yield _with_median(column, there[name], name, reading, row_id, where)
+        else:
+            _no_nulls(column, row_id, where, ", and no training row lacks one there")
+            yield _numbers(column, name, reading, row_id, where)
+    for name in medians:
         yield (~there[name]).astype(np.float32)
 
 
 def _with_median(column: Any, there: Bools, name: str, reading: Reading, row_id: Ints, place: str) -> Floats:
     """A column of numbers, each less the column's offset; the median where `there` is false."""
-    if there.all():
-        return _numbers(column, name, reading, row_id, place)
-    medians = dict(reading.medians)
-    if name not in medians:
-        row = row_id[np.flatnonzero(~there)[0]]
-        raise UserError(f"{place}: row {row} has no value, and no training row lacks one there; fill or remove it")
-    filled = np.full(len(there), medians[name] - dict(reading.offsets).get(name, 0), np.float32)
+    median = dict(reading.medians)[name] - dict(reading.offsets).get(name, 0)
+    filled = np.full(len(there), median, np.float32)
     filled[there] = _numbers(column.filter(mask_of(there)), name, reading, row_id[there], place)
     return filled
 
@@ -116,10 +115,10 @@ def _numbers(column: Any, name: str, reading: Reading, row_id: Ints, place: str)
     return _finite(values, row_id, place)
 
 
-def _no_nulls(column: pa.Array, row_id: Ints, place: str) -> None:
+def _no_nulls(column: pa.Array, row_id: Ints, place: str, beside: str = "") -> None:
     if column.null_count:
         missing = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))
-        raise UserError(f"{place}: row {row_id[missing[0]]} has no value; fill or remove it")
+        raise UserError(f"{place}: row {row_id[missing[0]]} has no value{beside}; fill or remove it")
 
 
 def _finite(values: Floats, row_id: Ints, place: str) -> Floats:

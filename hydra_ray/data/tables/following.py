@@ -11,7 +11,7 @@ from hydra_ray.data.tables.column_types import is_encoded, is_tensor
 from hydra_ray.data.tables.columns import Columns, considered, find_columns, hub_class_names
 from hydra_ray.data.tables.facts import Facts, can_be_looked_at
 from hydra_ray.data.tables.labels import Classes, followed, shortened
-from hydra_ray.data.tables.numbers import Decimal, is_text
+from hydra_ray.data.tables.numbers import Decimal, is_flag, is_text
 from hydra_ray.data.tables.options import TableOptions
 from hydra_ray.data.tables.reading import Reading
 from hydra_ray.data.tables.shard_columns import LABEL, is_shards
@@ -127,7 +127,8 @@ def _times_in(field: pa.Field, facts: Facts, train: Columns, options: TableOptio
             raise UserError(f"{place}: column {name} holds {field.type}, in the training rows numbers; mend it")
         return written
     texts = without_words(facts.of(name))
-    if name in train.reading.other_is_missing or not texts:
+    is_flags = dict(train.reading.kinds).get(name) == "bool" and all(map(is_flag, texts))
+    if name in train.reading.other_is_missing or not texts or is_flags:
         return written
     if written is not None:
         found = format_of(texts)

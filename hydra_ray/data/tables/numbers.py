@@ -25,10 +25,16 @@ _NOT_HELD = 1e-5
 _SMALLEST = 1e-37
 """Below, float32 has fewer digits and then none."""
 _SECONDS_A_DAY = 86_400
+_FLAGS = {"true": 1.0, "false": 0.0}
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _POINT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _COMMA = re.compile(r"[-+]?(?=[\d,])(\d{1,3}(\.\d{3})+|\d*)(,\d+)?([eE][-+]?\d+)?")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?|[-+]?\d+(\.\d*)?")
+
+
+def is_flag(text: str) -> bool:
+    """Whether a text is true or false, as files write it in columns that also hold something else."""
+    return text.strip().lower() in _FLAGS
 
 
 class TooLargeError(Exception):
@@ -229,6 +235,7 @@ def _parsed(column: Any, decimal: Decimal) -> npt.NDArray[np.float64]:
     numbers = []
     for text in encoded.dictionary.to_pylist():
         number = number_in(text, decimal)
+        number = _FLAGS.get(text.strip().lower()) if number is None else number
         if number is None:
             raise ValueError(text)
         numbers.append(number)

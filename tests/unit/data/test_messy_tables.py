@@ -218,6 +218,48 @@ def test_records_and_mappings_are_tables_too(tmp_path):
     np.testing.assert_array_equal(stored(objects, form), expected)
 
 
+def test_true_and_false_may_be_text_where_a_value_is_missing(tmp_path):
+    flags = RNG.random(SIZE) < 0.5
+    table(tmp_path / "set/train.parquet", flag=[None, *flags[1:].tolist()])
+    write(tmp_path / "set/test.parquet", {"size": [1.0] * 3, "flag": ["True", "false", "?"], "label": ["no"] * 3})
+    data = opened(tmp_path / "set")
+    median = float(np.sort(flags[1:])[(SIZE - 2) // 2])
+    expected = np.float32([[1, 1, 0], [1, 0, 0], [1, median, 1]])
+    np.testing.assert_array_equal(data.splits["test"].read_all().inputs, expected)
+    np.testing.assert_array_equal(stored({"size": [1, 1, 1], "flag": ["True", "false", "?"]}, formed(data)), expected)
+
+
+def test_frames_of_any_type_are_read(tmp_path):
+    days = [f"2020-01-{1 + row % 28:02}" for row in range(SIZE)]
+    form = formed(opened(table(tmp_path / "rows.parquet", size=[None, *NUMBERS[1:]], city=CITY, day=days)))
+    one = pd.DataFrame({"size": [1, None], "city": ["Bern", None], "day": ["2020-01-05", "2020-01-06"]})
+    other = pd.DataFrame(
+        {
+            "size": pd.array([1, None], dtype="Int64"),
+            "city": pd.Categorical(["Bern", None]),
+            "day": pd.to_datetime(["2020-01-05", "2020-01-06"]),
+        }
+    )
+    np.testing.assert_array_equal(stored(one, form), stored(other, form))
+    gone = pd.DataFrame({"size": [None, None], "city": [None, None], "day": ["2020-01-05"] * 2})
+    assert stored(gone, form)[:, [1, 3]].tolist() == [[0, 1]] * 2
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "expected"),
+    [
+        ("size", ["1", "x"], "column size: 'x' is no number"),
+        ("day", ["5.1.2020"], "column day: holds '5.1.2020', in the training rows dates"),
+    ],
+)
+def test_what_a_frame_holds_beside_it_is_named(tmp_path, column, values, expected):
+    days = [f"2020-01-{1 + row % 28:02}" for row in range(SIZE)]
+    form = formed(opened(table(tmp_path / "rows.parquet", day=days)))
+    frame = pd.DataFrame({"size": 1.0, "day": "2020-01-05"}, index=range(len(values)))
+    with pytest.raises(UserError, match=expected):
+        stored(frame.assign(**{column: values}), form)
+
+
 def test_an_array_of_numbers_says_nothing_of_categories(tmp_path):
     form = formed(opened(table(tmp_path / "rows.parquet", city=CITY)))
     with pytest.raises(UserError, match="give a table with the columns size, city"):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from hydra_ray.data import InputFormat
+from hydra_ray.data.tables.columns import Columns
+from hydra_ray.data.tables.reading import Reading
 from hydra_ray.errors import UserError
 from hydra_ray.inference import rows_of_request
 from hydra_ray.inference.requests import MOST_ROWS
@@ -31,6 +33,14 @@ def test_a_body_that_is_no_json_is_an_image_file():
 def test_a_table_is_rows_of_numbers_or_objects():
     np.testing.assert_array_equal(rows_of([[1, 2.5]], TABLE), [[1, 2.5]])
     assert rows_of({"rows": [{"age": 1, "height": 2}]}, TABLE) == [{"age": 1, "height": 2}]
+
+
+def test_a_table_with_categories_is_rows_of_objects():
+    reading = Reading(codes=(("town", ("Bonn", "Ulm")),))
+    form = InputFormat((2,), ("age", "town"), Columns(("age", "town"), "numbers", False, None, reading=reading))
+    assert rows_of([{"age": 1, "town": "Ulm"}, {"age": 2, "town": None}], form)[1] == {"age": 2, "town": None}
+    with pytest.raises(UserError, match="rows are arrays; send each row as an object with the columns age, town"):
+        rows_of([[1, 3]], form)
 
 
 REFUSED = {
