@@ -110,9 +110,15 @@ def recipe_text(config: Config, given: Mapping[str, Any], data: DataSet) -> str:
         student_epochs=min(40, max(10, epochs)),
         batch_size=batch_size,
         student_batch_size=2 * batch_size,
-        views=_IMAGE_VIEWS if is_image else _FEATURE_VIEWS,
+        views=_views(is_image, data.categories),
         num_workers=min(_MOST_WORKERS, len(os.sched_getaffinity(0))),
     )
+
+
+def _views(is_image: bool, categories: tuple[int, ...]) -> str:
+    if is_image:
+        return _IMAGE_VIEWS
+    return _CATEGORY_VIEWS if any(categories) else _FEATURE_VIEWS
 
 
 def _written(value: Any) -> str:
@@ -188,4 +194,7 @@ _IMAGE_VIEWS = """    - {view: identity}
     - {view: mixup}                 # between two rows"""
 _FEATURE_VIEWS = """    - {view: identity}
     - {view: gaussian_noise, count: 4}   # a share of each feature's deviation
+    - {view: resample, count: 2}         # each feature from another row"""
+_CATEGORY_VIEWS = """    - {view: identity}
+    - {view: swap, count: 3}             # a tenth of the cells from other rows
     - {view: resample, count: 2}         # each feature from another row"""

@@ -21,7 +21,7 @@ _ROWS_AT_ONCE = 65_536
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """D features of the training rows, in their own units; every field but `categories` is float32 [D]."""
+    """D features of the training rows, in their own units; every field but the last two is float32 [D]."""
 
     mean: Tensor
     std: Tensor
@@ -31,7 +31,9 @@ class Features:
     high: Tensor
     """Largest value."""
     categories: tuple[int, ...] = ()
-    """Of each feature how many codes it has, 0 for a number; () where none is a category."""
+    """See `Source.categories`."""
+    goes_with: tuple[int, ...] = ()
+    """See `Source.goes_with`."""
 
     @classmethod
     def of(cls, split: Split) -> Features:
@@ -59,16 +61,34 @@ class Features:
             mean = mean + step * (len(rows) / count)
         std = np.where(low < high, np.sqrt(squares / count), 0)
         parts = (torch.from_numpy(each.astype(np.float32)) for each in (mean, std, low, high))
-        return cls(*parts, categories=split.source.categories)
+        return cls(*parts, categories=split.source.categories, goes_with=split.source.goes_with)
 
     def to(self, device: torch.device) -> Features:
         """The same numbers on a device."""
         parts = (each.to(device) for each in (self.mean, self.std, self.low, self.high))
-        return Features(*parts, categories=self.categories)
+        return Features(*parts, categories=self.categories, goes_with=self.goes_with)
 
-    def is_category(self) -> Tensor:
-        """Which features are codes of a category: bool [D]."""
+    @property
+    def all_are_numbers(self) -> bool:
+        """Whether no feature is the code of a category, or says where a number is missing."""
+        return not any(self.categories) and not self.goes_with
+
+    def is_code(self) -> Tensor:
+        """Which features are codes of a category, or say where a number is missing: bool [D]."""
         import torch
 
         num_codes = torch.tensor(self.categories or [0] * len(self.low), device=self.low.device)
-        return num_codes > 0
+        return (num_codes > 0) | ~self.is_first()
+
+    def is_first(self) -> Tensor:
+        """Which features stand for themselves, and do not go with another: bool [D]."""
+        import torch
+
+        places = torch.arange(len(self.low), device=self.low.device)
+        return self.first_of() == places
+
+    def first_of(self) -> Tensor:
+        """The place of the feature that each goes with, mostly its own: int64 [D]."""
+        import torch
+
+        return torch.tensor(self.goes_with or range(len(self.low)), device=self.low.device)

@@ -81,6 +81,11 @@ class InMemorySource:
         """See `Source.categories`; none of these sets has any."""
         return ()
 
+    @property
+    def goes_with(self) -> tuple[int, ...]:
+        """See `Source.goes_with`; no number is missing in these sets."""
+        return ()
+
     def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
         """See `Source.read`."""
         arrays = self._arrays()

@@ -83,6 +83,14 @@ class Source(Protocol):
         """
         ...
 
+    @property
+    def goes_with(self) -> tuple[int, ...]:
+        """Of each of the D features the place of the one it belongs to; () where each stands alone.
+
+        That is its own, but for a feature that says where a number is missing: it belongs to that number.
+        """
+        ...
+
     def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
         """Rows at positions `start` to `stop - 1`; with `keep` (bool [stop - start]) only the true ones.
 

@@ -16,7 +16,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from hydra_ray.models.input_check import check_inputs
 from hydra_ray.models.members import Member
-from hydra_ray.models.outputs import combined
+from hydra_ray.models.outputs import OutputKind, combined
 from hydra_ray.models.precision import at_full_precision
 
 
@@ -113,7 +113,7 @@ class StackedMembers(nn.Module):
         self.normalise = copy.deepcopy(members[0].normalise)
         self.network: nn.Module = _stacked([member.network for member in members])
         self.output = _stacked([member.output for member in members])
-        self.kind_of_output = members[0].spec.output
+        self.kind_of_output: OutputKind = members[0].spec.output
 
     def forward(self, inputs_MB: Tensor) -> Tensor:
         """Each member on its own stored rows: [M, B, ...] -> outputs_MBC, or [M, B, k, C] while k submodels learn."""

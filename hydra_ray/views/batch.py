@@ -66,14 +66,20 @@ class ViewBatch:
 
     @property
     def has_codes(self) -> bool:
-        """Whether some of the features are categories."""
-        return self.features is not None and any(self.features.categories)
+        """Whether some of the features are codes, see `Features.is_code`."""
+        return self.features is not None and not self.features.all_are_numbers
 
     def with_codes(self, made: Tensor, codes: Tensor | None = None) -> Tensor:
-        """`made`, but where features are categories `codes`, by default those of the row itself."""
+        """`made`, but where features are codes `codes`, by default those of the row itself."""
         if not self.has_codes:
             return made
-        return torch.where(self.scale().is_category(), self.rows if codes is None else codes, made)
+        return torch.where(self.scale().is_code(), self.rows if codes is None else codes, made)
+
+    def together(self, values_BD: Tensor) -> Tensor:
+        """Values of features, where a feature goes with another those of that one."""
+        if self.features is None or not self.features.goes_with:
+            return values_BD
+        return values_BD[:, self.scale().first_of()]
 
     def per_row(self, values_B: Tensor) -> Tensor:
         """Values of rows, shaped to broadcast over the rows' elements."""
@@ -102,9 +108,10 @@ def partner_rows(
         return inputs
     if mixes == "rows":
         return inputs[_partners(keys, block, draws, 1)[:, 0]]
+    batch = ViewBatch(inputs, draws, inputs, features)
     if mixes == "columns":
-        return inputs.gather(0, _partners(keys, block, draws, inputs.shape[1]))
-    return inputs[_nearest(inputs, keys, block, ViewBatch(inputs, draws, inputs, features).scale())]
+        return inputs.gather(0, batch.together(_partners(keys, block, draws, inputs.shape[1])))
+    return inputs[_nearest(inputs, keys, block, batch.scale())]
 
 
 def _partners(keys: Tensor, block: Tensor, draws: Draws, count: int) -> Tensor:
@@ -127,14 +134,14 @@ def _partners(keys: Tensor, block: Tensor, draws: Draws, count: int) -> Tensor:
 def _nearest(rows: Tensor, keys: Tensor, block: Tensor, features: Features) -> Tensor:
     """The index of the nearest other row of the same block, its own where it is alone: int64 [B].
 
-    Squared differences of numbers, each in units of its range in the training rows, plus one for each category that is
+    Squared differences of numbers, each in units of its range in the training rows, plus one for each code that is
     another; the first by key of those that are equally near.
     """
     order = _ordered(keys, block)
-    is_category = features.is_category()
+    is_code = features.is_code()
     span = torch.where(features.low < features.high, features.high - features.low, 1)
-    numbers = ((rows - features.low) / span)[order][:, ~is_category].double()
-    codes = rows[order][:, is_category].double()
+    numbers = ((rows - features.low) / span)[order][:, ~is_code].double()
+    codes = rows[order][:, is_code].double()
     nearest = torch.empty_like(order)
     start = 0
     for size in torch.unique_consecutive(block[order], return_counts=True)[1].tolist():

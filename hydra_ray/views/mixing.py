@@ -60,10 +60,11 @@ class SwapOptions(BlockOptions):
 @view(SwapOptions, takes="features", mixes="columns", keeps_label=False)
 def swap(options: SwapOptions, batch: ViewBatch) -> Tensor:
     """A share of the cells, each from another row of its own, as AutoGluon's SPUNGE does it (without its noise)."""
-    num_features = batch.rows.shape[1]
-    chance = batch.draws.uniform(0, num_features)
-    num_swapped = max(1, round(options.share * num_features))
-    return torch.where(chance <= chance.kthvalue(num_swapped, keepdim=True).values, batch.partners, batch.rows)
+    chance = batch.draws.uniform(0, batch.rows.shape[1])
+    each_once = chance if batch.features is None else chance[:, batch.scale().is_first()]
+    num_swapped = max(1, round(options.share * each_once.shape[1]))
+    is_swapped = batch.together(chance) <= each_once.kthvalue(num_swapped, keepdim=True).values
+    return torch.where(is_swapped, batch.partners, batch.rows)
 
 
 class MungeOptions(BlockOptions):
@@ -84,7 +85,7 @@ def munge(options: MungeOptions, batch: ViewBatch) -> Tensor:
     AutoGluon's, the paper leaves p and s open.
     """
     num_features = batch.rows.shape[1]
-    is_chosen = batch.draws.uniform(0, num_features) < options.swap_probability
+    is_chosen = batch.together(batch.draws.uniform(0, num_features)) < options.swap_probability
     deviation = (batch.rows - batch.partners).abs() / options.local_variance
     numbers = batch.partners + deviation * batch.draws.normal(num_features, num_features)
     return torch.where(is_chosen, batch.with_codes(numbers, batch.partners), batch.rows)

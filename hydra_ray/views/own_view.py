@@ -88,8 +88,8 @@ def _answers(name: str, options: Mapping[str, Any], input_shape: tuple[int, ...]
     if view_named(name).needs_members:
         return []
     rows = _two_fixed_rows(input_shape)
-    limits = (torch.full(input_shape, value) for value in (0.0, 1.0, -2.0, 2.0))
-    made = _made(name, options, rows, torch.arange(2), Features(*limits))
+    mean, std, low, high = (torch.full(input_shape, value) for value in (0.0, 1.0, -2.0, 2.0))
+    made = _made(name, options, rows, torch.arange(2), Features(mean, std, low, high))
     return [f"{value:.2e}" for value in torch.as_tensor(made).double().flatten().tolist()]
 
 

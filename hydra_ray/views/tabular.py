@@ -53,7 +53,7 @@ def outside_box(options: OutsideBoxOptions, batch: ViewBatch) -> Tensor:
     draws = batch.draws
     margin = options.margin
     num_features = len(features.low)
-    varies = (features.low < features.high) & ~features.is_category()
+    varies = (features.low < features.high) & ~features.is_code()
     q = 2 * margin / (1 + 2 * margin)
     place = draws.uniform(0, num_features)
     chance = draws.uniform(num_features, 1).double() * -math.expm1(int(varies.sum()) * math.log1p(-q))

@@ -87,6 +87,7 @@ def publish_student(run: Run, kind: StudentKind) -> Artifact:
     transfer, validation = (run.shards(split).folder for split in (TRANSFER, "validation"))
     rows, device = load(validation), torch.device("cpu")
     facts: dict[str, Any] = {"input_shape": rows.inputs.shape[1:], "num_outputs": run.data.num_outputs}
+    facts["categories"] = run.data.categories
     plan = plan_of(config, run.task, kind, num_members=config.ensemble.num_members, **facts)
     batches = BatchReader(
         transfer,
@@ -97,7 +98,7 @@ def publish_student(run: Run, kind: StudentKind) -> Artifact:
         num_ranks=1,
         max_bytes=1 << 30,
     )
-    ends = InputOutputScaling.of(run.task, load(transfer), plan.num_members)
+    ends = InputOutputScaling.of(run.task, load(transfer), plan.num_members, run.data.categories)
     options: dict[str, Any] = {
         "device": device,
         "ranks": DistributedContext(),

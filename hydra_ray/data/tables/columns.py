@@ -71,6 +71,12 @@ class Columns:
         return self.reading.categories(self.inputs) if self.kind == "numbers" else ()
 
     @property
+    def goes_with(self) -> tuple[int, ...]:
+        """See `Source.goes_with`."""
+        lacking = [self.inputs.index(name) for name, _ in self.reading.medians if name in self.inputs]
+        return (*range(len(self.inputs)), *lacking) if lacking else ()
+
+    @property
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the classes in order."""
         return None if self.classes is None else self.classes.names

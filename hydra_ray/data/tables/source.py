@@ -163,6 +163,11 @@ class TableSource(ABC):
         """See `Source.categories`."""
         return self.columns.categories
 
+    @property
+    def goes_with(self) -> tuple[int, ...]:
+        """See `Source.goes_with`."""
+        return self.columns.goes_with
+
     def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
         """See `Source.read`; rows that are not kept are not decoded."""
         row_id = positions(start, stop, keep, self.num_rows)

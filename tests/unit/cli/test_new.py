@@ -16,6 +16,8 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "houses.parquet", TABLE)
     write(tmp_path / "kinds.parquet", {**TABLE, "kind": np.array(["cat", "dog", "eel"])[ROWS % 3].tolist()})
+    jobs = np.array(["nurse", "pilot", "baker"])[ROWS // 2 % 3].tolist()
+    write(tmp_path / "people.parquet", {"job": jobs, "age": ROWS % 50, "label": ROWS % 2})
     write_hub(tmp_path / "pictures", num_rows=60, shape=(12, 12))
     write_hub(tmp_path / "photos", num_rows=60, shape=(40, 40, 3))
     return tmp_path
@@ -26,6 +28,7 @@ def place(tmp_path, monkeypatch):
     [
         (["houses.parquet", "data.target=price"], ("mlp", "gaussian_noise"), "regression; "),
         (["kinds.parquet"], ("mlp", "gaussian_noise"), "classification, 3 classes; "),
+        (["people.parquet"], ("mlp", "swap"), "classification, 2 classes; "),
         (["pictures"], ("mlp", "affine"), "classification, 3 classes; "),
         (["photos"], ("cnn", "affine"), "training rows of 40 x 40 x 3 pixels"),
         (["digits"], ("mlp", "affine"), "classification, 10 classes; "),

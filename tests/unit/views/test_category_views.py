@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from helpers.dataset_files import opened
 
 from hydra_ray.data.feature_stats import Features
 from hydra_ray.errors import UserError
@@ -28,9 +29,9 @@ def rows_of(num_rows=1000) -> np.ndarray:
     return rows.astype(np.float32)
 
 
-def scale_of(rows: np.ndarray, categories=CATEGORIES) -> Features:
+def scale_of(rows: np.ndarray, categories=CATEGORIES, goes_with=()) -> Features:
     parts = (rows.mean(0), rows.std(0), rows.min(0), rows.max(0))
-    return Features(*(torch.from_numpy(part) for part in parts), categories=categories)
+    return Features(*(torch.from_numpy(part) for part in parts), categories=categories, goes_with=goes_with)
 
 
 ROWS = rows_of()
@@ -69,8 +70,8 @@ def test_zeros_for_categories_are_none(name):
 def test_the_scale_keeps_its_categories_on_another_device():
     moved = SCALE.to(torch.device("cpu"))
     assert moved.categories == CATEGORIES
-    assert moved.is_category().nonzero().flatten().tolist() == CODES
-    assert not scale_of(ROWS, ()).is_category().any()
+    assert moved.is_code().nonzero().flatten().tolist() == CODES
+    assert not scale_of(ROWS, ()).is_code().any()
 
 
 def test_every_row_outside_of_the_box_is_outside_by_a_number():
@@ -173,6 +174,51 @@ def test_munge_keeps_rows_where_rows_are():
 def test_a_row_alone_in_its_block_stays():
     np.testing.assert_array_equal(view("munge", ROWS[:1], swap_probability=1.0), ROWS[:1])
     np.testing.assert_array_equal(view("swap", ROWS[:1], share=1.0), ROWS[:1])
+
+
+# ---------------------------------------------------------------- numbers that are missing
+
+
+def with_gaps() -> tuple[np.ndarray, Features]:
+    """A last column says where column 2 is missing and holds 7.5."""
+    is_missing = np.random.default_rng(1).random(1000) < 0.3
+    inputs = np.concatenate([ROWS, is_missing[:, None]], axis=1).astype(np.float32)
+    inputs[is_missing, 2] = 7.5
+    return inputs, scale_of(inputs, (*CATEGORIES, 0), goes_with=(0, 1, 2, 3, 4, 2))
+
+
+def test_a_table_says_what_is_a_category_and_what_goes_with_what(tmp_path):
+    lines = [f"{row / 7:.3f},{'xyz'[row % 3]},{'' if row % 4 == 0 else row % 9},{row % 2}" for row in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,c,label", *lines, ""]))
+    found = Features.of(opened(tmp_path / "rows.csv").splits["train"])
+    assert found.categories == (0, 5, 0, 0)
+    assert found.goes_with == (0, 1, 2, 2)
+    assert found.is_code().tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize(("name", "options"), [("resample", {}), ("swap", {"share": 0.3}), ("swap", {"share": 1.0})])
+def test_a_number_and_where_it_is_missing_come_from_the_same_row(name, options):
+    inputs, scale = with_gaps()
+    made = view(name, inputs, scale=scale, **options)
+    np.testing.assert_array_equal(made[:, 2] == 7.5, made[:, 5] == 1)
+    assert ((made[:, 5] == 1) != (inputs[:, 5] == 1)).any()
+    if name == "swap":
+        assert ((made != inputs)[:, :5].sum(1) <= max(1, round(options["share"] * 5))).all(), "it is no cell of its own"
+
+
+def test_munge_takes_it_with_its_number():
+    inputs, scale = with_gaps()
+    made = view("munge", inputs, scale=scale, local_variance=1e6)
+    assert set(made[:, 5]) == {0, 1}
+    np.testing.assert_array_equal(np.isclose(made[:, 2], 7.5, atol=1e-3), made[:, 5] == 1)
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+def test_noise_leaves_it(name):
+    inputs, scale = with_gaps()
+    for categories in ((*CATEGORIES, 0), ()):
+        found = scale_of(inputs, categories, scale.goes_with)
+        np.testing.assert_array_equal(view(name, inputs, scale=found)[:, 5], inputs[:, 5])
 
 
 # ---------------------------------------------------------------- views that need members

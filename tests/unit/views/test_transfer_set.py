@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hydra_ray.config.load import validate
-from hydra_ray.config.sections import FEATURE_VIEWS, IMAGE_VIEWS, TransferConfig, TransferView
+from hydra_ray.config.sections import CATEGORY_VIEWS, FEATURE_VIEWS, IMAGE_VIEWS, TransferConfig, TransferView
 from hydra_ray.errors import UserError
 from hydra_ray.runs.preflight import check_views
 from hydra_ray.runs.run import Run
@@ -69,13 +69,19 @@ def test_what_does_not_add_up_is_refused(views, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("kind", ["images", "features"])
-def test_a_recipe_without_views_has_those_of_its_kind_of_rows(tmp_path, kind):
-    rows = "a,b,label\n" + "".join(f"{row / 7:.3f},{row % 5},{row % 2}\n" for row in range(40))
-    (tmp_path / "rows.csv").write_text(rows)
+@pytest.mark.parametrize(
+    ("kind", "views"),
+    [("images", IMAGE_VIEWS), ("features", FEATURE_VIEWS), ("text", CATEGORY_VIEWS), ("text alone", CATEGORY_VIEWS)],
+)
+def test_a_recipe_without_views_has_those_of_its_kind_of_rows(tmp_path, kind, views):
+    numbers = [f"{row / 7:.3f},{row % 5},{row % 2}" for row in range(40)]
+    texts = [f"{row / 7:.3f},{'xyz'[row % 3]},{row % 2}" for row in range(40)]
+    alone = [f"{'uvw'[row % 3]},{'xyz'[row // 3 % 3]},{row % 2}" for row in range(40)]
+    lines = {"images": [], "features": numbers, "text": texts, "text alone": alone}[kind]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,label", *lines, ""]))
     source = "digits" if kind == "images" else str(tmp_path / "rows.csv")
     run = Run(validate({"name": "one", "storage": str(tmp_path), "data": {"source": source}}, "here"))
     check_views(run)
     found = [view.view for view in run.config.transfer.views or ()]
-    assert found == list(IMAGE_VIEWS if kind == "images" else FEATURE_VIEWS)
+    assert found == list(views)
     assert len(run.views("transfer")) == len(found)
