@@ -102,6 +102,37 @@ class Columns:
         }
 
 
+class ReadByColumns:
+    """What a source says of itself that follows from its columns alone."""
+
+    columns: Columns
+
+    @property
+    def task(self) -> TaskName:
+        """Regression where a target is named."""
+        return self.columns.task
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes that are there, or the hub's metadata name."""
+        return self.columns.class_names
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """The names of the features, which are columns."""
+        return self.columns.feature_names
+
+    @property
+    def categories(self) -> tuple[int, ...]:
+        """See `Source.categories`."""
+        return self.columns.categories
+
+    @property
+    def goes_with(self) -> tuple[int, ...]:
+        """See `Source.goes_with`."""
+        return self.columns.goes_with
+
+
 def find_columns(facts: Facts, options: TableOptions, place: str, *, needs_label: bool = True) -> Columns:
     """Find inputs and labels in the training rows' file.
 

@@ -28,8 +28,8 @@ from hydra_ray.data.images import (
     decode_images,
     image_shape,
 )
-from hydra_ray.data.rows import Bools, Floats, Ints, Rows, TaskName, positions
-from hydra_ray.data.tables.columns import Columns, check_named_columns, find_columns, hub_class_names
+from hydra_ray.data.rows import Bools, Floats, Ints, Rows, positions
+from hydra_ray.data.tables.columns import Columns, ReadByColumns, check_named_columns, find_columns, hub_class_names
 from hydra_ray.data.tables.decoding import decode_inputs, decode_targets, image_files
 from hydra_ray.data.tables.facts import Facts
 from hydra_ray.data.tables.following import follow_columns
@@ -63,7 +63,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class TableSource(ABC):
+class TableSource(ReadByColumns, ABC):
     """A split in a table with named columns; see `Source`."""
 
     name: str
@@ -142,31 +142,6 @@ class TableSource(ABC):
     def place_of(self, row: int) -> str:
         """Key, path and, where there are several, the file of a row, as messages name them."""
         return self.place
-
-    @property
-    def task(self) -> TaskName:
-        """Regression where a target is named."""
-        return self.columns.task
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """Names of the classes that are there, or the hub's metadata name."""
-        return self.columns.class_names
-
-    @property
-    def feature_names(self) -> tuple[str, ...] | None:
-        """The names of the features, which are columns."""
-        return self.columns.feature_names
-
-    @property
-    def categories(self) -> tuple[int, ...]:
-        """See `Source.categories`."""
-        return self.columns.categories
-
-    @property
-    def goes_with(self) -> tuple[int, ...]:
-        """See `Source.goes_with`."""
-        return self.columns.goes_with
 
     def read(self, start: int, stop: int, keep: Bools | None = None) -> Rows:
         """See `Source.read`; rows that are not kept are not decoded."""
