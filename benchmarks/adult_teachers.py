@@ -40,7 +40,7 @@ def _write_boosters(frame: pd.DataFrame, labels: np.ndarray, out: Path, seed: in
     """Boosters that see other rows and columns at each step."""
     from lightgbm import LGBMClassifier
 
-    frame = frame.astype({name: "category" for name in _texts(frame)})
+    frame = frame.astype(dict.fromkeys(_texts(frame), "category"))
     for number in range(NUM_BOOSTERS):
         model = LGBMClassifier(
             n_estimators=300, learning_rate=0.05, num_leaves=31, subsample=0.7, subsample_freq=1, colsample_bytree=0.5,
