@@ -2,7 +2,7 @@
 
 Five LightGBM boosters, which differ by their seeds, and a random forest of fifty trees, both trained on the rows that
 the recipe `adult` trains on, and written as the libraries write them: `OUT/lightgbm-0.txt`, ..., `OUT/forest.skops`.
-`configs/adult_lightgbm.yaml` and `configs/adult_forest.yaml` distil them. Validation, test and unknown rows are not seen.
+`configs/adult_lightgbm.yaml` and `configs/adult_forest.yaml` distil them. No other row is seen.
 """
 
 from __future__ import annotations
