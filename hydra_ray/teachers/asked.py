@@ -26,6 +26,8 @@ from hydra_ray.teachers.outputs import Floats, Found, as_outputs
 
 Function = Callable[[Any], Any]
 Answers = Function | Sequence[Function]
+_PACKAGES = {"autogluon": "autogluon.tabular", "torch_uncertainty": "torch-uncertainty[cpu]"}
+"""What packages are called whose name is not that of the module."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class AskedTeachers:
     def _loaded(self) -> Loaded:
         if self.config.kind == "callable":
             return _load_own(self.config)
-        return _load_library(self.config, self.data)
+        return load_library(self.config, self.data)
 
     def _parts(self, num_rows: int) -> Iterator[slice]:
         return (slice(start, start + self.config.batch_size) for start in range(0, num_rows, self.config.batch_size))
@@ -143,7 +145,7 @@ class AskedTeachers:
         loaded = self._loaded
         where = f"ensemble.teachers: rows {row_id[0]} to {row_id[-1]}"
         try:
-            values = _called(loaded.answers, batch_of(self.data, inputs))
+            values = called(loaded.answers, batch_of(self.data, inputs))
             return self._checked(values, loaded.outputs, row_id)
         except UserError as error:
             raise UserError(f"{where}: {error}") from error
@@ -190,7 +192,16 @@ def _load_own(config: TeachersConfig) -> Loaded:
     return Loaded(answers, config.outputs)
 
 
-def _load_library(config: TeachersConfig, data: DataSet) -> Loaded:
+def load_library(config: TeachersConfig, data: DataSet) -> Loaded:
+    """The models of a library's files.
+
+    Args:
+        config: `ensemble.teachers`, whose kind is a library.
+        data: with whose classes and inputs they must agree.
+
+    Raises:
+        UserError: the library or a file is missing, or cannot be used; one line that names the kind.
+    """
     options = parse_options(options_of(config.kind), config.options, "ensemble.teachers.options")
     files = ModelFiles(
         paths=tuple(_local(path) for path in config.files),
@@ -206,7 +217,8 @@ def _load_library(config: TeachersConfig, data: DataSet) -> Loaded:
     except UserError as error:
         raise UserError(f"{key}: {error}") from error
     except ImportError as error:
-        raise UserError(f"{key}: needs {error.name}; pip install {error.name}") from error
+        missing = (error.name or str(error)).partition(".")[0]
+        raise UserError(f"{key}: needs {missing}; pip install {_PACKAGES.get(missing, missing)}") from error
     except Exception as error:  # a library may refuse a file in any way
         raise UserError(f"{key}: {', '.join(config.files)} cannot be loaded ({error_in_short(error)})") from error
 
@@ -229,7 +241,7 @@ def _are_functions(answers: Any) -> bool:
     return isinstance(answers, Sequence) and bool(answers) and all(map(callable, answers))
 
 
-def _called(answers: Answers, batch: Any) -> npt.NDArray[Any]:
+def called(answers: Answers, batch: Any) -> npt.NDArray[Any]:
     """All members' numbers for a batch, as somebody's functions return them: numpy, torch or a frame."""
     if isinstance(answers, Sequence):
         return np.stack([_array(answer(batch)) for answer in answers], axis=1)

@@ -79,6 +79,11 @@ def as_outputs(
     return values.astype(np.float32)
 
 
+def binary_logits(scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Logits [..., 2] of two classes, from the second one's log odds [...]."""
+    return np.stack([np.zeros_like(scores), scores], axis=-1)
+
+
 def _shaped(values: npt.NDArray[Any], said: OutputsSaid, num_members: int, wanted: int) -> npt.NDArray[np.float64]:
     if values.dtype.kind not in "fiub":
         raise UserError(f"answers are {values.dtype}, not numbers; return floats")
