@@ -75,8 +75,8 @@ def _is_sound(estimator: Any) -> bool:
     count = tree.node_count
     if not (0 < count <= tree.capacity and tree.n_features == estimator.n_features_in_):
         return False
-    left, right = tree.children_left, tree.children_right
-    inner = np.flatnonzero(left != -1)
-    follow = all(((side[inner] > inner) & (side[inner] < count)).all() for side in (left, right))
+    inner = np.flatnonzero(tree.children_left != -1)
+    ends = [side[inner] for side in (tree.children_left, tree.children_right)]
+    follow = all(((end > inner) & (end < count)).all() for end in ends)
     features = tree.feature[inner]
     return follow and bool(((features >= 0) & (features < tree.n_features)).all())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,7 +43,7 @@ def _read(path: str, *, trust: bool) -> Mapping[str, Tensor]:
         return load_file(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=not trust)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # of many types, of which the refusal to unpickle is one
         if trust:
             raise
         raise UserError(
