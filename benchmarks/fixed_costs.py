@@ -123,7 +123,7 @@ def tune(setting: Setting) -> list[Table]:
     begin = time.perf_counter()
     found = do_stage(run, "tune")
     whole = time.perf_counter() - begin
-    ends = sorted(event["time"] for event in found if event["event"] == "trial")
+    ends = sorted(event["time"] for event in found if event["event"] == "trial" and event["student"] == "hydra")
     own = pq.read_table(f"{run.search('hydra').folder.path}/trials.parquet", columns=["seconds"])["seconds"].to_pylist()
     at_once = run.config.cluster.num_workers
     each = at_once * (ends[-1] - ends[at_once - 1]) / (len(ends) - at_once)  # seconds of a process, once it has begun

@@ -37,8 +37,9 @@ def call(arguments: argparse.Namespace) -> None:
 
     run = Run(config)
     check_settings(run)
-    for line in [*run.data.lines(), *run.teacher_lines()]:
-        print(line)
+    for heading, lines in (("data", run.data.lines()), ("teachers", run.teacher_lines())):
+        for line in lines:
+            print(f"{heading:<9} {line}")
     rows = _labelled_rows(run)
     assert run.teachers is not None
     assert rows.labels is not None
