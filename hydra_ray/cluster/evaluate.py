@@ -19,7 +19,7 @@ import ray
 import torch
 
 from hydra_ray.cluster.input_grid import ask_grid, has_plane, plane_of
-from hydra_ray.cluster.teachers import teachers_latency
+from hydra_ray.cluster.teachers import teachers_latencies
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.cluster.workers import placed
 from hydra_ray.config import Config, StudentKind, goal_of, space_of
@@ -34,7 +34,6 @@ from hydra_ray.runs.work_seconds import work_seconds
 from hydra_ray.shards import ShardReader, ShardRows, concatenate, is_labelled
 from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import Prediction, Task
-from hydra_ray.teachers import AskedTeachers
 from hydra_ray.training import kind_named, predict
 
 _LATENCY_BATCHES = (1, 256)
@@ -143,9 +142,9 @@ def _costs(run: Run, versions: Sequence[StudentVersion]) -> dict[str, Any]:
     costs = {kind: cost_of([run.student(kind)]) for kind in run.config.student_kinds}
     if members := run.members():
         costs |= {MEMBER: _mean_cost(_costs_of_groups(run, members, cost_of)), ENSEMBLE: cost_of(members)}
-    if isinstance(run.teachers, AskedTeachers):
-        latencies = placed(teachers_latency, run.config.cluster).remote(run.teachers, _LATENCY_BATCHES, run.config)
-        costs[ENSEMBLE] = {"num_parameters": None, "macs": None, "latency_ms": ray.get(latencies)}
+    latencies = teachers_latencies(run, _LATENCY_BATCHES)
+    if latencies is not None:
+        costs[ENSEMBLE] = {"num_parameters": None, "macs": None, "latency_ms": latencies}
     return {**costs, **{version.name: costs[version.kind] for version in versions}}
 
 

@@ -12,12 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import ray
 
 from hydra_ray.cluster.item_streams import by_actors, by_tasks
 from hydra_ray.cluster.predict_steps import AskMembers, AskTeachers, MakeShards, PlanItem, ReadRows, Work, WriteShard
 from hydra_ray.cluster.teachers import residual_variances
-from hydra_ray.cluster.workers import placed
 from hydra_ray.data import InputFormat
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import merged
@@ -104,17 +102,8 @@ def _work(run: Run, plan: list[PlanItem], splits: dict[str, Shards]) -> Work:
         features=run.features,
         dtype=run.shard_dtype,
         teachers=run.teachers,
-        variances=_residual_variances(run),
+        variances=residual_variances(run),
     )
-
-
-def _residual_variances(run: Run) -> np.ndarray | None:
-    """Mean squared error on validation rows of teachers that give a mean alone, [M]; None for all others."""
-    if run.teachers is None or run.teachers.outputs != "mean":
-        return None
-    validation = run.data.splits["validation"]
-    ask = placed(residual_variances, run.config.cluster)
-    return ray.get(ask.remote(run.teachers, validation, run.config))
 
 
 def _reusable(shards: Shards) -> int:

@@ -12,15 +12,33 @@ import numpy as np
 import ray
 
 from hydra_ray.cluster.worker_setup import set_up_worker
+from hydra_ray.cluster.workers import placed
 from hydra_ray.config import Config
 from hydra_ray.data import Split
+from hydra_ray.runs import Run
 from hydra_ray.teachers import AskedTeachers, Teachers
 
 _ROWS_AT_ONCE = 4096
 
 
+def residual_variances(run: Run) -> np.ndarray | None:
+    """Variance of each of a run's teachers that give a mean alone, [M], squared target units; None for all others."""
+    if run.teachers is None or run.teachers.outputs != "mean":
+        return None
+    ask = placed(_residual_variances, run.config.cluster)
+    return ray.get(ask.remote(run.teachers, run.data.splits["validation"], run.config))
+
+
+def teachers_latencies(run: Run, batches: Sequence[int]) -> dict[str, float] | None:
+    """Milliseconds until all teachers have answered so many rows; None for those that are not asked."""
+    if not isinstance(run.teachers, AskedTeachers):
+        return None
+    ask = placed(_latencies, run.config.cluster)
+    return ray.get(ask.remote(run.teachers, batches, run.config))
+
+
 @ray.remote
-def residual_variances(teachers: Teachers, validation: Split, config: Config) -> np.ndarray:
+def _residual_variances(teachers: Teachers, validation: Split, config: Config) -> np.ndarray:
     """Mean squared error of each teacher's means on validation rows: float64 [M], squared target units.
 
     It is the variance of a Gaussian of one width that fits them best, as members with `ensemble.likelihood=mse` have.
@@ -40,7 +58,7 @@ def residual_variances(teachers: Teachers, validation: Split, config: Config) ->
 
 
 @ray.remote
-def teachers_latency(teachers: AskedTeachers, batches: Sequence[int], config: Config) -> dict[str, float]:
+def _latencies(teachers: AskedTeachers, batches: Sequence[int], config: Config) -> dict[str, float]:
     """Milliseconds until all teachers have answered the first so many test rows, for each size of a batch."""
     set_up_worker(config.cluster)
     test = teachers.data.splits["test"]

@@ -1,4 +1,4 @@
-"""`check-teachers`: a row a member, and a line for each thing that is odd; `write-transfer` refuses what it cannot write."""
+"""`check-teachers`: a row a member, and a line for each thing that is odd; what `write-transfer` refuses."""
 
 import re
 

@@ -74,6 +74,7 @@ def test_workers_are_set_up_in_one_place():
     users = {path.stem for path in CLUSTER.glob("*.py") if "set_up_worker(" in path.read_text()}
     assert users == {
         "worker_setup", "workers", "trial_jobs", "predict_steps", "evaluate", "input_grid", "apply_steps", "serve_app",
+        "teachers", "write_transfer",
     }  # fmt: skip
     words = ("set_num_threads", 'torch.device("cuda', "get_device(")
     others = {path.stem for path in CLUSTER.glob("*.py") if any(word in path.read_text() for word in words)}
