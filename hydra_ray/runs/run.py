@@ -27,6 +27,7 @@ from hydra_ray.data import (
     InputFormat,
     Ints,
     SplitId,
+    shortened,
     unknown_split,
 )
 from hydra_ray.errors import UserError
@@ -177,10 +178,11 @@ class Run:
         if config.predict.shards is not None:
             return [f"{members} members' predictions are read from {config.predict.shards}; no views are asked about"]
         teachers = config.ensemble.teachers
-        who = teachers.function or ", ".join(teachers.files[:3]) or "predictions in files"
+        who = teachers.function or shortened(teachers.files, most=3) or "predictions in files"
         lines = [f"{members} members of kind {teachers.kind}: {who}"]
-        if teachers.outputs == "probabilities" or teachers.outputs is None:
-            lines.append(f"probabilities below {LEAST_PROBABILITY:g} count as that, so that logarithms are finite")
+        if teachers.outputs in ("probabilities", None) and self.data.task == "classification":
+            where = "" if teachers.outputs else ", where they say probabilities and not logits"
+            lines.append(f"probabilities below {LEAST_PROBABILITY:g} count as that{where}")
         if has_fixed_rows(config):
             lines.append(
                 "no views are asked about: on training rows members agree, and students keep little of their "
