@@ -30,7 +30,7 @@ def main() -> None:
     rows = run.data.splits["train"].read_all()
     frame = run.data.frame(rows.inputs)
     assert rows.labels is not None
-    labels = np.array(run.data.class_names)[rows.labels]
+    labels = np.array(run.data.class_names)[rows.labels.astype(np.int64)]
     arguments.out.mkdir(parents=True, exist_ok=True)
     _write_boosters(frame, labels, arguments.out, arguments.seed)
     _write_forest(frame, labels, arguments.out, arguments.seed)

@@ -92,12 +92,13 @@ class ArrayTeachers:
         values = numbers.values[self._places(entry, numbers, rows_of, row_id, view)]
         missing = np.isnan(values.astype(np.float64))
         missing = missing.reshape(*missing.shape[:2], -1)
-        answered = ~missing.all(axis=2)
+        answered: Bools = np.logical_not(np.asarray(missing.all(axis=2)))
         if entry == _TRAIN and self._fold_of_row is not None:
             answered &= self._left_out(row_id)
         found = self._outputs(entry, values, answered, row_id)
-        if split != _TRANSFER and not answered.any(axis=1).all():
-            row = row_id[np.flatnonzero(~answered.any(axis=1))[0]]
+        unanswered = np.flatnonzero(answered.sum(axis=1) == 0)
+        if split != _TRANSFER and len(unanswered):
+            row = row_id[unanswered[0]]
             raise UserError(f"{_KEY}.{entry}: no member has an answer for {split} row {row}; add one or leave it out")
         return Found(found, None if answered.all() else answered)
 

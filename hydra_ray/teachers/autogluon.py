@@ -40,7 +40,7 @@ def load(files: ModelFiles) -> Loaded:
             f"{path} holds pickles, which may run code when they are opened; say ensemble.teachers.trust=true if you "
             "trust whoever wrote it"
         )
-    from autogluon.tabular import TabularPredictor
+    from autogluon.tabular import TabularPredictor  # pyright: ignore[reportMissingImports]
 
     predictor = TabularPredictor.load(path)
     if (predictor.problem_type in _CLASSES) != (files.num_classes is not None):

@@ -82,8 +82,9 @@ def _ensemble_in(model: Any) -> _Ensemble | None:
     if isinstance(last, (BaggingClassifier, BaggingRegressor)):
         return _Ensemble(last, before, last.estimators_, last.estimators_features_, is_forest=False)
     if isinstance(last, (BaseForest, VotingClassifier, VotingRegressor)):
-        everything = [slice(None)] * len(last.estimators_)
-        return _Ensemble(last, before, last.estimators_, everything, is_forest=isinstance(last, BaseForest))
+        estimators: list[Any] = list(last.estimators_)
+        everything = [slice(None)] * len(estimators)
+        return _Ensemble(last, before, estimators, everything, is_forest=isinstance(last, BaseForest))
     return None
 
 
