@@ -53,8 +53,15 @@ class FinishedRun:
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """The configuration but for what makes no recipe of its own."""
-        return {key: value for key, value in self.config.items() if key not in _NOT_THE_RECIPE}
+        """The configuration but for what makes no recipe of its own; teachers' files are others for every seed."""
+        found = {key: value for key, value in self.config.items() if key not in _NOT_THE_RECIPE}
+        teachers = {key: value for key, value in self.teachers.items() if key != "files"}
+        return {**found, "ensemble": {**self.config["ensemble"], "teachers": teachers}}
+
+    @property
+    def teachers(self) -> Mapping[str, Any]:
+        """Who answered in the members' place, in runs that know of any."""
+        return self.config["ensemble"].get("teachers", {"kind": "trained"})
 
 
 def results_page(
@@ -87,7 +94,9 @@ def _groups(runs: Sequence[FinishedRun]) -> list[list[FinishedRun]]:
 
 def _heading(group: Sequence[FinishedRun]) -> str:
     config = group[0].config
-    members = f"{config['ensemble']['num_members']} x {config['ensemble']['architecture']}"
+    kind = group[0].teachers["kind"]
+    who = config["ensemble"]["architecture"] if kind == "trained" else kind
+    members = f"{config['ensemble']['num_members']} x {who}"
     return f"## {config['data']['source'].rstrip('/').split('/')[-1]}: {members}"
 
 
