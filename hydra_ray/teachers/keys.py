@@ -29,9 +29,10 @@ def teachers_key(config: TeachersConfig) -> dict[str, Any]:
     key: dict[str, Any] = {"kind": config.kind, "outputs": config.outputs, "weights": config.weights}
     if config.are_asked:
         key |= {"options": described_options(config)}
-    if config.function is not None:
-        import_own(config.function)
-        key |= {"function": config.function, "code": hashlib.sha256(source_of(config.function).encode()).hexdigest()}
+    own = config.function or key.get("options", {}).get("network")  # of a library that takes a network of one's own
+    if own is not None:
+        import_own(own)
+        key |= {"function": own, "code": hashlib.sha256(source_of(own).encode()).hexdigest()}
     if config.kind == "arrays":
         key |= {"arrays": {split: len(_listed(files)) for split, files in config.arrays.items()}, "id": config.id}
     return {**key, "files": [digest_of(path) for path in paths]}  # no paths: what is copied or moved stays the same

@@ -9,8 +9,10 @@ import torch
 from helpers.teachers import answers, loaded, rows, shard_outputs
 from safetensors.torch import save_file
 
+from hydra_ray.config import TeachersConfig
 from hydra_ray.errors import UserError
 from hydra_ray.teachers import network_inputs
+from hydra_ray.teachers.keys import teachers_key
 
 MODULE = """
 from torch import nn
@@ -83,6 +85,16 @@ def test_options_of_the_network_of_the_pixels_and_of_the_classes(nets, tmp_path)
     with torch.no_grad():
         expected = net(torch.tensor(IMAGES).permute(0, 3, 1, 2).float()).numpy()
     assert found[:, 0] == pytest.approx(expected[:, ::-1], rel=1e-5)
+
+
+def test_keys_follow_the_text_of_the_networks_module(nets, tmp_path):
+    torch.save(network(nets.small, 1).state_dict(), tmp_path / "m.pt")
+    options = {"network": "nets_of_a_test:small"}
+    config = TeachersConfig(kind="torch_checkpoints", files=[str(tmp_path / "m.pt")], options=options)
+    before = teachers_key(config)
+    assert teachers_key(config) == before
+    (tmp_path / "nets_of_a_test.py").write_text(f"{MODULE}\n# another")
+    assert teachers_key(config) != before
 
 
 def test_tables_are_floats_and_regressions_means_or_means_and_variances(nets, tmp_path):
