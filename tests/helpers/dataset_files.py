@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 from PIL import Image
 
@@ -98,4 +99,18 @@ def write_copies(folder: Path) -> Path:
     columns["y"] = rng.normal(size=60)
     columns.update({f"test_split_{split}": np.arange(60) % 10 == split for split in range(10)})
     write(folder / "uci" / "concrete.parquet", columns)
+    write_adult(folder / "adult", rng)
     return folder
+
+
+def write_adult(folder: Path, rng: np.random.Generator) -> None:
+    """Rows such as UCI Adult's: text, categories, a `?` and a country that the recipe holds out."""
+    folder.mkdir()
+    for name in ("train", "test"):
+        columns: dict = {number: rng.integers(0, 90, 400) for number in ("age", "fnlwgt", "education-num")}
+        columns |= {number: rng.integers(0, 99, 400) for number in ("capital-gain", "capital-loss", "hours-per-week")}
+        for text in ("workclass", "education", "marital-status", "occupation", "relationship", "race", "sex"):
+            columns[text] = rng.choice(["one", "two", "?"], 400)
+        columns["native-country"] = rng.choice(["United-States", "Mexico"], 400, p=[0.9, 0.1])
+        columns["income"] = np.where(columns["age"] + columns["capital-gain"] > 90, ">50K", "<=50K")
+        pa.csv.write_csv(pa.table(columns), folder / f"{name}.csv")

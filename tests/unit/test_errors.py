@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from helpers.dataset_files import message, opened, write
 
@@ -27,8 +28,8 @@ def test_names_of_columns_and_classes_with_breaks_are_told_in_one_line(tmp_path,
     lines = opened(path).lines()
     assert [line for line in lines if len(line.splitlines()) != 1] == []
     assert "size in cm" in lines[0]
-    path = write(tmp_path / "wrong.parquet", {**columns, name: ["?", "x"] * 20})
-    with pytest.raises(UserError, match="column size in cm holds text") as raised:
+    path = write(tmp_path / "wrong.parquet", {**columns, name: pa.array([{"a": 1}] * 40)})
+    with pytest.raises(UserError, match="column size in cm holds struct") as raised:
         opened(path)
     message(raised)
 

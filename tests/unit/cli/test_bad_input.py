@@ -102,7 +102,7 @@ NOT_KNOWN = "unknown view; nearest: affine, or package.module:function"
             ["ensemble.augment={view: crop_flip, options: {flip: yes}}"],
             'ensemble.augment.options.flip="yes": must be a valid number',
         ),
-        (["ensemble.architecture=nope"], 'ensemble.architecture="nope": not known; use one of mlp, cnn, resnet20.'),
+        (["ensemble.architecture=nope"], 'ensemble.architecture="nope": not known; use one of mlp, cnn, resnet20'),
         (
             ["ensemble.options={hiden: [3]}"],
             "ensemble.options.hiden=[3]: unknown key; nearest: ensemble.options.hidden",

@@ -1,5 +1,9 @@
 """Every shipped recipe: it loads, plans where its data are, and without them says in one line how to get them."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from helpers.dataset_files import write_copies
 from support import DATA, NEEDS_DATA, REPO
@@ -8,7 +12,12 @@ from hydra_ray.config import load_config
 from hydra_ray.config.recipes import shipped_recipes
 
 RECIPES = sorted((REPO / "configs").glob("*.yaml"))
+TEACHERS = {"adult_lightgbm", "adult_forest"}
+"""Recipes whose members are models that somebody has."""
 WAYS = {
+    "adult": "data.download=true fetches it from OpenML",
+    "adult_forest": "data.download=true fetches it from OpenML",
+    "adult_lightgbm": "data.download=true fetches it from OpenML",
     "cifar10": "data.download=true",
     "cifar10_small": "data.download=true",
     "mnist": "data.download=true",
@@ -36,7 +45,33 @@ def test_recipes_are_found_by_their_names():
     assert load_config("digits") == load_config(REPO / "configs" / "digits.yaml")
 
 
-@each_recipe
+@pytest.fixture(scope="module")
+def models(copies, tmp_path_factory):
+    """A working directory with the models that Adult's recipes name, made as their first lines say."""
+    folder = tmp_path_factory.mktemp("with models")
+    words = [sys.executable, "-m", "benchmarks.adult_teachers", str(folder / "models" / "adult")]
+    environment = {**os.environ, "HYDRA_RAY_DATA": str(copies), "OMP_NUM_THREADS": "1"}
+    subprocess.run(words, cwd=REPO, env=environment, check=True, timeout=300)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(TEACHERS))
+def test_a_recipe_of_teachers_plans_with_models_and_names_those_that_are_missing(
+    name, copies, models, call, monkeypatch
+):
+    monkeypatch.setenv("HYDRA_RAY_DATA", str(copies))
+    code, _, errors = call("plan", name, "cluster.num_workers=1")
+    assert code == 2
+    assert "no such file" in errors
+    assert "models/adult/" in errors
+    monkeypatch.chdir(models)
+    code, out, errors = call("plan", name, "cluster.num_workers=1")
+    assert (code, errors) == (0, "")
+    assert "train_ensemble  off" in out
+
+
+@pytest.mark.parametrize("recipe", [path for path in RECIPES if path.stem not in TEACHERS], ids=lambda path: path.stem)
 def test_a_recipe_plans_with_copies_of_its_data(recipe, copies, call, monkeypatch):
     monkeypatch.setenv("HYDRA_RAY_DATA", str(copies))
     code, out, errors = call("run", recipe.stem, "--plan", "cluster.num_workers=1")

@@ -126,7 +126,7 @@ def test_pixel_tensors_such_as_our_shards_are_read(tmp_path):
         "view": np.zeros(6, np.int32),
         "input": pa.FixedShapeTensorArray.from_numpy_ndarray(images),
         "label": np.arange(6),
-        "logits": pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((6, 2, 3), np.float32)),
+        "logits": pa.FixedShapeTensorArray.from_numpy_ndarray(np.zeros((6, 2, 6), np.float32)),
     }
     rows = read(write(tmp_path / "rows.parquet", columns)).read(2, 6)
     np.testing.assert_array_equal(rows.inputs, images[2:])

@@ -22,7 +22,7 @@ Change = Callable[[pa.Table], pa.Table]
 
 def masked(rows) -> pa.Table:
     table = with_logits(rows_table(rows.row_id, int(rows.view[0]), rows.inputs, rows.labels), rows.logits_NMC)
-    return with_mask(table, np.ones(rows.logits_NMC.shape[:2]))
+    return with_mask(table, np.ones(rows.logits_NMC.shape[:2], np.bool_))
 
 
 @pytest.fixture
@@ -186,7 +186,9 @@ TABLES: dict[str, Change] = {
     "mask of fewer members": changed_to("mask", lambda mask: mask[:, :2]),
     "mask of more members": changed_to("mask", lambda mask: np.concatenate([mask, mask], 1)),
     "mask of two axes": changed_to("mask", lambda mask: mask[..., None]),
-    "mask float": changed_to("mask", lambda mask: mask.astype(np.float32)),
+    "mask of whole numbers": changed_to("mask", lambda mask: mask.astype(np.int64)),
+    "mask of negative weights": changed_to("mask", lambda mask: mask.astype(np.float32) - 2),
+    "mask of weights that are not finite": changed_to("mask", lambda mask: mask / np.float32(0)),
     "mask of other values": with_value("mask", (2, 1), 2),
     "mask overflown": with_value("mask", (2, 1), 255),
     "mask null": null_row("mask"),

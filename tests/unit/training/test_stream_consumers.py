@@ -49,6 +49,7 @@ CONFIG = {
     "seed": SEED,
     "data": {"source": "digits", "max_train_rows": 301, "unknown": {"one": NOISY, "other": NOISY}},
     "ensemble": {"num_members": 4, "epochs": 2, "batch_size": 20, "augment": {"view": "affine"}, "folds": 2},
+    "predict": {"members_per_row": 2},
     "transfer": {"views": [{"view": "affine", "share": 0.7}, {"view": "affine", "share": 0.3}]},
     "students": list(KINDS),
     "distill": {
@@ -130,6 +131,7 @@ def rows_under(run, split, number):
     work = shard_steps.Work(
         plan, run.config, run.data, [], {}, {split: run.views(split)}, {split: 0}, {}, None, "float16"
     )
+    work.asked(plan[0], np.arange(9))
     return shard_steps.inputs_of(shard_steps.ReadRows(work)(pa.table({"item": [0]})))
 
 
