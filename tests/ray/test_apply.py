@@ -216,7 +216,8 @@ def test_a_value_that_is_missing_ends_the_command_and_leaves_no_manifest(student
     rows = frame(50)
     rows.loc[31, "height"] = np.nan
     rows.to_csv(tmp_path / "rows.csv", index=False)
-    with pytest.raises(UserError, match=r"rows\.csv: column height: row 31 has no value; fill or remove it") as raised:
+    line = r"rows\.csv: column height: row 31 has no value, and no training row lacks one there"
+    with pytest.raises(UserError, match=line) as raised:
         apply(str(students / "table"), str(tmp_path / "rows.csv"), str(tmp_path / "answers"), say=str)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "answers" / "manifest.json").exists()
