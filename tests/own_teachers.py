@@ -1,5 +1,7 @@
 """Teachers of a user's own, as tests have them: functions that need no training."""
 
+from pathlib import Path
+
 import numpy as np
 
 
@@ -27,5 +29,19 @@ def means(num_members=3):
 
     def ask(frame):
         return np.stack([100 + 500 * frame.iloc[:, member].to_numpy() for member in range(num_members)], axis=1)
+
+    return ask
+
+
+def fails_late(folder):
+    """Fails at the third call, as a service that is no longer there."""
+
+    def ask(images):
+        calls = Path(folder) / "calls"
+        with calls.open("a") as file:
+            file.write("x")
+        if len(calls.read_text()) > 2:
+            raise ConnectionError("nobody answers")
+        return linear()(images)
 
     return ask

@@ -178,7 +178,7 @@ class _Command:
         done = 0
         pace.update("all", done, total)
         said = time.monotonic()
-        for row in written.iter_rows():
+        for row in written:
             done += row["rows"] + row["errors"]
             pace.update("all", done, total)
             if time.monotonic() - said > _SECONDS_BETWEEN_LINES and done < total:

@@ -6,12 +6,14 @@ known here: `predict_steps.py`, `apply_steps.py`.
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ray
 import ray.data
+from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy
 
 from hydra_ray.config import ClusterConfig
@@ -23,10 +25,11 @@ _TASKS_A_CPU = 8  # at least, so that all CPUs end together
 _ITEMS_A_TASK = 16  # at most, so that little is done twice
 _WHOLE_BLOCK: dict[str, Any] = {"batch_size": None, "batch_format": "pyarrow"}
 
-Items = Sequence[dict[str, Any]]
+Item = dict[str, Any]
+Items = Sequence[Item]
 
 
-def by_tasks(items: Items, cluster: ClusterConfig, make: Callable[..., Any]) -> ray.data.Dataset:
+def by_tasks(items: Items, cluster: ClusterConfig, make: Callable[..., Any]) -> Iterator[Item]:
     """Tasks of several items each, on every CPU: starting a task takes as long as a small network takes for an item.
 
     Args:
@@ -40,7 +43,7 @@ def by_tasks(items: Items, cluster: ClusterConfig, make: Callable[..., Any]) -> 
     rows = ray.data.from_items(list(items), override_num_blocks=num_tasks)
     written = rows.map_batches(make, num_cpus=cpus, **_WHOLE_BLOCK)
     written.context.target_max_block_size = 1  # of what is told of an item: it must not wait for the task's end
-    return written
+    yield from written.iter_rows()
 
 
 def by_actors(
@@ -50,7 +53,7 @@ def by_actors(
     actor: type,
     work: object,
     write: Callable[..., Any],
-) -> ray.data.Dataset:
+) -> Iterator[Item]:
     """Three steps an item: a task reads, an actor with a GPU computes, a task writes.
 
     Args:
@@ -68,4 +71,19 @@ def by_actors(
     computed = inputs.map_batches(actor, fn_constructor_args=(work,), compute=pool, **place, **_WHOLE_BLOCK)
     written = computed.map_batches(write, num_cpus=_TASK_CPUS, **_WHOLE_BLOCK)
     written.context.target_max_block_size = None  # a block is an item: never split one
-    return written
+    try:
+        yield from written.iter_rows()
+    except BaseException:
+        _kill_all(actor)
+        raise
+
+
+def _kill_all(actor: type) -> None:
+    """Kill a class's actors.
+
+    Ray Data lets go of those of a stream that failed and kills none. They live, and hold their CPUs, until nobody knows
+    them: that is never where an error is kept, as notebooks do, and late where they lie in a cycle of objects.
+    """
+    for each in gc.get_objects():
+        if type(each) is ActorHandle and f"({actor.__name__})" in repr(each):
+            ray.kill(each)

@@ -81,7 +81,7 @@ def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shar
     pace = Pace(1, "rows")
     total = sum(map(run.num_rows, splits))
     num_rows = total * (num_shards - len(plan)) // num_shards  # about as many as an earlier command has finished
-    for done, row in enumerate(written.iter_rows(), start=1):
+    for done, row in enumerate(written, start=1):
         num_rows += row["rows"]
         item = plan[row["item"]]
         stage.figures("shard", split=item.split, view=item.view, rows=row["rows"], shards_done=done)

@@ -42,14 +42,24 @@ class Place:
     def files_of(self, split: SplitName) -> list[str]:
         """Paths of a split's files in order; none where it has none.
 
-        They lie directly in the folder, in its `data/`, or in its only folder that has such files.
+        They lie directly in the folder, in its `data/`, or in its only folder that has such files. Files of a folder in
+        which no name says a split are the training split, as parts that some writer numbered.
 
         Raises:
             UserError: a numbered file is missing, or several files or folders could be meant.
         """
         if self.file is not None:
             return [f"{self.folder.path}/{self.file}"]
+        return self._named_files(split) or (self._parts() if split == "train" else [])
+
+    def _named_files(self, split: SplitName) -> list[str]:
         return self._inside(self.folder, split) or self._inside(self.folder / "data", split) or self._deeper(split)
+
+    def _parts(self) -> list[str]:
+        parts = _data_files(self.folder)
+        if not parts or holds_images(self.folder) or any(map(self._named_files, SPLIT_NAMES)):
+            return []
+        return parts
 
     def image_folder(self, split: SplitName) -> Folder | None:
         """The folder with a split's image files; None where there is none.

@@ -168,6 +168,20 @@ def test_means_alone_get_the_variance_of_their_errors_on_validation_rows(ray_ses
         assert log_variance == pytest.approx(np.broadcast_to(expected, log_variance.shape), rel=1e-5)
 
 
+@pytest.mark.timeout(180)
+def test_teachers_that_fail_on_the_way_are_one_line_and_free_their_cpus(ray_session, tmp_path):
+    """Their actors lived as long as the error was kept, as a notebook keeps it, and the next stage waited for ever."""
+    options = {"folder": str(tmp_path)}
+    keys = {"kind": "callable", "function": "own_teachers:fails_late", "outputs": "logits", "options": options}
+    run = with_teachers(tmp_path, VIEWS, **keys)
+    line = r"ensemble.teachers: rows \d+ to \d+: the teachers fail .*nobody answers"
+    with pytest.raises(UserError, match=line) as failed:
+        run_stages(run, ["predict"])
+    assert "\n" not in str(failed.value)
+    assert {run.shards(split).status() for split in run.split_names} == {"missing"}
+    run_stages(Run(tiny(tmp_path / "next")), ["train_ensemble"])
+
+
 @pytest.mark.parametrize("who", ["members", "teachers"])
 def test_rows_are_asked_of_a_few_members_and_learnt_from_these(ray_session, tmp_path, who):
     words = [

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers.dataset_files import message, opened, read, write
+from PIL import Image
 
 from hydra_ray.data.catalog import split_names
 from hydra_ray.errors import UserError
@@ -119,3 +120,35 @@ def test_a_single_parquet_file_is_known_by_its_first_bytes(tmp_path, name):
 def test_a_single_file_of_text_is_a_table(tmp_path, name):
     write_any(tmp_path / name, 30)
     assert read(tmp_path / name).num_rows == 30
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_a_folder_of_parts_is_one_split_in_the_order_of_their_names(tmp_path, suffix):
+    sizes = {"part-000-00000": 10, "part-000-00001": 20, "part-001-00000": 30}
+    for name, num_rows in sizes.items():
+        write_any(tmp_path / f"{name}.{suffix}", num_rows)
+    assert split_names(str(tmp_path)) == ("train",)
+    expected = np.concatenate([table(num_rows)["x0"] for num_rows in sizes.values()])
+    np.testing.assert_allclose(read(tmp_path).read(0, 60).inputs[:, 0], expected, rtol=1e-6)
+
+
+def test_parts_of_other_columns_are_refused(tmp_path):
+    write(tmp_path / "one.parquet", table(30))
+    write(tmp_path / "two.parquet", {"x0": np.zeros(5), "label": np.arange(5) % 2})
+    with pytest.raises(UserError) as raised:
+        opened(tmp_path)
+    assert "two.parquet" in message(raised)
+
+
+@pytest.mark.parametrize("named", ["test.parquet", "validation/one.parquet", "images/cat/one.png"])
+def test_beside_a_named_split_or_images_other_files_are_no_parts(tmp_path, named):
+    """A table of metadata beside photos, or a dictionary of columns beside the test file."""
+    write_any(tmp_path / "columns.csv", 10)
+    if named.endswith("png"):
+        (tmp_path / named).parent.mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / named)
+        assert split_names(str(tmp_path)) == ("train",)
+        assert read(tmp_path).num_rows == 1
+    else:
+        write_any(tmp_path / named, 10)
+        assert "train" not in split_names(str(tmp_path))

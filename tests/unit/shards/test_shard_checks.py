@@ -81,12 +81,7 @@ def flat(name: str, make: Callable[[np.ndarray], object], kind: pa.DataType | No
 
 
 def put(value, place=3):
-    def make(array):
-        array = list(array)
-        array[place] = value
-        return array
-
-    return make
+    return lambda array: [value if at == place else each for at, each in enumerate(array)]
 
 
 def null_inside(name: str) -> Change:
