@@ -69,7 +69,7 @@ def write_transfer(run: Run, out: str) -> Written:
     with session(cluster):
         items = [{"item": place} for place in range(len(work.plan))]
         written = by_tasks(items, cluster, _WriteInputs(work, folder))
-        rows = sum(row["rows"] for row in written.iter_rows())
+        rows = sum(row["rows"] for row in written)
     return Written(rows, run.split_names)
 
 
