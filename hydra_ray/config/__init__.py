@@ -26,7 +26,7 @@ from hydra_ray.config.sections import (
 from hydra_ray.config.students import STUDENTS, StudentConfig, StudentKind
 from hydra_ray.config.teachers import LIBRARIES, OutputsSaid, TeachersConfig
 from hydra_ray.config.tree import Config, student_sizes
-from hydra_ray.config.types import Section
+from hydra_ray.config.types import HeadKind, Section
 from hydra_ray.config.yaml_files import flatten, parse_yaml
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "DistillConfig",
     "EnsembleConfig",
     "Goal",
+    "HeadKind",
     "MemberGroup",
     "NoOptions",
     "Optimisation",

@@ -16,6 +16,7 @@ from hydra_ray.config.teachers import TeachersConfig
 from hydra_ray.config.types import (
     Count,
     CountOrNone,
+    HeadKind,
     NotEmpty,
     NotNegative,
     Positive,
@@ -246,10 +247,12 @@ class DistillConfig(Optimisation):
     """Architecture of the student's body, none for the members' own."""
     body_options: dict[str, Any] | None = None
     """Its options, none for the members' own."""
+    head: HeadKind = "mlp"
+    """`mlp`: a head reads the body's features; `conv1x1`: it has 1 x 1 convolutions of its own before pooling."""
     head_width: Width = 32
-    """Units of each hidden layer of a head."""
+    """Units of each hidden layer of a head, or channels of its convolutions."""
     head_depth: SeveralOrNone = 1
-    """Hidden layers of a head; 0 is one linear map."""
+    """Hidden layers of a head, or its convolutions; 0 is one linear map."""
     temperature: Positive = 2.0
     """T: logits are divided by it in the loss, the loss multiplied by its square. A regression has none."""
     label_weight: NotNegative = 0.0

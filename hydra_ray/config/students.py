@@ -15,8 +15,8 @@ from hydra_ray.config.types import NotNegative, Positive, Section, Several, Shar
 
 _READ_BY_ALL = frozenset(
     {
-        "body", "body_options", "head_width", "head_depth", "mean_phase_epochs", "epochs", "batch_size", "optimizer",
-        "learning_rate", "weight_decay", "warmup_fraction", "clip_norm", "precision",
+        "body", "body_options", "head", "head_width", "head_depth", "mean_phase_epochs", "epochs", "batch_size",
+        "optimizer", "learning_rate", "weight_decay", "warmup_fraction", "clip_norm", "precision",
     }
 )  # fmt: skip
 
@@ -84,6 +84,10 @@ class HydraConfig(StudentConfig):
     """Phase 2 starts all heads from that of phase 1, moved by noise of this share of each tensor's deviation."""
     diversity_weight: NotNegative = 0.0
     """Weight of the squared difference of ln MI (regression: ln knowledge variance) of heads and members, by rows."""
+    correlation_weight: NotNegative = 0.0
+    """Weight of 1 - Pearson's correlation, over the batch, of ln MI (or ln knowledge variance) of heads and members."""
+    deviation_weight: NotNegative = 0.0
+    """Weight of the squared error of heads' deviations from their mean, in units of the members' spread on the row."""
 
     def learns_from(self, num_members: int) -> int:
         """As many members as it has heads."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -42,6 +42,7 @@ CountOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Several = Annotated[int, Field(ge=1, le=10_000)]  # of what is made one by one: networks, views, processes
 SeveralOrNone = Annotated[int, Field(ge=0, le=10_000)]
 Samples = Annotated[int, Field(ge=0, le=100_000)]
+HeadKind = Literal["mlp", "conv1x1"]
 Width = Annotated[int, Field(ge=1, le=100_000)]
 Side = Annotated[int, Field(ge=1, le=8192)]  # of an image, in pixels
 Positive = Annotated[float, Field(gt=0)]

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hydra_ray.losses.sums import Summed, sum_rows
+from hydra_ray.losses.sums import Correlated, Summed, correlate_rows, sum_rows
 from hydra_ray.metrics import Members
 from hydra_ray.shards import NO_LABEL
 
@@ -84,6 +84,49 @@ def diversity_matching_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: T
     members = Members.of(mask_BM, least=2)
     student_B, teacher_B = (_mutual_information(logits, members) for logits in (student_BMC, teacher_BMC))
     return sum_rows(((student_B + _SMALL_MI).log() - (teacher_B + _SMALL_MI).log()).square(), members.counts_B)
+
+
+def correlation_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None = None) -> Correlated:
+    """How far the heads' disagreement is from ordering the batch's rows as the members' does (ours).
+
+    1 - Pearson's correlation, over the batch, of ln(MI_student + e) and ln(MI_teacher + e), as in
+    `diversity_matching_loss`. It leaves the size of disagreement free, which calibration sets afterwards.
+
+    Args:
+        student_BMC: logits of M heads.
+        teacher_BMC: logits of M members.
+        mask_BM: members whose disagreement, and heads whose, is compared; a row needs two to count.
+    """
+    members = Members.of(mask_BM, least=2)
+    student_B, teacher_B = (_mutual_information(logits, members) for logits in (student_BMC, teacher_BMC))
+    return correlate_rows((student_B + _SMALL_MI).log(), (teacher_B + _SMALL_MI).log(), members.counts_B)
+
+
+def deviation_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None = None) -> Summed:
+    """How far each head's deviation from the heads' mean is from its member's, in units of the row's spread (ours).
+
+    Mean over the batch of sum_mc (d_student - d_teacher)^2 / (sum_mc d_teacher^2 + e), with d a log-probability less
+    its mean over members: 0 where the heads deviate as the members do, about 1 where they all agree.
+
+    Args:
+        student_BMC: logits of M heads.
+        teacher_BMC: logits of M members.
+        mask_BM: members, and heads, that are compared; a row needs two to count.
+
+    Returns:
+        Sum over rows and their number, without a unit.
+    """
+    members = Members.of(mask_BM, least=2)
+    student_BMC, teacher_BMC = (
+        _deviations(_soft_log_probs(logits, 1.0), members) for logits in (student_BMC, teacher_BMC)
+    )
+    error_B = members.mean((student_BMC - teacher_BMC).square().sum(dim=-1))
+    spread_B = members.mean(teacher_BMC.square().sum(dim=-1))
+    return sum_rows(error_B / (spread_B + _SMALL_MI), members.counts_B)
+
+
+def _deviations(values_BMC: Tensor, members: Members) -> Tensor:
+    return values_BMC - members.mean(values_BMC).unsqueeze(1)
 
 
 def _mutual_information(logits_BMC: Tensor, members: Members) -> Tensor:

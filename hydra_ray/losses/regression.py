@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hydra_ray.losses.sums import Summed, sum_rows
+from hydra_ray.losses.sums import Correlated, Summed, correlate_rows, sum_rows
 from hydra_ray.metrics import Members, gaussian_kl, mixture_moments, row_mixture_nll
 
 _SMALL_SHARE = 1e-6
@@ -96,12 +96,55 @@ def diversity_matching_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: T
         Sum over rows and their number, squared nats of log.
     """
     members = Members.of(mask_BM, least=2)
+    student_B, teacher_B = _log_knowledge(student_BM2, teacher_BM2, members)
+    return sum_rows((student_B - teacher_B).square(), members.counts_B)
+
+
+def correlation_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None = None) -> Correlated:
+    """How far the heads' disagreement is from ordering the batch's rows as the members' does (ours).
+
+    1 - Pearson's correlation, over the batch, of ln(k_student + e) and ln(k_teacher + e), as in
+    `diversity_matching_loss`. It leaves the size of disagreement free, which calibration sets afterwards.
+
+    Args:
+        student_BM2: outputs of M heads.
+        teacher_BM2: outputs of M members.
+        mask_BM: members whose disagreement, and heads whose, is compared; a row needs two to count.
+    """
+    members = Members.of(mask_BM, least=2)
+    return correlate_rows(*_log_knowledge(student_BM2, teacher_BM2, members), members.counts_B)
+
+
+def deviation_loss(student_BM2: Tensor, teacher_BM2: Tensor, mask_BM: Tensor | None = None) -> Summed:
+    """How far each head's mean lies from where its member's does, both seen from the mixture's mean (ours).
+
+    Mean over the batch of mean_m (d_student - d_teacher)^2 / (k_teacher + e), with d a mean less the mean of means:
+    0 where the heads deviate as the members do, about 1 where they all agree.
+
+    Args:
+        student_BM2: outputs of M heads.
+        teacher_BM2: outputs of M members.
+        mask_BM: members, and heads, that are compared; a row needs two to count.
+
+    Returns:
+        Sum over rows and their number, without a unit.
+    """
+    members = Members.of(mask_BM, least=2)
+    teacher_BM2 = _at_least_float32(teacher_BM2)
+    teacher = mixture_moments(teacher_BM2, members)
+    student_mean_B = members.mean(_at_least_float32(student_BM2)[..., 0])
+    deviations_BM = _at_least_float32(student_BM2)[..., 0] - student_mean_B.unsqueeze(1)
+    error_BM = deviations_BM - (teacher_BM2[..., 0] - teacher.mean.unsqueeze(1))
+    spread_B = teacher.knowledge_variance + _SMALL_SHARE * teacher.data_variance
+    return sum_rows(members.mean(error_BM.square()) / spread_B, members.counts_B)
+
+
+def _log_knowledge(student_BM2: Tensor, teacher_BM2: Tensor, members: Members) -> tuple[Tensor, Tensor]:
+    """ln(k + e) of student and teacher, each [B], e a millionth of the teacher's data variance."""
     teacher = mixture_moments(_at_least_float32(teacher_BM2), members)
     student_B = mixture_moments(_at_least_float32(student_BM2), members).knowledge_variance
     small_B = _SMALL_SHARE * teacher.data_variance
-    return sum_rows(
-        ((student_B + small_B).log() - (teacher.knowledge_variance + small_B).log()).square(), members.counts_B
-    )
+    return (student_B + small_B).log(), (teacher.knowledge_variance + small_B).log()
 
 
 def _at_least_float32(outputs: Tensor) -> Tensor:

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from hydra_ray.data import TaskName
 from hydra_ray.losses import classification, regression
-from hydra_ray.losses.sums import Summed
+from hydra_ray.losses.sums import Correlated, Summed
 
-TermLoss = Callable[[Tensor, Tensor, Tensor, Tensor | None], Summed]
-"""student_BHC, members_BMC, labels_B, mask_BM (None: all members) -> sum over the rows that count, and their number."""
+TermLoss = Callable[[Tensor, Tensor, Tensor, Tensor | None], Summed | Correlated]
+"""student_BHC, members_BMC, labels_B, mask_BM (None: all members) -> sums over the rows that count."""
+HeadsLoss = Callable[[Tensor, Tensor, Tensor | None], Summed | Correlated]
+"""As `TermLoss`, of one that needs no labels and several heads."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +46,28 @@ class Term:
         return forms[task]
 
 
-DIVERSITY = Term(
-    key="diversity_weight",
-    classification=lambda student, members, labels, mask: classification.diversity_matching_loss(
-        student, members, mask
-    ),
-    regression=lambda student, members, labels, mask: regression.diversity_matching_loss(student, members, mask),
-    needs_heads=True,
-)
+def _of_heads(key: str, of_classes: HeadsLoss, of_numbers: HeadsLoss) -> Term:
+    return Term(
+        key,
+        classification=lambda student, members, labels, mask: of_classes(student, members, mask),
+        regression=lambda student, members, labels, mask: of_numbers(student, members, mask),
+        needs_heads=True,
+    )
+
+
+DIVERSITY = _of_heads("diversity_weight", classification.diversity_matching_loss, regression.diversity_matching_loss)
 """The size of the heads' disagreement is that of the members', row by row."""
+CORRELATION = _of_heads("correlation_weight", classification.correlation_loss, regression.correlation_loss)
+"""The heads' disagreement orders the rows as the members' does, whatever its size."""
+DEVIATION = _of_heads("deviation_weight", classification.deviation_loss, regression.deviation_loss)
+"""Each head deviates from the heads' mean as its member does from the members'."""
 LABELS = Term(
     key="label_weight",
     classification=lambda student, members, labels, mask: classification.mixture_nll(student, labels),
     regression=lambda student, members, labels, mask: regression.mixture_nll(student, labels),
 )
 """Negative log likelihood of the heads' mixture, on the rows that have a label."""
-TERMS = (DIVERSITY, LABELS)
+TERMS = (DIVERSITY, CORRELATION, DEVIATION, LABELS)
 
 
 def terms_of(settings: Mapping[str, Any]) -> list[tuple[Term, float]]:

@@ -3,11 +3,12 @@
 How they are trained is in `training/`.
 """
 
+from hydra_ray.models.architectures import GlobalMean
+from hydra_ray.models.conv_heads import ends_in_maps
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
 from hydra_ray.models.embeddings import table_inputs
 from hydra_ray.models.ensemble import Ensemble, StackedMembers
 from hydra_ray.models.files import WEIGHTS, from_model_json, load_model, to_model_json, to_safetensors_bytes
-from hydra_ray.models.heads import BatchedHeads
 from hydra_ray.models.input_check import check_inputs, check_values
 from hydra_ray.models.members import Member, ModelSpec, Normalise, build_member
 from hydra_ray.models.networks import architecture_options, check_architecture
@@ -16,14 +17,14 @@ from hydra_ray.models.own_code import code_of
 from hydra_ray.models.pretrained import Pretrained, load_pretrained, put_body, weights_key
 from hydra_ray.models.registry import Network
 from hydra_ray.models.size import check_size, in_gigabytes, memory_bytes
-from hydra_ray.models.student import HydraStudent, build_student, rescale_disagreement
+from hydra_ray.models.student import HydraStudent, build_heads, build_student, rescale_disagreement
 from hydra_ray.models.tensors import to_device, to_safetensors
 
 __all__ = [
     "WEIGHTS",
-    "BatchedHeads",
     "Ensemble",
     "GaussianOutput",
+    "GlobalMean",
     "HydraStudent",
     "MeanOutput",
     "Member",
@@ -34,6 +35,7 @@ __all__ = [
     "Pretrained",
     "StackedMembers",
     "architecture_options",
+    "build_heads",
     "build_member",
     "build_student",
     "check_architecture",
@@ -42,6 +44,7 @@ __all__ = [
     "check_values",
     "code_of",
     "count_macs",
+    "ends_in_maps",
     "from_model_json",
     "in_gigabytes",
     "latency_ms",

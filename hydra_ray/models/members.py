@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hydra_ray.config import HeadKind
 from hydra_ray.models.input_check import check_inputs
 from hydra_ray.models.networks import build_network
 from hydra_ray.models.outputs import OutputKind, build_output, combined
@@ -34,8 +35,8 @@ class ModelSpec:
     """All that is needed to build a module again, weights aside; `to_json` and `from_json` round-trip.
 
     `architecture`, `input_shape`, `num_outputs`, `options` and `categories` are those of `networks.build_network`;
-    `output` says what its outputs mean. A student has `num_heads` heads of `head_depth` hidden layers of `head_width`
-    units; for a member these three are 0.
+    `output` says what its outputs mean. A student has `num_heads` heads of the kind `head`, each of `head_depth` hidden
+    layers of `head_width` units; for a member these numbers are 0.
     """
 
     kind: Literal["member", "student"]
@@ -48,6 +49,7 @@ class ModelSpec:
     head_depth: int = 0
     output: OutputKind = "logits"
     categories: tuple[int, ...] = ()
+    head: HeadKind = "mlp"
 
     def __post_init__(self) -> None:
         """Lists for tuples and dicts for mappings, so that a spec equals what JSON makes of it."""
@@ -60,9 +62,10 @@ class ModelSpec:
         return build_network(self.architecture, self.input_shape, self.num_outputs, self.options, self.categories)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `categories` only where there are any, as in files of older versions."""
+        """Plain JSON values; `categories` and `head` only where they say something, as in files of older versions."""
         values = {**asdict(self), "input_shape": list(self.input_shape), "categories": list(self.categories)}
-        return values if self.categories else {name: each for name, each in values.items() if name != "categories"}
+        unsaid = {"categories": [], "head": "mlp"}
+        return {name: each for name, each in values.items() if name not in unsaid or each != unsaid[name]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -5,7 +5,7 @@ disagreement. The mean-distilled student (KD) and the Dirichlet student are the 
 It is not: a loss, training, or the calibration of disagreement on validation rows.
 
 Shapes: B batch, M heads, C outputs, F features of the body.
-    stored inputs: uint8 [B, H, W, ch] or float32 [B, D] -> features_BF -> logits_BMC
+    stored inputs: uint8 [B, H, W, ch] or float32 [B, D] -> features_BF (or maps [B, F, h, w]) -> logits_BMC
     In a regression the C = 2 outputs are mean and log variance in target units.
 """
 
@@ -15,20 +15,23 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from hydra_ray.config import HeadKind
+from hydra_ray.models.conv_heads import ConvHeads, ends_in_maps, normalises_by_batch
 from hydra_ray.models.heads import BatchedHeads
 from hydra_ray.models.input_check import check_inputs, check_values
 from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.outputs import build_output
 from hydra_ray.models.precision import at_full_precision
+from hydra_ray.models.registry import Network
 from hydra_ray.randomness import seeded
+
+Heads = BatchedHeads | ConvHeads
 
 
 class HydraStudent(nn.Module):
     """Normalisation, a shared body, M heads and what their outputs mean: stored inputs -> logits_BMC."""
 
-    def __init__(
-        self, spec: ModelSpec, normalise: Normalise, body: nn.Module, heads: BatchedHeads, output: nn.Module
-    ) -> None:
+    def __init__(self, spec: ModelSpec, normalise: Normalise, body: nn.Module, heads: Heads, output: nn.Module) -> None:
         super().__init__()
         self.spec = spec
         self.normalise = normalise
@@ -42,7 +45,7 @@ class HydraStudent(nn.Module):
         return at_full_precision(self.output, outputs_BMC)
 
     def features(self, inputs: Tensor) -> Tensor:
-        """uint8 [B, H, W, ch] or float32 [B, D] -> features_BF, what all heads share.
+        """uint8 [B, H, W, ch] or float32 [B, D] -> features_BF or maps [B, F, h, w], what all heads share.
 
         Raises:
             UserError: rows of another shape or type, or with values that are not finite; see `check_inputs`.
@@ -70,19 +73,34 @@ def build_student(
 ) -> HydraStudent:
     """A student with fresh weights that follow from `seed` and from nothing else.
 
-    The body is that of `spec.architecture` (its own head is dropped); the body's weights do not depend on the
-    number or size of the heads. `normalise` and `output` are copied; without them inputs, and the targets of a
-    regression, are taken as they are (or the file to be loaded brings them).
+    The body is that of `spec.architecture`: its own head is dropped, and its pooling where heads have convolutions. The
+    body's weights do not depend on the number, size or kind of the heads. `normalise` and `output` are copied; without
+    them inputs, and the targets of a regression, are taken as they are (or the file to be loaded brings them).
 
     Raises:
-        UserError: see `networks.build_network`.
+        UserError: see `networks.build_network` and `ends_in_maps`.
         ValueError: see `BatchedHeads`.
     """
     with seeded(seed):
         network = spec.build_network()
-        heads = BatchedHeads(spec.num_heads, network.num_features, spec.head_width, spec.head_depth, spec.num_outputs)
+        heads = build_heads(spec.head, network, spec.num_heads, spec.head_width, spec.head_depth, spec.num_outputs)
+    body = network.body if spec.head == "mlp" else ends_in_maps(network, spec.architecture)
     chosen = copy.deepcopy(normalise) or Normalise.identity(spec.input_shape)
-    return HydraStudent(spec, chosen, network.body, heads, copy.deepcopy(output) or build_output(spec.output))
+    return HydraStudent(spec, chosen, body, heads, copy.deepcopy(output) or build_output(spec.output))
+
+
+def build_heads(
+    kind: HeadKind, network: Network, num_heads: int, head_width: int, head_depth: int, num_outputs: int
+) -> Heads:
+    """Heads for a network's body, with fresh weights from torch's global generator.
+
+    Raises:
+        ValueError: see `BatchedHeads` and `ConvHeads`.
+    """
+    sizes = (num_heads, network.num_features, head_width, head_depth, num_outputs)
+    if kind == "mlp":
+        return BatchedHeads(*sizes)
+    return ConvHeads(*sizes, by_batch=normalises_by_batch(network.body))
 
 
 def rescale_disagreement(log_probs_BMC: Tensor, scale: float) -> Tensor:

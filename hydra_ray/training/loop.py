@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from hydra_ray.config import Optimisation
-from hydra_ray.losses import Summed, share_of_mean
+from hydra_ray.losses import Correlated, Summed, share_of_mean
 from hydra_ray.randomness import seed_generators, seed_of
 
 Tick = Callable[[int, int], None]
@@ -55,7 +55,7 @@ class DistributedContext:
         dist.all_reduce(value)
         return value / self.num_ranks
 
-    def share_of_loss(self, terms: Sequence[Summed], *, is_even: bool) -> Tensor:
+    def share_of_loss(self, terms: Sequence[Summed | Correlated], *, is_even: bool) -> Tensor:
         """What this rank minimises: the mean of the ranks' shares is the loss over all rows of the batch.
 
         Args:

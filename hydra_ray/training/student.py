@@ -119,6 +119,7 @@ def plan_of(
         num_heads=objective.phases[-1].num_heads,
         head_width=distill.head_width,
         head_depth=distill.head_depth,
+        head=distill.head,
         output=task.likelihood.student_output,
         categories=categories,
     )

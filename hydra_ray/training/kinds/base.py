@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hydra_ray.config import DistillConfig, StudentConfig, StudentKind
 from hydra_ray.data import TaskName
-from hydra_ray.losses import Summed, Term, own_term, terms_of
+from hydra_ray.losses import Correlated, Summed, Term, own_term, terms_of
 from hydra_ray.metrics import Members
 from hydra_ray.models import HydraStudent
 from hydra_ray.tasks import Prediction, Task
@@ -76,7 +76,7 @@ class Kind(ABC, Generic[Own]):
         teacher_BMC: Tensor,
         labels_B: Tensor,
         mask_BM: Tensor | None = None,
-    ) -> list[Summed]:
+    ) -> list[Summed | Correlated]:
         """The terms of what is minimised at a step, weighted; each is over the rows that it can be computed for.
 
         Args:
@@ -89,7 +89,7 @@ class Kind(ABC, Generic[Own]):
         """
         members_BMC = teacher_BMC[:, : self.num_members]
         mask_BM = None if mask_BM is None else mask_BM[:, : self.num_members]
-        terms = [self.main_loss(phase, progress, student_BHC, members_BMC, mask_BM)]
+        terms: list[Summed | Correlated] = [self.main_loss(phase, progress, student_BHC, members_BMC, mask_BM)]
         for term, weight in self.terms:
             if phase.num_heads > 1 or not term.needs_heads:
                 found = term.form(self.task.name)(student_BHC, members_BMC, labels_B, mask_BM)

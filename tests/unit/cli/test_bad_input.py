@@ -141,6 +141,24 @@ def test_a_body_without_options_of_its_own_has_the_members(path, refused):
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["distill.head=conv1x1"], "distill.head=conv1x1: the body mlp does not end in a mean over pixels"),
+        (["tune.num_trials=1", "tune.space.head=[mlp, conv1x1]"], "distill.head=conv1x1: the body mlp does not end"),
+        (
+            ["distill.head=conv1x1", "distill.head_depth=0", "distill.body=cnn", "distill.body_options={widths: [4]}"],
+            "distill.head_depth=0: heads with distill.head=conv1x1 have 1 convolution or more",
+        ),
+        (["distill.head=conv3x3"], 'command line: distill.head="conv3x3": must be'),
+    ],
+)
+def test_heads_that_do_not_suit_the_body(path, refused, words, expected):
+    text = refused("run", path, *words)
+    assert text.startswith(expected)
+    assert "\n" not in text
+
+
 def test_a_misspelt_key_is_told_without_torch(path):
     """Which takes seconds to import."""
     program = f"""

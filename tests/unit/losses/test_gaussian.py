@@ -104,6 +104,8 @@ def test_losses_of_distillation_do_not_change_with_the_units_of_the_target(case,
         (losses.heads_loss, student),
         (losses.moments_loss, student[:, 0]),
         (losses.diversity_matching_loss, student),
+        (losses.deviation_loss, student),
+        (losses.correlation_loss, student),
     ]
     for loss, outputs in pairs:
         expected = loss(outputs, teacher).mean().item()
@@ -158,7 +160,9 @@ def test_masked_losses_are_those_of_the_members_left():
     assert losses.moments_loss(student[:, 0], teacher, mask).mean().item() == pytest.approx(np.mean(means))
     gaps = [losses.diversity_matching_loss(*parts[row]).mean().item() for row in range(2)]  # one member has no spread
     assert losses.diversity_matching_loss(student, teacher, mask).mean().item() == pytest.approx(np.mean(gaps))
-    for loss in (losses.heads_loss, losses.diversity_matching_loss):
+    errors = [losses.deviation_loss(*parts[row]).mean().item() for row in range(2)]
+    assert losses.deviation_loss(student, teacher, mask).mean().item() == pytest.approx(np.mean(errors))
+    for loss in (losses.heads_loss, losses.diversity_matching_loss, losses.deviation_loss):
         everyone, nobody = (loss(student, teacher, which(4, 3).bool()) for which in (torch.ones, torch.zeros))
         assert everyone.mean().item() == pytest.approx(loss(student, teacher).mean().item())
         assert nobody.mean().item() == nobody.num_rows == 0

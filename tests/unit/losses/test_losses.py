@@ -243,6 +243,7 @@ ROW_LOSSES = {
     "dirichlet": (lambda s, t, m: losses.dirichlet_nll(s[:, 0], t, 2.0, 1e-3, m), 1),
     "proxy": (lambda s, t, m: losses.proxy_dirichlet_rkl(s[:, 0], t, mask_BM=m), 2),
     "spread": (losses.diversity_matching_loss, 2),
+    "deviations": (losses.deviation_loss, 2),
 }
 
 
@@ -255,7 +256,9 @@ def test_a_masked_loss_is_the_mean_over_rows_of_the_loss_on_their_members(name, 
     for row in range(len(mask)):
         which = mask[row]
         if which.sum() >= least:
-            heads = student[row : row + 1, which] if name in ("spread", "hydra") else student[row : row + 1]
+            heads = (
+                student[row : row + 1, which] if name in ("spread", "deviations", "hydra") else student[row : row + 1]
+            )
             rows.append(loss(heads, teacher[row : row + 1, which], None).mean().item())
     found = loss(student, teacher, mask)
     assert found.num_rows == len(rows)

@@ -83,10 +83,15 @@ def config(**settings):
 
 CNN = {"body": "cnn", "body_options": {"widths": [4], "norm": "group"}}
 # heads that start nearly alike have so little MI that its logarithm magnifies rounding a thousandfold
-TERMS = {"label_weight": 0.5, "diversity_weight": 0.1, "head_init_noise": 2.0}
+TERMS = {
+    "label_weight": 0.5, "diversity_weight": 0.1, "correlation_weight": 0.1, "deviation_weight": 0.1,
+    "head_init_noise": 2.0,
+}  # fmt: skip
 CASES = {
     "hydra": ("hydra", "plain", {}),
     "hydra, cnn": ("hydra", "plain", CNN),
+    "hydra, cnn, convolutions": ("hydra", "plain", {**CNN, "head": "conv1x1"}),
+    "hydra, correlation alone": ("hydra", "plain", {"correlation_weight": 0.5, "head_init_noise": 2.0}),
     "hydra, AdamW": ("hydra", "plain", {"optimizer": "adamw"}),
     "kd, clipped": ("kd", "plain", {"clip_norm": 0.1}),
     "hydra, masked": ("hydra", "patchy", {}),
