@@ -115,6 +115,14 @@ class KdConfig(StudentConfig):
     kind: Literal["kd"] = "kd"
 
 
+class LabelsConfig(StudentConfig):
+    """The control: one head that is taught by labels, and by no member."""
+
+    knows_disagreement = False
+
+    kind: Literal["labels"] = "labels"
+
+
 class End2Config(StudentConfig):
     """One head that gives a Dirichlet distribution (Malinin et al. 2020)."""
 
@@ -139,7 +147,7 @@ class ProxyEnd2Config(StudentConfig):
     """Largest precision of the proxy, infinite where all members agree."""
 
 
-_AnyStudent = HydraConfig | KdConfig | End2Config | ProxyEnd2Config
+_AnyStudent = HydraConfig | KdConfig | LabelsConfig | End2Config | ProxyEnd2Config
 STUDENTS: dict[str, type[StudentConfig]] = {
     section.model_fields["kind"].default: section for section in get_args(_AnyStudent)
 }

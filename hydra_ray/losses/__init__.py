@@ -7,9 +7,10 @@ from hydra_ray.losses.classification import dirichlet_nll, hydra_loss, mean_loss
 from hydra_ray.losses.own_term import check_own_term, own_term, own_term_code
 from hydra_ray.losses.regression import gaussian_nll, heads_loss, mixture_nll, moments_loss
 from hydra_ray.losses.sums import Correlated, Summed, share_of_mean, sum_rows
-from hydra_ray.losses.terms import Term, terms_of
+from hydra_ray.losses.terms import LABELS, Term, terms_of
 
 __all__ = [
+    "LABELS",
     "Correlated",
     "Summed",
     "Term",

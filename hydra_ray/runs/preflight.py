@@ -201,6 +201,8 @@ def _check_own_view(run: Run, view: ViewConfig) -> None:
 
 def _check_terms(run: Run) -> None:
     """Try the user's own terms of loss on two rows, for every phase of the students that have them."""
+    if "labels" in run.config.student_kinds and run.data.splits["train"].read_labels() is None:
+        raise UserError("students.labels: the training rows have no labels; leave this student out")
     for kind in run.config.student_kinds:
         own = run.config.student(kind)
         members = run.config.members_learnt_from(kind)

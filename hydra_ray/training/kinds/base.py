@@ -64,7 +64,13 @@ class Kind(ABC, Generic[Own]):
 
     @abstractmethod
     def main_loss(
-        self, phase: Phase, progress: float, student_BHC: Tensor, members_BMC: Tensor, mask_BM: Tensor | None
+        self,
+        phase: Phase,
+        progress: float,
+        student_BHC: Tensor,
+        members_BMC: Tensor,
+        labels_B: Tensor,
+        mask_BM: Tensor | None,
     ) -> Summed:
         """What it minimises at a share `progress` of a phase, before the terms that have a weight."""
 
@@ -89,7 +95,9 @@ class Kind(ABC, Generic[Own]):
         """
         members_BMC = teacher_BMC[:, : self.num_members]
         mask_BM = None if mask_BM is None else mask_BM[:, : self.num_members]
-        terms: list[Summed | Correlated] = [self.main_loss(phase, progress, student_BHC, members_BMC, mask_BM)]
+        terms: list[Summed | Correlated] = [
+            self.main_loss(phase, progress, student_BHC, members_BMC, labels_B, mask_BM)
+        ]
         for term, weight in self.terms:
             if phase.num_heads > 1 or not term.needs_heads:
                 found = term.form(self.task.name)(student_BHC, members_BMC, labels_B, mask_BM)

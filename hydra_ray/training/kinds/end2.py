@@ -18,7 +18,13 @@ class End2(DirichletKind[students.End2Config]):
     words = {"classification": "one network that gives a Dirichlet distribution"}  # noqa: RUF012
 
     def main_loss(
-        self, phase: Phase, progress: float, student_BHC: Tensor, members_BMC: Tensor, mask_BM: Tensor | None
+        self,
+        phase: Phase,
+        progress: float,
+        student_BHC: Tensor,
+        members_BMC: Tensor,
+        labels_B: Tensor,
+        mask_BM: Tensor | None,
     ) -> Summed:
         """Negative log likelihood of the members' probabilities."""
         temperature = self.temperature(progress)

@@ -33,7 +33,13 @@ class Hydra(Kind[students.HydraConfig]):
         return [phase for phase in phases if phase.num_epochs]
 
     def main_loss(
-        self, phase: Phase, progress: float, student_BHC: Tensor, members_BMC: Tensor, mask_BM: Tensor | None
+        self,
+        phase: Phase,
+        progress: float,
+        student_BHC: Tensor,
+        members_BMC: Tensor,
+        labels_B: Tensor,
+        mask_BM: Tensor | None,
     ) -> Summed:
         """Imitate the members' mean, then head m member m."""
         if phase.name == MEAN:

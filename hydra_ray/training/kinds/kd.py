@@ -25,7 +25,13 @@ class Kd(Kind[students.KdConfig]):
         return [Phase("mean", 1, self.shared.mean_phase_epochs + self.shared.epochs)]
 
     def main_loss(
-        self, phase: Phase, progress: float, student_BHC: Tensor, members_BMC: Tensor, mask_BM: Tensor | None
+        self,
+        phase: Phase,
+        progress: float,
+        student_BHC: Tensor,
+        members_BMC: Tensor,
+        labels_B: Tensor,
+        mask_BM: Tensor | None,
     ) -> Summed:
         """Imitate the members' mean."""
         return self.task.likelihood.mean_loss(student_BHC[:, 0], members_BMC, self.shared.temperature, mask_BM)

@@ -18,7 +18,13 @@ class ProxyEnd2(DirichletKind[students.ProxyEnd2Config]):
     words = {"classification": "one network that gives a Dirichlet distribution, by its proxy"}  # noqa: RUF012
 
     def main_loss(
-        self, phase: Phase, progress: float, student_BHC: Tensor, members_BMC: Tensor, mask_BM: Tensor | None
+        self,
+        phase: Phase,
+        progress: float,
+        student_BHC: Tensor,
+        members_BMC: Tensor,
+        labels_B: Tensor,
+        mask_BM: Tensor | None,
     ) -> Summed:
         """Reverse KL from the proxy."""
         outputs_BC = student_BHC[:, 0]

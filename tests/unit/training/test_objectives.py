@@ -90,3 +90,17 @@ def test_spread_loss_is_zero_for_equal_disagreement_and_is_what_it_says():
     assert torch.allclose(losses.diversity_matching_loss(student, teacher).mean(), gap.square().mean())
     with_spread = _loss(_objective("hydra", _settings(diversity_weight=0.1), 4), student, teacher)
     assert torch.allclose(with_spread, losses.hydra_loss(student, teacher, 3.0).mean() + 0.1 * gap.square().mean())
+
+
+def test_labels_teach_the_control_whatever_members_say():
+    student = _logits(4, 1, 5).requires_grad_()
+    labels = torch.tensor([2, NO_LABEL, 0, NO_LABEL])
+    found = [
+        _loss(_objective("labels", _settings(), 3), student, _logits(4, 3, 5, seed=seed), labels) for seed in (1, 2)
+    ]
+    probs = student[:, 0].softmax(-1)
+    assert torch.allclose(found[0], -(probs[0, 2].log() + probs[2, 0].log()) / 2)
+    assert torch.equal(*found)
+    found[0].backward()
+    assert student.grad is not None
+    assert not student.grad[1].any()
