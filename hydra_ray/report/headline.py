@@ -11,13 +11,14 @@ from typing import Any
 from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import decimal, rough_percent, times
 from hydra_ray.report.inputs import ENSEMBLE, students, task_of, unknown_sets
+from hydra_ray.training.kinds.labels import Labels
 
 
 def headline(metrics: Mapping[str, Any]) -> str:
     """E.g. "hydra keeps 98 % of the ensemble's AUROC on photos at 13 % of its MACs; NLL 1.02 × its."
 
     It speaks of the first student with a knowledge uncertainty, else of the first student; clauses without
-    figures are left out.
+    figures are left out. Where the control, `labels`, has the better NLL, a second sentence says so.
     """
     names = students(metrics)
     if not names:
@@ -33,7 +34,16 @@ def headline(metrics: Mapping[str, Any]) -> str:
         first = f" takes {cost} of the ensemble's MACs" if cost else ""
     if not first:
         return f"{student}: {quality or 'no figures yet'}."
-    return f"{student}{first}; {quality}." if quality else f"{student}{first}."
+    kept = f"{student}{first}; {quality}." if quality else f"{student}{first}."
+    return kept + _control(metrics, student)
+
+
+def _control(metrics: Mapping[str, Any], student: str) -> str:
+    """That the same network does better without any teacher, where it does."""
+    own, control = (figure(metrics, "test", name, "nll") for name in (student, Labels.kind))
+    if own is None or control is None or control >= own:
+        return ""
+    return f" Taught by labels alone the same network has an NLL of {decimal(control, 3)} against {decimal(own, 3)}."
 
 
 def _detection(metrics: Mapping[str, Any], student: str) -> str:
