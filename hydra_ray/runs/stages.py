@@ -58,7 +58,7 @@ class StageSpec:
 def _members_cost(run: Run) -> str:
     ensemble = run.config.ensemble
     rows = run.data.splits["train"].num_rows
-    return f"{ensemble.num_members * ensemble.epochs:,} member-epochs of {rows:,} rows"
+    return f"{_counted(ensemble.num_members * ensemble.epochs, 'member-epoch')} of {rows:,} rows"
 
 
 def _no_members(config: Config) -> str | None:
@@ -72,7 +72,7 @@ def _no_members(config: Config) -> str | None:
 def _shards_cost(run: Run) -> str:
     rows = sum(map(run.num_rows, run.split_names))
     size = readable_bytes(rows * row_bytes(run))
-    return f"{rows:,} rows x {run.config.ensemble.num_members} members, up to {size} of shards"
+    return f"{rows:,} rows x {_counted(run.config.ensemble.num_members, 'member')}, up to {size} of shards"
 
 
 def _search_cost(run: Run) -> str:
@@ -81,19 +81,24 @@ def _search_cost(run: Run) -> str:
     kinds = len(run.searched_kinds)
     epochs = kinds * tune.num_trials * (distill.mean_phase_epochs + (tune.epochs or distill.epochs))
     rows = run.num_rows(TRANSFER)
-    return f"{tune.num_trials} trials of {kinds} kinds, {epochs:,} epochs of {rows:,} rows at most"
+    trials = f"{_counted(tune.num_trials, 'trial')} of {_counted(kinds, 'kind')}"
+    return f"{trials}, {_counted(epochs, 'epoch')} of {rows:,} rows at most"
 
 
 def _students_cost(run: Run) -> str:
     distill = run.config.distill
     students = len(run.config.student_kinds)
     epochs = students * (distill.mean_phase_epochs + distill.epochs)
-    return f"{students} students, {epochs:,} epochs of {run.num_rows(TRANSFER):,} rows"
+    return f"{_counted(students, 'student')}, {_counted(epochs, 'epoch')} of {run.num_rows(TRANSFER):,} rows"
 
 
 def _report_cost(run: Run) -> str:
     rows = sum(run.num_rows(split) for split in run.split_names if split != TRANSFER)
-    return f"{rows:,} rows x {len(run.config.student_kinds)} students"
+    return f"{rows:,} rows x {_counted(len(run.config.student_kinds), 'student')}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def row_bytes(run: Run) -> int:

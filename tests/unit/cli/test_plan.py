@@ -37,7 +37,7 @@ def test_a_plan_says_what_is_done_and_why_something_is_not(predicted, call):
     assert "0/3 splits done, 3 redone because predict.dtype: float16 -> float32" in out
     out = call("run", predicted, "--plan", "tune.num_trials=3", "tune.space.head_width=[2, 4]")[1]
     assert re.search(
-        r"tune +to do  0/1 searches done; whole stage: 3 trials of 1 kinds, 6 epochs of 200 rows at most", out
+        r"tune +to do  0/1 searches done; whole stage: 3 trials of 1 kind, 6 epochs of 200 rows at most", out
     )
 
 

@@ -50,7 +50,7 @@ def test_a_thousand_times_the_epochs_take_about_as_many_times_as_long(tmp_path):
     [
         ["data.source=diabetes", "distill.batch_size=512"],
         ["transfer.views=[{view: mixup, options: {block_rows: 100}}, {view: ods}]", "predict.rows_per_shard=100"],
-        ["ensemble.stack_size=2", "students=[hydra, kd, end2, proxy_end2]"],
+        ["ensemble.stack_size=2", "students=[hydra, kd, labels, end2, proxy_end2]"],
         ["ensemble.architecture=cnn", "ensemble.options={}", "cluster.num_workers=1"],
     ],
 )
