@@ -30,6 +30,7 @@ from hydra_ray.models import (
 )
 from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.runs.run import TRANSFER, Run, has_fixed_rows
+from hydra_ray.shards import is_labelled
 from hydra_ray.teachers import OF_TASK, AskedTeachers, ForeignShards
 from hydra_ray.training import kind_named
 from hydra_ray.views import IDENTITY, VIEWS, check_gradients, check_own_view, check_view, view_block_rows, view_named
@@ -59,7 +60,7 @@ def check_settings(run: Run) -> None:
     run.task.check(run.config)
     check_teachers_settings(run)
     check_views(run)
-    _check_terms(run)
+    _check_losses(run)
     _check_batches(run)
 
 
@@ -199,10 +200,11 @@ def _check_own_view(run: Run, view: ViewConfig) -> None:
     check_own_view(view.view, view.options, inputs, row_id, run.features, members)
 
 
-def _check_terms(run: Run) -> None:
-    """Try the user's own terms of loss on two rows, for every phase of the students that have them."""
-    if "labels" in run.config.student_kinds and run.data.splits["train"].read_labels() is None:
-        raise UserError("students.labels: the training rows have no labels; leave this student out")
+def _check_losses(run: Run) -> None:
+    """Check that the control has labels, and try the user's own terms on two rows for every phase of their students."""
+    labels = run.data.splits["train"].read_labels() if "labels" in run.config.student_kinds else np.zeros(1)
+    if labels is None or not is_labelled(labels).any():
+        raise UserError("students.labels: no training row has a label; leave this student out")
     for kind in run.config.student_kinds:
         own = run.config.student(kind)
         members = run.config.members_learnt_from(kind)

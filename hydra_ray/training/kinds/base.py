@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -33,6 +33,19 @@ class Phase:
     name: str
     num_heads: int
     num_epochs: int
+
+
+class Step(NamedTuple):
+    """What a kind's loss is computed from at a step."""
+
+    phase: Phase
+    progress: float
+    """Share of the phase that is done."""
+    student_BHC: Tensor
+    members_BMC: Tensor
+    """Of the members that it learns from."""
+    labels_B: Tensor
+    mask_BM: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -62,17 +75,13 @@ class Kind(ABC, Generic[Own]):
     def phases(self) -> list[Phase]:
         """What is done in order; every kind takes the same number of epochs in all."""
 
+    def only_phase(self, name: str) -> Phase:
+        """That of a kind with one head and one loss: as many epochs as all phases of another kind."""
+        return Phase(name, 1, self.shared.mean_phase_epochs + self.shared.epochs)
+
     @abstractmethod
-    def main_loss(
-        self,
-        phase: Phase,
-        progress: float,
-        student_BHC: Tensor,
-        members_BMC: Tensor,
-        labels_B: Tensor,
-        mask_BM: Tensor | None,
-    ) -> Summed:
-        """What it minimises at a share `progress` of a phase, before the terms that have a weight."""
+    def main_loss(self, step: Step) -> Summed | Correlated:
+        """What it minimises at a step, before the terms that have a weight."""
 
     def loss(
         self,
@@ -95,9 +104,8 @@ class Kind(ABC, Generic[Own]):
         """
         members_BMC = teacher_BMC[:, : self.num_members]
         mask_BM = None if mask_BM is None else mask_BM[:, : self.num_members]
-        terms: list[Summed | Correlated] = [
-            self.main_loss(phase, progress, student_BHC, members_BMC, labels_B, mask_BM)
-        ]
+        step = Step(phase, progress, student_BHC, members_BMC, labels_B, mask_BM)
+        terms: list[Summed | Correlated] = [self.main_loss(step)]
         for term, weight in self.terms:
             if phase.num_heads > 1 or not term.needs_heads:
                 found = term.form(self.task.name)(student_BHC, members_BMC, labels_B, mask_BM)

@@ -18,7 +18,7 @@ class DirichletKind(Kind[Own], ABC):
     @property
     def phases(self) -> list[Phase]:
         """One."""
-        return [Phase("dirichlet", 1, self.shared.mean_phase_epochs + self.shared.epochs)]
+        return [self.only_phase("dirichlet")]
 
     @staticmethod
     def prediction(

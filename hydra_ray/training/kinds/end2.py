@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from hydra_ray.config import students
 from hydra_ray.losses import Summed, dirichlet_nll
-from hydra_ray.training.kinds.base import Phase
+from hydra_ray.training.kinds.base import Step
 from hydra_ray.training.kinds.dirichlet import DirichletKind
 
 
@@ -17,18 +15,10 @@ class End2(DirichletKind[students.End2Config]):
     colour = "#009e73"
     words = {"classification": "one network that gives a Dirichlet distribution"}  # noqa: RUF012
 
-    def main_loss(
-        self,
-        phase: Phase,
-        progress: float,
-        student_BHC: Tensor,
-        members_BMC: Tensor,
-        labels_B: Tensor,
-        mask_BM: Tensor | None,
-    ) -> Summed:
+    def main_loss(self, step: Step) -> Summed:
         """Negative log likelihood of the members' probabilities."""
-        temperature = self.temperature(progress)
-        return dirichlet_nll(student_BHC[:, 0], members_BMC, temperature, self.own.smoothing, mask_BM)
+        temperature = self.temperature(step.progress)
+        return dirichlet_nll(step.student_BHC[:, 0], step.members_BMC, temperature, self.own.smoothing, step.mask_BM)
 
     def temperature(self, progress: float) -> float:
         """The first for a third of the training, cooled to 1 for another, then 1, as the reproduction of EnD2 does."""

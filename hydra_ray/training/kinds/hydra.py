@@ -5,12 +5,10 @@ Tran et al. 2020 (arXiv 2001.04694). Nothing is frozen in the second phase.
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from hydra_ray.config import students
 from hydra_ray.losses import Summed
 from hydra_ray.models import HydraStudent
-from hydra_ray.training.kinds.base import Kind, Phase
+from hydra_ray.training.kinds.base import Kind, Phase, Step
 
 MEAN = "mean"
 HEADS = "heads"
@@ -32,19 +30,13 @@ class Hydra(Kind[students.HydraConfig]):
         ]
         return [phase for phase in phases if phase.num_epochs]
 
-    def main_loss(
-        self,
-        phase: Phase,
-        progress: float,
-        student_BHC: Tensor,
-        members_BMC: Tensor,
-        labels_B: Tensor,
-        mask_BM: Tensor | None,
-    ) -> Summed:
+    def main_loss(self, step: Step) -> Summed:
         """Imitate the members' mean, then head m member m."""
-        if phase.name == MEAN:
-            return self.task.likelihood.mean_loss(student_BHC[:, 0], members_BMC, self.shared.temperature, mask_BM)
-        return self.task.likelihood.heads_loss(student_BHC, members_BMC, self.shared.temperature, mask_BM)
+        likelihood = self.task.likelihood
+        temperature = self.shared.temperature
+        if step.phase.name == MEAN:
+            return likelihood.mean_loss(step.student_BHC[:, 0], step.members_BMC, temperature, step.mask_BM)
+        return likelihood.heads_loss(step.student_BHC, step.members_BMC, temperature, step.mask_BM)
 
     def next_student(self, student: HydraStudent, phase: Phase, seed: int) -> HydraStudent:
         """All heads start from the one, moved by noise."""

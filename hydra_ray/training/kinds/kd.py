@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from hydra_ray.config import students
 from hydra_ray.losses import Summed
-from hydra_ray.training.kinds.base import Kind, Phase
+from hydra_ray.training.kinds.base import Kind, Phase, Step
 
 
 class Kd(Kind[students.KdConfig]):
@@ -22,19 +20,13 @@ class Kd(Kind[students.KdConfig]):
     @property
     def phases(self) -> list[Phase]:
         """One."""
-        return [Phase("mean", 1, self.shared.mean_phase_epochs + self.shared.epochs)]
+        return [self.only_phase("mean")]
 
-    def main_loss(
-        self,
-        phase: Phase,
-        progress: float,
-        student_BHC: Tensor,
-        members_BMC: Tensor,
-        labels_B: Tensor,
-        mask_BM: Tensor | None,
-    ) -> Summed:
+    def main_loss(self, step: Step) -> Summed:
         """Imitate the members' mean."""
-        return self.task.likelihood.mean_loss(student_BHC[:, 0], members_BMC, self.shared.temperature, mask_BM)
+        return self.task.likelihood.mean_loss(
+            step.student_BHC[:, 0], step.members_BMC, self.shared.temperature, step.mask_BM
+        )
 
 
 KIND = Kd

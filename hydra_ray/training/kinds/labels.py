@@ -6,11 +6,9 @@ nothing.
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from hydra_ray.config import students
-from hydra_ray.losses import LABELS, Summed
-from hydra_ray.training.kinds.base import Kind, Phase
+from hydra_ray.losses import LABELS, Correlated, Summed
+from hydra_ray.training.kinds.base import Kind, Phase, Step
 
 
 class Labels(Kind[students.LabelsConfig]):
@@ -23,21 +21,11 @@ class Labels(Kind[students.LabelsConfig]):
     @property
     def phases(self) -> list[Phase]:
         """One."""
-        return [Phase("labels", 1, self.shared.mean_phase_epochs + self.shared.epochs)]
+        return [self.only_phase("labels")]
 
-    def main_loss(
-        self,
-        phase: Phase,
-        progress: float,
-        student_BHC: Tensor,
-        members_BMC: Tensor,
-        labels_B: Tensor,
-        mask_BM: Tensor | None,
-    ) -> Summed:
+    def main_loss(self, step: Step) -> Summed | Correlated:
         """Negative log likelihood of the labels, whoever of the members answered."""
-        found = LABELS.form(self.task.name)(student_BHC, members_BMC, labels_B, mask_BM)
-        assert isinstance(found, Summed)
-        return found
+        return LABELS.form(self.task.name)(step.student_BHC, step.members_BMC, step.labels_B, step.mask_BM)
 
 
 KIND = Labels

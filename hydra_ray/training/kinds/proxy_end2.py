@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from hydra_ray.config import students
 from hydra_ray.losses import Summed, proxy_dirichlet_rkl
-from hydra_ray.training.kinds.base import Phase
+from hydra_ray.training.kinds.base import Step
 from hydra_ray.training.kinds.dirichlet import DirichletKind
 
 
@@ -17,19 +15,11 @@ class ProxyEnd2(DirichletKind[students.ProxyEnd2Config]):
     colour = "#cc79a7"
     words = {"classification": "one network that gives a Dirichlet distribution, by its proxy"}  # noqa: RUF012
 
-    def main_loss(
-        self,
-        phase: Phase,
-        progress: float,
-        student_BHC: Tensor,
-        members_BMC: Tensor,
-        labels_B: Tensor,
-        mask_BM: Tensor | None,
-    ) -> Summed:
+    def main_loss(self, step: Step) -> Summed:
         """Reverse KL from the proxy."""
-        outputs_BC = student_BHC[:, 0]
+        outputs_BC = step.student_BHC[:, 0]
         bound = self.own.max_precision
-        return proxy_dirichlet_rkl(outputs_BC, members_BMC, max_precision=bound, mask_BM=mask_BM)
+        return proxy_dirichlet_rkl(outputs_BC, step.members_BMC, max_precision=bound, mask_BM=step.mask_BM)
 
 
 KIND = ProxyEnd2

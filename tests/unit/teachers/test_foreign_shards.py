@@ -101,6 +101,22 @@ def test_probabilities_do_as_well(run, arrays):
     assert np.exp(answers.outputs_NMC) == pytest.approx(probs[row_id], rel=1e-4)
 
 
+@pytest.mark.parametrize("labels", ["none", "unsaid", "some"])
+def test_the_control_needs_a_label_to_learn_from(run, arrays, labels):
+    unsaid = pa.nulls(60, pa.int64())
+    some = pa.array(arrays["labels"][:60], mask=np.arange(60) > 0)
+    write("shards/transfer/part-0.parquet", arrays, slice(0, 60), label={"some": some, "unsaid": unsaid}.get(labels))
+    write("shards/validation/part-0.parquet", arrays, slice(60, 90))
+    write("shards/test/part-0.parquet", arrays, slice(90, N))
+    found = run("students=[hydra, labels]")
+    if labels == "some":
+        check_all(found)
+    else:
+        with pytest.raises(UserError, match=r"^students.labels: no training row has a label; leave this student out$"):
+            check_all(found)
+    check_all(run("students=[hydra]"))
+
+
 @pytest.mark.parametrize("labels", ["none", "some"])
 def test_rows_to_learn_from_need_no_labels_where_they_have_a_folder_of_their_own(run, arrays, labels):
     some = pa.array(arrays["labels"][:60], mask=np.arange(60) % 2 == 0) if labels == "some" else None
