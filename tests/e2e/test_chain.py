@@ -44,7 +44,6 @@ def test_the_same_command_again_skips_everything_without_ray(chain, project, fol
     imported = {line.rsplit("|", 1)[-1].strip() for line in again.err.splitlines()}
     assert "hydra_ray.runs.run" in imported
     assert "ray" not in imported
-    assert again.seconds < 30
 
 
 def test_the_plan_names_the_key_that_changed(chain, project):

@@ -39,7 +39,7 @@ def test_a_stage_is_recorded_from_start_to_done(folder, capsys):
     assert names(found) == [("predict", name) for name in ("start", "shard", "view", "done")] + [("distill", "skipped")]
     assert found[0]["detail"] == "0/4 done"
     assert (found[1]["rows"], found[1]["split"]) == (3, "test")
-    assert 0 <= found[3]["seconds"] < 5
+    assert 0 <= found[3]["seconds"] < time.time() - began + 1
     assert all(began - 1 < event["time"] < time.time() + 1 for event in found)
     assert tracker.events() == [{key: fact for key, fact in each.items() if key != "crc32"} for each in found]
     assert capsys.readouterr().out == "  two lines\n"
