@@ -18,13 +18,12 @@ from hydra_ray.config.sections import (
     MemberGroup,
     Optimisation,
     TrackingConfig,
-    TransferConfig,
-    TransferView,
     TuneConfig,
     ViewConfig,
 )
 from hydra_ray.config.students import STUDENTS, StudentConfig, StudentKind
 from hydra_ray.config.teachers import LIBRARIES, OutputsSaid, TeachersConfig
+from hydra_ray.config.transfer import TransferConfig, TransferView
 from hydra_ray.config.tree import Config, student_sizes
 from hydra_ray.config.types import HeadKind, Section
 from hydra_ray.config.yaml_files import flatten, parse_yaml

@@ -1,6 +1,7 @@
-"""The sections of the configuration tree: every key but the topmost, its type, default and meaning.
+"""The sections of the configuration tree: their keys, each with its type, default and meaning.
 
-Part of `tree.py`, through which they are imported.
+Part of `tree.py`, through which they are imported. Those of the transfer set are in `transfer.py`, those of kinds of
+students in `students.py`, those of teachers in `teachers.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from hydra_ray.config.types import (
     HeadKind,
     NotEmpty,
     NotNegative,
+    OnlyTrue,
     Positive,
     Samples,
     Section,
@@ -187,41 +189,6 @@ class EnsembleConfig(Optimisation):
         return next(place for place, end in enumerate(ends) if member < end)
 
 
-class TransferView(ViewConfig):
-    """A view in the transfer set: by count, or by share."""
-
-    share: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Part of the transfer set made of this view; then every view has one, and they add up to 1."""
-    source: str | None = None
-    """Take the rows of another data set (a name or path, labels are not used) instead of the training rows."""
-    held_out: bool = False
-    """Learn a row from those members alone that were not trained on it (`ensemble.folds`)."""
-
-
-class TransferConfig(Section):
-    """The transfer set: the inputs on which members are asked and students learn."""
-
-    views: list[TransferView] | None = Field(default=None, min_length=1)
-    """Members agree on the rows they were trained on; views are where their disagreement shows. None: untouched rows,
-    beside them of images `affine`, `elastic` and `smooth_noise`, of feature rows `gaussian_noise` and `resample`, of a
-    table with categories `swap` and `resample`."""
-    num_rows: Count | None = None
-    """Rows of the whole set where views have shares; none for as many as there are training rows."""
-
-    def with_views(self, input_shape: tuple[int, ...], categories: tuple[int, ...] = ()) -> TransferConfig:
-        """With the views that suit the kind of rows, where none are named."""
-        if self.views is not None:
-            return self
-        of_features = CATEGORY_VIEWS if any(categories) else FEATURE_VIEWS
-        names = IMAGE_VIEWS if len(input_shape) == 3 else of_features
-        return self.model_copy(update={"views": [TransferView(view=name) for name in names]})
-
-
-IMAGE_VIEWS = ("identity", "affine", "elastic", "smooth_noise")
-FEATURE_VIEWS = ("identity", "gaussian_noise", "resample")
-CATEGORY_VIEWS = ("identity", "swap", "resample")
-
-
 class PredictConfig(Section):
     """How the members' predictions are written."""
 
@@ -255,6 +222,8 @@ class DistillConfig(Optimisation):
     """Hidden layers of a head, or its convolutions; 0 is one linear map."""
     temperature: Positive = 2.0
     """T: logits are divided by it in the loss, the loss multiplied by its square. A regression has none."""
+    standardise: OnlyTrue = None
+    """`temperature` is in units of the member's deviation over classes, on every row; else in those of logits."""
     label_weight: NotNegative = 0.0
     """Weight of the negative log likelihood of labels, for rows that have one, under the heads' mixture."""
     mean_phase_epochs: CountOrNone = 2

@@ -74,7 +74,7 @@ class StudentConfig(Section):
 class HydraConfig(StudentConfig):
     """One body, and a head for each member that imitates it (Tran et al. 2020)."""
 
-    reads = _READ_BY_ALL | {"temperature", "label_weight"}
+    reads = _READ_BY_ALL | {"temperature", "standardise", "label_weight"}
     imitates_members = True
 
     kind: Literal["hydra"] = "hydra"
@@ -109,7 +109,7 @@ class HydraConfig(StudentConfig):
 class KdConfig(StudentConfig):
     """One head that is taught the members' mean."""
 
-    reads = _READ_BY_ALL | {"temperature", "label_weight"}
+    reads = _READ_BY_ALL | {"temperature", "standardise", "label_weight"}
     knows_disagreement = False
 
     kind: Literal["kd"] = "kd"

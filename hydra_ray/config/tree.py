@@ -26,10 +26,10 @@ from hydra_ray.config.sections import (
     PredictConfig,
     Section,
     TrackingConfig,
-    TransferConfig,
     TuneConfig,
 )
 from hydra_ray.config.students import STUDENTS, HydraConfig, Student, StudentConfig, StudentKind
+from hydra_ray.config.transfer import TransferConfig
 from hydra_ray.config.types import FolderName, NotEmpty, Seed
 
 _BEST = {

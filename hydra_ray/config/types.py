@@ -33,6 +33,7 @@ def _splits(choice: int | str) -> int | str:
 
 
 FolderName = Annotated[str, AfterValidator(_folder_name)]
+OnlyTrue = Annotated[bool | None, AfterValidator(lambda given: given or None)]  # false is as if it were not there
 NotEmpty = Annotated[str, Field(min_length=1)]
 SplitChoice = Annotated[int | str, AfterValidator(_splits)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

@@ -3,7 +3,8 @@
 Pure functions of tensors.
 """
 
-from hydra_ray.losses.classification import dirichlet_nll, hydra_loss, mean_loss, proxy_dirichlet_rkl
+from hydra_ray.losses.classification import hydra_loss, mean_loss
+from hydra_ray.losses.dirichlet import dirichlet_nll, proxy_dirichlet_rkl
 from hydra_ray.losses.own_term import check_own_term, own_term, own_term_code
 from hydra_ray.losses.regression import gaussian_nll, heads_loss, mixture_nll, moments_loss
 from hydra_ray.losses.sums import Correlated, Summed, share_of_mean, sum_rows

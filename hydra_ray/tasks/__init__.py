@@ -4,7 +4,7 @@ Everybody else holds a `Task`, asks its likelihood, figures and words, and never
 """
 
 from hydra_ray.data import TaskName
-from hydra_ray.tasks.base import Likelihood, MemberLoss, Prediction, Task, TaskFigures, TaskWords
+from hydra_ray.tasks.base import Likelihood, MemberLoss, Prediction, Softening, Task, TaskFigures, TaskWords
 from hydra_ray.tasks.classification import CLASSIFICATION
 from hydra_ray.tasks.regression import REGRESSION
 
@@ -14,6 +14,7 @@ __all__ = [
     "Likelihood",
     "MemberLoss",
     "Prediction",
+    "Softening",
     "Task",
     "TaskFigures",
     "TaskWords",

@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, NamedTuple, final
 
 import numpy as np
 from torch import Tensor, nn
@@ -61,6 +61,15 @@ class Prediction:
         return None if weights_NM is None else (weights_NM > 0).all(dim=1)
 
 
+class Softening(NamedTuple):
+    """How logits of members and students are softened before they are compared; a regression has none."""
+
+    temperature: float = 1.0
+    """What they are divided by."""
+    standardise: bool = False
+    """Whether that is in units of the members' deviation over classes, row by row; see `losses/classification.py`."""
+
+
 class Likelihood(ABC):
     """What outputs mean: the output layer, what members and students minimise, and the moments of a prediction."""
 
@@ -98,12 +107,14 @@ class Likelihood(ABC):
 
     @abstractmethod
     def heads_loss(
-        self, student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None
+        self, student_BMC: Tensor, teacher_BMC: Tensor, softening: Softening, mask_BM: Tensor | None
     ) -> Summed:
         """Every head imitates its member; nats."""
 
     @abstractmethod
-    def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Summed:
+    def mean_loss(
+        self, student_BC: Tensor, teacher_BMC: Tensor, softening: Softening, mask_BM: Tensor | None
+    ) -> Summed:
         """One output imitates the members' mixture; nats."""
 
     # predictions

@@ -43,7 +43,16 @@ from hydra_ray.metrics import (
 from hydra_ray.metrics.classification import row_nll
 from hydra_ray.metrics.uncertainty import uncertainty
 from hydra_ray.models import Member, OutputKind, rescale_disagreement
-from hydra_ray.tasks.base import Likelihood, MemberLoss, Prediction, Task, TaskFigures, TaskWords, check_students
+from hydra_ray.tasks.base import (
+    Likelihood,
+    MemberLoss,
+    Prediction,
+    Softening,
+    Task,
+    TaskFigures,
+    TaskWords,
+    check_students,
+)
 
 _OF_REGRESSION = ("validation_rmse", "validation_knowledge_variance_ratio")
 
@@ -76,14 +85,16 @@ class ClassificationLikelihood(Likelihood):
         return outputs_NC
 
     def heads_loss(
-        self, student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None
+        self, student_BMC: Tensor, teacher_BMC: Tensor, softening: Softening, mask_BM: Tensor | None
     ) -> Summed:
         """See `losses.hydra_loss`."""
-        return hydra_loss(student_BMC, teacher_BMC, temperature, mask_BM)
+        return hydra_loss(student_BMC, teacher_BMC, softening.temperature, mask_BM, standardise=softening.standardise)
 
-    def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Summed:
+    def mean_loss(
+        self, student_BC: Tensor, teacher_BMC: Tensor, softening: Softening, mask_BM: Tensor | None
+    ) -> Summed:
         """See `losses.mean_loss`."""
-        return mean_loss(student_BC, teacher_BMC, temperature, mask_BM)
+        return mean_loss(student_BC, teacher_BMC, softening.temperature, mask_BM, standardise=softening.standardise)
 
     def distribution(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
         """Log of the mean of probabilities, float64 [N, C]."""

@@ -44,7 +44,16 @@ from hydra_ray.metrics import (
 )
 from hydra_ray.metrics.regression import row_nll
 from hydra_ray.models import GaussianOutput, MeanOutput, Member, OutputKind
-from hydra_ray.tasks.base import Likelihood, MemberLoss, Prediction, Task, TaskFigures, TaskWords, check_students
+from hydra_ray.tasks.base import (
+    Likelihood,
+    MemberLoss,
+    Prediction,
+    Softening,
+    Task,
+    TaskFigures,
+    TaskWords,
+    check_students,
+)
 
 OBJECTIVES = ("validation_nll", "validation_rmse", "validation_member_kl", "validation_knowledge_variance_ratio")
 _GRADIENT_VIEWS = ("ods", "conf_ods")
@@ -95,13 +104,15 @@ class RegressionLikelihood(Likelihood):
         )
 
     def heads_loss(
-        self, student_BMC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None
+        self, student_BMC: Tensor, teacher_BMC: Tensor, softening: Softening, mask_BM: Tensor | None
     ) -> Summed:
-        """See `losses.regression.heads_loss`; there is no temperature."""
+        """See `losses.regression.heads_loss`; nothing is softened."""
         return heads_loss(student_BMC, teacher_BMC, mask_BM)
 
-    def mean_loss(self, student_BC: Tensor, teacher_BMC: Tensor, temperature: float, mask_BM: Tensor | None) -> Summed:
-        """See `losses.regression.moments_loss`; there is no temperature."""
+    def mean_loss(
+        self, student_BC: Tensor, teacher_BMC: Tensor, softening: Softening, mask_BM: Tensor | None
+    ) -> Summed:
+        """See `losses.regression.moments_loss`; nothing is softened."""
         return moments_loss(student_BC, teacher_BMC, mask_BM)
 
     def distribution(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
@@ -259,7 +270,7 @@ def refuse_what_is_of_classification(config: Config) -> None:
         raise UserError(
             f"predict.dtype=float16: keeps three digits of a mean, and {is_one}; leave it out (it is float32)"
         )
-    _check_temperature(config, is_one)
+    _check_softening(config, is_one)
     for place, view in enumerate(config.transfer.views or ()):
         if view.view in _GRADIENT_VIEWS:
             raise UserError(
@@ -273,16 +284,18 @@ def refuse_what_is_of_classification(config: Config) -> None:
         )
 
 
-def _check_temperature(config: Config, is_one: str) -> None:
-    """T softens logits; a Gaussian has none."""
-    value = config.distill.temperature
-    if value != DistillConfig.model_fields["temperature"].default:
-        named = f"distill.temperature={value}"
-    elif config.tune.num_trials and "temperature" in config.tune.space:
-        named = "tune.space.temperature"
-    else:
-        return
-    raise UserError(f"{named}: softens logits, of which there are none, as {is_one}; leave it out")
+def _check_softening(config: Config, is_one: str) -> None:
+    """Keys that soften logits; a Gaussian has none."""
+    searched = config.tune.space if config.tune.num_trials else {}
+    for key in ("temperature", "standardise"):
+        value = getattr(config.distill, key)
+        if value != DistillConfig.model_fields[key].default:
+            named = f"distill.{key}={str(value).lower()}"
+        elif key in searched:
+            named = f"tune.space.{key}"
+        else:
+            continue
+        raise UserError(f"{named}: softens logits, of which there are none, as {is_one}; leave it out")
 
 
 def _member_kl(heads_NMC: Tensor, members_NMC: Tensor) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 from hydra_ray.metrics import Members
 from hydra_ray.models import HydraStudent, to_device
 from hydra_ray.shards import ShardRows, is_labelled
-from hydra_ray.tasks import Task
+from hydra_ray.tasks import Softening, Task
 from hydra_ray.training.calibration import fit_calibration
 
 if TYPE_CHECKING:
@@ -112,5 +112,5 @@ def _member_kl(task: Task, heads_NMC: Tensor, teacher_NMC: Tensor, rows: ShardRo
     """KL(member || head), of the members that answered a row: the loss of heads at temperature 1."""
     if rows.mask_NM is None:
         return task.likelihood.member_kl(heads_NMC, teacher_NMC)
-    found = task.likelihood.heads_loss(heads_NMC.double(), teacher_NMC, 1.0, torch.tensor(rows.mask_NM))
+    found = task.likelihood.heads_loss(heads_NMC.double(), teacher_NMC, Softening(), torch.tensor(rows.mask_NM))
     return float(found.mean())

@@ -21,7 +21,7 @@ from hydra_ray.data import TaskName
 from hydra_ray.losses import Correlated, Summed, Term, own_term, terms_of
 from hydra_ray.metrics import Members
 from hydra_ray.models import HydraStudent
-from hydra_ray.tasks import Prediction, Task
+from hydra_ray.tasks import Prediction, Softening, Task
 
 Own = TypeVar("Own", bound=StudentConfig)
 
@@ -118,6 +118,11 @@ class Kind(ABC, Generic[Own]):
         shared = {key: getattr(self.shared, key) for key in self.own.reads}
         users = [(own_term(each.import_path), each.weight) for each in self.own.terms]
         return terms_of({**shared, **dict(self.own)}) + users
+
+    @property
+    def softening(self) -> Softening:
+        """Of the kinds that compare softened logits."""
+        return Softening(self.shared.temperature, bool(self.shared.standardise))
 
     def next_student(self, student: HydraStudent, phase: Phase, seed: int) -> HydraStudent:
         """The student that a phase begins with, from that of the phase before."""

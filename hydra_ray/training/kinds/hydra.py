@@ -33,10 +33,9 @@ class Hydra(Kind[students.HydraConfig]):
     def main_loss(self, step: Step) -> Summed:
         """Imitate the members' mean, then head m member m."""
         likelihood = self.task.likelihood
-        temperature = self.shared.temperature
         if step.phase.name == MEAN:
-            return likelihood.mean_loss(step.student_BHC[:, 0], step.members_BMC, temperature, step.mask_BM)
-        return likelihood.heads_loss(step.student_BHC, step.members_BMC, temperature, step.mask_BM)
+            return likelihood.mean_loss(step.student_BHC[:, 0], step.members_BMC, self.softening, step.mask_BM)
+        return likelihood.heads_loss(step.student_BHC, step.members_BMC, self.softening, step.mask_BM)
 
     def next_student(self, student: HydraStudent, phase: Phase, seed: int) -> HydraStudent:
         """All heads start from the one, moved by noise."""

@@ -24,9 +24,7 @@ class Kd(Kind[students.KdConfig]):
 
     def main_loss(self, step: Step) -> Summed:
         """Imitate the members' mean."""
-        return self.task.likelihood.mean_loss(
-            step.student_BHC[:, 0], step.members_BMC, self.shared.temperature, step.mask_BM
-        )
+        return self.task.likelihood.mean_loss(step.student_BHC[:, 0], step.members_BMC, self.softening, step.mask_BM)
 
 
 KIND = Kd

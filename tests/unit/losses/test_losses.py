@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import digamma, gammaln
 
 from hydra_ray.losses import classification as losses
+from hydra_ray.losses import dirichlet
 from hydra_ray.losses import regression as regression_losses
 
 quick = settings(deadline=None, max_examples=30)
@@ -64,6 +65,72 @@ def test_mean_loss_is_the_kl_from_the_mean_of_probabilities(batch):
     assert losses.mean_loss(student, teacher, t).mean().item() == pytest.approx(expected, **EXACT)
 
 
+def deviation(logits):
+    """The standard deviation over classes, or 1 where it is less."""
+    mean = sum(logits) / len(logits)
+    return max(1.0, math.sqrt(sum((z - mean) ** 2 for z in logits) / len(logits)))
+
+
+@quick
+@given(batches((0.0, 0.5, 5.0)))
+def test_standardised_heads_have_a_temperature_of_every_row_and_member(batch):
+    student, teacher, t = batch
+    pairs = []
+    for heads, members in zip(student.tolist(), teacher.tolist(), strict=True):
+        for head, member in zip(heads, members, strict=True):
+            own = t * deviation(member)
+            pairs.append(own**2 * kl(softmax(member, own), softmax(head, own)))
+    found = losses.hydra_loss(student, teacher, t, standardise=True).mean().item()
+    assert found == pytest.approx(sum(pairs) / len(pairs), **EXACT)
+
+
+@quick
+@given(batches((0.0, 0.5, 5.0)))
+def test_a_standardised_mean_has_the_mean_temperature_of_the_rows_members(batch):
+    student, teacher, t = batch
+    rows = []
+    for output, members in zip(student[:, 0].tolist(), teacher.tolist(), strict=True):
+        own = t * sum(map(deviation, members)) / len(members)
+        softened = [softmax(member, own) for member in members]
+        mean = [sum(column) / len(softened) for column in zip(*softened, strict=True)]
+        rows.append(own**2 * kl(mean, softmax(output, own)))
+    found = losses.mean_loss(student[:, 0], teacher, t, standardise=True).mean().item()
+    assert found == pytest.approx(sum(rows) / len(rows), **EXACT)
+
+
+def test_standardised_heads_are_best_where_they_are_their_members_with_their_confidence():
+    """Z-scores of both would be at their best for any scale of the student's logits."""
+    torch.manual_seed(0)
+    teacher = 6 * torch.randn(3, 4, 5, dtype=torch.float64)
+    for scale, least in ((1.0, 0.0), (0.5, 0.1), (2.0, 0.1)):
+        student = (scale * teacher).requires_grad_()
+        loss = losses.hydra_loss(student, teacher, 1.0, standardise=True).mean()
+        (gradient,) = torch.autograd.grad(loss, student)
+        assert loss.item() >= least
+        assert (gradient.abs().max() < 1e-12) == (scale == 1.0)
+
+
+def test_standardised_gradients_are_of_one_size_whatever_the_members_scale():
+    """As T^2 has it: a confident member's head moves as far as one's whose logits are a tenth, for the same error."""
+    torch.manual_seed(0)
+    teacher = torch.randn(1, 1, 6, dtype=torch.float64)
+    error = 0.1 * torch.randn(1, 1, 6, dtype=torch.float64)
+    norms = []
+    for scale in (20.0, 200.0):
+        student = (scale * teacher + error).requires_grad_()
+        losses.hydra_loss(student, scale * teacher, 10.0, standardise=True).mean().backward()
+        assert student.grad is not None
+        norms.append(student.grad.norm().item())
+    assert norms[0] == pytest.approx(norms[1], rel=0.05)
+
+
+def test_a_head_learns_a_flat_member_as_it_would_without():
+    flat = torch.zeros(1, 1, 4, dtype=torch.float64)
+    student = torch.tensor([[[1.0, 0.0, 0.0, -1.0]]], dtype=torch.float64)
+    plain = losses.hydra_loss(student, flat, 2.0).mean()
+    assert losses.hydra_loss(student, flat, 2.0, standardise=True).mean().item() == pytest.approx(plain.item(), **EXACT)
+
+
 @quick
 @given(batches(DIRICHLET_SCALES), st.sampled_from([0.0, 1e-4, 1e-3, 0.3]))
 def test_dirichlet_nll_is_minus_the_mean_log_density(batch, smoothing):
@@ -82,7 +149,7 @@ def test_dirichlet_nll_is_minus_the_mean_log_density(batch, smoothing):
             )
         rows.append(-sum(densities) / len(densities))
     expected = t * t * sum(rows) / len(rows)
-    actual = losses.dirichlet_nll(student, teacher, t, smoothing).mean().item()
+    actual = dirichlet.dirichlet_nll(student, teacher, t, smoothing).mean().item()
     assert actual == pytest.approx(expected, **EXACT)
 
 
@@ -114,7 +181,7 @@ def test_proxy_dirichlet_rkl_follows_its_definition(batch, max_precision):
         for output, members in zip(student.tolist(), teacher.tolist(), strict=True)
     ]
     expected = t * t * sum(rows) / len(rows)
-    actual = losses.proxy_dirichlet_rkl(student, teacher, t, max_precision).mean().item()
+    actual = dirichlet.proxy_dirichlet_rkl(student, teacher, t, max_precision).mean().item()
     assert actual == pytest.approx(expected, **EXACT)
 
 
@@ -122,9 +189,9 @@ def test_dirichlet_nll_is_least_near_the_concentration_the_members_came_from():
     alpha = torch.tensor([4.0, 2.0, 1.0], dtype=torch.float64)
     torch.manual_seed(0)
     members = torch.distributions.Dirichlet(alpha).sample(torch.Size([2000])).log().unsqueeze(0)
-    at_truth = losses.dirichlet_nll(alpha.log().unsqueeze(0), members, 1.0, 0.0).mean()
+    at_truth = dirichlet.dirichlet_nll(alpha.log().unsqueeze(0), members, 1.0, 0.0).mean()
     for factor in (0.5, 2.0):
-        assert losses.dirichlet_nll((factor * alpha).log().unsqueeze(0), members, 1.0, 0.0).mean() > at_truth
+        assert dirichlet.dirichlet_nll((factor * alpha).log().unsqueeze(0), members, 1.0, 0.0).mean() > at_truth
 
 
 def test_student_equal_to_teacher_costs_nothing_and_gets_no_gradient():
@@ -174,9 +241,11 @@ def test_t_squared_keeps_the_gradient_at_high_temperature():
 def all_losses(student_BMC, teacher_BMC, temperature):
     return [
         losses.hydra_loss(student_BMC, teacher_BMC, temperature).mean(),
+        losses.hydra_loss(student_BMC, teacher_BMC, temperature, standardise=True).mean(),
         losses.mean_loss(student_BMC[:, 0], teacher_BMC, temperature).mean(),
-        losses.dirichlet_nll(student_BMC[:, 0], teacher_BMC, temperature).mean(),
-        losses.proxy_dirichlet_rkl(student_BMC[:, 0], teacher_BMC, temperature).mean(),
+        losses.mean_loss(student_BMC[:, 0], teacher_BMC, temperature, standardise=True).mean(),
+        dirichlet.dirichlet_nll(student_BMC[:, 0], teacher_BMC, temperature).mean(),
+        dirichlet.proxy_dirichlet_rkl(student_BMC[:, 0], teacher_BMC, temperature).mean(),
     ]
 
 
@@ -219,9 +288,9 @@ def test_wrong_arguments_are_refused_with_the_shapes():
     with pytest.raises(ValueError, match="temperature must be positive, got 0"):
         losses.mean_loss(student[:, 0], teacher, 0)
     with pytest.raises(ValueError, match="smoothing"):
-        losses.dirichlet_nll(student[:, 0], teacher, 1.0, 1.0)
+        dirichlet.dirichlet_nll(student[:, 0], teacher, 1.0, 1.0)
     with pytest.raises(ValueError, match="max_precision"):
-        losses.proxy_dirichlet_rkl(student[:, 0], teacher, 1.0, 0)
+        dirichlet.proxy_dirichlet_rkl(student[:, 0], teacher, 1.0, 0)
 
 
 # masks: rows that are learnt from some members only
@@ -240,8 +309,10 @@ def masked(seed, shape=(6, 5, 4)):
 ROW_LOSSES = {
     "hydra": (lambda s, t, m: losses.hydra_loss(s, t, 2.0, m), 1),
     "mean": (lambda s, t, m: losses.mean_loss(s[:, 0], t, 2.0, m), 1),
-    "dirichlet": (lambda s, t, m: losses.dirichlet_nll(s[:, 0], t, 2.0, 1e-3, m), 1),
-    "proxy": (lambda s, t, m: losses.proxy_dirichlet_rkl(s[:, 0], t, mask_BM=m), 2),
+    "hydra, standardised": (lambda s, t, m: losses.hydra_loss(s, 3 * t, 2.0, m, standardise=True), 1),
+    "mean, standardised": (lambda s, t, m: losses.mean_loss(s[:, 0], 3 * t, 2.0, m, standardise=True), 1),
+    "dirichlet": (lambda s, t, m: dirichlet.dirichlet_nll(s[:, 0], t, 2.0, 1e-3, m), 1),
+    "proxy": (lambda s, t, m: dirichlet.proxy_dirichlet_rkl(s[:, 0], t, mask_BM=m), 2),
     "spread": (losses.diversity_matching_loss, 2),
     "deviations": (losses.deviation_loss, 2),
 }
@@ -251,14 +322,13 @@ ROW_LOSSES = {
 @pytest.mark.parametrize("seed", range(3))
 def test_a_masked_loss_is_the_mean_over_rows_of_the_loss_on_their_members(name, seed):
     loss, least = ROW_LOSSES[name]
+    has_heads = name in ("spread", "deviations", "hydra", "hydra, standardised")
     student, teacher, mask = masked(seed)
     rows = []
     for row in range(len(mask)):
         which = mask[row]
         if which.sum() >= least:
-            heads = (
-                student[row : row + 1, which] if name in ("spread", "deviations", "hydra") else student[row : row + 1]
-            )
+            heads = student[row : row + 1, which] if has_heads else student[row : row + 1]
             rows.append(loss(heads, teacher[row : row + 1, which], None).mean().item())
     found = loss(student, teacher, mask)
     assert found.num_rows == len(rows)

@@ -277,6 +277,8 @@ def test_a_plain_recipe_is_accepted(tmp_path):
         (["students=[hydra, end2]"], "students: end2 is for .*source=diabetes is a regression; use hydra or kd"),
         (["students=[proxy_end2]"], "students: proxy_end2"),
         (["distill.temperature=3"], r"distill\.temperature=3\.0: softens logits"),
+        (["distill.standardise=true"], r"distill\.standardise=true: softens logits"),
+        (["tune.num_trials=2", "tune.space={standardise: [true, false]}"], r"tune\.space\.standardise: softens"),
         (["tune.num_trials=2", "tune.space={temperature: [1.0, 2.0]}"], r"tune\.space\.temperature: softens"),
         (["predict.dtype=float16"], r"predict\.dtype=float16: .*leave it out"),
         (["transfer.views=[{view: ods}]"], r"transfer\.views\.0: ods moves rows by class probabilities"),

@@ -97,6 +97,7 @@ CASES = {
     "hydra, masked": ("hydra", "patchy", {}),
     "hydra, masked, all terms": ("hydra", "patchy", TERMS),
     "hydra, masked, AdamW": ("hydra", "patchy", {**TERMS, "optimizer": "adamw"}),
+    "hydra, masked, standardised": ("hydra", "patchy", {"standardise": True, "temperature": 1.0}),
     "hydra, no row has a label": ("hydra", "unlabelled", {"label_weight": 0.5}),
     "kd, masked, labels": ("kd", "patchy", {"label_weight": 0.5}),
     "labels, masked": ("labels", "patchy", {}),

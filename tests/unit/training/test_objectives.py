@@ -5,6 +5,7 @@ import torch
 from helpers.kinds import kind_of
 
 from hydra_ray.losses import classification as losses
+from hydra_ray.losses import dirichlet
 from hydra_ray.shards.schema import NO_LABEL
 from hydra_ray.tasks import CLASSIFICATION
 
@@ -43,12 +44,22 @@ def test_each_kind_minimises_its_own_loss():
     cases = {
         "hydra": (student, losses.hydra_loss(student, teacher, 3.0).mean()),
         "kd": (one, losses.mean_loss(one[:, 0], teacher, 3.0).mean()),
-        "end2": (one, losses.dirichlet_nll(one[:, 0], teacher, 5.0, 0.01).mean()),
-        "proxy_end2": (one, losses.proxy_dirichlet_rkl(one[:, 0], teacher).mean()),
+        "end2": (one, dirichlet.dirichlet_nll(one[:, 0], teacher, 5.0, 0.01).mean()),
+        "proxy_end2": (one, dirichlet.proxy_dirichlet_rkl(one[:, 0], teacher).mean()),
     }
     for kind, (outputs, expected) in cases.items():
         found = _loss(_objective(kind, _settings(**own.get(kind, {})), 4), outputs, teacher)
         assert torch.allclose(found, expected), kind
+
+
+def test_hydra_and_kd_are_standardised_on_request():
+    student, teacher = _logits(6, 4, 3), 5 * _logits(6, 4, 3, seed=1)
+    hydra, kd = (_objective(kind, _settings(standardise=True), 4) for kind in ("hydra", "kd"))
+    mean = losses.mean_loss(student[:, 0], teacher, 3.0, standardise=True).mean()
+    heads = losses.hydra_loss(student, teacher, 3.0, standardise=True).mean()
+    assert torch.allclose(_loss(hydra, student[:, :1], teacher, phase=0), mean)
+    assert torch.allclose(_loss(hydra, student, teacher), heads)
+    assert torch.allclose(_loss(kd, student[:, :1], teacher), mean)
 
 
 def test_temperature_is_kept_cooled_and_kept():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hydra_ray.config.load import validate
-from hydra_ray.config.sections import CATEGORY_VIEWS, FEATURE_VIEWS, IMAGE_VIEWS, TransferConfig, TransferView
+from hydra_ray.config.transfer import CATEGORY_VIEWS, FEATURE_VIEWS, IMAGE_VIEWS, TransferConfig, TransferView
 from hydra_ray.errors import UserError
 from hydra_ray.runs.preflight import check_views
 from hydra_ray.runs.run import Run
