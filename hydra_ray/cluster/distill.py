@@ -85,6 +85,7 @@ class StudentInputs:
             rank=ranks.rank,
             num_ranks=ranks.num_ranks,
             max_bytes=config.cluster.transfer_memory_mb << 20,
+            draws=plan.draws,
         )
 
 

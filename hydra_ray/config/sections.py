@@ -226,6 +226,9 @@ class DistillConfig(Optimisation):
     """`temperature` is in units of the member's deviation over classes, on every row; else in those of logits."""
     label_weight: NotNegative = 0.0
     """Weight of the negative log likelihood of labels, for rows that have one, under the heads' mixture."""
+    disagreement_sampling: Annotated[float, Field(ge=1)] | None = None
+    """Draw rows more often the more members disagree on them: at most so many times as often as the average row, and at
+    least its reciprocal. An epoch has as many rows as without."""
     mean_phase_epochs: CountOrNone = 2
     """Phase 1: epochs in which one head learns the members' mean."""
     checkpoint_every: Count = 200

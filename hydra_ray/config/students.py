@@ -17,6 +17,7 @@ _READ_BY_ALL = frozenset(
     {
         "body", "body_options", "head", "head_width", "head_depth", "mean_phase_epochs", "epochs", "batch_size",
         "optimizer", "learning_rate", "weight_decay", "warmup_fraction", "clip_norm", "precision",
+        "disagreement_sampling",
     }
 )  # fmt: skip
 
@@ -118,6 +119,7 @@ class KdConfig(StudentConfig):
 class LabelsConfig(StudentConfig):
     """The control: one head that is taught by labels, and by no member."""
 
+    reads = _READ_BY_ALL - {"disagreement_sampling"}
     knows_disagreement = False
 
     kind: Literal["labels"] = "labels"

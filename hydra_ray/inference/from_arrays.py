@@ -100,6 +100,7 @@ def _trained(
         batch_size=plan.settings.batch_size,
         seed=seed_of(plan.seed, "student order", plan.objective.kind),
         num_members=plan.num_members,
+        draws=plan.draws,
     )
     network = distil(
         plan,

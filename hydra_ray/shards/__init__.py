@@ -23,6 +23,7 @@ from hydra_ray.shards.schema import (
     with_mask,
     write_shard,
 )
+from hydra_ray.shards.uneven_draws import UnevenDraws
 
 __all__ = [
     "NO_LABEL",
@@ -32,6 +33,7 @@ __all__ = [
     "ShardReader",
     "ShardRows",
     "Shards",
+    "UnevenDraws",
     "bytes_per_row",
     "concatenate",
     "count_rows",

@@ -8,7 +8,8 @@ N rows, B batch, M members, C outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +21,10 @@ from hydra_ray.models import to_device
 from hydra_ray.randomness import numpy_generator, seed_of
 from hydra_ray.shards.files import bytes_per_row, count_members, count_rows, required_names
 from hydra_ray.shards.schema import ShardReader, ShardRows, concatenate
+from hydra_ray.shards.uneven_draws import EpochDraws, UnevenDraws, draw_rates
 from hydra_ray.storage import Folder
 
+_ALL = "all rows"
 _SHARE_OF_DEVICE = 0.5  # of its free memory, for rows; the rest is the fit's
 
 
@@ -32,6 +35,9 @@ class BatchReader:
     in a seeded order, as many at a time as fit, and their rows are permuted. Every batch is split over the ranks, so
     that all take the same number of steps whatever the shards' sizes; if a batch cannot be split evenly, the first
     ranks have one row more than the others. The last, incomplete batch of an epoch is left out.
+
+    With `draws` an epoch has as many rows, but some of them several times and some not at all. How often each is
+    drawn is found when the first epoch begins, at the cost of reading all shards once more where they do not fit.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class BatchReader:
         rank: int = 0,
         num_ranks: int = 1,
         max_bytes: int = 0,
+        draws: UnevenDraws | None = None,
     ) -> None:
         """Read the footers.
 
@@ -55,12 +62,14 @@ class BatchReader:
             rank: of this process.
             num_ranks: number of processes.
             max_bytes: memory for rows of a folder; while they are read, they take it twice.
+            draws: how often rows are drawn; None for once an epoch.
 
         Raises:
             UserError: there are no shards, or they hold too few members, or fewer rows than there are ranks.
         """
         self.num_members = num_members
         self._seed = seed
+        self._draws = draws
         if isinstance(source, ShardRows):
             self._open_rows(source)
         else:
@@ -103,11 +112,13 @@ class BatchReader:
     def places(self, epoch: int, start: int = 0) -> Iterator[tuple[ShardRows, np.ndarray]]:
         """For each step of an epoch, the rows in memory and the positions of this rank's rows among them: int64 [n]."""
         rng = numpy_generator(seed_of(self._seed, "epoch of a reader", epoch))
+        draw = self._drawer(rng)
         step = 0
         pending = None
-        for window in self._windows(rng):
+        for names, window in self._windows(rng):
+            num_held = 0 if pending is None else len(pending)
             pending = window if pending is None else concatenate([pending, window])
-            order = rng.permutation(len(pending))
+            order = rng.permutation(np.concatenate([np.arange(num_held), num_held + draw(names, window)]))
             whole = len(order) // self._batch * self._batch
             for begin in range(0, whole, self._batch):
                 if step >= start:
@@ -115,15 +126,44 @@ class BatchReader:
                 step += 1
             pending = pending.take(order[whole:]) if self._num_windows > 1 else None
 
-    def _windows(self, rng: np.random.Generator) -> Iterator[ShardRows]:
+    def _windows(self, rng: np.random.Generator) -> Iterator[tuple[list[str], ShardRows]]:
+        """Rows, with the names under which `_rates` has theirs."""
         if self._num_windows == 1:
-            if self._kept is None:
-                self._kept = self._shards.load(num_members=self.num_members)
-            yield self._kept
+            yield [_ALL], self._all_rows()
             return
         names = [self._names[i] for i in rng.permutation(len(self._names))]
         for chunk in np.array_split(np.array(names), min(self._num_windows, len(names))):
-            yield self._shards.load(num_members=self.num_members, names=chunk.tolist())
+            yield chunk.tolist(), self._shards.load(num_members=self.num_members, names=chunk.tolist())
+
+    def _all_rows(self) -> ShardRows:
+        """Of the only window."""
+        if self._kept is None:
+            self._kept = self._shards.load(num_members=self.num_members)
+        return self._kept
+
+    def _drawer(self, rng: np.random.Generator) -> Callable[[list[str], ShardRows], np.ndarray]:
+        """Gives the positions of those rows of a window that an epoch has."""
+        if self._draws is None:
+            return lambda names, window: np.arange(len(window))
+        epoch = EpochDraws(self.num_rows, rng)
+        rates = self._rates
+        return lambda names, window: epoch.of_window(np.concatenate([rates[name] for name in names]))
+
+    @cached_property
+    def _rates(self) -> dict[str, np.ndarray]:
+        """How often each row is drawn, by shard, or of all rows where they are in memory together."""
+        assert self._draws is not None
+        found = {name: self._draws.disagreement(rows) for name, rows in self._by_shard()}
+        rates = draw_rates(np.concatenate(list(found.values())), self._draws.cap)
+        ends = np.cumsum([len(rows) for rows in found.values()])
+        return dict(zip(found, np.split(rates, ends[:-1]), strict=True))
+
+    def _by_shard(self) -> Iterator[tuple[str, ShardRows]]:
+        if self._num_windows == 1:
+            yield _ALL, self._all_rows()
+            return
+        for name in self._names:
+            yield name, self._shards.read(name, num_members=self.num_members)
 
 
 class Batch(NamedTuple):

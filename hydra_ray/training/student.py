@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from hydra_ray.config import Config, DistillConfig, StudentKind
 from hydra_ray.models import HydraStudent, ModelSpec, Normalise, build_student
 from hydra_ray.randomness import seed_of
-from hydra_ray.shards import Batch, BatchReader, Feed, ShardRows
+from hydra_ray.shards import Batch, BatchReader, Feed, ShardRows, UnevenDraws
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Subject, Watch
 from hydra_ray.training.kinds import Kind, Phase, kind_named
 from hydra_ray.training.loop import DistributedContext, Tick, TrainState, clip_gradients
-from hydra_ray.training.student_figures import validation_figures
+from hydra_ray.training.student_figures import disagreement_of, validation_figures
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -79,6 +79,14 @@ class Distillation:
     def task(self) -> Task:
         """What is learnt."""
         return self.objective.task
+
+    @property
+    def draws(self) -> UnevenDraws | None:
+        """How often rows of the transfer set are drawn; None for once an epoch."""
+        cap = self.settings.disagreement_sampling
+        if cap is None or "disagreement_sampling" not in self.objective.own.reads:
+            return None
+        return UnevenDraws(cap, lambda rows: disagreement_of(self.task, rows.of_first(self.num_members)))
 
     def prediction(self, outputs_NHC: Tensor) -> Prediction:
         """What the student's outputs say."""

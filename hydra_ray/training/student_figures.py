@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,6 +107,14 @@ def _mean_knowledge(task: Task, teacher_NMC: Tensor, members: Members) -> float:
     if members.counts_B is None:
         return float(knowledge_N.mean())
     return float(knowledge_N[members.counts_B].mean()) if members.counts_B.any() else 0.0
+
+
+def disagreement_of(task: Task, rows: ShardRows) -> np.ndarray:
+    """Knowledge uncertainty of rows, float64 [N]: NaN where fewer than two members answered."""
+    members = _members_of(rows, least=2)
+    parts = (each.split(_BATCH_WITHOUT_GRADIENT) for each in (torch.tensor(rows.logits_NMC), members))
+    knowledge_N = torch.cat([task.likelihood.knowledge_of(*part) for part in zip(*parts, strict=False)]).numpy()
+    return knowledge_N if members.counts_B is None else np.where(members.counts_B.numpy(), knowledge_N, np.nan)
 
 
 def _member_kl(task: Task, heads_NMC: Tensor, teacher_NMC: Tensor, rows: ShardRows) -> float:

@@ -72,6 +72,7 @@ def student_of(
         rank=ranks.rank,
         num_ranks=ranks.num_ranks,
         max_bytes=1 << 30,
+        draws=plan.draws,
     )
     ends = InputOutputScaling.of(learnt, held, plan.num_members)
     student = distil(

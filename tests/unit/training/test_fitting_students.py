@@ -11,7 +11,7 @@ from helpers.two_ranks import student_of
 
 from hydra_ray.config.load import validate
 from hydra_ray.shards.loader import BatchReader
-from hydra_ray.shards.schema import read_shard
+from hydra_ray.shards.schema import load, read_shard
 from hydra_ray.storage.folder import Folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -35,7 +35,7 @@ def config(**settings):
         "learning_rate": 0.01,
         "head_width": 4, "checkpoint_every": 2, **shared,
     }  # fmt: skip
-    students = [{"kind": "hydra", **own}, "kd", "end2", "proxy_end2"]
+    students = [{"kind": "hydra", **own}, "kd", "end2", "proxy_end2", "labels"]
     ensemble = {"num_members": 4}
     data = {"source": "digits"}
     return validate({"name": "x", "data": data, "ensemble": ensemble, "students": students, "distill": tree}, "here")
@@ -71,14 +71,37 @@ def test_a_killed_student_goes_on_within_its_epoch_with_the_same_bits(shards, tm
     assert [each["epoch"] for each in seen] == list(range(killed_after // 7 + 1, 4))
 
 
+@pytest.mark.parametrize("settings", [{}, {"disagreement_sampling": 4.0}], ids=str)
 @pytest.mark.parametrize("kind", ["kd", "hydra"])
-def test_a_student_killed_twice(shards, tmp_path, kind):
+def test_a_student_killed_twice(shards, tmp_path, kind, settings):
+    chosen = config(**settings)
     attempt = checkpoints_in(tmp_path)
     for life in (5, 9):
         Dying.left = life
         with pytest.raises(Killed):
-            student_of(config(), kind, *shards, checkpoints=attempt, reader=Dying)
-    assert_same_bits(student_of(config(), kind, *shards, checkpoints=attempt), student_of(config(), kind, *shards))
+            student_of(chosen, kind, *shards, checkpoints=attempt, reader=Dying)
+    assert_same_bits(student_of(chosen, kind, *shards, checkpoints=attempt), student_of(chosen, kind, *shards))
+
+
+def test_rows_are_drawn_by_the_disagreement_of_the_students_own_members(shards):
+    """Two heads learn from two members; the control, whom no member teaches, has the rows that it has without."""
+    rows = load(shards[0])
+    found = {}
+
+    class Kept(BatchReader):
+        def __init__(self, *args, draws, **options):
+            super().__init__(*args, draws=draws, **options)
+            found["draws"] = draws
+
+    student_of(config(disagreement_sampling=4.0, num_heads=2, epochs=1), "hydra", *shards, reader=Kept)
+    assert found["draws"].cap == 4.0
+    probs = np.exp(rows.logits_NMC[:, :2].astype(np.float64))
+    probs /= probs.sum(-1, keepdims=True)
+    information = (probs * np.log(probs / probs.mean(1, keepdims=True))).sum(-1).mean(1)
+    np.testing.assert_allclose(found["draws"].disagreement(rows), information, atol=1e-9)
+    for settings, kind in (({}, "hydra"), ({"disagreement_sampling": 4.0}, "labels")):
+        student_of(config(epochs=1, **settings), kind, *shards, reader=Kept)
+        assert found["draws"] is None
 
 
 def test_checkpoints_do_not_change_a_student(shards, tmp_path):
