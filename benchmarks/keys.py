@@ -33,6 +33,9 @@ CHANGES: dict[StudentKind, list[str]] = {
         "distill.clip_norm=1",
         "distill.precision=bfloat16",
         "distill.label_weight=0.1",
+        "distill.standardise=true",
+        "distill.disagreement_sampling=4",
+        "distill.average=0.1",
         "students.hydra.num_heads=4",
         "students.hydra.head_init_noise=0",
         "students.hydra.head_init_noise=0.5",
@@ -112,6 +115,7 @@ def _figures(run: Run, kind: StudentKind, seed: int) -> dict[str, float]:
         batch_size=run.config.distill.batch_size,
         seed=seed_of(seed, "student order", kind),
         num_members=plan.num_members,
+        draws=plan.draws,
     )
     scaling = InputOutputScaling.of(run.task, transfer, plan.num_members)
     begin = time.perf_counter()

@@ -231,6 +231,9 @@ class DistillConfig(Optimisation):
     least its reciprocal. An epoch has as many rows as without."""
     mean_phase_epochs: CountOrNone = 2
     """Phase 1: epochs in which one head learns the members' mean."""
+    average: Annotated[float, Field(gt=0, le=0.28)] | None = None
+    """Each phase ends with the average of the student's weights over its last steps: the standard deviation of that
+    stretch, as a share of the phase. None: with the weights after the last step."""
     checkpoint_every: Count = 200
     """Steps between checkpoints: what a killed worker costs at most."""
     use_best_trial: bool = False

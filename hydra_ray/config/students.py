@@ -17,7 +17,7 @@ _READ_BY_ALL = frozenset(
     {
         "body", "body_options", "head", "head_width", "head_depth", "mean_phase_epochs", "epochs", "batch_size",
         "optimizer", "learning_rate", "weight_decay", "warmup_fraction", "clip_norm", "precision",
-        "disagreement_sampling",
+        "disagreement_sampling", "average",
     }
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from hydra_ray.models import HydraStudent, ModelSpec, Normalise, build_student
 from hydra_ray.randomness import seed_of
 from hydra_ray.shards import Batch, BatchReader, Feed, ShardRows, UnevenDraws
 from hydra_ray.tasks import Prediction, Task
+from hydra_ray.training.averaging import WeightAverage
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Subject, Watch
 from hydra_ray.training.kinds import Kind, Phase, kind_named
@@ -256,6 +257,8 @@ class _PhaseFit:
             ranks=ranks,
             tick=None if tick is None else self._of_all_phases(tick),
         )
+        width = plan.settings.average
+        self.average = None if width is None else WeightAverage(student, width)
 
     def _of_all_phases(self, tick: Tick) -> Tick:
         """Counts the steps of the phases before, and of all."""
@@ -264,14 +267,14 @@ class _PhaseFit:
         return lambda done, _: tick(before + done, sum(epochs) * self.steps)
 
     def run(self, state: dict[str, Tensor] | None) -> None:
-        """Train every epoch, or those that are left after a checkpoint."""
+        """Train every epoch, or those that are left after a checkpoint; then the student has its averaged weights."""
         if state is not None:
-            self.state.load(state)
+            self._resume(state)
         started_at = self.state.num_done
         before = sum(phase.num_epochs for phase in self.plan.phases[: self.number])
         for epoch in range(started_at // self.steps, self.phase.num_epochs):
             loss = self._epoch(before + epoch, self.state.num_done - epoch * self.steps)
-            figures = validation_figures(self.plan, self.student, self.validation)
+            figures = validation_figures(self.plan, self._result, self.validation)
             self.subject.check_figures(figures, before + epoch + 1)
             facts = {
                 "phase": self.phase.name,
@@ -279,6 +282,18 @@ class _PhaseFit:
                 "step": before * self.steps + self.state.num_done,
             }
             self.report({**facts, "resumed_at": started_at, "loss": loss, **figures})
+        if self.average is not None:
+            self.student.load_state_dict(self.average.model.state_dict())
+
+    def _resume(self, state: dict[str, Tensor]) -> None:
+        self.state.load(state)
+        if self.average is not None:
+            self.average.load(state)
+
+    @property
+    def _result(self) -> HydraStudent:
+        """What the phase would end with if it ended now."""
+        return self.student if self.average is None else cast("HydraStudent", self.average.model)
 
     def step_times(self) -> list[float]:
         """Seconds of each step of one epoch, with nothing checked or written."""
@@ -313,10 +328,14 @@ class _PhaseFit:
         loss.backward()
         clip_gradients(state.model.parameters(), state.settings.clip_norm)
         state.update()
+        if self.average is not None:
+            self.average.update(state.model, state.num_done)
         return loss.detach()
 
     def _checkpoint(self, watch: Watch) -> None:
         state = self.state.state()
+        if self.average is not None:
+            state |= self.average.state()
         watch.check([state])
         if self.checkpoints is not None:
             self.checkpoints.write(state)

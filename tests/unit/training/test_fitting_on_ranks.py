@@ -109,6 +109,7 @@ CASES = {
     "one row a batch: rank 1 has none": ("hydra", "patchy", {**TERMS, "batch_size": 1}),
     "one row a batch, cnn": ("hydra", "plain", {**CNN, "batch_size": 1}),
     "one row a batch, end2": ("end2", "plain", {"batch_size": 1, "learning_rate": 1e-4}),
+    "hydra, averaged": ("hydra", "plain", {"average": 0.1}),
     "hydra, masked, drawn by disagreement": ("hydra", "patchy", {"disagreement_sampling": 3.0}),
     "regression": ("hydra", "plain", {}, "regression"),
     "regression, masked, drawn by disagreement": ("hydra", "patchy", {"disagreement_sampling": 3.0}, "regression"),

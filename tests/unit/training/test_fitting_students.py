@@ -71,7 +71,7 @@ def test_a_killed_student_goes_on_within_its_epoch_with_the_same_bits(shards, tm
     assert [each["epoch"] for each in seen] == list(range(killed_after // 7 + 1, 4))
 
 
-@pytest.mark.parametrize("settings", [{}, {"disagreement_sampling": 4.0}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"disagreement_sampling": 4.0}, {"average": 0.1}], ids=str)
 @pytest.mark.parametrize("kind", ["kd", "hydra"])
 def test_a_student_killed_twice(shards, tmp_path, kind, settings):
     chosen = config(**settings)
