@@ -84,6 +84,14 @@ def test_overrides_reach_nested_keys_sections_that_are_not_there_and_free_option
     assert config.ensemble.num_members == 5
 
 
+def test_a_switch_that_is_off_is_as_if_it_were_not_there(digits):
+    """So that fingerprints of students that were trained before there was such a key stay what they are."""
+    off = load_config(digits, ["distill.standardise=false"])
+    assert off == load_config(digits)
+    assert off.distill.standardise is None
+    assert load_config(digits, ["distill.standardise=true"]).distill.standardise is True
+
+
 def test_the_last_of_two_overrides_counts(digits):
     assert load_config(digits, ["seed=1", "seed=2"]).seed == 2
 
@@ -126,6 +134,12 @@ def test_merge_keys_work(tmp_path):
         ("ensemble.num_members='5'", 'command line: ensemble.num_members="5": must be a valid integer'),
         ("distill.temperature=0", "command line: distill.temperature=0: must be greater than 0"),
         ("distill.temperature=-1", "command line: distill.temperature=-1: must be greater than 0"),
+        ("distill.average=0.4", "command line: distill.average=0.4: must be less than or equal to 0.28"),
+        ("distill.average=0", "command line: distill.average=0: must be greater than 0"),
+        (
+            "distill.disagreement_sampling=0.5",
+            "command line: distill.disagreement_sampling=0.5: must be greater than or equal to 1",
+        ),
         ("ensemble.num_members=0", "command line: ensemble.num_members=0: must be greater than or equal to 1"),
         ("cluster.num_workers=0", "command line: cluster.num_workers=0: must be greater than or equal to 1"),
         ("seed=-1", "command line: seed=-1: must be greater than or equal to 0"),
