@@ -249,9 +249,16 @@ def _epochs(run: Run, tracker: Tracker) -> list[dict[str, Any]]:
 
 
 def _search(run: Run, kind: StudentKind) -> SearchResult:
-    columns = ["trial", *space_of(kind, run.config.tune), "objective", "epochs", "stopped_early"]
-    table = pq.read_table(pa.BufferReader(run.search(kind).read("trials.parquet")), columns=columns)
-    return SearchResult(table.to_pylist(), goal_of(kind, run.config.tune))
+    tune = run.config.tune
+    search = run.search(kind)
+    table = pq.read_table(pa.BufferReader(search.read("trials.parquet")))
+    return SearchResult(
+        table.to_pylist(),
+        goal_of(kind, tune),
+        keys=list(space_of(kind, tune)),
+        taken=search.require()["best"]["trial"],
+        budget=tune.budget and tune.budget.macs_ratio,
+    )
 
 
 def _found_by_searches(run: Run) -> dict[str, Any]:

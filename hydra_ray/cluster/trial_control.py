@@ -20,7 +20,7 @@ from hydra_ray.cluster.failures import cause_of, full_text, one_line
 from hydra_ray.cluster.progress import Event
 from hydra_ray.cluster.signals import raise_if_interrupted
 from hydra_ray.cluster.trial_jobs import FAILED, TrialWork
-from hydra_ray.config import Goal, StudentKind
+from hydra_ray.config import MACS, Goal, StudentKind
 from hydra_ray.training import Sampler, StoppingRule, Trial, drawn, outcome, stops
 
 CHANNEL = "hydra-ray-trials"
@@ -35,7 +35,7 @@ class KindSearch:
         space: the search space.
         sampler: how trials draw from it.
         seed: the run's.
-        goal: the figure that trials are compared by.
+        goal: the figures that trials are compared by.
         rule: when trials are stopped.
         trials: all of them, by number; an earlier command may have finished some.
     """
@@ -62,11 +62,12 @@ class KindSearch:
         if not all(trial.is_over for trial in known):
             return None
         found = [(trial.parameters, badness) for trial in known if (badness := self._badness(trial)) is not None]
-        return drawn(self.space, self.sampler, self.seed, self.kind, number, found)
+        num_objectives = len(self.goal.objectives)
+        return drawn(self.space, self.sampler, self.seed, self.kind, number, found, num_objectives)
 
-    def _badness(self, trial: Trial) -> float | None:
-        objective = outcome(trial, self.stop_of(trial.number))["objective"]
-        return None if objective is None else self.goal.badness(objective)
+    def _badness(self, trial: Trial) -> tuple[float, ...] | None:
+        values = outcome(trial, self.stop_of(trial.number))["values"]
+        return None if values is None else self.goal.badness(values)
 
 
 class InOrder(Searcher):
@@ -127,7 +128,8 @@ class StopInOrder(FIFOScheduler):
         if FAILED in result:
             own.error = own.error or result[FAILED]
             return TrialScheduler.STOP
-        own.add(result["epoch"], result.get(search.goal.objective))
+        own.macs = result[MACS]
+        own.add(result["epoch"], [result.get(name) for name in search.goal.objectives])
         stop = search.stop_of(work.number)
         ends = own.error is not None or (stop is not None and stop <= result["epoch"])
         return TrialScheduler.STOP if ends else TrialScheduler.CONTINUE

@@ -8,7 +8,7 @@ it cannot tell the two apart. Which trials there are, and when they are stopped,
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray.train
@@ -23,7 +23,8 @@ from hydra_ray.cluster.failures import cause_of, full_text, is_death, one_line
 from hydra_ray.cluster.process_group import torch_config
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.cluster.workers import ranks_of_train
-from hydra_ray.config import Config, StudentKind, overlay_of, with_overlay
+from hydra_ray.config import MACS, Config, StudentKind, overlay_of, with_overlay
+from hydra_ray.models import build_student, count_macs
 from hydra_ray.shards import ShardRows
 from hydra_ray.training import DistributedContext, Report, distil
 
@@ -124,9 +125,12 @@ def _trial_worker(arguments: dict[str, Any]) -> None:
 
 
 def _fit(work: TrialWork, job: Job, ranks: DistributedContext, device: torch.device, report: Report) -> None:
+    """Train a trial's student; whatever it has heads for, its figures compare it with all members."""
     epochs = {"epochs": job.config.tune.epochs} if job.config.tune.epochs else {}
     config = with_overlay(job.config, overlay_of(work.kind, {**epochs, **work.parameters}), "tune")
-    plan = job.source.plan(config, work.kind, job.validation.inputs.shape[1:])
+    own = job.source.plan(config, work.kind, job.validation.inputs.shape[1:])
+    plan = replace(own, compared_with=job.source.num_members)
+    macs = count_macs(build_student(plan.spec, seed=0), plan.spec.input_shape)
     distil(
         plan,
         job.source.batches(config, plan, ranks, rows=job.transfer),
@@ -135,5 +139,5 @@ def _fit(work: TrialWork, job: Job, ranks: DistributedContext, device: torch.dev
         device=device,
         ranks=ranks,
         checkpoints=None,
-        report=report,
+        report=lambda figures: report({**figures, MACS: macs}),
     )

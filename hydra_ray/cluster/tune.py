@@ -2,7 +2,8 @@
 
 The kinds are searched one after the other in one Tune session, whose processes are used again; the rows are put into
 the object store once if they fit. Each finished trial is a file of the attempt, so that a killed search resumes with
-the trials that are left and finds what it would have found without the interruption.
+the trials that are left and finds what it would have found without the interruption. Another budget takes another of
+the same trials, and runs none.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from hydra_ray.cluster.session import SCRATCH, available
 from hydra_ray.cluster.signals import interrupts_kept
 from hydra_ray.cluster.trial_control import CHANNEL, Forward, InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import Job, trainable
-from hydra_ray.config import Config, StudentKind, goal_of, overlay_of, space_of
+from hydra_ray.config import MACS, Config, Goal, StudentKind, goal_of, overlay_of, space_of
 from hydra_ray.errors import StageError, UserError
+from hydra_ray.models import build_member, count_macs
 from hydra_ray.runs import Pace, Run, Stage, WandbSink
 from hydra_ray.shards import ShardRows, bytes_per_row, count_rows, load, required_names
-from hydra_ray.storage import Artifact, Folder, sealed, unsealed
+from hydra_ray.storage import Folder, fingerprint, read_checked, sealed, unsealed
 from hydra_ray.training import StoppingRule, Trial, best_of, table_of
 
 TRIALS = "trials"
@@ -36,22 +38,58 @@ _OF_THE_STORE = 0.5  # the most that rows take of it
 
 def tune(run: Run, stage: Stage) -> None:
     """Run the trials that are left of each unfinished search; publish its `trials.parquet` and `best.yaml`."""
-    artifacts: dict[StudentKind, Artifact] = {kind: run.search(kind) for kind in run.searched_kinds}
-    artifacts = {kind: artifact for kind, artifact in artifacts.items() if not artifact.is_done}
-    searches = [_search_of(run.config, kind, artifact) for kind, artifact in artifacts.items()]
-    for each in searches:
-        if each.goal.objective != run.config.tune.objective:
-            stage.say(f"{each.kind}: has no {run.config.tune.objective}; compared by {each.goal.objective}")
+    kinds = [kind for kind in run.searched_kinds if not run.search(kind).is_done]
+    searches = [_search_of(run, kind) for kind in kinds if not _has_all_trials(run, kind)]
+    for kind in kinds:
+        _say_what_is_compared(run.config, kind, stage)
+    member_macs = _member_macs(run)
     if not all(trial.is_over for each in searches for trial in each.trials):
-        _run_trials(run, searches, _Record(stage, searches, artifacts))
-    for each in searches:
-        _publish(each, artifacts[each.kind], stage)
+        _run_trials(run, searches, _Record(stage, run, searches, member_macs))
+    rows = {each.kind: table_of(each.trials, list(each.space), each.goal, each.rule, member_macs) for each in searches}
+    for kind in kinds:
+        _publish(run, kind, rows[kind] if kind in rows else _published_rows(run, kind), stage)
 
 
-def _search_of(config: Config, kind: StudentKind, artifact: Artifact) -> KindSearch:
+def _has_all_trials(run: Run, kind: StudentKind) -> bool:
+    """Whether a search is published that had the same trials, and took one of them by another budget."""
+    manifest = run.search(kind).manifest()
+    if manifest is None:
+        return False
+    key = {name: value for name, value in manifest["key"].items() if name != "budget"}
+    return fingerprint(key) == run.trials(kind).fingerprint
+
+
+def _published_rows(run: Run, kind: StudentKind) -> list[dict[str, Any]]:
+    artifact = run.search(kind)
+    manifest = artifact.manifest()
+    assert manifest is not None
+    table = read_checked(artifact.folder, "trials.parquet", manifest["files"])
+    return pq.read_table(pa.BufferReader(table)).to_pylist()
+
+
+def _say_what_is_compared(config: Config, kind: StudentKind, stage: Stage) -> None:
+    goal = goal_of(kind, config.tune)
+    missing = [name for name in config.tune.objectives if name not in goal.objectives]
+    if missing:
+        stage.say(f"{kind}: has no {' and no '.join(missing)}; compared by {' and '.join(goal.objectives)}")
+
+
+def _member_macs(run: Run) -> float | None:
+    """Multiply-adds of a member, the mean where they differ; None where none is trained here."""
+    if not run.config.trains_members:
+        return None
+    groups = run.config.ensemble.groups
+    specs = [run.group_spec(place) for place in range(len(groups))]
+    macs = [count_macs(build_member(spec, seed=0), spec.input_shape) for spec in specs]
+    counts = [group.count for group in groups]
+    return sum(count * each for count, each in zip(counts, macs, strict=True)) / sum(counts)
+
+
+def _search_of(run: Run, kind: StudentKind) -> KindSearch:
     """The search for a kind of student, with the trials that an earlier command finished."""
+    config = run.config
     settings = config.tune
-    folder = artifact.attempt / TRIALS
+    folder = run.trials(kind).attempt / TRIALS
     num_epochs = config.distill.mean_phase_epochs + (settings.epochs or config.distill.epochs)
     trials = [Trial(number, {}) for number in range(settings.num_trials)]
     for number, trial in enumerate(trials):
@@ -137,18 +175,36 @@ def concurrent_trials(config: Config) -> int:
     return max(1, min(int(fit), config.tune.max_concurrent or config.tune.num_trials))
 
 
-def _publish(search: KindSearch, artifact: Artifact, stage: Stage) -> None:
-    keys = list(search.space)
+def _publish(run: Run, kind: StudentKind, rows: Sequence[Mapping[str, Any]], stage: Stage) -> None:
+    tune = run.config.tune
+    artifact = run.search(kind)
     attempt = artifact.attempt
-    rows = table_of(search.trials, keys, search.goal, search.rule)
-    best = best_of(rows, keys, search.goal, search.kind)
+    goal = goal_of(kind, tune)
+    best = best_of(rows, list(space_of(kind, tune)), goal, kind, tune.budget and tune.budget.macs_ratio)
     (attempt / TRIALS).remove()
     with attempt.writing("trials.parquet") as stream:
         pq.write_table(pa.Table.from_pandas(pd.DataFrame(rows), preserve_index=False), stream)
-    attempt.write("best.yaml", yaml.safe_dump(overlay_of(search.kind, best["parameters"])).encode())
-    artifact.publish({"trials": len(rows), "objective": search.goal.objective, "best": best})
-    stage.event("best", student=search.kind, **best)
-    stage.say(f"{search.kind}: best {_words(best['parameters'])} ({search.goal.objective} {best['objective']:.4f})")
+    attempt.write("best.yaml", yaml.safe_dump(overlay_of(kind, best["parameters"])).encode())
+    artifact.publish({"trials": len(rows), "objectives": list(goal.objectives), "best": best})
+    stage.event("best", student=kind, **best)
+    stage.say(f"{kind}: best {_words(best['parameters'])} ({_found(best, rows)})")
+
+
+def _found(best: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the trial that is taken has reached, and out of how many it was chosen where that is not the best one."""
+    parts = [_figures(best["objectives"], best["macs_ratio"])]
+    if len(best["objectives"]) > 1:
+        parts.append(f"one of {sum(row['on_front'] for row in rows)} trials that no other beats")
+    return "; ".join(parts)
+
+
+def _figures(objectives: Mapping[str, float], macs_ratio: float | None) -> str:
+    """`validation_nll 0.0712, macs 0.83 x a member's`."""
+    cost = "" if macs_ratio is None else f"{macs_ratio:.3g} x a member's"
+    texts = [
+        f"{name} {(cost or f'{value:.0f}') if name == MACS else f'{value:.4f}'}" for name, value in objectives.items()
+    ]
+    return ", ".join(texts)
 
 
 def _words(parameters: Mapping[str, Any]) -> str:
@@ -157,13 +213,22 @@ def _words(parameters: Mapping[str, Any]) -> str:
     )
 
 
+def _last_objectives(trial: Trial, goal: Goal) -> dict[str, float] | None:
+    """What a trial reached when it ended, which may be after the epoch that counts; None where it failed."""
+    curve = trial.to_json()["curve"]
+    if not curve or trial.error is not None or None in curve[-1]:
+        return None
+    return dict(zip(goal.objectives, curve[-1], strict=True))
+
+
 class _Record:
     """Logs trials: to files of the attempt, events.jsonl, the terminal and W&B."""
 
-    def __init__(self, stage: Stage, searches: Sequence[KindSearch], artifacts: Mapping[StudentKind, Artifact]) -> None:
+    def __init__(self, stage: Stage, run: Run, searches: Sequence[KindSearch], member_macs: float | None) -> None:
         self._stage = stage
         self._searches = {each.kind: each for each in searches}
-        self._artifacts = artifacts
+        self._folders = {each.kind: run.trials(each.kind).attempt / TRIALS for each in searches}
+        self._member_macs = member_macs
         self._sinks: dict[str, WandbSink | None] = {}
         self._lost: list[str] = []
         self._pace = Pace(1, "trials")
@@ -202,15 +267,14 @@ class _Record:
             self._close(name)
 
     def _finish(self, name: str, kind: StudentKind, trial: Trial) -> None:
-        folder = self._artifacts[kind].attempt / TRIALS
-        folder.write_json(_file_of(trial), sealed(trial.to_json()))
+        self._folders[kind].write_json(_file_of(trial), sealed(trial.to_json()))
         search = self._searches[kind]
-        finite = trial.to_json()["curve"]
-        objective = finite[-1] if finite and trial.error is None else None
-        facts: dict[str, Any] = {"parameters": trial.parameters, "objective": objective, "error": trial.error}
-        self._stage.event("trial", student=kind, trial=trial.name, **facts)
+        objectives = _last_objectives(trial, search.goal)
+        facts: dict[str, Any] = {"parameters": trial.parameters, "macs": trial.macs, "error": trial.error}
+        self._stage.event("trial", student=kind, trial=trial.name, objectives=objectives, **facts)
         num_over = sum(each.is_over for each in search.trials)
-        text = f"failed: {trial.error}" if objective is None else f"{search.goal.objective} {objective:.4f}"
+        macs_ratio = trial.macs / self._member_macs if trial.macs and self._member_macs else None
+        text = f"failed: {trial.error}" if objectives is None else _figures(objectives, macs_ratio)
         self._stage.say(f"{kind} [{num_over}/{len(search.trials)}] {_words(trial.parameters)}: {text}")
         self._show()
         self._close(name)

@@ -9,7 +9,7 @@ from hydra_ray.config.member_groups import TIMM, is_published
 from hydra_ray.config.messages import nearest
 from hydra_ray.config.options import NoOptions, OptionModels, named_views, parse_options
 from hydra_ray.config.recipes import shipped_recipes
-from hydra_ray.config.search import Goal, goal_of, overlay_of, space_of
+from hydra_ray.config.search import MACS, Goal, better, goal_of, overlay_of, space_of
 from hydra_ray.config.sections import (
     ClusterConfig,
     DataConfig,
@@ -18,18 +18,19 @@ from hydra_ray.config.sections import (
     MemberGroup,
     Optimisation,
     TrackingConfig,
-    TuneConfig,
     ViewConfig,
 )
 from hydra_ray.config.students import STUDENTS, StudentConfig, StudentKind
 from hydra_ray.config.teachers import LIBRARIES, OutputsSaid, TeachersConfig
 from hydra_ray.config.transfer import TransferConfig, TransferView
 from hydra_ray.config.tree import Config, student_sizes
+from hydra_ray.config.tuning import TuneConfig
 from hydra_ray.config.types import HeadKind, Section
 from hydra_ray.config.yaml_files import flatten, parse_yaml
 
 __all__ = [
     "LIBRARIES",
+    "MACS",
     "STUDENTS",
     "TIMM",
     "ClusterConfig",
@@ -53,6 +54,7 @@ __all__ = [
     "TransferView",
     "TuneConfig",
     "ViewConfig",
+    "better",
     "error_in_short",
     "flatten",
     "goal_of",

@@ -32,9 +32,12 @@ RENAMED = {
     "distill.warmup_share": "distill.warmup_fraction",
     "ensemble.members_per_worker": "ensemble.stack_size",
     "ensemble.warmup_share": "ensemble.warmup_fraction",
-    "tune.direction": "tune.mode",
+    "tune.objective": "tune.objectives, a list,",
 }
 """Keys that are gone -> what they are called now."""
+_NO_MODE = "is no key any more: leave it out, as an objective says which way is better"
+GONE = {"tune.direction": _NO_MODE, "tune.mode": _NO_MODE}
+"""Keys that are gone and have no successor -> what to do."""
 
 
 def explain(
@@ -91,6 +94,8 @@ def _without_tags(location: Iterable[str | int], root: Section) -> list[str]:
 def _reason(first: ErrorDetails, parts: list[str], message: str, root: Section, top: str) -> str:
     if first["type"] == "extra_forbidden":
         key = ".".join(parts)
+        if key in GONE:
+            return GONE[key]
         return f"is called {RENAMED[key]} now" if key in RENAMED else f"unknown key; {nearest_key(key, root, top)}"
     section = section_at(root, parts)
     if section is not None and first["type"] in ("model_type", "model_attributes_type", "dict_type"):

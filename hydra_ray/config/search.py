@@ -6,27 +6,45 @@ Plain functions of the configuration; how trials are drawn and judged is in `tra
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from hydra_ray.config.sections import TuneConfig
-from hydra_ray.config.students import STUDENTS, StudentKind
+from hydra_ray.config.students import STUDENTS, StudentConfig, StudentKind
+from hydra_ray.config.tuning import TuneConfig
 
 FALLBACK = "validation_nll"
-"""What trials are compared by where a kind has not what `tune.objective` measures."""
+"""What trials are compared by where a kind has not what one of `tune.objectives` measures."""
+MACS = "macs"
+"""The objective that is known before a fit: the student's multiply-adds of one row."""
+_MORE_IS_BETTER = ("validation_accuracy", "validation_rank_correlation")
 
 
 class Goal(NamedTuple):
-    """The figure that trials of a kind are compared by, and whether less or more of it is better."""
+    """The figures that trials of a kind are compared by, the one that matters most first."""
 
-    objective: str
-    mode: str
+    objectives: tuple[str, ...]
 
-    def badness(self, value: float) -> float:
-        """What is least for the best value: of a ratio, which is best at 1, |ln ratio| (infinite where it is <= 0)."""
-        if self.objective.endswith("_ratio"):
-            return abs(math.log(value)) if value > 0 else math.inf
-        return value if self.mode == "min" else -value
+    def badness(self, values: Sequence[float | None]) -> tuple[float, ...]:
+        """What is least for the best value of each: of a ratio, which is best at 1, |ln ratio|.
+
+        Infinite for a ratio that is not above 0, and where there is no value yet.
+        """
+        return tuple(_badness(name, value) for name, value in zip(self.objectives, values, strict=True))
+
+
+def better(objective: str) -> str:
+    """Which way an objective is better, in words."""
+    if objective.endswith("_ratio"):
+        return "1 is best"
+    return "more is better" if objective in _MORE_IS_BETTER else "less is better"
+
+
+def _badness(objective: str, value: float | None) -> float:
+    if value is None:
+        return math.inf
+    if objective.endswith("_ratio"):
+        return abs(math.log(value)) if value > 0 else math.inf
+    return -value if objective in _MORE_IS_BETTER else value
 
 
 def space_of(kind: StudentKind, tune: TuneConfig) -> dict[str, Any]:
@@ -36,16 +54,20 @@ def space_of(kind: StudentKind, tune: TuneConfig) -> dict[str, Any]:
 
 
 def goal_of(kind: StudentKind, tune: TuneConfig) -> Goal:
-    """`tune.objective`, or `FALLBACK` for a kind that does not have it.
+    """`tune.objectives`, each that a kind does not have replaced by `FALLBACK`.
 
-    `validation_member_kl` is of heads that imitate members, a ratio of knowledge uncertainty of whoever has that.
+    `validation_member_kl` is of heads that imitate members; ratios and rank correlation of knowledge uncertainty are
+    of whoever has that.
     """
-    student = STUDENTS[kind]
-    needs_heads = tune.objective == "validation_member_kl"
-    needs_knowledge = tune.objective.endswith("_ratio")
-    if (needs_heads and not student.imitates_members) or (needs_knowledge and not student.knows_disagreement):
-        return Goal(FALLBACK, "min")
-    return Goal(tune.objective, tune.mode)
+    found = [name if _has(STUDENTS[kind], name) else FALLBACK for name in tune.objectives]
+    return Goal(tuple(dict.fromkeys(found)))
+
+
+def _has(student: type[StudentConfig], objective: str) -> bool:
+    if objective == "validation_member_kl":
+        return student.imitates_members
+    is_of_knowledge = objective == "validation_rank_correlation" or objective.endswith("_ratio")
+    return student.knows_disagreement or not is_of_knowledge
 
 
 def overlay_of(kind: StudentKind, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from hydra_ray.config.member_groups import Weights, with_architecture, with_first_group
-from hydra_ray.config.students import STUDENTS, StudentKind
+from hydra_ray.config.students import StudentKind
 from hydra_ray.config.teachers import TeachersConfig
 from hydra_ray.config.types import (
     Count,
@@ -31,7 +31,6 @@ from hydra_ray.config.types import (
     SplitChoice,
     StoreSize,
     Width,
-    real_ranges,
 )
 
 
@@ -238,43 +237,6 @@ class DistillConfig(Optimisation):
     """Steps between checkpoints: what a killed worker costs at most."""
     use_best_trial: bool = False
     """Take what `tune` found best for a kind (tune/<kind>/best.yaml) over the values here."""
-
-
-class TuneConfig(Section):
-    """The search over the student, on the same shards: no member runs again."""
-
-    num_trials: SeveralOrNone = 0
-    """Trials of each kind of student; 0 leaves the search out."""
-    space: dict[str, Any] = {}
-    """Key of `distill` or of a kind's own -> list of choices, or `{low:, high:, log: true}`. Each kind of student is
-    searched for itself over the keys that it reads; one that reads none of them is not searched."""
-    search: Literal["random", "optuna"] = "random"
-    """How trials are drawn: `random` from seed, kind and number alone, `optuna` from earlier trials' results too."""
-    scheduler: Literal["asha", "none"] = "asha"
-    """How trials are stopped early: by comparison with trials of lower number, or not at all."""
-    objective: Literal[
-        "validation_nll",
-        "validation_accuracy",
-        "validation_rmse",
-        "validation_member_kl",
-        "validation_mutual_information_ratio",
-        "validation_knowledge_variance_ratio",
-    ] = "validation_nll"
-    """The figure trials are compared by; a ratio is best at 1 (|ln ratio| is compared). A kind that has not got it is
-    compared by `validation_nll`: `kd` has no ratio, and only `hydra` has `validation_member_kl`."""
-    mode: Literal["min", "max"] = "min"
-    """Whether less or more of it is better."""
-    epochs: Count | None = None
-    """Epochs of one trial, none for the student's own."""
-    workers_per_trial: Several = 1
-    """1: a trial is a plain function; more: each trial is a Ray Train run of that many workers."""
-    max_concurrent: Several | None = None
-    """Trials at a time, none to compute it from the cluster's resources."""
-
-    @field_validator("space")
-    @classmethod
-    def _real_ranges(cls, space: dict[str, Any]) -> dict[str, Any]:
-        return real_ranges(space, [DistillConfig, *STUDENTS.values()])
 
 
 class EvaluateConfig(Section):

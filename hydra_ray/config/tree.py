@@ -26,22 +26,15 @@ from hydra_ray.config.sections import (
     PredictConfig,
     Section,
     TrackingConfig,
-    TuneConfig,
 )
 from hydra_ray.config.students import STUDENTS, HydraConfig, Student, StudentConfig, StudentKind
 from hydra_ray.config.transfer import TransferConfig
+from hydra_ray.config.tuning import TuneConfig
 from hydra_ray.config.types import FolderName, NotEmpty, Seed
 
-_BEST = {
-    "validation_nll": "min",
-    "validation_rmse": "min",
-    "validation_member_kl": "min",
-    "validation_accuracy": "max",
-    "validation_mutual_information_ratio": "min",
-    "validation_knowledge_variance_ratio": "min",
-}
 _NEEDS_HEADS = (
     "validation_member_kl",
+    "validation_rank_correlation",
     "validation_mutual_information_ratio",
     "validation_knowledge_variance_ratio",
 )
@@ -181,11 +174,10 @@ def _check_search(config: Config) -> None:
         return
     if not tune.space:
         raise ValueError(f"tune.num_trials={tune.num_trials}, but tune.space is empty: name keys of students")
-    best = _BEST.get(tune.objective)
-    if best is not None and best != tune.mode:
+    if tune.budget is not None and not config.trains_members:
         raise ValueError(
-            f"tune.objective={tune.objective} with tune.mode={tune.mode} looks for the worst "
-            f"trial: set tune.mode={best}"
+            f"tune.budget.macs_ratio={tune.budget.macs_ratio}: no member is trained here, so what one costs is not "
+            "known; leave tune.budget out"
         )
     if not any(space_of(kind, tune) for kind in config.student_kinds):
         raise ValueError(
@@ -199,19 +191,20 @@ def _check_space(config: Config) -> None:
     for key, domain in config.tune.space.items():
         for value in _values(f"tune.space.{key}", domain):
             _check_choice(config, key, value)
-    _check_objective(config)
+    _check_objectives(config)
 
 
-def _check_objective(config: Config) -> None:
+def _check_objectives(config: Config) -> None:
     tune = config.tune
-    if not tune.num_trials or tune.objective not in _NEEDS_HEADS:
+    needing = [name for name in tune.objectives if name in _NEEDS_HEADS]
+    if not tune.num_trials or not needing:
         return
     for kind in config.student_kinds:
         heads = min(_trial_sizes(config, kind), default=1)
         if STUDENTS[kind].imitates_members and heads < 2:
             raise ValueError(
-                f"tune.objective={tune.objective} is about the heads' disagreement, but a trial may have "
-                f"num_heads={heads}: leave it out, or set tune.objective=validation_nll"
+                f"tune.objectives={list(tune.objectives)}: {needing[0]} is about the heads' disagreement, but a trial "
+                f"may have num_heads={heads}: leave it out, or set tune.objectives=[validation_nll]"
             )
 
 

@@ -21,6 +21,7 @@ from hydra_ray.metrics.fidelity import (
     member_kl,
     ratio_of_means,
     score_fidelity,
+    spearman,
 )
 from hydra_ray.metrics.gaussian import (
     components_of,
@@ -112,6 +113,7 @@ __all__ = [
     "scores",
     "select",
     "selection_at",
+    "spearman",
     "spearman_interval",
     "variance_scores",
     "with_weights",

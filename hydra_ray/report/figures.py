@@ -13,7 +13,8 @@ from hydra_ray.report.input_grid_figures import has_line, has_plane, line_pictur
 from hydra_ray.report.inputs import ENSEMBLE, ReportInputs, compared, task_of, test_rows, with_knowledge
 from hydra_ray.report.interval_figures import intervals_picture
 from hydra_ray.report.prediction_figures import reliability_picture, sparsification_picture
-from hydra_ray.report.training_figures import training_picture, trials_picture
+from hydra_ray.report.search_figures import front_picture, others_shown, trials_picture
+from hydra_ray.report.training_figures import training_picture
 from hydra_ray.report.uncertainty_figures import histogram_picture, scatter_picture
 from hydra_ray.tasks import Task
 
@@ -115,7 +116,7 @@ FIGURES = (
 
 def pictures_of(inputs: ReportInputs) -> list[PictureKind]:
     """The pictures that these inputs give."""
-    searches = [_search_picture(kind) for kind in inputs.searches]
+    searches = [each for kind in inputs.searches for each in (_front_picture(kind), _trials_picture(kind))]
     task = task_of(inputs.metrics)
     return [_in_words_of(task, kind) for kind in (*FIGURES, *searches) if kind.is_there(inputs)]
 
@@ -131,11 +132,22 @@ def _in_words_of(task: Task, kind: PictureKind) -> PictureKind:
     return replace(kind, heading=kind.heading.format(**told), reading=kind.reading.format(**told))
 
 
-def _search_picture(kind: str) -> PictureKind:
+def _front_picture(kind: str) -> PictureKind:
+    return PictureKind(
+        f"front-{kind}.png",
+        f"What the search for {kind} had to choose from",
+        "Each point is a trial. No other trial is better in all figures than a blue one, so that a choice among the "
+        "blue ones gives up some of one figure for another; the ringed one was taken.",
+        lambda inputs: front_picture(inputs.searches[kind]),
+        lambda inputs: bool(inputs.searches[kind].ranked) and bool(others_shown(inputs.searches[kind])),
+    )
+
+
+def _trials_picture(kind: str) -> PictureKind:
     return PictureKind(
         f"trials-{kind}.png",
         f"The search for {kind}",
-        "Each point is a trial, at the value it tried: hollow ones were stopped early, the ringed one is the best.",
+        "Each point is a trial, at the value it tried: hollow ones were stopped early, the ringed one was taken.",
         lambda inputs: trials_picture(inputs.searches[kind]),
         lambda inputs: bool(inputs.searches[kind].ranked) and bool(inputs.searches[kind].keys),
     )

@@ -22,8 +22,6 @@ from hydra_ray.tasks import Task, task_named
 
 MEMBER = "member"
 ENSEMBLE = "ensemble"
-TRIAL_FACTS = ("trial", "epochs", "stopped_early", "objective")
-"""Columns of a trial that are not searched keys."""
 
 
 @dataclass(frozen=True)
@@ -31,23 +29,39 @@ class SearchResult:
     """The search for one kind of student.
 
     Attributes:
-        trials: rows: trial, epochs, stopped_early, objective (None: it failed), searched keys.
+        trials: rows of trials.parquet; objectives are None where a trial failed.
         goal: what they are compared by.
+        keys: what was searched.
+        taken: name of the trial whose keys are taken.
+        budget: the most multiply-adds of a trial that may be taken, over a member's; None for any.
     """
 
     trials: Sequence[Mapping[str, Any]]
     goal: Goal
-
-    @property
-    def keys(self) -> list[str]:
-        """What was searched."""
-        return [key for key in (self.trials[0] if self.trials else {}) if key not in TRIAL_FACTS]
+    keys: Sequence[str]
+    taken: str
+    budget: float | None = None
 
     @property
     def ranked(self) -> list[Mapping[str, Any]]:
-        """Trials with an objective, the best first."""
-        rated = [trial for trial in self.trials if figure(trial, "objective") is not None]
-        return sorted(rated, key=lambda trial: self.goal.badness(trial["objective"]))
+        """Trials with objectives, the best in the first of them first."""
+        rated = [trial for trial in self.trials if all(figure(trial, name) is not None for name in self.objectives)]
+        return sorted(rated, key=lambda trial: self.goal.badness([trial[name] for name in self.objectives]))
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What trials are compared by."""
+        return self.goal.objectives
+
+    @property
+    def front(self) -> list[Mapping[str, Any]]:
+        """Those of `ranked` that no other is better than in all objectives."""
+        return [trial for trial in self.ranked if trial["on_front"]]
+
+    @property
+    def best(self) -> Mapping[str, Any]:
+        """The trial whose keys are taken."""
+        return next(trial for trial in self.trials if trial["trial"] == self.taken)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from jinja2 import Environment, StrictUndefined
 from hydra_ray.report.figures import PictureKind, pictures_of
 from hydra_ray.report.headline import headline
 from hydra_ray.report.inputs import ReportInputs, predictors, task_of
+from hydra_ray.report.search_tables import trials_table
 from hydra_ray.report.style import colours
 from hydra_ray.report.tables import (
     TextTable,
@@ -31,7 +32,6 @@ from hydra_ray.report.tables import (
     seconds_table,
     test_figures_table,
     to_markdown,
-    trials_table,
     unknown_figures_tables,
 )
 from hydra_ray.training import kinds

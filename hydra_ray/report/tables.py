@@ -24,14 +24,11 @@ from hydra_ray.report.formats import (
     milliseconds,
     percent,
     rough_percent,
-    setting,
     significant,
     times,
     words,
 )
-from hydra_ray.report.inputs import ENSEMBLE, MEMBER, SearchResult, predictors, students, task_of, unknown_sets
-
-BEST_TRIALS = 10
+from hydra_ray.report.inputs import ENSEMBLE, MEMBER, predictors, students, task_of, unknown_sets
 
 _NAMES = {
     "nll": "NLL (nats)",
@@ -223,18 +220,6 @@ def seconds_table(metrics: Mapping[str, Any]) -> TextTable:
     seconds = metrics.get("seconds", {})
     rows = tuple((stage, duration(figure(seconds, stage))) for stage in seconds)
     return TextTable("Time of each stage", ("stage", "took"), rows)
-
-
-def trials_table(kind: str, search: SearchResult) -> TextTable:
-    """The best trials of the search for one kind of student."""
-    keys = search.keys
-    rows = []
-    for place, trial in enumerate(search.ranked[:BEST_TRIALS], start=1):
-        ended = "stopped early" if trial.get("stopped_early") else "ran to the end"
-        cells = (str(place), str(trial.get("trial", place)), decimal(figure(trial, "objective")))
-        rows.append((*cells, *(setting(trial.get(key)) for key in keys), setting(trial.get("epochs")), ended))
-    columns = ("", "trial", words(search.goal.objective), *map(words, keys), "epochs", "")
-    return TextTable(f"The best {len(rows)} trials of {kind}", columns, tuple(rows))
 
 
 def to_markdown(table: TextTable) -> str:

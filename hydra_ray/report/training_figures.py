@@ -1,27 +1,22 @@
-"""Pictures of how the run came about: training curves and the search's trials.
+"""Pictures of how the networks were trained: validation NLL and loss by epoch.
 
-Not here: anything about the finished predictors.
+Not here: anything about the finished predictors, and the search (`search_figures.py`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hydra_ray.evaluation import figure
-from hydra_ray.report.formats import DASH, decimal, setting, words
-from hydra_ray.report.inputs import ReportInputs, SearchResult, predictors
-from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, picture, plain_numbers
-
-_MOST_COLUMNS = 4
-_FEW_VALUES = 5
+from hydra_ray.report.formats import DASH, decimal
+from hydra_ray.report.inputs import ReportInputs, predictors
+from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, picture
 
 Curves = dict[str, list[Mapping[str, Any]]]
 
@@ -63,27 +58,6 @@ def training_picture(inputs: ReportInputs) -> Figure:
     return whole
 
 
-@picture
-def trials_picture(search: SearchResult) -> Figure:
-    """The objective against each searched key."""
-    keys = search.keys
-    ranked = search.ranked
-    num_columns = min(len(keys), _MOST_COLUMNS)
-    num_lines = math.ceil(len(keys) / num_columns)
-    whole = new_figure(0.6 + 2.6 * num_lines, _trials_title(search))
-    grid = whole.subplots(num_lines, num_columns, squeeze=False, sharey=True)
-    for axes in grid.flat[len(keys) :]:
-        axes.set_axis_off()
-    for axes, key in zip(grid.flat, keys, strict=False):
-        _draw_trials(axes, ranked, key)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(words(search.goal.objective))
-    _log_where_wide(grid[0, 0].yaxis, [trial["objective"] for trial in ranked], 10)
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    whole.legend(handles, labels, loc="outside lower center", ncols=3)
-    return whole
-
-
 def _training_title(members: Curves, students: Curves) -> str:
     parts = [f"members {_last_nll(members)}"] if members else []
     if len(students) < 4:
@@ -121,7 +95,7 @@ def _same_scale(panels: Sequence[Axes], epochs: Sequence[Mapping[str, Any]], key
     """All panels logarithmic or none, by the values of all."""
     values = [value for event in epochs if (value := figure(event, key)) is not None]
     for axes in panels:
-        if _spans(values, 8):
+        if spans(values, 8):
             log_axis(axes.yaxis, *axes.dataLim.intervaly)
 
 
@@ -149,59 +123,6 @@ def _mark_phases(axes: Axes, curves: Curves, colour: str) -> None:
         axes.text(at, 0.02, f" {phase}", transform=where, color=colour, fontsize=8, va="bottom")
 
 
-def _trials_title(search: SearchResult) -> str:
-    objective = words(search.goal.objective)
-    trials = search.trials
-    ranked = search.ranked
-    if not ranked:
-        return f"{len(trials)} trials, none with a result"
-    stopped = sum(bool(trial.get("stopped_early")) for trial in ranked)
-    failed = f", {len(trials) - len(ranked)} failed" if len(trials) > len(ranked) else ""
-    best = f"best {objective} {decimal(ranked[0]['objective'])} (trial {ranked[0].get('trial', '?')})"
-    return f"{len(trials)} trials, {stopped} stopped early{failed}; {best}"
-
-
-def _draw_trials(axes: Axes, ranked: Sequence[Mapping[str, Any]], key: str) -> None:
-    places = _places(axes.xaxis, [trial.get(key) for trial in ranked])
-    rows = list(zip(places, ranked, strict=True))
-    for stopped, label in ((False, "ran to the end"), (True, "stopped early")):
-        chosen = [(place, trial["objective"]) for place, trial in rows if bool(trial.get("stopped_early")) == stopped]
-        face = "none" if stopped else "#0072b2"
-        x, y = zip(*chosen, strict=True) if chosen else ((), ())
-        axes.scatter(x, y, s=28, facecolors=face, edgecolors="#0072b2", linewidths=1, alpha=0.75, label=label)
-    if rows:
-        axes.scatter(
-            places[0],
-            ranked[0]["objective"],
-            s=150,
-            facecolors="none",
-            edgecolors="#d55e00",
-            linewidths=1.8,
-            label="best",
-        )
-    axes.set_xlabel(f"{words(key)}\nbest: {setting(ranked[0].get(key))}" if ranked else words(key))
-    axes.margins(x=0.12, y=0.1)
-
-
-def _places(axis: Axis, values: list[Any]) -> list[float]:
-    """Where values stand on an axis: numbers at themselves, anything else side by side as it appears."""
-    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-        _log_where_wide(axis, values, 7)
-        if len(set(values)) <= _FEW_VALUES:
-            axis.set_ticks(sorted(set(values)))
-        return [float(value) for value in values]
-    names = list(dict.fromkeys(setting(value) for value in values))
-    axis.set_ticks(range(len(names)), names)
-    return [float(names.index(setting(value))) for value in values]
-
-
-def _log_where_wide(axis: Axis, values: Sequence[float], ratio: float) -> None:
-    """A logarithmic axis where positive values span more than `ratio`; plain numbers either way."""
-    if _spans(values, ratio):
-        log_axis(axis, min(values), max(values))
-    else:
-        axis.set_major_formatter(plain_numbers())
-
-
-def _spans(values: Sequence[float], ratio: float) -> bool:
+def spans(values: Sequence[float], ratio: float) -> bool:
+    """Whether positive values span more than `ratio`."""
     return bool(values) and min(values) > 0 and max(values) > ratio * min(values)

@@ -35,7 +35,7 @@ TRANSFER = "transfer"
 """The split on which members are asked and from which students learn."""
 _HOW_MEMBERS_ARE_TRAINED = {"num_members", "stack_size", "compile", "teachers"}  # keys that leave each member as it is
 _OF_GROUPS = {"members", "weights", "train"}  # of which a member's own group says what holds for it
-_HOW_TRIALS_ARE_RUN = {"max_concurrent", "workers_per_trial"}
+_NOT_OF_TRIALS = {"max_concurrent", "workers_per_trial", "budget"}  # how they are run, which of them is taken
 
 
 def member_key(run: Run, number: int) -> dict[str, Any]:
@@ -81,12 +81,21 @@ def _not_in_shards(split: str) -> set[str]:
 
 
 def search_key(run: Run, kind: StudentKind) -> dict[str, Any]:
-    """The key of the search for one kind of student."""
+    """The key of the search for one kind of student: its trials, and what chooses among them."""
+    budget = run.config.tune.budget
+    return {**trials_key(run, kind), **({} if budget is None else {"budget": budget.model_dump()})}
+
+
+def trials_key(run: Run, kind: StudentKind) -> dict[str, Any]:
+    """The key of the trials of a search, which another budget leaves as they are.
+
+    They hold the predictions of all members, whatever a student learns from: figures of trials compare with all.
+    """
     tune = run.config.tune
     space = space_of(kind, tune)
     return {
         "kind": kind,
-        "tune": {**_what_is_set(tune, _HOW_TRIALS_ARE_RUN), **goal_of(kind, tune)._asdict(), "space": space},
+        "tune": {**_what_is_set(tune, _NOT_OF_TRIALS), **goal_of(kind, tune)._asdict(), "space": space},
         **_student_settings(run, run.config, kind, space.keys()),
         **body_code(run.config, run.data, *searched_bodies(run.config)),
         **_trained_on(run, run.config.ensemble.num_members),

@@ -34,7 +34,15 @@ from hydra_ray.errors import UserError
 from hydra_ray.inference import CONFIG as STUDENT_MANIFEST
 from hydra_ray.models import ModelSpec, Pretrained
 from hydra_ray.randomness import seed_of
-from hydra_ray.runs.fingerprints import TRANSFER, member_key, report_key, search_key, shards_key, student_key
+from hydra_ray.runs.fingerprints import (
+    TRANSFER,
+    member_key,
+    report_key,
+    search_key,
+    shards_key,
+    student_key,
+    trials_key,
+)
 from hydra_ray.runs.gpus import with_gpus_decided
 from hydra_ray.runs.named_inputs import data_of, group_weights
 from hydra_ray.shards import Shards, row_digest, verify
@@ -303,6 +311,10 @@ class Run:
     def search(self, kind: StudentKind) -> Artifact:
         """The result of the search for one kind of student."""
         return Artifact(self.folder / "tune" / kind, search_key(self, kind), fence=self.fence)
+
+    def trials(self, kind: StudentKind) -> Artifact:
+        """The same, whichever trial is taken; never published, its attempt holds the trials that are over."""
+        return Artifact(self.folder / "tune" / kind, trials_key(self, kind), fence=self.fence)
 
     def tuned(self, kind: StudentKind) -> Config:
         """The configuration that a kind of student trains with: `distill.use_best_trial` lays its best trial over it.

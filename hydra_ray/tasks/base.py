@@ -132,6 +132,10 @@ class Likelihood(ABC):
         """Knowledge uncertainty alone: float64 [N]."""
 
     @abstractmethod
+    def as_one_output(self, distribution: Tensor) -> Tensor:
+        """What one head would say that predicts a mixture (`Prediction.distribution`): outputs [N, C]."""
+
+    @abstractmethod
     def rescale_disagreement(self, outputs_NMC: Tensor, scale: float) -> Tensor:
         """Outputs that disagree more (`scale` above 1) or less about the same mean."""
 

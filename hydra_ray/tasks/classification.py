@@ -108,6 +108,10 @@ class ClassificationLikelihood(Likelihood):
         """Mutual information, nats."""
         return uncertainty(outputs_NMC, members).knowledge
 
+    def as_one_output(self, distribution: Tensor) -> Tensor:
+        """Log-probabilities are logits."""
+        return distribution
+
     def rescale_disagreement(self, outputs_NMC: Tensor, scale: float) -> Tensor:
         """Log-probabilities stretched about their mean; see `models.student.rescale_disagreement`."""
         return rescale_disagreement(outputs_NMC, scale)
@@ -236,9 +240,10 @@ def refuse_what_is_of_regression(config: Config) -> None:
             f"ensemble.likelihood={config.ensemble.likelihood}: is for regression, and data.source="
             f"{config.data.source} is a classification; leave it out"
         )
-    if config.tune.num_trials and config.tune.objective in _OF_REGRESSION:
+    unknown = [name for name in config.tune.objectives if name in _OF_REGRESSION]
+    if config.tune.num_trials and unknown:
         raise UserError(
-            f"tune.objective={config.tune.objective}: is for regression, and data.source={config.data.source} is a "
+            f"tune.objectives: {unknown[0]} is for regression, and data.source={config.data.source} is a "
             "classification; use validation_nll, validation_accuracy or validation_member_kl"
         )
 

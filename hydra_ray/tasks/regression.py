@@ -33,6 +33,7 @@ from hydra_ray.metrics import (
     components_of,
     gaussian_kl,
     mixture_moments,
+    moments_of,
     ratio_interval,
     ratio_of_means,
     regression_figures,
@@ -55,7 +56,14 @@ from hydra_ray.tasks.base import (
     check_students,
 )
 
-OBJECTIVES = ("validation_nll", "validation_rmse", "validation_member_kl", "validation_knowledge_variance_ratio")
+OBJECTIVES = (
+    "validation_nll",
+    "validation_rmse",
+    "validation_member_kl",
+    "validation_rank_correlation",
+    "validation_knowledge_variance_ratio",
+    "macs",
+)
 _GRADIENT_VIEWS = ("ods", "conf_ods")
 
 
@@ -126,6 +134,11 @@ class RegressionLikelihood(Likelihood):
     def knowledge_of(self, outputs_NMC: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
         """Variance of means, squared target units."""
         return mixture_moments(outputs_NMC.double(), members).knowledge_variance
+
+    def as_one_output(self, distribution: Tensor) -> Tensor:
+        """The Gaussian of the mixture's mean and variance, of all Gaussians the nearest to it in KL(mixture || .)."""
+        moments = moments_of(distribution)
+        return torch.stack([moments.mean, moments.total_variance.log()], dim=-1)
 
     def rescale_disagreement(self, outputs_NMC: Tensor, scale: float) -> Tensor:
         """Means stretched about their mean; see `gaussian.rescale_means`."""
@@ -277,10 +290,10 @@ def refuse_what_is_of_classification(config: Config) -> None:
                 f"transfer.views.{place}: {view.view} moves rows by class probabilities, and {is_one}; use "
                 "gaussian_noise, mixup, uniform_box or resample"
             )
-    if config.tune.num_trials and config.tune.objective not in OBJECTIVES:
+    unknown = [name for name in config.tune.objectives if name not in OBJECTIVES]
+    if config.tune.num_trials and unknown:
         raise UserError(
-            f"tune.objective={config.tune.objective}: is for classification, and {is_one}; use one of "
-            f"{', '.join(OBJECTIVES)}"
+            f"tune.objectives: {unknown[0]} is for classification, and {is_one}; use one of {', '.join(OBJECTIVES)}"
         )
 
 

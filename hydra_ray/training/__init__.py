@@ -12,7 +12,7 @@ from hydra_ray.training.stack_size import stacks
 from hydra_ray.training.stacked import StackSlot, fit_stacked
 from hydra_ray.training.student import Distillation, InputOutputScaling, Report, distil, plan_of, step_times
 from hydra_ray.training.student_figures import facts_of, predict
-from hydra_ray.training.trials import StoppingRule, Trial, best_of, outcome, stops, table_of
+from hydra_ray.training.trials import StoppingRule, Trial, Values, best_of, outcome, stops, table_of, values_of
 
 __all__ = [
     "Checkpoints",
@@ -26,6 +26,7 @@ __all__ = [
     "StackSlot",
     "StoppingRule",
     "Trial",
+    "Values",
     "best_of",
     "distil",
     "drawn",
@@ -41,4 +42,5 @@ __all__ = [
     "step_times",
     "stops",
     "table_of",
+    "values_of",
 ]

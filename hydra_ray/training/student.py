@@ -54,12 +54,15 @@ class Distillation:
         spec: of the finished student.
         seed: the run's.
         weights: of the members it learns from; None for equal ones.
+        compared_with: how many members its validation figures compare it with, the first ones of the shards; None for
+            those that it learns from.
     """
 
     objective: Kind[Any]
     spec: ModelSpec
     seed: int
     weights: tuple[float, ...] | None = None
+    compared_with: int | None = None
 
     @property
     def phases(self) -> list[Phase]:
@@ -155,8 +158,8 @@ def distil(
     Args:
         plan: which student and how.
         batches: the transfer set's shards, this rank's part of every batch.
-        validation: validation rows with the members' logits; the same on all ranks. Members beyond the student's own
-            are ignored.
+        validation: validation rows with the members' logits; the same on all ranks. Members beyond those that the plan
+            compares with are ignored.
         scaling: of the network's inputs and outputs.
         device: of this rank.
         ranks: this process among its peers.

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydra_ray.metrics import Members
+from hydra_ray.metrics import Members, spearman
 from hydra_ray.models import HydraStudent, to_device
 from hydra_ray.shards import ShardRows, is_labelled
-from hydra_ray.tasks import Softening, Task
+from hydra_ray.tasks import Prediction, Softening, Task
 from hydra_ray.training.calibration import fit_calibration
 
 if TYPE_CHECKING:
@@ -77,36 +77,41 @@ def validation_figures(plan: Distillation, student: HydraStudent, rows: ShardRow
     """Figures of a student in training: quality of its predictions, and how much of the disagreement it keeps.
 
     Quality is of the rows that have a label; where none has, there is no such figure.
-    The disagreement is that of the student's own members, the first `plan.num_members`: a perfect copy of 4 of 8
-    members has a ratio of 1.
+    The disagreement is that of the members that the plan compares with. Where these are the student's own, a perfect
+    copy of 4 of 8 members has a ratio of 1, a rank correlation of 1 and a KL of 0; where they are all 8, it has not.
     """
     task = plan.task
     outputs_NHC = predict(student, rows.inputs)
     found = plan.prediction(outputs_NHC)
-    of_first = rows.of_first(plan.num_members)
-    teacher_NMC = torch.tensor(of_first.logits_NMC).double()
     figures = {}
     has_label_N = torch.tensor(is_labelled(rows.labels))
     if has_label_N.any():
         labelled = plan.prediction(outputs_NHC[has_label_N])
         figures = task.figures.validation_figures(labelled, torch.tensor(rows.labels)[has_label_N])
+    compared = rows.of_first(plan.compared_with or plan.num_members)
+    teacher_NMC = torch.tensor(compared.logits_NMC).double()
     if task.figures.knowledge in found.scores:
-        ensemble = _mean_knowledge(task, teacher_NMC, _members_of(of_first, least=2))
-        if ensemble > 0:  # members that never disagree leave no ratio
-            figures[f"validation_{task.figures.knowledge}_ratio"] = float(
-                found.scores[task.figures.knowledge].mean() / ensemble
-            )
+        figures |= _disagreement(task, found, teacher_NMC, _members_of(compared, least=2))
     if found.outputs_NMC is not None and found.outputs_NMC.shape[1] > 1:
-        figures["validation_member_kl"] = _member_kl(task, found.outputs_NMC, teacher_NMC, of_first)
+        figures["validation_member_kl"] = _member_kl(task, found, teacher_NMC, compared)
     return figures
 
 
-def _mean_knowledge(task: Task, teacher_NMC: Tensor, members: Members) -> float:
-    """Mean knowledge uncertainty of the rows that two members or more answered; 0 where there is none."""
-    knowledge_N = task.likelihood.knowledge_of(teacher_NMC, members)
-    if members.counts_B is None:
-        return float(knowledge_N.mean())
-    return float(knowledge_N[members.counts_B].mean()) if members.counts_B.any() else 0.0
+def _disagreement(task: Task, found: Prediction, teacher_NMC: Tensor, members: Members) -> dict[str, float]:
+    """Mean of knowledge uncertainty over the ensemble's, and the rank correlation of the two.
+
+    The ensemble's is of the rows that two members or more answered. Members that never disagree leave no ratio, and
+    what is the same in all rows has no ranks.
+    """
+    name = task.figures.knowledge
+    student_N = found.scores[name]
+    ensemble_N = task.likelihood.knowledge_of(teacher_NMC, members)
+    counts_N = torch.ones(len(ensemble_N), dtype=torch.bool) if members.counts_B is None else members.counts_B
+    figures = {}
+    if counts_N.any() and float(ensemble_N[counts_N].mean()) > 0:
+        figures[f"validation_{name}_ratio"] = float(student_N.mean() / ensemble_N[counts_N].mean())
+    correlation = spearman(student_N[counts_N], ensemble_N[counts_N])
+    return figures if correlation is None else {**figures, "validation_rank_correlation": correlation}
 
 
 def disagreement_of(task: Task, rows: ShardRows) -> np.ndarray:
@@ -117,9 +122,21 @@ def disagreement_of(task: Task, rows: ShardRows) -> np.ndarray:
     return knowledge_N if members.counts_B is None else np.where(members.counts_B.numpy(), knowledge_N, np.nan)
 
 
-def _member_kl(task: Task, heads_NMC: Tensor, teacher_NMC: Tensor, rows: ShardRows) -> float:
-    """KL(member || head), of the members that answered a row: the loss of heads at temperature 1."""
+def _member_kl(task: Task, found: Prediction, teacher_NMC: Tensor, rows: ShardRows) -> float:
+    """Mean KL(member m || head m), of the members that answered a row: the loss of heads at temperature 1.
+
+    A member that has no head is answered by the student's mean: KL(member m || heads' mixture), which is 0 only where
+    the heads agree with each other and with it. So fewer heads than members cost something, and as many heads as
+    members have the usual figure.
+    """
+    heads_NMC = found.outputs_NMC
+    assert heads_NMC is not None
+    heads_NMC = heads_NMC.double()
+    without = teacher_NMC.shape[1] - heads_NMC.shape[1]
+    if without:
+        mean_NC = task.likelihood.as_one_output(found.distribution)
+        heads_NMC = torch.cat([heads_NMC, mean_NC.unsqueeze(1).expand(-1, without, -1)], dim=1)
     if rows.mask_NM is None:
         return task.likelihood.member_kl(heads_NMC, teacher_NMC)
-    found = task.likelihood.heads_loss(heads_NMC.double(), teacher_NMC, Softening(), torch.tensor(rows.mask_NM))
-    return float(found.mean())
+    loss = task.likelihood.heads_loss(heads_NMC, teacher_NMC, Softening(), torch.tensor(rows.mask_NM))
+    return float(loss.mean())

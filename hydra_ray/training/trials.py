@@ -8,16 +8,19 @@ and drivers killed on the way. What runs the trials is in `cluster/tune.py`; no 
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra_ray.config import Goal, TuneConfig
+from hydra_ray.config import MACS, Goal, TuneConfig
 from hydra_ray.errors import StageError
+from hydra_ray.training.pareto import Earlier, nearest_to_ideal, on_front
 
 _REDUCTION = 2
 _LONGEST = 300
+
+Values = tuple[float | None, ...]
+"""One number an objective; None where there is none yet, as one head has no disagreement."""
 
 
 @dataclass
@@ -27,8 +30,8 @@ class Trial:
     Attributes:
         number: of its kind's, from 0 on.
         parameters: what it draws, keys of `distill`.
-        curve: epoch -> the objective after it, from 1 on without gaps; None where there is none yet, as one head has no
-            disagreement.
+        curve: epoch -> the objectives after it, from 1 on without gaps.
+        macs: multiply-adds of the student that it fits; None while it is not known.
         error: why it failed, in one line; None while and where it did not.
         is_over: whether it will report nothing more.
         seconds: it took.
@@ -36,7 +39,8 @@ class Trial:
 
     number: int
     parameters: dict[str, Any]
-    curve: dict[int, float | None] = field(default_factory=dict)
+    curve: dict[int, Values] = field(default_factory=dict)
+    macs: int | None = None
     error: str | None = None
     is_over: bool = False
     seconds: float | None = None
@@ -46,23 +50,23 @@ class Trial:
         """As it stands in tables."""
         return f"{self.number:03d}"
 
-    def add(self, epoch: int, value: float | None) -> None:
+    def add(self, epoch: int, values: Sequence[float | None]) -> None:
         """A report; an objective that is not finite is a failure."""
-        self.curve[epoch] = value
-        if not _is_sound(value):
-            self.error = f"the objective is not finite after epoch {epoch}"
+        self.curve[epoch] = tuple(values)
+        if not _are_sound(values):
+            self.error = f"an objective is not finite after epoch {epoch}"
 
     def to_json(self) -> dict[str, Any]:
         """For a file."""
-        curve = [self.curve[epoch] for epoch in sorted(self.curve) if _is_sound(self.curve[epoch])]
         facts = {"number": self.number, "parameters": self.parameters, "error": self.error, "seconds": self.seconds}
-        return {**facts, "curve": curve}
+        curve = [list(self.curve[epoch]) for epoch in sorted(self.curve) if _are_sound(self.curve[epoch])]
+        return {**facts, "macs": self.macs, "curve": curve}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Trial:
         """The trial of a file, which is over."""
-        curve = dict(enumerate(found["curve"], start=1))
-        return cls(found["number"], found["parameters"], curve, found["error"], True, found["seconds"])
+        curve = {epoch: tuple(values) for epoch, values in enumerate(found["curve"], start=1)}
+        return cls(found["number"], found["parameters"], curve, found["macs"], found["error"], True, found["seconds"])
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class StoppingRule:
 
     `asha` (Li et al. 2018): after 1, 2, 4, ... times the grace period, which is the first phase and one epoch, a trial
     goes on if it is no worse than the median of those before it at the same epoch. So it is in Ray Tune, but for the
-    order: there it is that of arrival.
+    order: there it is that of arrival. What that means of several objectives stands in `pareto.Earlier`.
     """
 
     scheduler: str
@@ -93,11 +97,6 @@ class StoppingRule:
             epoch *= _REDUCTION
         return found
 
-    @staticmethod
-    def goes_on(own: float, others: Sequence[float]) -> bool:
-        """Whether a trial goes on, from the badness of itself and of those before it after the same epoch."""
-        return not others or own <= statistics.median(others)
-
 
 def stops(trials: Sequence[Trial], goal: Goal, rule: StoppingRule) -> list[float | None]:
     """The epoch after which each trial is stopped: infinite for never, None where that cannot be said yet.
@@ -110,7 +109,7 @@ def stops(trials: Sequence[Trial], goal: Goal, rule: StoppingRule) -> list[float
     curves = [_badness(trial, goal) for trial in trials]
     found: list[float | None] = [math.inf] * len(trials)
     for epoch in rule.epochs:
-        before: list[float] = []
+        before = Earlier(len(goal.objectives))
         is_known = True  # of all trials of lower number, whether and with what they reached this epoch
         for place, (trial, curve) in enumerate(zip(trials, curves, strict=True)):
             if found[place] is not None and found[place] != math.inf:
@@ -120,62 +119,137 @@ def stops(trials: Sequence[Trial], goal: Goal, rule: StoppingRule) -> list[float
             if not is_known:
                 found[place] = None
             elif not ended_before:
-                found[place] = math.inf if rule.goes_on(curve[epoch - 1], before) else float(epoch)
-                before.append(curve[epoch - 1])
+                found[place] = float(epoch) if before.is_beaten_by_half(curve[epoch - 1]) else math.inf
     return found
 
 
 def outcome(trial: Trial, stop: float | None) -> dict[str, Any]:
-    """What counts of a trial: its objective after its last epoch that counts, and why there is none."""
-    reported = [epoch for epoch, value in trial.curve.items() if _is_sound(value)]
+    """What counts of a trial: its objectives after its last epoch that counts, and why there are none."""
+    reported = [epoch for epoch, values in trial.curve.items() if _are_sound(values)]
     longest = max(reported, default=0)
     is_stopped = stop is not None and stop <= longest
     epochs = int(stop) if is_stopped and stop is not None else longest
     error = None if is_stopped else trial.error
-    objective = trial.curve[epochs] if epochs and error is None else None
-    if objective is None and error is None:
-        error = "it ended without an objective"
-    return {"objective": objective, "epochs": epochs, "stopped_early": is_stopped, "error": error}
+    values = trial.curve[epochs] if epochs and error is None else None
+    if values is None or None in values:
+        values = None
+        error = error or "it ended without an objective"
+    return {"values": values, "epochs": epochs, "stopped_early": is_stopped, "error": error}
 
 
-def table_of(trials: Sequence[Trial], keys: Sequence[str], goal: Goal, rule: StoppingRule) -> list[dict[str, Any]]:
-    """The rows of `trials.parquet`, one a trial: its parameters, last objective, epochs, and how it ended.
+def table_of(
+    trials: Sequence[Trial],
+    keys: Sequence[str],
+    goal: Goal,
+    rule: StoppingRule,
+    member_macs: float | None = None,
+) -> list[dict[str, Any]]:
+    """The rows of `trials.parquet`, one a trial: its parameters, last objectives, cost, epochs, and how it ended.
 
     `seconds` is all in it that differs from one search to the next: how long the trial ran, what does not count too.
+
+    Args:
+        trials: all of one kind.
+        keys: that were searched.
+        goal: what they are compared by.
+        rule: when they were stopped.
+        member_macs: multiply-adds of a member; None where they are not known.
     """
+    found = [outcome(trial, stop) for trial, stop in zip(trials, stops(trials, goal, rule), strict=True)]
+    are_best = _on_front_of([each["values"] for each in found], goal)
     rows = []
-    for trial, stop in zip(trials, stops(trials, goal, rule), strict=True):
-        found = outcome(trial, stop)
-        error = found.pop("error")
-        parameters = {key: trial.parameters.get(key) for key in keys}
-        rows.append({"trial": trial.name, **parameters, **found, "seconds": trial.seconds, "error": error})
+    for trial, facts, is_best in zip(trials, found, are_best, strict=True):
+        ratio = None if member_macs is None or trial.macs is None else trial.macs / member_macs
+        rows.append(
+            {
+                "trial": trial.name,
+                **{key: trial.parameters.get(key) for key in keys},
+                **dict(zip(goal.objectives, facts["values"] or [None] * len(goal.objectives), strict=True)),
+                MACS: trial.macs,
+                "macs_ratio": ratio,
+                "on_front": is_best,
+                "epochs": facts["epochs"],
+                "stopped_early": facts["stopped_early"],
+                "seconds": trial.seconds,
+                "error": facts["error"],
+            }
+        )
     return rows
 
 
-def best_of(rows: Sequence[Mapping[str, Any]], keys: Sequence[str], goal: Goal, kind: str) -> dict[str, Any]:
-    """Parameters and objective of the best trial; of equal ones the first.
+def _on_front_of(values: Sequence[Values | None], goal: Goal) -> list[bool]:
+    """Which trials no other is better than in all objectives; none that has failed."""
+    rated = [place for place, each in enumerate(values) if each is not None]
+    front = on_front([goal.badness(each) for each in values if each is not None])
+    best = {place for place, is_best in zip(rated, front, strict=True) if is_best}
+    return [place in best for place in range(len(values))]
+
+
+def best_of(
+    rows: Sequence[Mapping[str, Any]], keys: Sequence[str], goal: Goal, kind: str, macs_ratio: float | None = None
+) -> dict[str, Any]:
+    """Parameters and objectives of the trial that is taken; of equal ones the first.
+
+    With a limit to its cost it is the best in the first objective of those within it, of equal ones in the next; with
+    none the one on the front that is nearest to the ideal point (`pareto.nearest_to_ideal`).
+
+    Args:
+        rows: see `table_of`.
+        keys: that were searched.
+        goal: what trials are compared by.
+        kind: of the student.
+        macs_ratio: the most multiply-adds that a student may have, over a member's.
 
     Raises:
-        StageError: all have failed.
+        StageError: all have failed, or cost too much.
     """
-    rated = [row for row in rows if row["objective"] is not None]
+    rated = [row for row in rows if None not in values_of(row, goal)]
     if not rated:
         errors = "; ".join(dict.fromkeys(str(row["error"]) for row in rows))
         raise StageError(f"tune: all {len(rows)} trials of {kind} failed: {errors[:_LONGEST]}")
-    row = min(rated, key=lambda each: goal.badness(each["objective"]))
-    return {"parameters": {key: row[key] for key in keys}, "objective": row["objective"], "trial": row["trial"]}
+    if macs_ratio is None:
+        front = [row for row in rated if row["on_front"]]
+        row = front[nearest_to_ideal([goal.badness(values_of(each, goal)) for each in front])]
+    else:
+        within = _within(rated, keys, kind, macs_ratio)
+        row = min(within, key=lambda each: goal.badness(values_of(each, goal)))
+    return {
+        "trial": row["trial"],
+        "parameters": {key: row[key] for key in keys},
+        "objectives": {name: row[name] for name in goal.objectives},
+        "macs_ratio": row["macs_ratio"],
+    }
 
 
-def _badness(trial: Trial, goal: Goal) -> list[float]:
-    """By epoch, as far as the objective is finite; infinite where there is none yet."""
-    found: list[float] = []
-    for epoch in range(1, len(trial.curve) + 1):
-        value = trial.curve.get(epoch, math.nan)
-        if not _is_sound(value):
-            break
-        found.append(math.inf if value is None else goal.badness(value))
+def values_of(row: Mapping[str, Any], goal: Goal) -> Values:
+    """The objectives of a row of the table."""
+    return tuple(row[name] for name in goal.objectives)
+
+
+def _within(
+    rows: Sequence[Mapping[str, Any]], keys: Sequence[str], kind: str, macs_ratio: float
+) -> list[Mapping[str, Any]]:
+    found = [row for row in rows if row["macs_ratio"] <= macs_ratio]
+    if not found:
+        least = min(rows, key=lambda row: row["macs_ratio"])
+        what = ", ".join(f"{key}={least[key]}" for key in keys)
+        raise StageError(
+            f"tune: no trial of {kind} is within tune.budget.macs_ratio={macs_ratio:g}: the cheapest, {least['trial']} "
+            f"({what}), has {least['macs_ratio']:.3g}; raise the budget (trials are kept), or search smaller students"
+        )
     return found
 
 
-def _is_sound(value: float | None) -> bool:
-    return value is None or math.isfinite(value)
+def _badness(trial: Trial, goal: Goal) -> list[tuple[float, ...]]:
+    """By epoch, as far as the objectives are finite; infinite where there is none yet."""
+    found: list[tuple[float, ...]] = []
+    for epoch in range(1, len(trial.curve) + 1):
+        values = trial.curve.get(epoch)
+        if values is None or not _are_sound(values):
+            break
+        found.append(goal.badness(values))
+    return found
+
+
+def _are_sound(values: Sequence[float | None]) -> bool:
+    return all(value is None or math.isfinite(value) for value in values)

@@ -86,7 +86,7 @@ def test_in_distill_after_the_search_went_on(story):
     story.stop_when(lambda: list(story.folder.glob("students/.attempt-hydra@*/phase-1-*")))
     table = pd.read_parquet(story.folder / "tune" / "hydra" / "trials.parquet")
     assert len(table) == table["trial"].nunique() == 4
-    assert table["objective"].notna().all()
+    assert table["validation_nll"].notna().all()
     story.new_events()
 
 

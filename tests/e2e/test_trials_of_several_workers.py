@@ -17,7 +17,7 @@ def test_trials_of_two_workers(chain, project, tmp_path):
     table = pd.read_parquet(folder / "tune" / "hydra" / "trials.parquet")
     assert len(table) == 2
     assert table["error"].isna().all()
-    assert table["objective"].notna().all()
+    assert table["validation_nll"].notna().all()
     assert len([each for each in events(folder)[before:] if each["event"] == "trial_epoch"]) >= table["epochs"].sum()
     assert leftovers(folder) == []
     wait_for(lambda: not command.own_processes(), 15, "end of all processes")

@@ -138,11 +138,32 @@ def trial_rows(rng, num_trials=16):
         )
         rows.append({
             "trial": f"{trial:03d}", "epochs": 4 if stopped else 16, "stopped_early": stopped,
-            "objective": None if trial == 3 else float(objective), "head_width": width,
+            "validation_nll": None if trial == 3 else float(objective), "head_width": width, "macs": 150 * width,
+            "macs_ratio": width / 60, "on_front": False,
             "num_heads": int(rng.choice([4, 8])), "temperature": float(rng.choice([1.0, 2.0, 4.0])),
             "learning_rate": rate,
         })  # fmt: skip
     return rows
+
+
+def search_result(rows):
+    """The search by NLL alone."""
+    best = min((row for row in rows if row["validation_nll"] is not None), key=lambda row: row["validation_nll"])
+    keys = ["head_width", "num_heads", "temperature", "learning_rate"]
+    return SearchResult(rows, Goal(("validation_nll",)), keys, best["trial"])
+
+
+def search_of_both(rows, budget=None):
+    """The search by NLL and cost."""
+    goal = Goal(("validation_nll", "macs"))
+    rated = [row for row in rows if row["validation_nll"] is not None]
+    for row in rated:
+        row["on_front"] = not any(
+            other["macs"] <= row["macs"] and other["validation_nll"] < row["validation_nll"] for other in rated
+        )
+    within = [row for row in rated if budget is None or row["macs_ratio"] <= budget]
+    taken = min(within, key=lambda row: row["validation_nll"])["trial"]
+    return SearchResult(rows, goal, search_result(rows).keys, taken, budget)
 
 
 def synthetic(
@@ -179,6 +200,6 @@ def synthetic(
         metrics=metrics,
         scores=scores,
         epochs=epoch_events(students, rng) if epochs else [],
-        searches={"hydra": SearchResult(trial_rows(rng), Goal("validation_nll", "min"))} if trials else {},
+        searches={"hydra": search_result(trial_rows(rng))} if trials else {},
         facts={"date": "2026-01-05", "commit": "0123abc", "hardware": "2 cores, no GPU", "torch": "2.9.0"},
     )

@@ -35,17 +35,19 @@ def found_by(folder, kind="hydra"):
 
 def check_search(folder, config, kind, num_trials):
     table, keys = table_of(folder, kind), KEYS[kind]
-    assert list(table.columns) == ["trial", *keys, "objective", "epochs", "stopped_early", "seconds", "error"]
+    ended = ["epochs", "stopped_early", "seconds", "error"]
+    assert list(table.columns) == ["trial", *keys, "validation_nll", "macs", "macs_ratio", "on_front", *ended]
+    assert table["macs_ratio"].between(0.1, 10).all()
     assert list(table["trial"]) == [f"{number:03d}" for number in range(num_trials)]
     assert table["error"].isna().all()
     assert set(table["head_width"]) <= {2, 4}
     assert set(table.get("num_heads", [])) <= {2, 4}
     assert table["temperature"].between(1, 3).all()
     best = parse_yaml((folder / "tune" / kind / "best.yaml").read_text())
-    row = table.loc[table["objective"].idxmin()]
+    row = table.loc[table["validation_nll"].idxmin()]
     assert best == overlay_of(kind, {key: pytest.approx(row[key]) for key in keys})
     facts = json.loads((folder / "tune" / kind / "manifest.json").read_text())["best"]
-    assert facts["objective"] == table["objective"].min()
+    assert facts["objectives"]["validation_nll"] == table["validation_nll"].min()
     with_overlay(config, best, f"tune/{kind}/best.yaml")
     return table
 
@@ -81,13 +83,20 @@ def test_optuna_without_early_stopping_and_students_from_what_it_found(small_run
 
 def test_another_kind_searches_that_one_alone(small_run, tmp_path):
     folder = copied(small_run, tmp_path)
-    words = ["tune.num_trials=2", "tune.objective=validation_member_kl", "cluster.num_workers=1"]
+    words = ["tune.num_trials=2", "tune.objectives=[validation_member_kl, macs]", "cluster.num_workers=1"]
     run_stages(Run(tiny(tmp_path, *words, "students=[hydra]")), ["tune"])
     before, seen = (folder / "tune" / "hydra" / "manifest.json").read_bytes(), len(events(folder))
     run_stages(Run(tiny(tmp_path, *words)), ["tune"])
     assert (folder / "tune" / "hydra" / "manifest.json").read_bytes() == before
     assert {each["student"] for each in events(folder)[seen:] if each["event"] == "trial"} == {"kd"}
-    assert json.loads((folder / "tune" / "kd" / "manifest.json").read_text())["objective"] == "validation_nll"
+    assert json.loads((folder / "tune" / "kd" / "manifest.json").read_text())["objectives"] == [
+        "validation_nll",
+        "macs",
+    ]
+    table = table_of(folder)
+    assert table["error"].isna().all()
+    assert table["on_front"].any()
+    assert (table["macs"] > 0).all()
 
 
 # trials that are lost or fail

@@ -12,15 +12,16 @@ from hydra_ray.config.search import Goal
 from hydra_ray.training.trials import StoppingRule, Trial, table_of
 
 SPACE = {"temperature": {"low": 1.0, "high": 3.0}, "head_width": [2, 4]}
-GOAL = Goal("validation_nll", "min")
+GOAL = Goal(("validation_nll",))
+SEVERAL = Goal(("validation_nll", "validation_member_kl", "macs"))
 
 
-def searches(sampler="random", trials=None):
+def searches(sampler="random", trials=None, goal=GOAL):
     """Of two kinds, six trials each."""
     rule = StoppingRule("asha", 1, 6)
     given = trials or {}
     return [
-        KindSearch(kind, SPACE, sampler, 3, GOAL, rule, given.get(kind) or [Trial(number, {}) for number in range(6)])
+        KindSearch(kind, SPACE, sampler, 3, goal, rule, given.get(kind) or [Trial(number, {}) for number in range(6)])
         for kind in ("hydra", "kd")
     ]
 
@@ -47,6 +48,8 @@ def run(kinds, *, seed=0, deaths=0.0, at_once=2, most=10_000):
             continue
         running[name][1] = epoch + 1
         result = {"epoch": epoch + 1, "validation_nll": value(config, epoch + 1)}
+        result["macs"] = 100 * config["parameters"]["head_width"]
+        result["validation_member_kl"] = None if epoch == 0 else 1 / value(config, epoch + 1)
         if config["kind"] == "kd" and config["number"] == 1 and epoch == 2:
             result = {FAILED: "RuntimeError: no"}
         decision = control.on_trial_result(None, SimpleNamespace(config=config), result)
@@ -56,14 +59,15 @@ def run(kinds, *, seed=0, deaths=0.0, at_once=2, most=10_000):
     return [table_of(each.trials, list(SPACE), each.goal, each.rule) for each in kinds]
 
 
+@pytest.mark.parametrize("goal", [GOAL, SEVERAL], ids=["one objective", "three"])
 @pytest.mark.parametrize("sampler", ["random", "optuna"])
-def test_neither_speed_nor_deaths_change_what_is_found(sampler):
-    undisturbed = run(searches(sampler))
+def test_neither_speed_nor_deaths_change_what_is_found(sampler, goal):
+    undisturbed = run(searches(sampler, goal=goal))
     assert [len(rows) for rows in undisturbed] == [6, 6]
     assert any(row["stopped_early"] for row in undisturbed[0])
     for seed in range(1, 4):
-        assert run(searches(sampler), seed=seed) == undisturbed
-        assert run(searches(sampler), seed=seed, deaths=0.3) == undisturbed
+        assert run(searches(sampler, goal=goal), seed=seed) == undisturbed
+        assert run(searches(sampler, goal=goal), seed=seed, deaths=0.3) == undisturbed
 
 
 def test_random_trials_are_the_same_on_more_workers():

@@ -1,8 +1,10 @@
 """A trial as Tune runs it: what goes wrong in the fit is its result, so that it is not taken for lost and run again."""
 
 import re
+from dataclasses import replace
 
 import pytest
+import torch
 from helpers.shards import synthetic, write, write_views
 from ray.train import WorkerGroupError
 from ray.tune.search import Searcher
@@ -13,10 +15,13 @@ from hydra_ray.cluster.trial_control import InOrder, KindSearch, StopInOrder
 from hydra_ray.cluster.trial_jobs import FAILED, Job
 from hydra_ray.config.load import validate
 from hydra_ray.config.search import Goal
+from hydra_ray.config.students import HydraConfig
 from hydra_ray.errors import DivergedError, StageError
+from hydra_ray.models import count_macs
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import CLASSIFICATION
+from hydra_ray.training import DistributedContext, distil
 from hydra_ray.training.trials import StoppingRule, Trial, best_of, table_of
 
 RATES = [0.01, 1e39]
@@ -51,10 +56,29 @@ def reports_of(job, monkeypatch, rate, run=trial_jobs._trial):
     return found
 
 
+def test_a_trial_of_half_the_heads_is_compared_with_all_members_and_says_what_it_costs(job, monkeypatch):
+    """Its student is that of the distill stage, whose figures are of its own members."""
+    two = job.config.model_copy(update={"students": [HydraConfig(num_heads=2)]})
+    found = []
+    monkeypatch.setattr(trial_jobs.tune, "report", found.append)
+    trial_jobs._trial({"kind": "hydra", "number": 0, "parameters": {"num_heads": 2}}, replace(job, config=two))
+    plan = job.source.plan(two, "hydra", job.validation.inputs.shape[1:])
+    scaling, ranks, own = job.source.scaling(2), DistributedContext(), []
+    batches = job.source.batches(two, plan, ranks)
+    student = distil(
+        plan, batches, job.validation, scaling, device=torch.device("cpu"), ranks=ranks, checkpoints=None,
+        report=own.append,
+    )  # fmt: skip
+    assert found[-1]["validation_nll"] == own[-1]["validation_nll"]
+    assert found[-1]["validation_member_kl"] > own[-1]["validation_member_kl"]
+    assert found[-1]["validation_rank_correlation"] != own[-1]["validation_rank_correlation"]
+    assert {each["macs"] for each in found} == {count_macs(student, plan.spec.input_shape)}
+
+
 def searched(job, monkeypatch, rates):
     """The table and the best of a search whose trials draw these rates."""
     trials = [Trial(number, {}) for number in range(len(rates))]
-    search = KindSearch("kd", SPACE, "random", 0, Goal("validation_nll", "min"), StoppingRule("none", 1, 2), trials)
+    search = KindSearch("kd", SPACE, "random", 0, Goal(("validation_nll",)), StoppingRule("none", 1, 2), trials)
     order, control, runs = InOrder([search], 1), StopInOrder([search]), 0
     while (config := order.suggest(f"id{runs}")) is not Searcher.FINISHED:
         tuned = type("Tuned", (), {"config": config})()
@@ -70,7 +94,7 @@ def searched(job, monkeypatch, rates):
 
 def test_a_fit_that_diverges_is_a_failed_trial_and_the_search_goes_on(job, monkeypatch):
     rows, best = searched(job, monkeypatch, [RATES[1], RATES[0]])
-    assert rows[0]["objective"] is None
+    assert rows[0]["validation_nll"] is None
     assert DIVERGED.fullmatch(rows[0]["error"])
     assert rows[1]["error"] is None
     assert best()["trial"] == "001"

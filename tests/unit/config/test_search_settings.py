@@ -53,9 +53,15 @@ def test_spaces_that_are_searched(digits):
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["tune.objective=validation_accuracy"], "set tune.mode=max"),
-        (["tune.mode=max"], "tune.objective=validation_nll with tune.mode=max looks for the worst trial"),
-        (["tune.objective=validation_member_kl", "tune.space.num_heads=[1, 2]"], "a trial may have num_heads=1"),
+        (["tune.objectives=[validation_member_kl]", "tune.space.num_heads=[1, 2]"], "a trial may have num_heads=1"),
+        (["tune.objectives=[macs, validation_nll]"], "put macs behind a figure of validation rows"),
+        (["tune.objectives=[validation_nll, macs, macs]"], "macs stands there more than once"),
+        (["tune.objectives=[]"], "tune.objectives=[]: List should have at least 1 item"),
+        (["tune.objectives=[validation_kl]"], "tune.objectives.0=\"validation_kl\": must be 'validation_nll', "),
+        (["tune.budget.macs_ratio=0"], "tune.budget.macs_ratio=0: must be greater than 0"),
+        (["tune.budget.mac_ratio=1"], "tune.budget.mac_ratio=1: unknown key; nearest: tune.budget.macs_ratio"),
+        (["tune.objective=validation_nll"], "is called tune.objectives, a list, now"),
+        (["tune.mode=max"], 'tune.mode="max": is no key any more: leave it out, as an objective says which way'),
         (["distill.use_best_trial=true", "tune.num_trials=0"], "distill.use_best_trial=true, but tune.num_trials=0"),
     ],
 )
@@ -64,5 +70,12 @@ def test_searches_that_could_not_find_anything(digits, overrides, expected):
 
 
 def test_an_objective_of_several_heads_is_fine_with_several(digits):
-    load_config(digits, ["tune.objective=validation_member_kl", "tune.space.num_heads=[2, 5]"])
-    load_config(digits, ["tune.objective=validation_accuracy", "tune.mode=max"])
+    load_config(digits, ["tune.objectives=[validation_member_kl, macs]", "tune.space.num_heads=[2, 5]"])
+    load_config(digits, ["tune.objectives=[validation_accuracy]"])
+
+
+def test_a_budget_needs_members_that_have_a_cost(digits):
+    teachers = ["ensemble.teachers={kind: sklearn, files: [forest.skops]}", "tune.objectives=[validation_nll, macs]"]
+    load_config(digits, teachers)
+    line = refusal(digits, *teachers, "tune.budget.macs_ratio=1.2")
+    assert "tune.budget.macs_ratio=1.2: no member is trained here, so what one costs is not known; leave" in line

@@ -10,7 +10,7 @@ from hydra_ray.runs.tracking import Tracker
 
 SEARCH = """
 students: [hydra, kd, end2]
-tune: {num_trials: 2, objective: validation_member_kl, space: {num_heads: [2, 3], temperature: [1.0, 3.0]}}
+tune: {num_trials: 2, objectives: [validation_member_kl], space: {num_heads: [2, 3], temperature: [1.0, 3.0]}}
 """
 BEST = {"hydra": {"num_heads": 3, "temperature": 3.0}, "kd": {"temperature": 1.0}}
 
@@ -25,10 +25,11 @@ def searched(tmp_path_factory):
     for kind, best in BEST.items():
         artifact = run.search(kind)
         artifact.attempt.write("best.yaml", str(overlay_of(kind, best)).encode())
-        row = {"trial": "000", **best, "objective": 0.5, "epochs": 2, "stopped_early": False}
+        compared = "validation_member_kl" if kind == "hydra" else "validation_nll"
+        row = {"trial": "000", **best, compared: 0.5, "macs": 9, "macs_ratio": 0.9, "on_front": True, "epochs": 2}
         with artifact.attempt.writing("trials.parquet") as stream:
-            pd.DataFrame([row]).to_parquet(stream)
-        artifact.publish({"best": {"parameters": best}})
+            pd.DataFrame([{**row, "stopped_early": False}]).to_parquet(stream)
+        artifact.publish({"best": {"trial": "000", "parameters": best}})
     return path
 
 
@@ -46,7 +47,9 @@ def test_what_was_found_for_a_kind_is_laid_over_that_kind_alone(searched):
     ("words", "stale"),
     [
         (["students=[hydra]"], set()),
-        (["tune.objective=validation_nll"], {"hydra"}),
+        (["tune.objectives=[validation_nll]"], {"hydra"}),
+        (["tune.objectives=[validation_member_kl, macs]"], {"hydra", "kd"}),
+        (["tune.budget.macs_ratio=2"], {"hydra", "kd"}),
         (["tune.space.num_heads=[2, 4]"], {"hydra"}),
         (["students.hydra.diversity_weight=0.1"], {"hydra"}),
         (["students.end2.first_temperature=3"], set()),
@@ -73,8 +76,8 @@ def test_the_report_shows_each_search_and_what_was_found(searched):
 
     run = loaded(searched, "distill.use_best_trial=true")
     found = {kind: evaluate._search(run, kind) for kind in run.searched_kinds}
-    assert found["hydra"].goal == Goal("validation_member_kl", "min")
-    assert found["kd"].goal == Goal("validation_nll", "min")
+    assert found["hydra"].goal == Goal(("validation_member_kl",))
+    assert found["kd"].goal == Goal(("validation_nll",))
     assert found["kd"].keys == ["temperature"]
     assert found["hydra"].ranked[0]["num_heads"] == 3
     assert evaluate._found_by_searches(run) == {"found by tune": BEST}

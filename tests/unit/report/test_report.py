@@ -12,13 +12,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.pages import Page
-from helpers.report_inputs import SPREADS, synthetic
+from helpers.report_inputs import SPREADS, search_of_both, synthetic
 from PIL import Image
 from rich.console import Console
 
 from hydra_ray.data import TEST
 from hydra_ray.evaluation.metrics_tree import figure, figures
 from hydra_ray.metrics.row_scores import RowScores
+from hydra_ray.report.figures import pictures_of
 from hydra_ray.report.files import make_report
 from hydra_ray.report.formats import (
     ascii_only,
@@ -32,6 +33,8 @@ from hydra_ray.report.formats import (
 from hydra_ray.report.headline import headline
 from hydra_ray.report.page import write_html, write_markdown
 from hydra_ray.report.prediction_figures import error_by_coverage, reliability, sparsification_picture
+from hydra_ray.report.search_figures import front_picture, others_shown
+from hydra_ray.report.search_tables import trials_table
 from hydra_ray.report.style import DPI, WIDTH, colours
 from hydra_ray.report.tables import comparison_table, fidelity_table, terminal_table, to_markdown
 from hydra_ray.report.training_figures import training_curves
@@ -68,6 +71,35 @@ def text_of(table, width=100):
 def without_drawing(monkeypatch):
     """Pages without the time that pictures take."""
     monkeypatch.setattr("hydra_ray.report.files.draw_pictures", lambda inputs: {})
+
+
+# The search.
+
+
+def test_a_front_is_drawn_and_listed_with_the_trial_that_is_taken(inputs):
+    search = search_of_both(inputs.searches["hydra"].trials, budget=0.5)
+    both = replace(inputs, searches={"hydra": search, "kd": replace(search, budget=None)})
+    kinds = [kind for kind in pictures_of(both) if "hydra" in kind.file]
+    assert [kind.file for kind in kinds] == ["front-hydra.png", "trials-hydra.png"]
+    assert Image.open(io.BytesIO(kinds[0].draw(both))).width == round(WIDTH * DPI)
+    table = trials_table("hydra", search)
+    front = [row for row in search.trials if row["on_front"]]
+    assert 1 < len(front) < len(search.trials)
+    assert sorted(row[0] for row in table.rows) == [row["trial"] for row in front]
+    assert [row[2] for row in table.rows] == sorted(row[2] for row in table.rows), "best NLL first"
+    assert [row[0] for row in table.rows if row[1] == "taken"] == [search.taken]
+    assert table.title == f"The {len(front)} trials of hydra that no other beats"
+    assert "MACs /\nmember's" in table.columns
+    assert "macs" not in table.columns
+    page = Page(write_html(both, {}))
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_a_budget_shows_the_cost_of_trials_that_are_compared_by_one_figure(inputs):
+    search = inputs.searches["hydra"]
+    assert others_shown(search) == []
+    assert others_shown(replace(search, budget=1.0)) == ["macs"]
+    assert front_picture(replace(search, budget=1.0))
 
 
 # The whole report.

@@ -268,7 +268,12 @@ def refused(tmp_path, *words):
 
 
 def test_a_plain_recipe_is_accepted(tmp_path):
-    refused(tmp_path, *SEARCH, "tune.objective=validation_rmse", "ensemble.likelihood=mse")
+    refused(
+        tmp_path,
+        *SEARCH,
+        "tune.objectives=[validation_rmse, validation_rank_correlation, macs]",
+        "ensemble.likelihood=mse",
+    )
 
 
 @pytest.mark.parametrize(
@@ -282,7 +287,7 @@ def test_a_plain_recipe_is_accepted(tmp_path):
         (["tune.num_trials=2", "tune.space={temperature: [1.0, 2.0]}"], r"tune\.space\.temperature: softens"),
         (["predict.dtype=float16"], r"predict\.dtype=float16: .*leave it out"),
         (["transfer.views=[{view: ods}]"], r"transfer\.views\.0: ods moves rows by class probabilities"),
-        ([*SEARCH, "tune.objective=validation_accuracy", "tune.mode=max"], "validation_accuracy: .*use one of"),
+        ([*SEARCH, "tune.objectives=[validation_accuracy]"], "validation_accuracy is for classification, .*use one of"),
     ],
 )  # fmt: skip
 def test_what_a_regression_has_no_use_for_is_one_line(tmp_path, words, line):
@@ -295,7 +300,7 @@ def test_what_a_regression_has_no_use_for_is_one_line(tmp_path, words, line):
     ("words", "line"),
     [
         (["ensemble.likelihood=mse"], r"ensemble\.likelihood=mse: is for regression, .*digits is a classification"),
-        ([*SEARCH, "tune.objective=validation_rmse"], r"tune\.objective=validation_rmse: is for regression"),
+        ([*SEARCH, "tune.objectives=[validation_nll, validation_rmse]"], "validation_rmse is for regression"),
     ],
 )
 def test_what_a_classification_has_no_use_for_is_one_line(tmp_path, words, line):

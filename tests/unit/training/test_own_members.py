@@ -58,6 +58,62 @@ def test_a_perfect_copy_of_four_of_eight_members_keeps_all_of_their_disagreement
     assert facts_of(plan, None, rows)["calibration"] == pytest.approx(1, rel=1e-6)
 
 
+@pytest.mark.parametrize("is_masked", [False, True])
+@pytest.mark.parametrize("task", [CLASSIFICATION, REGRESSION], ids=lambda task: task.name)
+def test_beside_all_eight_members_half_of_them_are_not_free(monkeypatch, task, is_masked):
+    """As the search compares: a member without a head is answered by the heads' mixture."""
+    rows, plan = eight_members(task)
+    logits = torch.tensor(rows.logits_NMC).double()
+    mask_NM = np.ones((50, 8), bool)
+    if is_masked:
+        mask_NM[::2, [1, 6]] = False
+        rows = replace(rows, mask_NM=mask_NM)
+    plan = replace(plan, compared_with=8)
+    monkeypatch.setattr(distillation, "predict", lambda student, inputs: logits[:, :4])
+    figures = validation_figures(plan, None, rows)
+    assert figures["validation_rank_correlation"] < 0.95
+    assert figures[f"validation_{task.figures.knowledge}_ratio"] != pytest.approx(1, rel=1e-3)
+
+    if task is CLASSIFICATION:
+        mixture_N1C = logits[:, :4].softmax(-1).mean(1, keepdim=True).log()
+        kl_NM = (logits.softmax(-1) * (logits.log_softmax(-1) - mixture_N1C)).sum(-1)
+    else:
+        means_NH, variances_NH = logits[:, :4, 0], logits[:, :4, 1].exp()
+        variance_N1 = variances_NH.mean(1, keepdim=True) + means_NH.var(1, correction=0, keepdim=True)
+        apart_NM = logits[..., 0] - means_NH.mean(1, keepdim=True)
+        log_NM = variance_N1.log() - logits[..., 1]
+        kl_NM = (log_NM + (logits[..., 1].exp() + apart_NM**2) / variance_N1 - 1) / 2
+    kl_NM[:, :4] = 0  # perfect copies
+    weights_NM = torch.tensor(mask_NM / mask_NM.sum(1, keepdims=True))
+    expected = float((kl_NM * weights_NM).sum(1).mean())
+    assert figures["validation_member_kl"] == pytest.approx(expected, rel=1e-5)
+    assert expected > 0.01
+
+
+@pytest.mark.parametrize("task", [CLASSIFICATION, REGRESSION], ids=lambda task: task.name)
+def test_beside_its_own_members_a_perfect_copy_orders_rows_as_they_do(monkeypatch, task):
+    rows, plan = eight_members(task)
+    for heads, compared_with in ((4, None), (8, 8)):
+        monkeypatch.setattr(
+            distillation, "predict", lambda student, inputs, heads=heads: torch.tensor(rows.logits_NMC[:, :heads])
+        )
+        figures = validation_figures(replace(plan, compared_with=compared_with), None, rows)
+        assert figures["validation_rank_correlation"] == pytest.approx(1)
+        assert figures["validation_member_kl"] == pytest.approx(0, abs=1e-9)
+
+
+def test_ranks_are_of_the_rows_that_two_members_answered(monkeypatch):
+    rows, plan = eight_members(CLASSIFICATION)
+    mask_NM = np.ones((50, 8), bool)
+    mask_NM[:20, 1:] = False
+    logits = rows.logits_NMC.copy()
+    logits[:20] = np.roll(logits[:20], 3, axis=0)  # a student that is wrong on rows that do not count
+    monkeypatch.setattr(distillation, "predict", lambda student, inputs: torch.tensor(logits[:, :4]))
+    found = validation_figures(plan, None, replace(rows, mask_NM=mask_NM))
+    assert found["validation_rank_correlation"] == pytest.approx(1)
+    assert validation_figures(plan, None, rows)["validation_rank_correlation"] < 0.99
+
+
 def test_the_units_of_a_regressions_outputs_are_those_of_its_members():
     rows, _ = eight_members(REGRESSION)
     far = replace(rows, logits_NMC=np.concatenate([rows.logits_NMC[:, :4], 9 + 5 * rows.logits_NMC[:, 4:]], axis=1))

@@ -1,5 +1,7 @@
 """What trials draw: within their space, from seed, kind and number, and with Optuna from results before."""
 
+import math
+
 import pytest
 
 from hydra_ray.training.search_space import drawn
@@ -45,8 +47,21 @@ def test_random_draws_cover_their_space():
 def test_optuna_draws_near_what_was_good():
     space = {"temperature": {"low": 0.0, "high": 10.0}, "head_width": [8, 16]}
     known = [
-        ({"temperature": float(place), "head_width": 8 if place % 2 else 16}, abs(place - 7.0)) for place in range(11)
-    ] * 2
+        ({"temperature": float(place), "head_width": 8 if place % 2 else 16}, (abs(place - 7.0),))
+        for place in [*range(11), *range(11)]
+    ]
     near = [abs(drawn(space, "optuna", 0, "hydra", number, known)["temperature"] - 7) for number in range(20)]
     assert sum(near) / 20 < 1.5, "3 on the average for draws that know nothing"
     assert drawn(space, "random", 0, "hydra", 3, known) == drawn(space, "random", 0, "hydra", 3)
+
+
+def test_of_two_objectives_optuna_draws_near_what_was_good_in_either():
+    """The front is from 6 to 8; each end is best in one of the two."""
+    space = {"temperature": {"low": 0.0, "high": 10.0}}
+    known = [
+        ({"temperature": place / 2}, (abs(place / 2 - 6.0), math.inf if place == 3 else abs(place / 2 - 8.0)))
+        for place in range(21)
+    ]
+    found = [drawn(space, "optuna", 0, "hydra", number, known, 2)["temperature"] for number in range(30)]
+    assert sum(5 < value < 9 for value in found) > 20, "12 of 30 for draws that know nothing"
+    assert found[3] == drawn(space, "optuna", 0, "hydra", 3, known, 2)["temperature"]
