@@ -214,7 +214,10 @@ class DistillConfig(Optimisation):
     body_options: dict[str, Any] | None = None
     """Its options, none for the members' own."""
     head: HeadKind = "mlp"
-    """`mlp`: a head reads the body's features; `conv1x1`: it has 1 x 1 convolutions of its own before pooling."""
+    """What a head is, from the cheapest: `linear`, one map of the body's features; `mlp`, hidden layers on them;
+    `conv1x1`, 1 x 1 convolutions of its own before pooling; `block`, the network's last blocks for itself."""
+    cut: Several | None = None
+    """Heads with blocks: how many of the network's last ones each has for itself, none for 1."""
     head_width: Width = 32
     """Units of each hidden layer of a head, or channels of its convolutions."""
     head_depth: SeveralOrNone = 1

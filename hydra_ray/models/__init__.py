@@ -4,7 +4,6 @@ How they are trained is in `training/`.
 """
 
 from hydra_ray.models.architectures import GlobalMean
-from hydra_ray.models.conv_heads import ends_in_maps
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
 from hydra_ray.models.embeddings import table_inputs
 from hydra_ray.models.ensemble import Ensemble, StackedMembers
@@ -17,7 +16,7 @@ from hydra_ray.models.own_code import code_of
 from hydra_ray.models.pretrained import Pretrained, load_pretrained, put_body, weights_key
 from hydra_ray.models.registry import Network
 from hydra_ray.models.size import check_size, in_gigabytes, memory_bytes
-from hydra_ray.models.student import HydraStudent, build_heads, build_student, rescale_disagreement
+from hydra_ray.models.student import HydraStudent, body_and_heads, build_student, rescale_disagreement
 from hydra_ray.models.tensors import to_device, to_safetensors
 
 __all__ = [
@@ -35,7 +34,7 @@ __all__ = [
     "Pretrained",
     "StackedMembers",
     "architecture_options",
-    "build_heads",
+    "body_and_heads",
     "build_member",
     "build_student",
     "check_architecture",
@@ -44,7 +43,6 @@ __all__ = [
     "check_values",
     "code_of",
     "count_macs",
-    "ends_in_maps",
     "from_model_json",
     "in_gigabytes",
     "latency_ms",

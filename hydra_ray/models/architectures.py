@@ -121,23 +121,34 @@ class BasicBlock(nn.Module):
 
     def __init__(self, width_in: int, width_out: int, make_norm: Callable[[int], nn.Module]) -> None:
         super().__init__()
-        self.stride = 1 if width_in == width_out else 2
-        self.num_new_channels = width_out - width_in
-        self.conv1 = nn.Conv2d(width_in, width_out, 3, self.stride, padding=1, bias=False)
+        is_wider = width_in != width_out
+        self.conv1 = nn.Conv2d(width_in, width_out, 3, 2 if is_wider else 1, padding=1, bias=False)
         self.norm1 = make_norm(width_out)
         self.conv2 = nn.Conv2d(width_out, width_out, 3, padding=1, bias=False)
         self.norm2 = make_norm(width_out)
+        self.shortcut = ZeroPadded(width_out - width_in) if is_wider else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
         hidden = F.relu(self.norm1(self.conv1(images)))
-        return F.relu(self.norm2(self.conv2(hidden)) + self._shortcut(images))
+        return F.relu(self.norm2(self.conv2(hidden)) + self.shortcut(images))
 
-    def _shortcut(self, images: Tensor) -> Tensor:
-        """Option A: every second pixel, new channels filled with zeros."""
-        if self.stride == 1:
-            return images
-        return F.pad(images[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.num_new_channels))
+
+class ZeroPadded(nn.Module):
+    """The shortcut of option A: every second pixel, new channels filled with zeros.
+
+    Images of several networks may lie side by side, `groups` of [B, ch, H, W] in one: each gets its own new channels.
+    """
+
+    def __init__(self, num_new_channels: int, groups: int = 1) -> None:
+        super().__init__()
+        self.num_new_channels = num_new_channels
+        self.groups = groups
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, groups * ch, H, W] -> [B, groups * (ch + new), ceil(H/2), ceil(W/2)]."""
+        halved = images[:, :, ::2, ::2].unflatten(1, (self.groups, -1))
+        return F.pad(halved, (0, 0, 0, 0, 0, self.num_new_channels)).flatten(1, 2)
 
 
 class GlobalMean(nn.Module):

@@ -1,4 +1,4 @@
-"""M heads with convolutions of their own before pooling, computed together, and bodies that end in maps for them.
+"""M heads with convolutions of their own before pooling, computed together.
 
 A head on pooled features can only draw lines through what all heads share; a head that reads maps has features of its
 own. The paper's students for CIFAR have heads of this kind (Tran et al. 2020, section 4).
@@ -10,20 +10,12 @@ Shapes: B batch, M heads, W channels of a head, F channels of the body's maps, H
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.errors import UserError
-from hydra_ray.models.architectures import GlobalMean
-from hydra_ray.models.networks import RepeatGrey
-from hydra_ray.models.registry import Network
 from hydra_ray.randomness import THROWN_AWAY, seeded
-
-_LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-"""Of torchvision's ResNets, before their pooling, in the order of their `forward`."""
 
 
 class ConvHeads(nn.Module):
@@ -78,13 +70,30 @@ class ConvHeads(nn.Module):
         sizes = (num_heads, self.num_features, self.head_width, self.head_depth, self.num_outputs)
         with seeded(THROWN_AWAY):
             heads = type(self)(*sizes, by_batch=self.by_batch).to(self.weight)
-        with torch.no_grad(), seeded(seed):
-            for new, old in zip(heads.parameters(), self.parameters(), strict=True):
-                step = torch.randn(new.shape, dtype=old.dtype).to(old.device)
-                new.copy_(_copies(old, num_heads, new) + noise * old.std(correction=0) * step)
-            for new, old in zip(heads.buffers(), self.buffers(), strict=True):
-                new.copy_(_copies(old, num_heads, new))
-        return heads
+        return moved_copies(self, heads, num_heads, noise, seed)
+
+
+HeadsT = TypeVar("HeadsT", bound=nn.Module)
+
+
+@torch.no_grad()
+def moved_copies(one: nn.Module, many: HeadsT, num_heads: int, noise: float, seed: int) -> HeadsT:
+    """Give each of many heads the weights of one, moved by its own noise; see `BatchedHeads.expand`.
+
+    Args:
+        one: heads, of which there is one.
+        many: the same with `num_heads`; their tensors are filled.
+        num_heads: number of copies.
+        noise: its deviation, as a share of that of the tensor it moves.
+        seed: of the noise, which follows from it on any device.
+    """
+    with seeded(seed):
+        for new, old in zip(many.parameters(), one.parameters(), strict=True):
+            step = torch.randn(new.shape, dtype=old.dtype).to(old.device)
+            new.copy_(_copies(old, num_heads, new) + noise * old.std(correction=0) * step)
+    for new, old in zip(many.buffers(), one.buffers(), strict=True):
+        new.copy_(_copies(old, num_heads, new))
+    return many
 
 
 def _copies(old: Tensor, number: int, new: Tensor) -> Tensor:
@@ -94,37 +103,6 @@ def _copies(old: Tensor, number: int, new: Tensor) -> Tensor:
     return old.expand(number, *old.shape).reshape(new.shape)
 
 
-def ends_in_maps(network: Network, architecture: str) -> nn.Module:
-    """A network's body without its pooling: images [B, ch, H, W] -> maps [B, F, h, w] whose mean are its features.
-
-    Args:
-        network: its weights are shared, not copied.
-        architecture: its name, for the line.
-
-    Raises:
-        UserError: the body does not end in a mean over pixels.
-    """
-    found = _before_pooling(network.body)
-    if found is None:
-        raise UserError(
-            f"distill.head=conv1x1: the body {architecture} does not end in a mean over pixels, which comes after the "
-            "heads' convolutions; use cnn, resnet20, a ResNet of torchvision or nn.Sequential(..., GlobalMean()), or "
-            "distill.head=mlp"
-        )
-    return found
-
-
 def normalises_by_batch(body: nn.Module) -> bool:
     """Whether a body has batch normalisation, so that its heads have it too."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in body.modules())
-
-
-def _before_pooling(body: nn.Module) -> nn.Module | None:
-    if isinstance(body, RepeatGrey):
-        inner = _before_pooling(body.body)
-        return None if inner is None else RepeatGrey(inner)
-    if isinstance(body, nn.Sequential) and len(body) > 1 and isinstance(body[-1], GlobalMean):
-        return body[:-1]
-    if all(isinstance(getattr(body, name, None), nn.Module) for name in (*_LAYERS, "avgpool")):
-        return nn.Sequential(OrderedDict((name, getattr(body, name)) for name in _LAYERS))
-    return None

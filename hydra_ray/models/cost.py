@@ -37,7 +37,7 @@ def count_macs(module: nn.Module, input_shape: tuple[int, ...], dtype: torch.dty
         dtype: of the input; None is uint8 for three dimensions, else float32.
     """
     inputs = _inputs(module, input_shape, 1, dtype)
-    with _evaluating(module), _plain_attention(), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with evaluating(module), _plain_attention(), torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(inputs)
     return counter.get_total_flops() // 2
 
@@ -54,7 +54,7 @@ def latency_ms(
     Inputs are on the module's device already, and its results are waited for. Threads are as torch is set.
     """
     inputs = _inputs(module, input_shape, batch_size, dtype)
-    with _evaluating(module), torch.no_grad():
+    with evaluating(module), torch.no_grad():
         seconds = [_seconds(module, inputs) for _ in range(WARM_UP + repeats)]
     return 1e3 * statistics.median(seconds[WARM_UP:])
 
@@ -81,7 +81,8 @@ def _inputs(module: nn.Module, input_shape: tuple[int, ...], batch_size: int, dt
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """A module in evaluation mode; after it, every part is in the mode that it was in."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:

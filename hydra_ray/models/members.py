@@ -36,7 +36,7 @@ class ModelSpec:
 
     `architecture`, `input_shape`, `num_outputs`, `options` and `categories` are those of `networks.build_network`;
     `output` says what its outputs mean. A student has `num_heads` heads of the kind `head`, each of `head_depth` hidden
-    layers of `head_width` units; for a member these numbers are 0.
+    layers of `head_width` units, or of the network's last `cut` blocks; for a member these numbers are 0.
     """
 
     kind: Literal["member", "student"]
@@ -50,6 +50,7 @@ class ModelSpec:
     output: OutputKind = "logits"
     categories: tuple[int, ...] = ()
     head: HeadKind = "mlp"
+    cut: int = 0
 
     def __post_init__(self) -> None:
         """Lists for tuples and dicts for mappings, so that a spec equals what JSON makes of it."""
@@ -62,9 +63,9 @@ class ModelSpec:
         return build_network(self.architecture, self.input_shape, self.num_outputs, self.options, self.categories)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; `categories` and `head` only where they say something, as in files of older versions."""
+        """Plain JSON values; `categories`, `head` and `cut` only where they say something, as in older files."""
         values = {**asdict(self), "input_shape": list(self.input_shape), "categories": list(self.categories)}
-        unsaid = {"categories": [], "head": "mlp"}
+        unsaid = {"categories": [], "head": "mlp", "cut": 0}
         return {name: each for name, each in values.items() if name not in unsaid or each != unsaid[name]}
 
     @classmethod

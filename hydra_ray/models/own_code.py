@@ -52,7 +52,7 @@ def _code(
     try:
         with torch.device("cpu"), seeded(THROWN_AWAY), torch.no_grad():
             network = build_network(architecture, input_shape, num_outputs, json.loads(options), categories).eval()
-            answers = _answers(network, _two_rows(input_shape, categories))
+            answers = _answers(network, two_fixed_rows(input_shape, categories))
     except Exception:  # a user's function may fail in any way
         return "cannot be built"
     layers = _ADDRESS.sub("", repr(network))
@@ -77,7 +77,7 @@ def _outputs(network: Network, rows: Tensor) -> Tensor:
     return head(network.body(rows))
 
 
-def _two_rows(input_shape: tuple[int, ...], categories: tuple[int, ...]) -> Tensor:
+def two_fixed_rows(input_shape: tuple[int, ...], categories: tuple[int, ...]) -> Tensor:
     """Fixed values from -2 to 2, as a network takes them: [2, ch, H, W] for images of (H, W, ch), else [2, D].
 
     Categories have fixed codes of theirs.

@@ -10,13 +10,18 @@ Shapes: B batch, M heads, C outputs, F features of the body.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.config import HeadKind
-from hydra_ray.models.conv_heads import ConvHeads, ends_in_maps, normalises_by_batch
+from hydra_ray.models.block_heads import BlockHeads
+from hydra_ray.models.blocks import cut_body
+from hydra_ray.models.conv_heads import ConvHeads, normalises_by_batch
+from hydra_ray.models.cost import evaluating
+from hydra_ray.models.grouped import check_grouped
 from hydra_ray.models.heads import BatchedHeads
 from hydra_ray.models.input_check import check_inputs, check_values
 from hydra_ray.models.members import ModelSpec, Normalise
@@ -25,7 +30,7 @@ from hydra_ray.models.precision import at_full_precision
 from hydra_ray.models.registry import Network
 from hydra_ray.randomness import seeded
 
-Heads = BatchedHeads | ConvHeads
+Heads = BatchedHeads | ConvHeads | BlockHeads
 
 
 class HydraStudent(nn.Module):
@@ -73,34 +78,46 @@ def build_student(
 ) -> HydraStudent:
     """A student with fresh weights that follow from `seed` and from nothing else.
 
-    The body is that of `spec.architecture`: its own head is dropped, and its pooling where heads have convolutions. The
-    body's weights do not depend on the number, size or kind of the heads. `normalise` and `output` are copied; without
-    them inputs, and the targets of a regression, are taken as they are (or the file to be loaded brings them).
+    The body is that of `spec.architecture`: its own head is dropped, its pooling where heads have convolutions, and its
+    last blocks where heads have those. The body's weights do not depend on the number, size or kind of the heads.
+    `normalise` and `output` are copied; without them inputs, and the targets of a regression, are taken as they are (or
+    the file to be loaded brings them).
 
     Raises:
-        UserError: see `networks.build_network` and `ends_in_maps`.
+        UserError: see `networks.build_network` and `body_and_heads`.
         ValueError: see `BatchedHeads`.
     """
     with seeded(seed):
         network = spec.build_network()
-        heads = build_heads(spec.head, network, spec.num_heads, spec.head_width, spec.head_depth, spec.num_outputs)
-    body = network.body if spec.head == "mlp" else ends_in_maps(network, spec.architecture)
+        body, make_heads = body_and_heads(spec, network)
+        heads = make_heads()
     chosen = copy.deepcopy(normalise) or Normalise.identity(spec.input_shape)
     return HydraStudent(spec, chosen, body, heads, copy.deepcopy(output) or build_output(spec.output))
 
 
-def build_heads(
-    kind: HeadKind, network: Network, num_heads: int, head_width: int, head_depth: int, num_outputs: int
-) -> Heads:
-    """Heads for a network's body, with fresh weights from torch's global generator.
+def body_and_heads(spec: ModelSpec, network: Network) -> tuple[nn.Module, Callable[[], Heads]]:
+    """What all heads of a student share, and what makes its heads with weights from torch's global generator.
+
+    Args:
+        spec: of the student.
+        network: of its architecture; the body's weights are shared with it.
 
     Raises:
-        ValueError: see `BatchedHeads` and `ConvHeads`.
+        UserError: heads of this kind do not suit the network; see `cut_body` and `check_grouped`.
     """
-    sizes = (num_heads, network.num_features, head_width, head_depth, num_outputs)
-    if kind == "mlp":
-        return BatchedHeads(*sizes)
-    return ConvHeads(*sizes, by_batch=normalises_by_batch(network.body))
+    sizes = (spec.num_heads, network.num_features)
+    what = f"distill.head={spec.head}: the body {spec.architecture}"
+    if spec.head in ("linear", "mlp"):
+        depth = 0 if spec.head == "linear" else spec.head_depth
+        return network.body, partial(BatchedHeads, *sizes, spec.head_width, depth, spec.num_outputs)
+    if spec.head == "conv1x1":
+        by_batch = normalises_by_batch(network.body)
+        make = partial(ConvHeads, *sizes, spec.head_width, spec.head_depth, spec.num_outputs, by_batch=by_batch)
+        return cut_body(network, spec.input_shape, 0, what).shared, make
+    cut = cut_body(network, spec.input_shape, spec.cut, what)
+    with evaluating(cut.private):
+        check_grouped(cut.private, cut.maps)
+    return cut.shared, partial(BlockHeads, cut.private, *sizes, spec.num_outputs)
 
 
 def rescale_disagreement(log_probs_BMC: Tensor, scale: float) -> Tensor:

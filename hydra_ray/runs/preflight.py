@@ -7,28 +7,25 @@ or the machine: do networks and views accept these inputs, are the CPUs there, c
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 
-from hydra_ray.config import ClusterConfig, Config, ViewConfig, is_own, named_views, student_sizes
+from hydra_ray.config import ClusterConfig, Config, ViewConfig, is_own, named_views
 from hydra_ray.data import Rows, shortened
 from hydra_ray.errors import UserError
 from hydra_ray.losses import check_own_term
 from hydra_ray.models import (
-    Network,
-    build_heads,
+    ModelSpec,
     build_member,
     check_architecture,
-    check_size,
-    ends_in_maps,
     in_gigabytes,
     memory_bytes,
 )
 from hydra_ray.randomness import THROWN_AWAY
+from hydra_ray.runs.head_checks import check_heads
 from hydra_ray.runs.run import TRANSFER, Run, has_fixed_rows
 from hydra_ray.shards import is_labelled
 from hydra_ray.teachers import OF_TASK, AskedTeachers, ForeignShards
@@ -82,7 +79,7 @@ def check_networks(run: Run) -> None:
         architecture = body or ensemble.architecture
         facts = (architecture, data.input_shape, data.num_outputs, options, data.categories)
         network = _within("distill.body", check_architecture, *facts)
-        _check_heads(config, network, architecture, data.num_outputs)
+        check_heads(config, network, ModelSpec("student", architecture, *facts[1:4]))
 
 
 def check_teachers(run: Run) -> None:
@@ -148,31 +145,6 @@ def _check_members(run: Run) -> None:
         shape = data.input_shape
         _within(key, check_architecture, group.architecture, shape, num_outputs, group.options, data.categories)
         run.group_weights(place)
-
-
-def _check_heads(config: Config, network: Network, body: str, num_outputs: int) -> None:
-    """Check that heads of every kind suit the body, and that the largest of any student or trial fit into memory."""
-    width, depth = (_largest(config, key) for key in ("head_width", "head_depth"))
-    heads = max(student_sizes(config))
-    what = f"distill.head_width={width}, distill.head_depth={depth}, {heads} heads"
-    for kind in _choices(config, "head"):
-        if kind == "conv1x1":
-            ends_in_maps(network, body)
-            if 0 in _choices(config, "head_depth"):
-                raise UserError("distill.head_depth=0: heads with distill.head=conv1x1 have 1 convolution or more")
-        check_size(partial(build_heads, kind, network, heads, width, depth, num_outputs), what)
-
-
-def _choices(config: Config, key: str) -> set[Any]:
-    """The configured value of a key of `distill`, and those that a trial may draw; of a range its ends."""
-    domain = config.tune.space.get(key, []) if config.tune.num_trials else []
-    choices = [domain["low"], domain["high"]] if isinstance(domain, dict) else domain
-    return {getattr(config.distill, key), *choices} - {None}
-
-
-def _largest(config: Config, key: str) -> Any:
-    """The largest value of a key of `distill`, or None where it has none."""
-    return max(_choices(config, key), default=None)
 
 
 def check_views(run: Run) -> None:

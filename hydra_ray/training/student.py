@@ -132,6 +132,7 @@ def plan_of(
         head_width=distill.head_width,
         head_depth=distill.head_depth,
         head=distill.head,
+        cut=(distill.cut or 1) if distill.head == "block" else 0,
         output=task.likelihood.student_output,
         categories=categories,
     )

@@ -141,14 +141,37 @@ def test_a_body_without_options_of_its_own_has_the_members(path, refused):
     )
 
 
+WIDTH = "distill.head_width=32"  # the default
+CNN = ["distill.body=cnn", "distill.body_options={widths: [4, 4]}"]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["distill.head=conv1x1"], "distill.head=conv1x1: the body mlp does not end in a mean over pixels"),
         (["tune.num_trials=1", "tune.space.head=[mlp, conv1x1]"], "distill.head=conv1x1: the body mlp does not end"),
         (
-            ["distill.head=conv1x1", "distill.head_depth=0", "distill.body=cnn", "distill.body_options={widths: [4]}"],
+            [*CNN, "distill.head=conv1x1", "distill.head_depth=0"],
             "distill.head_depth=0: heads with distill.head=conv1x1 have 1 convolution or more",
+        ),
+        ([WIDTH, "distill.head=block"], "distill.head=block: the body mlp does not end in a mean over pixels"),
+        (["tune.num_trials=1", "tune.space.head=[mlp, block]"], "distill.head=block: the body mlp does not end"),
+        (
+            [*CNN, WIDTH, "distill.head=block", "distill.cut=3"],
+            "distill.head=block: the body cnn has 2 blocks; set distill.cut",
+        ),
+        (
+            [*CNN, WIDTH, "distill.head=block", "tune.num_trials=1", "tune.space.cut=[1, 9]"],
+            "distill.head=block: the body cnn",
+        ),
+        (["distill.cut=1"], "distill.cut=1: distill.head=mlp has no blocks; set distill.head=block"),
+        (
+            [WIDTH, "distill.head=linear", "distill.head_depth=2"],
+            "distill.head_depth=2: distill.head=linear has no hidden",
+        ),
+        (
+            [*CNN, "distill.head=block", "distill.head_width=8"],
+            "distill.head_width=8: distill.head=block has no hidden",
         ),
         (["distill.head=conv3x3"], 'command line: distill.head="conv3x3": must be'),
     ],

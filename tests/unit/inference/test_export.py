@@ -89,6 +89,12 @@ def test_every_architecture_says_the_same_in_every_runtime(network, task, tmp_pa
     require_same(student, tmp_path, OF_CLASSES if task == "classification" else OF_REGRESSION)
 
 
+@pytest.mark.parametrize("network", ["cnn", "resnet20", "torchvision"])
+def test_heads_with_blocks_of_their_own_say_the_same(network, tmp_path):
+    architecture, shape, *options = NETWORKS[network]
+    require_same(untrained("classification", architecture, shape, head="block", **dict(*options)), tmp_path, OF_CLASSES)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_says_the_same_and_one_head_has_no_knowledge(kind, tmp_path):
     student = untrained("classification", shape=(5,), kind=kind, num_heads=KINDS[kind])

@@ -7,12 +7,13 @@ import torch
 from torch import nn
 
 from hydra_ray.errors import UserError
-from hydra_ray.models.conv_heads import ConvHeads, ends_in_maps
+from hydra_ray.models.blocks import cut_body
+from hydra_ray.models.conv_heads import ConvHeads
 from hydra_ray.models.cost import count_macs
 from hydra_ray.models.files import load_model, to_safetensors_bytes
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.models.networks import build_network
-from hydra_ray.models.student import build_student
+from hydra_ray.models.student import body_and_heads, build_student
 
 M, F, W, C, B = 4, 7, 6, 3, 5
 SPEC = ModelSpec(
@@ -89,6 +90,7 @@ def test_copies_of_one_head_start_where_it_is_and_apart_from_each_other():
         ("resnet20", {"width": 4, "blocks_per_stage": 1}, (16, 16, 3)),
         ("resnet18", {}, (32, 32, 3)),
         ("resnet18", {}, (32, 32, 1)),
+        ("timm:test_resnet", {}, (32, 32, 3)),
     ],
 )
 def test_the_mean_of_a_bodys_maps_are_its_features(architecture, options, shape):
@@ -97,7 +99,7 @@ def test_the_mean_of_a_bodys_maps_are_its_features(architecture, options, shape)
     images = torch.randn(2, shape[2], *shape[:2])
     with torch.no_grad():
         features = network.body(images)
-        found = ends_in_maps(network, architecture)(images)
+        found = cut_body(network, shape, 0, architecture).shared(images)
     assert found.ndim == 4
     torch.testing.assert_close(found.mean((2, 3)), features)
 
@@ -137,5 +139,5 @@ def test_a_body_without_a_mean_over_pixels_is_one_line(architecture):
     with pytest.raises(
         UserError, match=rf"^distill.head=conv1x1: the body {architecture} does not end .* or distill"
     ) as raised:
-        ends_in_maps(network, architecture)
+        body_and_heads(replace(SPEC, architecture=architecture, input_shape=(32, 32, 3)), network)
     assert "\n" not in str(raised.value)

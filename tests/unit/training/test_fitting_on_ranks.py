@@ -91,6 +91,11 @@ CASES = {
     "hydra": ("hydra", "plain", {}),
     "hydra, cnn": ("hydra", "plain", CNN),
     "hydra, cnn, convolutions": ("hydra", "plain", {**CNN, "head": "conv1x1"}),
+    "hydra, cnn, blocks": (
+        "hydra",
+        "plain",
+        {**CNN, "body_options": {"widths": [4, 4], "norm": "group"}, "head": "block"},
+    ),
     "hydra, correlation alone": ("hydra", "plain", {"correlation_weight": 0.5, "head_init_noise": 2.0}),
     "hydra, AdamW": ("hydra", "plain", {"optimizer": "adamw"}),
     "kd, clipped": ("kd", "plain", {"clip_norm": 0.1}),
