@@ -120,7 +120,7 @@ def test_merge_keys_work(tmp_path):
         ("temperature=2", "command line: temperature=2: unknown key; nearest: distill.temperature"),
         ("ensemble.nummembers=3", "command line: ensemble.nummembers=3: unknown key; nearest: ensemble.num_members"),
         ("T=2", "command line: T=2: unknown key; valid here: name, storage, seed"),
-        ("distill.T=2", "command line: distill.T=2: unknown key; valid here: epochs, batch_size"),
+        ("distill.K=2", "command line: distill.K=2: unknown key; valid here: epochs, batch_size"),
         ("zzz.yyy=1", 'command line: zzz={"yyy": 1}: unknown key; valid here: name'),
         ("ensemble.augment={vew: affine}", "nearest: ensemble.augment.view"),
         ("transfer.views=[{view: a, conut: 2}]", "views.0.conut=2: unknown key; nearest: transfer.views.0.count"),
