@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+_Tensors = tuple[Tensor, ...] | list[Tensor]
 _PREFIX = "averaged."  # of its tensors in a checkpoint
 
 
@@ -60,10 +60,6 @@ class WeightAverage:
         self.model.load_state_dict(ours)
         self._averaged.n_averaged.fill_(1)  # or the next step would be taken for the first
 
-    @torch.no_grad()
-    def _move(self, averaged: list[Tensor], current: list[Tensor], _: Tensor | int) -> None:
-        way = 1 - (1 - 1 / self._step) ** self._power
-        if averaged[0].is_floating_point():
-            torch._foreach_lerp_(averaged, current, way)
-        else:
-            torch._foreach_copy_(averaged, current)
+    def _move(self, averaged: _Tensors, current: _Tensors, number: Tensor | int) -> None:
+        keep = (1 - 1 / self._step) ** self._power
+        get_ema_multi_avg_fn(keep)(averaged, current, number)
