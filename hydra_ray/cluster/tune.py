@@ -194,7 +194,8 @@ def _found(best: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
     """What the trial that is taken has reached, and out of how many it was chosen where that is not the best one."""
     parts = [_figures(best["objectives"], best["macs_ratio"])]
     if len(best["objectives"]) > 1:
-        parts.append(f"one of {sum(row['on_front'] for row in rows)} trials that no other beats")
+        num_best = sum(row["on_front"] for row in rows)
+        parts.append(f"one of {num_best} trials that no other beats" if num_best > 1 else "no other trial beats it")
     return "; ".join(parts)
 
 
