@@ -19,7 +19,7 @@ from hydra_ray.cluster.workers import run_workers
 from hydra_ray.config import Config, StudentKind
 from hydra_ray.inference import Student
 from hydra_ray.randomness import seed_of
-from hydra_ray.runs import TRANSFER, Pace, Run, Stage, publish_model
+from hydra_ray.runs import Pace, Run, Stage, publish_model
 from hydra_ray.shards import BatchReader, ShardRows, load, shard_names
 from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import Task
@@ -46,6 +46,7 @@ class StudentInputs:
         num_outputs: of each member.
         categories: of each feature how many codes it has, 0 for a number; () where none is a category.
         about: what stands in a student's folder of the data: name, task, classes and inputs.
+        validation_views: folder of the shards of views of the validation rows; None where there are none.
     """
 
     task: Task
@@ -55,6 +56,7 @@ class StudentInputs:
     num_outputs: int
     categories: tuple[int, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+    validation_views: Folder | None = None
 
     def scaling(self, num_members: int) -> InputOutputScaling:
         """Of a student of the first `num_members`, from the first shard's rows: the same on every rank."""
@@ -113,7 +115,7 @@ def distill(run: Run, stage: Stage) -> None:
 
 def student_inputs_of(run: Run) -> StudentInputs:
     """The shards that students train on; `cluster/pipeline.py` has checked them."""
-    transfer, validation = (run.shards(split).folder for split in (TRANSFER, "validation"))
+    transfer, validation, *views = (run.shards(split).folder for split in run.splits_students_read)
     return StudentInputs(
         run.task,
         transfer,
@@ -122,6 +124,7 @@ def student_inputs_of(run: Run) -> StudentInputs:
         num_outputs=run.data.num_outputs,
         categories=run.data.categories,
         about=run.about,
+        validation_views=views[0] if views else None,
     )
 
 
@@ -155,7 +158,8 @@ def _fit_one(
     )  # fmt: skip
     ranks.wait()
     if ranks.is_first:
-        facts = {**facts_of(plan, student, validation), **job.source.about}
+        views = None if job.source.validation_views is None else load(job.source.validation_views)
+        facts = {**facts_of(plan, student, validation, views), **job.source.about}
         finished = Student(student, facts)
         finished.fit_thresholds(validation.inputs, validation.labels, plan.seed)
         publish_model(artifact, student, plan.spec, facts, finished.files_beside())

@@ -34,7 +34,7 @@ from hydra_ray.runs.work_seconds import work_seconds
 from hydra_ray.shards import ShardReader, ShardRows, concatenate, is_labelled
 from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import Prediction, Task
-from hydra_ray.training import kind_named, predict
+from hydra_ray.training import calibration_from_json, kind_named, predict
 
 _LATENCY_BATCHES = (1, 256)
 
@@ -99,7 +99,8 @@ def _answers(run: Run) -> Answers:
 
 
 def _evaluated(run: Run) -> list[SplitId]:
-    return [split for split in run.predicted_splits if split.role != "transfer"]
+    """Not the rows that students learn from, nor the views that they are calibrated on."""
+    return [split for split in run.predicted_splits if split.role not in ("transfer", "validation_views")]
 
 
 def _without_inputs(folder: Folder, num_members: int) -> ShardRows:
@@ -116,8 +117,8 @@ def _versions_of(kind: str, facts: dict[str, Any]) -> list[StudentVersion]:
 
 
 def _prediction_of(task: Task, version: StudentVersion, facts: dict[str, Any], answers: np.ndarray) -> Prediction:
-    scale = facts["calibration"] if version.calibrated else 1.0
-    return kind_named(version.kind).prediction(task, torch.tensor(answers), scale, facts.get("member_weights"))
+    calibration = calibration_from_json(facts["calibration"]) if version.calibrated else None
+    return kind_named(version.kind).prediction(task, torch.tensor(answers), calibration, facts.get("member_weights"))
 
 
 @ray.remote
@@ -216,7 +217,7 @@ def _notes(run: Run) -> list[str]:
         facts = run.student(kind).manifest() or {}
         if "calibration" in facts:
             raw = next(version.name for version in _versions_of(kind, facts) if not version.calibrated)
-            times = f"{facts['calibration']:.3g} times"
+            times = calibration_from_json(facts["calibration"])
             notes.append(f"{raw} is {kind} without its calibration, which makes heads differ {times} as much.")
         if "calibration_caveat" in facts:
             notes.append(f"{kind}: {facts['calibration_caveat']}.")

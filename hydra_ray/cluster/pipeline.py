@@ -204,7 +204,7 @@ def _require_inputs(run: Run, stage: StageSpec) -> None:
                 f"{stage.name}: {missing[0].folder} is missing or of another configuration{reasons}; "
                 f"run the {before} stage first"
             )
-    for split in stage.trains_on:
+    for split in run.splits_students_read if stage.trains_on_shards else ():
         run.require_shards(split)
 
 

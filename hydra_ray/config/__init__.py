@@ -22,7 +22,7 @@ from hydra_ray.config.sections import (
 )
 from hydra_ray.config.students import STUDENTS, StudentConfig, StudentKind
 from hydra_ray.config.teachers import LIBRARIES, OutputsSaid, TeachersConfig
-from hydra_ray.config.transfer import TransferConfig, TransferView
+from hydra_ray.config.transfer import TransferConfig, TransferView, views_for
 from hydra_ray.config.tree import Config, student_sizes
 from hydra_ray.config.tuning import TuneConfig
 from hydra_ray.config.types import HeadKind, Section
@@ -72,5 +72,6 @@ __all__ = [
     "space_of",
     "student_sizes",
     "validate",
+    "views_for",
     "with_overlay",
 ]

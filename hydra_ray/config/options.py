@@ -91,6 +91,8 @@ def named_views(config: Config) -> Iterator[tuple[str, ViewConfig]]:
     """Every view that a configuration names, by its dotted key."""
     for place, view in enumerate(config.transfer.views or ()):
         yield f"transfer.views.{place}", view
+    for place, view in enumerate(config.data.validation_views or ()):
+        yield f"data.validation_views.{place}", view
     for name, source in config.data.unknown.items():
         if isinstance(source, ViewConfig):
             yield f"data.unknown.{name}", source

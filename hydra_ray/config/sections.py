@@ -76,6 +76,10 @@ class DataConfig(Section):
     other."""
     validation_fraction: Share = 0.1
     """Share of the training rows held out; everything that is chosen is chosen on them."""
+    validation_views: list[ViewConfig] | None = None
+    """Views of the validation rows on which calibration is fitted and students are chosen, beside the rows themselves:
+    rows that members disagree about more. None: of images `affine`, `elastic` and `smooth_noise`, of feature rows
+    `gaussian_noise` and `resample`, of a table with categories `swap` and `resample`. `[]`: no views."""
     test_fraction: Share = 0.2
     """Share of the rows held out for test, where the source has no test split of its own."""
     max_train_rows: Count | None = None
@@ -236,6 +240,9 @@ class DistillConfig(Optimisation):
     average: Annotated[float, Field(gt=0, le=0.28)] | None = None
     """Each phase ends with the average of the student's weights over its last steps: the standard deviation of that
     stretch, as a share of the phase. None: with the weights after the last step."""
+    calibration: Literal["curve", "scale"] = "curve"
+    """How heads that disagree too little are given the members' disagreement, fitted on validation rows and views of
+    them: by a row's own factor, from a curve over its knowledge uncertainty, or by one factor for all rows."""
     checkpoint_every: Count = 200
     """Steps between checkpoints: what a killed worker costs at most."""
     use_best_trial: bool = False

@@ -75,7 +75,7 @@ class StudentConfig(Section):
 class HydraConfig(StudentConfig):
     """One body, and a head for each member that imitates it (Tran et al. 2020)."""
 
-    reads = _READ_BY_ALL | {"temperature", "standardise", "label_weight"}
+    reads = _READ_BY_ALL | {"temperature", "standardise", "label_weight", "calibration"}
     imitates_members = True
 
     kind: Literal["hydra"] = "hydra"

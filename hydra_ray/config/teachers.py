@@ -51,7 +51,8 @@ class TeachersConfig(Section):
     options: dict[str, Any] = {}
     """What the function is called with; of a library those of the kind, whose model stands in `hydra_ray/teachers/`."""
     arrays: dict[str, NotEmpty | list[NotEmpty]] = {}
-    """`arrays`: for `train`, `validation`, `test`, `transfer` and each unknown set the file of [N, M, C] numbers, or a
+    """`arrays`: for `train`, `validation`, `test`, each unknown set, and where views are answered `transfer` and
+    `validation_views` the file of [N, M, C] numbers, or a
     list of one file [N, C] a member: `.npy`, `.npz`, `.csv` or Parquet. Rows cut off the training rows for validation
     or test are looked up in `train`."""
     outputs: OutputsSaid | None = None

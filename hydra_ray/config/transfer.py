@@ -35,11 +35,12 @@ class TransferConfig(Section):
         """With the views that suit the kind of rows, where none are named."""
         if self.views is not None:
             return self
-        of_features = CATEGORY_VIEWS if any(categories) else FEATURE_VIEWS
-        names = IMAGE_VIEWS if len(input_shape) == 3 else of_features
+        names = ("identity", *views_for(input_shape, categories))
         return self.model_copy(update={"views": [TransferView(view=name) for name in names]})
 
 
-IMAGE_VIEWS = ("identity", "affine", "elastic", "smooth_noise")
-FEATURE_VIEWS = ("identity", "gaussian_noise", "resample")
-CATEGORY_VIEWS = ("identity", "swap", "resample")
+def views_for(input_shape: tuple[int, ...], categories: tuple[int, ...]) -> tuple[str, ...]:
+    """The names of views that suit the kind of rows, for recipes that name none."""
+    if len(input_shape) == 3:
+        return ("affine", "elastic", "smooth_noise")
+    return ("swap", "resample") if any(categories) else ("gaussian_noise", "resample")

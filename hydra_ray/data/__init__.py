@@ -10,7 +10,7 @@ from hydra_ray.data.folds import left_out
 from hydra_ray.data.images import ImageError, ImageOptions, fitted_pixels
 from hydra_ray.data.input_format import InputFormat
 from hydra_ray.data.rows import LABEL_DTYPES, Ints, Rows, TaskName
-from hydra_ray.data.splits import TEST, VALIDATION, Split, SplitId, unknown_split
+from hydra_ray.data.splits import TEST, VALIDATION, VALIDATION_VIEWS, Split, SplitId, unknown_split
 from hydra_ray.data.tables.labels import shortened
 from hydra_ray.data.tables.options import TableOptions
 from hydra_ray.data.tables.source import TableSource
@@ -19,6 +19,7 @@ __all__ = [
     "LABEL_DTYPES",
     "TEST",
     "VALIDATION",
+    "VALIDATION_VIEWS",
     "DataSet",
     "Features",
     "ImageError",

@@ -19,7 +19,7 @@ from hydra_ray.data.rows import Bools, Floats, Ints, Rows, Source
 from hydra_ray.randomness import seed_of, splitmix64
 
 Part = Literal["train", "validation", "test"]
-Role = Literal["train", "validation", "test", "transfer", "unknown"]
+Role = Literal["train", "validation", "validation_views", "test", "transfer", "unknown"]
 _CODES: dict[Part, int] = {"train": 1, "validation": 2, "test": 3}
 
 
@@ -43,6 +43,7 @@ class SplitId:
 
 
 VALIDATION = SplitId("validation")
+VALIDATION_VIEWS = SplitId("validation_views")
 TEST = SplitId("test")
 
 

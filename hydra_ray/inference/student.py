@@ -40,7 +40,7 @@ from hydra_ray.shards import is_labelled
 from hydra_ray.storage import Folder, describe, fingerprint, read_checked, read_manifest, sealed
 from hydra_ray.tasks import Prediction as Outputs
 from hydra_ray.tasks import Task, task_named
-from hydra_ray.training import kind_named
+from hydra_ray.training import Calibration, calibration_from_json, kind_named
 from hydra_ray.training import predict as outputs_of
 
 CONFIG = "config.json"
@@ -94,9 +94,10 @@ class Student(nn.Module, PyTorchModelHubMixin):
         return InputFormat.from_json(self.about["inputs"])
 
     @property
-    def calibration(self) -> float:
-        """What the heads' disagreement is multiplied by; 1 for a student without."""
-        return self.about.get("calibration", 1.0)
+    def calibration(self) -> Calibration | None:
+        """What gives the heads' disagreement the ensemble's size; None for a student without."""
+        found = self.about.get("calibration")
+        return None if found is None else calibration_from_json(found)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Stored rows, uint8 [B, H, W, channels] or float32 [B, D] -> outputs [B, M, C], not calibrated."""
@@ -175,9 +176,9 @@ class Student(nn.Module, PyTorchModelHubMixin):
 
     def outputs(self, rows: np.ndarray, *, calibrated: bool = True) -> Outputs:
         """What the network says of stored rows, uint8 [N, H, W, channels] or float32 [N, D]."""
-        scale = self.calibration if calibrated else 1.0
         kind = kind_named(self.about["kind"])
-        return kind.prediction(self.task, outputs_of(self.network, rows), scale, self.about.get("member_weights"))
+        calibration = self.calibration if calibrated else None
+        return kind.prediction(self.task, outputs_of(self.network, rows), calibration, self.about.get("member_weights"))
 
     def fit_thresholds(self, rows: np.ndarray, labels_N: np.ndarray, seed: int) -> None:
         """Fit the rules for when not to trust it, on validation rows; where none has a label there are none.

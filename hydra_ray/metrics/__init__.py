@@ -14,6 +14,7 @@ from hydra_ray.metrics.classification import (
     nll,
     predictive_figures,
 )
+from hydra_ray.metrics.disagreement_size import SCALE_RANGE, disagreement_scale, rescale_disagreement
 from hydra_ray.metrics.fidelity import (
     PAIRWISE_KL,
     compare_scores,
@@ -26,6 +27,7 @@ from hydra_ray.metrics.fidelity import (
 from hydra_ray.metrics.gaussian import (
     components_of,
     gaussian_kl,
+    means_scale,
     mixture_moments,
     moments_of,
     rescale_means,
@@ -68,6 +70,7 @@ __all__ = [
     "KNOWLEDGE_VARIANCE",
     "MEASURES",
     "PAIRWISE_KL",
+    "SCALE_RANGE",
     "SCORES",
     "TOTAL_VARIANCE",
     "Figures",
@@ -91,10 +94,12 @@ __all__ = [
     "dirichlet_log_probs",
     "dirichlet_scores",
     "disagreement",
+    "disagreement_scale",
     "diversity_figures",
     "fit_temperature",
     "gaussian_kl",
     "least_ambiguous_scores",
+    "means_scale",
     "member_agreement",
     "member_kl",
     "mixture_log_probs",
@@ -105,6 +110,7 @@ __all__ = [
     "ratio_interval",
     "ratio_of_means",
     "regression_figures",
+    "rescale_disagreement",
     "rescale_means",
     "row_interval_level",
     "row_mixture_nll",

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hydra_ray.metrics.disagreement_size import SCALE_RANGE
 from hydra_ray.metrics.member_weights import ALL_MEMBERS, Members
 
 _LOG_2PI = math.log(2 * math.pi)
@@ -74,14 +75,27 @@ def moments_of(mixture: Tensor) -> Moments:
     return mixture_moments(*components_of(mixture))
 
 
-def rescale_means(outputs_NM2: Tensor, scale: float) -> Tensor:
-    """Spread calibration: mu_m <- mean(mu) + scale (mu_m - mean(mu)); the variances stay.
+def rescale_means(outputs_NM2: Tensor, scale: float | Tensor) -> Tensor:
+    """Calibration of disagreement: mu_m <- mean(mu) + scale (mu_m - mean(mu)); the variances stay.
 
     The mean of the mixture stays where it was and its knowledge variance is multiplied by scale^2.
+
+    Args:
+        outputs_NM2: means and log variances.
+        scale: one for all rows, or [N], one for each.
     """
     means_NM, log_variances_NM = _parts(outputs_NM2)
     centre_N1 = means_NM.mean(dim=1, keepdim=True)
+    if isinstance(scale, Tensor):
+        scale = scale.unsqueeze(1)
     return torch.stack([centre_N1 + scale * (means_NM - centre_N1), log_variances_NM], dim=-1)
+
+
+def means_scale(outputs_NM2: Tensor, knowledge_N: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
+    """The scale of each row at which `rescale_means` gives it `knowledge_N`: [N], within `SCALE_RANGE`."""
+    own_N = mixture_moments(outputs_NM2, members).knowledge_variance
+    smallest = torch.finfo(own_N.dtype).tiny
+    return (knowledge_N / own_N.clamp(min=smallest)).sqrt().clamp(*SCALE_RANGE)
 
 
 def row_log_density(outputs_NM2: Tensor, targets_N: Tensor) -> Tensor:

@@ -1,8 +1,7 @@
 """The Hydra student: one body, M light heads, head m imitating member m (Tran et al. 2020, arXiv 2001.04694).
 
-It is: the student as a module, its second phase (one head becomes M), and the repair of the size of its
-disagreement. The mean-distilled student (KD) and the Dirichlet student are the same module with one head.
-It is not: a loss, training, or the calibration of disagreement on validation rows.
+It is: the student as a module, and its second phase (one head becomes M). The mean-distilled student (KD) and the
+Dirichlet student are the same module with one head. It is not: a loss, training, or the size of disagreement.
 
 Shapes: B batch, M heads, C outputs, F features of the body.
     stored inputs: uint8 [B, H, W, ch] or float32 [B, D] -> features_BF (or maps [B, F, h, w]) -> logits_BMC
@@ -14,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from hydra_ray.models.block_heads import BlockHeads
@@ -118,18 +116,3 @@ def body_and_heads(spec: ModelSpec, network: Network) -> tuple[nn.Module, Callab
     with evaluating(cut.private):
         check_grouped(cut.private, cut.maps)
     return cut.shared, partial(BlockHeads, cut.private, *sizes, spec.num_outputs)
-
-
-def rescale_disagreement(log_probs_BMC: Tensor, scale: float) -> Tensor:
-    """Calibration of disagreement: z_m <- mean(z) + scale (z_m - mean(z)), z the heads' log-probabilities.
-
-    The mean is over heads. Heads disagree more with `scale` above 1 and less below; their geometric mean
-    stays where it was. Log-probabilities come back: each row is made to sum to one again.
-
-    Args:
-        log_probs_BMC: natural logarithms of probabilities, or logits (they are normalised first).
-        scale: s, a number fitted on validation rows, stored in the student's config.json.
-    """
-    log_probs_BMC = torch.log_softmax(log_probs_BMC, dim=-1)
-    mean_B1C = log_probs_BMC.mean(1, keepdim=True)
-    return torch.log_softmax(torch.lerp(mean_B1C.expand_as(log_probs_BMC), log_probs_BMC, scale), dim=-1)

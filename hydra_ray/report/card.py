@@ -18,7 +18,7 @@ from hydra_ray.report.formats import count
 from hydra_ray.report.headline import headline
 from hydra_ray.report.inputs import ENSEMBLE, MEMBER, task_of, unknown_sets
 from hydra_ray.report.tables import TextTable, comparison_table, decision_tables, fidelity_table, to_markdown
-from hydra_ray.training import kind_named
+from hydra_ray.training import calibration_from_json, kind_named
 
 TEMPLATE = "card.j2"
 _TASK_TYPES = {
@@ -109,9 +109,8 @@ def _calibration(about: Mapping[str, Any]) -> str:
     if "calibration" not in about:
         return "none: one head has none" if about["spec"]["num_heads"] == 1 else "as the heads have it"
     caveat = about.get("calibration_caveat")
-    said = (
-        f"of {about['spec']['num_heads']} heads, multiplied by {about['calibration']:.3g} (fitted on validation rows)"
-    )
+    times = calibration_from_json(about["calibration"])
+    said = f"of {about['spec']['num_heads']} heads, made {times} as large (fitted on validation rows)"
     return f"{said}; {caveat}" if caveat else said
 
 

@@ -15,7 +15,6 @@ from hydra_ray.runs.preflight import (
     check_resources,
     check_run,
     check_settings,
-    check_views,
     features_that_say_nothing,
 )
 from hydra_ray.runs.provenance import software_facts
@@ -25,6 +24,7 @@ from hydra_ray.runs.stage_times import StageTime, stage_times
 from hydra_ray.runs.stages import STAGES, StageSpec
 from hydra_ray.runs.sweep import REPEATED, SPLIT, SWEEP_FILE, Load, Sweep, read_sweep, summarise, sweep_of
 from hydra_ray.runs.tracking import Listener, Stage, Tracker, WandbSink
+from hydra_ray.runs.view_checks import check_views
 
 __all__ = [
     "REPEATED",

@@ -133,7 +133,7 @@ def _trained_on(run: Run, num_members: int) -> dict[str, Any]:
         "streams": STREAMS_VERSION,
         "seed": run.config.seed,
         TRANSFER: run.shards(TRANSFER).digest_of(num_members),
-        "validation": run.shards("validation").digest_of(num_members),
+        **{split: run.shards(split).digest_of(num_members) for split in run.splits_to_choose_on},
     }
 
 

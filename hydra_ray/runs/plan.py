@@ -47,7 +47,7 @@ def stage_state(run: Run, stage: StageSpec) -> StageState:
     artifacts = stage.artifacts(run)
     missing = [artifact for artifact in artifacts if not artifact.is_done]
     if missing:
-        check_shards(run, stage.trains_on)
+        check_shards(run, run.splits_students_read if stage.trains_on_shards else ())
     stale = [artifact for artifact in missing if artifact.manifest() is not None]
     detail = f"{len(artifacts) - len(missing)}/{len(artifacts)} {stage.unit} done"
     if stale:

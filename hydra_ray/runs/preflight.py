@@ -8,29 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import product
-from typing import Any
 
 import numpy as np
-import torch
 
-from hydra_ray.config import ClusterConfig, Config, ViewConfig, is_own, named_views
+from hydra_ray.config import ClusterConfig, Config
 from hydra_ray.data import Rows, shortened
 from hydra_ray.errors import UserError
 from hydra_ray.losses import check_own_term
 from hydra_ray.models import (
     ModelSpec,
-    build_member,
     check_architecture,
     in_gigabytes,
     memory_bytes,
 )
-from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.runs.head_checks import check_heads
-from hydra_ray.runs.run import TRANSFER, Run, has_fixed_rows
+from hydra_ray.runs.run import Run
+from hydra_ray.runs.suitable_views import can_ask_validation_views, has_fixed_rows
+from hydra_ray.runs.view_checks import check_views, within
 from hydra_ray.shards import is_labelled
 from hydra_ray.teachers import OF_TASK, AskedTeachers, ForeignShards
 from hydra_ray.training import kind_named
-from hydra_ray.views import IDENTITY, VIEWS, check_gradients, check_own_view, check_view, view_block_rows, view_named
+from hydra_ray.views import IDENTITY, view_named
 
 _ROWS_AT_ONCE = 65_536
 _MOST_NAMES = 8
@@ -78,7 +76,7 @@ def check_networks(run: Run) -> None:
         options = ensemble.options if options is None else options
         architecture = body or ensemble.architecture
         facts = (architecture, data.input_shape, data.num_outputs, options, data.categories)
-        network = _within("distill.body", check_architecture, *facts)
+        network = within("distill.body", check_architecture, *facts)
         check_heads(config, network, ModelSpec("student", architecture, *facts[1:4]))
 
 
@@ -123,6 +121,11 @@ def check_teachers_settings(run: Run) -> None:
     if config.trains_members:
         return
     key = "predict.shards" if config.predict.shards is not None else f"ensemble.teachers.kind={teachers.kind}"
+    if run.config.data.validation_views and not can_ask_validation_views(config):
+        raise UserError(
+            f"data.validation_views: {key} has no predictions for them; leave it out, or have views answered with "
+            "`hydra-ray write-transfer`"
+        )
     for place, view in enumerate(config.transfer.views or ()):
         if has_fixed_rows(config) and view.view != IDENTITY.view:
             raise UserError(
@@ -143,33 +146,8 @@ def _check_members(run: Run) -> None:
         key = "ensemble" if ensemble.members is None else f"ensemble.members.{place}"
         num_outputs = run.group_spec(place).num_outputs
         shape = data.input_shape
-        _within(key, check_architecture, group.architecture, shape, num_outputs, group.options, data.categories)
+        within(key, check_architecture, group.architecture, shape, num_outputs, group.options, data.categories)
         run.group_weights(place)
-
-
-def check_views(run: Run) -> None:
-    """Check that all views exist and accept the data set's inputs."""
-    run.views(TRANSFER)
-    for key, view in named_views(run.config):
-        _within(key, check_view, view.view, view.options, run.data.input_shape, run.data.categories)
-        if is_own(view.view):
-            _within(f"{key}.view={view.view}", _check_own_view, run, view)
-    _check_mixing(run.config)
-    if any(view_named(view.view).needs_members for view in run.config.transfer.views or ()):
-        for place in range(len(run.config.ensemble.groups)):
-            spec = run.group_spec(place)
-            _within("transfer.views", check_gradients, build_member(spec, THROWN_AWAY), spec.input_shape)
-
-
-def _check_own_view(run: Run, view: ViewConfig) -> None:
-    """Try a user's own view on two training rows, with an untrained member if it needs members."""
-    train = run.data.splits["train"]
-    start, last = train.row_ids()[[0, min(1, train.num_rows - 1)]].tolist()
-    rows = train.read(start, last + 1)
-    members = [build_member(run.member_spec(), THROWN_AWAY).eval()] if view_named(view.view).needs_members else []
-    inputs = torch.tensor(rows.inputs)
-    row_id = torch.tensor(rows.row_id)
-    check_own_view(view.view, view.options, inputs, row_id, run.features, members)
 
 
 def _check_losses(run: Run) -> None:
@@ -184,7 +162,7 @@ def _check_losses(run: Run) -> None:
         for place, term in enumerate(own.terms):
             key = f"students.{kind}.terms.{place}.import_path={term.import_path}"
             for num_heads in {phase.num_heads for phase in phases}:
-                _within(key, check_own_term, term.import_path, run.task.name, num_heads, members, run.data.num_outputs)
+                within(key, check_own_term, term.import_path, run.task.name, num_heads, members, run.data.num_outputs)
 
 
 def check_features(run: Run) -> None:
@@ -212,25 +190,6 @@ def features_that_say_nothing(run: Run) -> list[str]:
     found = shortened([names[place] if names else f"number {place}" for place in places], _MOST_NAMES)
     verb = "features are" if len(places) > 1 else "feature is"
     return [f"{len(places)} {verb} the same in all {train.num_rows:,} training rows: {found}"]
-
-
-def _check_mixing(config: Config) -> None:
-    """Check views that mix rows: shards hold whole blocks, and no member trains on mixed rows, which have no label."""
-    rows = config.predict.rows_per_shard
-    for place, view in enumerate(config.transfer.views or ()):
-        block = view_block_rows(view.view, view.options)
-        if rows % block:
-            raise UserError(
-                f"predict.rows_per_shard={rows} is no multiple of {block}, the rows that transfer.views.{place} "
-                f"({view.view}) mixes with each other: choose a multiple, or set its options.block_rows"
-            )
-    for key, view in named_views(config):
-        if view_named(view.view).needs_members and not key.startswith("transfer."):
-            raise UserError(f"{key}: view {view.view} needs finished members; it is for transfer.views alone")
-    augment = config.ensemble.augment
-    if augment is not None and not view_named(augment.view).keeps_label:
-        others = ", ".join(name for name, view in VIEWS.items() if view.keeps_label and name != "identity")
-        raise UserError(f"ensemble.augment.view={augment.view}: mixed rows have no label to learn; use one of {others}")
 
 
 def check_shards(run: Run, splits: Iterable[str]) -> None:
@@ -311,11 +270,3 @@ def _check_batches(run: Run) -> None:
     rows = run.data.splits["train"].num_rows
     if rows < workers:
         raise UserError(f"cluster.num_workers={workers}, but there are {rows} training rows: lower cluster.num_workers")
-
-
-def _within(key: str, check: Any, *arguments: Any) -> Any:
-    """Call `check`; where it raises a UserError, put `key` before its message."""
-    try:
-        return check(*arguments)
-    except UserError as error:
-        raise UserError(f"{key}: {error}") from None

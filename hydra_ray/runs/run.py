@@ -13,7 +13,6 @@ from typing import Any
 from hydra_ray.config import (
     Config,
     StudentKind,
-    TransferView,
     ViewConfig,
     parse_yaml,
     space_of,
@@ -22,6 +21,7 @@ from hydra_ray.config import (
 from hydra_ray.data import (
     TEST,
     VALIDATION,
+    VALIDATION_VIEWS,
     DataSet,
     Features,
     InputFormat,
@@ -45,17 +45,12 @@ from hydra_ray.runs.fingerprints import (
 )
 from hydra_ray.runs.gpus import with_gpus_decided
 from hydra_ray.runs.named_inputs import data_of, group_weights
+from hydra_ray.runs.suitable_views import has_fixed_rows, with_suitable_views
 from hydra_ray.shards import Shards, row_digest, verify
 from hydra_ray.storage import Artifact, Fence, Folder
 from hydra_ray.tasks import Task, task_named
 from hydra_ray.teachers import LEAST_PROBABILITY, Teachers, teacher_digests, teachers_of
 from hydra_ray.views import IDENTITY, NumberedView, number_views, view_named
-
-
-def has_fixed_rows(config: Config) -> bool:
-    """Whether predictions are there already and of untouched rows alone, so that no views can be asked about."""
-    is_looked_up = config.ensemble.teachers.kind == "arrays" and TRANSFER not in config.ensemble.teachers.arrays
-    return is_looked_up or config.predict.shards is not None
 
 
 class Run:
@@ -79,15 +74,8 @@ class Run:
 
     @cached_property
     def config(self) -> Config:
-        """The configuration; where it names no views, the default views for this kind of rows are filled in."""
-        given = self._given
-        if given.transfer.views is not None:
-            return given
-        if has_fixed_rows(given):
-            views = given.transfer.model_copy(update={"views": [TransferView(view=IDENTITY.view)]})
-        else:
-            views = given.transfer.with_views(self.data.input_shape, self.data.categories)
-        return given.model_copy(update={"transfer": views})
+        """The configuration; where it names no views, those that suit the kind of rows are filled in."""
+        return with_suitable_views(self._given, lambda: self.data)
 
     def decide_gpus(self, gpus: float) -> None:
         """Replace `cluster.use_gpu=auto` by what so many GPUs allow."""
@@ -211,9 +199,20 @@ class Run:
     @property
     def predicted_splits(self) -> list[SplitId]:
         """The splits that members predict: the transfer set, and those that the report needs."""
-        data = self._given.data
+        data = self.config.data
         unknown = [*data.unknown, *(data.held_out or ())]
-        return [SplitId("transfer"), VALIDATION, TEST, *map(unknown_split, unknown)]
+        of_validation = [VALIDATION, VALIDATION_VIEWS] if data.validation_views else [VALIDATION]
+        return [SplitId("transfer"), *of_validation, TEST, *map(unknown_split, unknown)]
+
+    @property
+    def splits_to_choose_on(self) -> list[str]:
+        """Names of the splits that students are calibrated and chosen on."""
+        return [split.name for split in self.predicted_splits if split in (VALIDATION, VALIDATION_VIEWS)]
+
+    @property
+    def splits_students_read(self) -> list[str]:
+        """Names of the splits that students learn from, are calibrated and chosen on."""
+        return [TRANSFER, *self.splits_to_choose_on]
 
     @property
     def split_names(self) -> list[str]:
@@ -251,6 +250,9 @@ class Run:
         """The views of a split by their number; 0 is the untouched row."""
         if split == TRANSFER:
             return number_views(self.config.transfer, {name: each.num_rows for name, each in self.data.splits.items()})
+        if split == VALIDATION_VIEWS.name:
+            views = [view for view in self.config.data.validation_views or () for _ in range(view.count)]
+            return {number: NumberedView(view, VALIDATION.name) for number, view in enumerate(views, start=1)}
         views_of_test = {unknown_split(name).name: view for name, view in self._views_of_test().items()}
         if split in views_of_test:
             return {1: NumberedView(views_of_test[split], split)}

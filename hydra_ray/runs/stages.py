@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hydra_ray.config import Config
+from hydra_ray.data import VALIDATION_VIEWS
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.storage import Artifact
 
@@ -30,7 +31,7 @@ class StageSpec:
         unit: what the results are called, in the plural.
         cost: in words, what it costs to run the whole stage.
         run: `module:function`, called with the run and the running stage. A string, so that a plan imports no Ray.
-        trains_on: splits whose shards it trains on; every byte of them is checked first.
+        trains_on_shards: whether it trains on shards; every byte of them is checked first.
         shared: whether a result of the same key may be taken from another run of the sweep.
         off: why the configuration switches it off; None where it does not.
     """
@@ -42,7 +43,7 @@ class StageSpec:
     unit: str
     cost: Callable[[Run], str]
     run: str
-    trains_on: tuple[str, ...] = ()
+    trains_on_shards: bool = False
     shared: bool = True
     off: Callable[[Config], str | None] = lambda config: None
 
@@ -93,7 +94,7 @@ def _students_cost(run: Run) -> str:
 
 
 def _report_cost(run: Run) -> str:
-    rows = sum(run.num_rows(split) for split in run.split_names if split != TRANSFER)
+    rows = sum(run.num_rows(split) for split in run.split_names if split not in (TRANSFER, VALIDATION_VIEWS.name))
     return f"{rows:,} rows x {_counted(len(run.config.student_kinds), 'student')}"
 
 
@@ -142,7 +143,7 @@ _ROWS = (
         "tune",
         help="search the student with Ray Tune, on the shards",
         needs=("train_ensemble",),
-        trains_on=(TRANSFER, "validation"),
+        trains_on_shards=True,
         artifacts=lambda run: [run.search(kind) for kind in run.searched_kinds],
         unit="searches",
         cost=_search_cost,
@@ -153,7 +154,7 @@ _ROWS = (
         "distill",
         help="distil the students that are missing from the shards, on Ray Train workers",
         needs=("train_ensemble",),
-        trains_on=(TRANSFER, "validation"),
+        trains_on_shards=True,
         artifacts=lambda run: [run.student(kind) for kind in run.config.student_kinds],
         unit="students",
         cost=_students_cost,

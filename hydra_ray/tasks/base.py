@@ -136,8 +136,12 @@ class Likelihood(ABC):
         """What one head would say that predicts a mixture (`Prediction.distribution`): outputs [N, C]."""
 
     @abstractmethod
-    def rescale_disagreement(self, outputs_NMC: Tensor, scale: float) -> Tensor:
-        """Outputs that disagree more (`scale` above 1) or less about the same mean."""
+    def rescale_disagreement(self, outputs_NMC: Tensor, scale: float | Tensor) -> Tensor:
+        """Outputs that disagree more (`scale` above 1; one, or [N]) or less about the same mean."""
+
+    @abstractmethod
+    def disagreement_scale(self, outputs_NMC: Tensor, knowledge_N: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
+        """The scale of each row at which its knowledge uncertainty is `knowledge_N`: [N], within `SCALE_RANGE`."""
 
     @abstractmethod
     def member_kl(self, heads_NMC: Tensor, members_NMC: Tensor) -> float:

@@ -30,6 +30,7 @@ from hydra_ray.metrics import (
     classification_figures,
     compare_scores,
     disagreement,
+    disagreement_scale,
     fit_temperature,
     member_agreement,
     member_kl,
@@ -38,11 +39,12 @@ from hydra_ray.metrics import (
     predictive_figures,
     ratio_interval,
     ratio_of_means,
+    rescale_disagreement,
     scores,
 )
 from hydra_ray.metrics.classification import row_nll
 from hydra_ray.metrics.uncertainty import uncertainty
-from hydra_ray.models import Member, OutputKind, rescale_disagreement
+from hydra_ray.models import Member, OutputKind
 from hydra_ray.tasks.base import (
     Likelihood,
     MemberLoss,
@@ -112,9 +114,13 @@ class ClassificationLikelihood(Likelihood):
         """Log-probabilities are logits."""
         return distribution
 
-    def rescale_disagreement(self, outputs_NMC: Tensor, scale: float) -> Tensor:
-        """Log-probabilities stretched about their mean; see `models.student.rescale_disagreement`."""
+    def rescale_disagreement(self, outputs_NMC: Tensor, scale: float | Tensor) -> Tensor:
+        """Log-probabilities stretched about their mean; see `metrics.rescale_disagreement`."""
         return rescale_disagreement(outputs_NMC, scale)
+
+    def disagreement_scale(self, outputs_NMC: Tensor, knowledge_N: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
+        """See `metrics.disagreement_scale`."""
+        return disagreement_scale(outputs_NMC, knowledge_N, members)
 
     def member_kl(self, heads_NMC: Tensor, members_NMC: Tensor) -> float:
         """See `Likelihood.member_kl`."""

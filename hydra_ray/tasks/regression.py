@@ -32,6 +32,7 @@ from hydra_ray.metrics import (
     Scores,
     components_of,
     gaussian_kl,
+    means_scale,
     mixture_moments,
     moments_of,
     ratio_interval,
@@ -140,9 +141,13 @@ class RegressionLikelihood(Likelihood):
         moments = moments_of(distribution)
         return torch.stack([moments.mean, moments.total_variance.log()], dim=-1)
 
-    def rescale_disagreement(self, outputs_NMC: Tensor, scale: float) -> Tensor:
+    def rescale_disagreement(self, outputs_NMC: Tensor, scale: float | Tensor) -> Tensor:
         """Means stretched about their mean; see `gaussian.rescale_means`."""
         return rescale_means(outputs_NMC, scale)
+
+    def disagreement_scale(self, outputs_NMC: Tensor, knowledge_N: Tensor, members: Members = ALL_MEMBERS) -> Tensor:
+        """In closed form; see `gaussian.means_scale`."""
+        return means_scale(outputs_NMC, knowledge_N, members)
 
     def member_kl(self, heads_NMC: Tensor, members_NMC: Tensor) -> float:
         """See `Likelihood.member_kl`; fewer heads than members imitate the first ones."""

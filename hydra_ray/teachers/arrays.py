@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydra_ray.config import OutputsSaid, TeachersConfig
-from hydra_ray.data import DataSet, Rows, Split, TableSource
+from hydra_ray.data import VALIDATION_VIEWS, DataSet, Rows, Split, TableSource
 from hydra_ray.errors import UserError
 from hydra_ray.teachers.array_files import ROW_ID, VIEW, read_predictions
 from hydra_ray.teachers.file_digests import digest_of
@@ -59,6 +59,8 @@ class ArrayTeachers:
         entries = self.config.arrays
         if split == _TRANSFER:
             wanted = _TRANSFER if _TRANSFER in entries else _TRAIN
+        elif split == VALIDATION_VIEWS.name:
+            wanted = split
         else:
             own = self.data.splits[split]
             name = split.removeprefix("unknown-") if split.startswith("unknown-") else split

@@ -3,6 +3,7 @@
 Also the parameters that trials of a search draw, and how trials are compared.
 """
 
+from hydra_ray.training.calibration import Calibration, calibration_from_json
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.kinds import kind_named, kinds
 from hydra_ray.training.loop import DistributedContext
@@ -15,6 +16,7 @@ from hydra_ray.training.student_figures import facts_of, predict
 from hydra_ray.training.trials import StoppingRule, Trial, Values, best_of, outcome, stops, table_of, values_of
 
 __all__ = [
+    "Calibration",
     "Checkpoints",
     "Distillation",
     "DistributedContext",
@@ -28,6 +30,7 @@ __all__ = [
     "Trial",
     "Values",
     "best_of",
+    "calibration_from_json",
     "distil",
     "drawn",
     "facts_of",

@@ -15,7 +15,7 @@ from hydra_ray.metrics import Members, spearman
 from hydra_ray.models import HydraStudent, to_device
 from hydra_ray.shards import ShardRows, is_labelled
 from hydra_ray.tasks import Prediction, Softening, Task
-from hydra_ray.training.calibration import fit_calibration
+from hydra_ray.training.calibration import Answered, fit_curve, fit_scale
 
 if TYPE_CHECKING:
     from hydra_ray.training.student import Distillation
@@ -32,7 +32,9 @@ def predict(student: HydraStudent, inputs: Any) -> Tensor:
     return torch.cat([student(to_device(part, device)).float().cpu() for part in parts])
 
 
-def facts_of(plan: Distillation, student: HydraStudent, validation: ShardRows) -> dict[str, Any]:
+def facts_of(
+    plan: Distillation, student: HydraStudent, validation: ShardRows, views: ShardRows | None = None
+) -> dict[str, Any]:
     """What `config.json` says of a finished student beside architecture and data: figures and the fitted calibration.
 
     Of the members in `validation` the student's own are looked at, as its fingerprint holds no others: a student of 4
@@ -45,26 +47,33 @@ def facts_of(plan: Distillation, student: HydraStudent, validation: ShardRows) -
     }
     if plan.weights is not None:
         facts["member_weights"] = list(plan.weights)
-    heads_NMC = plan.prediction(predict(student, validation.inputs)).outputs_NMC
-    if heads_NMC is not None and heads_NMC.shape[1] > 1:
-        facts |= _calibration(plan, heads_NMC, validation.of_first(plan.num_members))
+    answered = _answered(plan, student, validation)
+    if answered is not None:
+        facts |= _calibration(plan, answered, None if views is None else _answered(plan, student, views))
     return facts
 
 
-def _calibration(plan: Distillation, heads_NMC: Tensor, rows: ShardRows) -> dict[str, Any]:
-    """The fitted calibration, of the rows that two members or more answered; none where there is no such row."""
-    members = _members_of(rows, least=2)
-    members_NMC = torch.tensor(rows.logits_NMC)
-    if members.counts_B is not None:
-        if not members.counts_B.any():
-            return {"calibration_caveat": "no validation row has two members' answers, so nothing is calibrated"}
-        counts_N = members.counts_B
-        assert members.weights_BM is not None
-        members = Members(members.weights_BM[counts_N], None)
-        heads_NMC = heads_NMC[counts_N]
-        members_NMC = members_NMC[counts_N]
-    found = fit_calibration(plan.task, heads_NMC, members_NMC, members, plan.weights)
-    facts: dict[str, Any] = {"calibration": found.scale}
+def _answered(plan: Distillation, student: HydraStudent, rows: ShardRows) -> Answered | None:
+    """What heads and their members say of the rows that two members or more answered; None without heads."""
+    heads_NMC = plan.prediction(predict(student, rows.inputs)).outputs_NMC
+    if heads_NMC is None or heads_NMC.shape[1] == 1:
+        return None
+    of_first = rows.of_first(plan.num_members)
+    members_NMC = torch.tensor(of_first.logits_NMC)
+    return Answered.of_counted(heads_NMC, members_NMC, _members_of(of_first, least=2))
+
+
+def _calibration(plan: Distillation, validation: Answered, views: Answered | None) -> dict[str, Any]:
+    """The fitted calibration; none where no validation row has two members' answers."""
+    if not len(validation.heads_NMC):
+        return {"calibration_caveat": "no validation row has two members' answers, so nothing is calibrated"}
+    if plan.settings.calibration == "scale":
+        found = fit_scale(plan.task, validation, plan.weights)
+    else:
+        found = fit_curve(
+            plan.task, validation, views if views is not None and len(views.heads_NMC) else None, plan.weights
+        )
+    facts: dict[str, Any] = {"calibration": found.calibration.to_json()}
     return facts if found.caveat is None else {**facts, "calibration_caveat": found.caveat}
 
 

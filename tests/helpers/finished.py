@@ -7,6 +7,7 @@ import torch
 
 from hydra_ray.config.load import load_config
 from hydra_ray.config.students import StudentKind
+from hydra_ray.data import VALIDATION_VIEWS
 from hydra_ray.inference import Student
 from hydra_ray.models.ensemble import Ensemble
 from hydra_ray.models.members import Member
@@ -71,7 +72,9 @@ def publish_shards(run: Run) -> None:
     ensemble = Ensemble([member for member in members if isinstance(member, Member)])
     entries = [{"id": artifact.folder.name, "fingerprint": artifact.digest()} for artifact in run.members()]
     for split in run.split_names:
-        rows, shards = run.data.splits["train" if split == TRANSFER else split].read_all(), run.shards(split)
+        source = {TRANSFER: "train", VALIDATION_VIEWS.name: "validation"}.get(split, split)
+        rows = run.data.splits[source].read_all()
+        shards = run.shards(split)
         with torch.no_grad():
             logits = ensemble(torch.from_numpy(rows.inputs)).float().numpy().astype(run.shard_dtype)
         labels = no_labels(len(rows), run.data.task) if rows.labels is None else rows.labels

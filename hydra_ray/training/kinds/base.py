@@ -22,6 +22,7 @@ from hydra_ray.losses import Correlated, Summed, Term, own_term, terms_of
 from hydra_ray.metrics import Members
 from hydra_ray.models import HydraStudent
 from hydra_ray.tasks import Prediction, Softening, Task
+from hydra_ray.training.calibration import Calibration
 
 Own = TypeVar("Own", bound=StudentConfig)
 
@@ -130,17 +131,20 @@ class Kind(ABC, Generic[Own]):
 
     @staticmethod
     def prediction(
-        task: Task, outputs_NHC: Tensor, scale: float = 1.0, weights_H: Sequence[float] | None = None
+        task: Task,
+        outputs_NHC: Tensor,
+        calibration: Calibration | None = None,
+        weights_H: Sequence[float] | None = None,
     ) -> Prediction:
         """What the student's outputs say.
 
         Args:
             task: what was learnt.
             outputs_NHC: of the student.
-            scale: of the heads' disagreement, see `rescale_disagreement`; 1 leaves them as they are.
+            calibration: of the heads' disagreement; None leaves them as they are.
             weights_H: of the heads in the mixture, where their members have weights.
         """
         heads = Members.weighted(weights_H if outputs_NHC.shape[1] > 1 else None, outputs_NHC)
-        if scale != 1.0:
-            outputs_NHC = task.likelihood.rescale_disagreement(outputs_NHC.double(), scale)
+        if calibration is not None:
+            outputs_NHC = calibration.applied(task, outputs_NHC.double(), heads)
         return task.of_members(outputs_NHC, heads)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hydra_ray.metrics import dirichlet_log_probs, dirichlet_scores
 from hydra_ray.tasks import Prediction, Task
+from hydra_ray.training.calibration import Calibration
 from hydra_ray.training.kinds.base import Kind, Own, Phase
 
 
@@ -22,7 +23,10 @@ class DirichletKind(Kind[Own], ABC):
 
     @staticmethod
     def prediction(
-        task: Task, outputs_NHC: Tensor, scale: float = 1.0, weights_H: Sequence[float] | None = None
+        task: Task,
+        outputs_NHC: Tensor,
+        calibration: Calibration | None = None,
+        weights_H: Sequence[float] | None = None,
     ) -> Prediction:
         """Mean and uncertainty in closed form; there are no heads whose disagreement could be rescaled."""
         logits_NC = outputs_NHC[:, 0]

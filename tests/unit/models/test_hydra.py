@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from hydra_ray.metrics import rescale_disagreement
 from hydra_ray.models.members import ModelSpec, Normalise
-from hydra_ray.models.student import build_student, rescale_disagreement
+from hydra_ray.models.student import build_student
 
 SPEC = ModelSpec("student", "mlp", (8, 8, 1), 10, {"hidden": [20]}, num_heads=4, head_width=6, head_depth=1)
 

@@ -108,8 +108,8 @@ def test_a_stage_whose_needs_are_missing_says_which_command_makes_them(path, tab
 
 
 def test_a_stage_that_trains_on_shards_is_refused_without_them(path, table):
-    table(toy(trains_on=("validation",)))
-    with pytest.raises(pipeline.UserError, match=r"validation: no shards there; run the predict stage first"):
+    table(toy(trains_on_shards=True))
+    with pytest.raises(pipeline.UserError, match=r"transfer: no shards there; run the predict stage first"):
         pipeline.run_stages(loaded(path), [COUNT])
 
 

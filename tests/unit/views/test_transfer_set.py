@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from hydra_ray.config.load import validate
-from hydra_ray.config.transfer import CATEGORY_VIEWS, FEATURE_VIEWS, IMAGE_VIEWS, TransferConfig, TransferView
+from hydra_ray.config.transfer import TransferConfig, TransferView
 from hydra_ray.errors import UserError
-from hydra_ray.runs.preflight import check_views
+from hydra_ray.runs import check_views
 from hydra_ray.runs.run import Run
 from hydra_ray.views.transfer_set import number_views
 
@@ -71,7 +71,12 @@ def test_what_does_not_add_up_is_refused(views, message):
 
 @pytest.mark.parametrize(
     ("kind", "views"),
-    [("images", IMAGE_VIEWS), ("features", FEATURE_VIEWS), ("text", CATEGORY_VIEWS), ("text alone", CATEGORY_VIEWS)],
+    [
+        ("images", ("affine", "elastic", "smooth_noise")),
+        ("features", ("gaussian_noise", "resample")),
+        ("text", ("swap", "resample")),
+        ("text alone", ("swap", "resample")),
+    ],
 )
 def test_a_recipe_without_views_has_those_of_its_kind_of_rows(tmp_path, kind, views):
     numbers = [f"{row / 7:.3f},{row % 5},{row % 2}" for row in range(40)]
@@ -83,5 +88,8 @@ def test_a_recipe_without_views_has_those_of_its_kind_of_rows(tmp_path, kind, vi
     run = Run(validate({"name": "one", "storage": str(tmp_path), "data": {"source": source}}, "here"))
     check_views(run)
     found = [view.view for view in run.config.transfer.views or ()]
-    assert found == list(views)
+    assert found == ["identity", *views]
     assert len(run.views("transfer")) == len(found)
+    of_validation = run.views("validation_views")
+    assert [view.view.view for view in of_validation.values()] == list(views)
+    assert {view.rows_of for view in of_validation.values()} == {"validation"}
