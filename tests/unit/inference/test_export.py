@@ -172,7 +172,7 @@ def test_a_folder_has_every_file_and_a_list_of_them(exported):
     for name in about["files"]:
         read_checked(Folder.open(str(folder)), name, about["files"])
     assert about["classes"] == list(image_student().classes)
-    assert about["calibration"] == image_student().calibration
+    assert about["calibration"] == image_student().calibration.to_json()
     assert about["export"]["inputs"] == [{"name": "inputs", "dtype": "uint8", "shape": ["batch", 8, 8, 1]}]
     assert [each["name"] for each in about["export"]["outputs"]] == OF_CLASSES
     thresholds = json.loads((folder / "thresholds.json").read_text())
@@ -228,7 +228,11 @@ def test_the_cards_code_abstains_without_us(exported):
     code = re.sub(r"^rows = .*$", f"rows = np.load({str(folder.parent / 'pixels.npy')!r})", code, flags=re.MULTILINE)
     printed = run_without_us(code + "print('ABSTAIN', abstain.astype(int).tolist(), 'torch' in sys.modules)", folder)
     abstain, has_torch = re.search(r"ABSTAIN (\[.*\]) (\w+)", printed).groups()
-    assert json.loads(abstain) == image_student().predict(pixels).abstain.astype(int).tolist()
+    answer = image_student().predict(pixels)
+    threshold = image_student().thresholds.at_risk(0.05, "total")
+    is_clear = np.abs(answer.total - threshold) > 1e-5  # a row that the threshold was fitted to lies on it
+    assert is_clear.sum() > 290
+    assert (np.array(json.loads(abstain)) == answer.abstain)[is_clear].all()
     assert has_torch == "False"
 
 

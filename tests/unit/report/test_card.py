@@ -51,7 +51,7 @@ def test_it_says_where_it_was_tried_and_when_not_to_trust_it(card):
     text, metrics = card
     for name in metrics["unknown"]:
         assert name in text
-    assert "multiplied by 1.7" in text
+    assert "made 1.7 times as large" in text
     assert "91.0 %" in text  # of the test rows are answered
     assert "2.10 %" in text  # the bound of the risk
     assert 'load_student("runs/digits/students/hydra")' in text

@@ -25,7 +25,7 @@ def test_members_and_shards_of_one_key_are_taken_over(runs):
     assert all(has_sibling(other, member) for member in other.members())
     assert take_from_siblings(other, members) == "5 members taken from seed=0,temperature=1"
     assert take_from_siblings(other, members) is None
-    assert take_from_siblings(other, STAGES["predict"]) == "3 splits taken from seed=0,temperature=1"
+    assert take_from_siblings(other, STAGES["predict"]) == "4 splits taken from seed=0,temperature=1"
     assert [state.state for state in stage_states(other)][:4] == ["done", "done", "off", "to do"]
     for member, original in zip(other.members(), runs[0].members(), strict=True):
         assert member.manifest() == original.manifest()
