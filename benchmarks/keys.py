@@ -19,7 +19,7 @@ from hydra_ray.metrics.fidelity import spearman
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs import TRANSFER, Run
 from hydra_ray.shards import BatchReader, ShardRows, load
-from hydra_ray.training import DistributedContext, InputOutputScaling, distil, plan_of, predict
+from hydra_ray.training import DistributedContext, HeldOut, InputOutputScaling, distil, plan_of, predict
 from hydra_ray.training.student import validation_figures
 
 COLUMNS = ["kind", "changed", "NLL", "accuracy", "KL(member || head)", "MI / members'", "rho of MI", "x seconds"]
@@ -120,11 +120,11 @@ def _figures(run: Run, kind: StudentKind, seed: int) -> dict[str, float]:
     scaling = InputOutputScaling.of(run.task, transfer, plan.num_members)
     begin = time.perf_counter()
     student = distil(
-        plan, batches, held, scaling, device=torch.device("cpu"), ranks=DistributedContext(), checkpoints=None,
+        plan, batches, HeldOut(held), scaling, device=torch.device("cpu"), ranks=DistributedContext(), checkpoints=None,
         report=lambda figures: None,
     )  # fmt: skip
     seconds = time.perf_counter() - begin
-    found = validation_figures(plan, student, held)
+    found = validation_figures(plan, student, HeldOut(held))
     said = plan.prediction(predict(student, held.inputs))
     ensemble = run.task.of_members(torch.tensor(held.of_first(plan.num_members).logits_NMC).float())
     rho = spearman(said.scores["mutual_information"], ensemble.scores["mutual_information"])

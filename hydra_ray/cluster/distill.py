@@ -27,6 +27,7 @@ from hydra_ray.training import (
     Checkpoints,
     Distillation,
     DistributedContext,
+    HeldOut,
     InputOutputScaling,
     distil,
     facts_of,
@@ -57,6 +58,10 @@ class StudentInputs:
     categories: tuple[int, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     validation_views: Folder | None = None
+
+    def held_out(self) -> HeldOut:
+        """Validation rows and views of them, in memory."""
+        return HeldOut(load(self.validation), None if self.validation_views is None else load(self.validation_views))
 
     def scaling(self, num_members: int) -> InputOutputScaling:
         """Of a student of the first `num_members`, from the first shard's rows: the same on every rank."""
@@ -139,7 +144,8 @@ def _fit_students(job: _Job, ranks: DistributedContext, device: torch.device) ->
 def _fit_one(
     job: _Job, kind: StudentKind, config: Config, artifact: Artifact, ranks: DistributedContext, device: torch.device
 ) -> None:
-    validation = load(job.source.validation)
+    held_out = job.source.held_out()
+    validation = held_out.rows
     plan = job.source.plan(config, kind, validation.inputs.shape[1:])
     batches = job.source.batches(config, plan, ranks)
 
@@ -153,13 +159,12 @@ def _fit_one(
     scaling = job.source.scaling(plan.num_members)
     checkpoints = Checkpoints(artifact.attempt, artifact.fingerprint, say, is_writer=ranks.is_first)
     student = distil(
-        plan, batches, validation, scaling, device=device, ranks=ranks, checkpoints=checkpoints, report=report,
+        plan, batches, held_out, scaling, device=device, ranks=ranks, checkpoints=checkpoints, report=report,
         tick=Ticker(job.channel, student=kind) if ranks.is_first else None,
     )  # fmt: skip
     ranks.wait()
     if ranks.is_first:
-        views = None if job.source.validation_views is None else load(job.source.validation_views)
-        facts = {**facts_of(plan, student, validation, views), **job.source.about}
+        facts = {**facts_of(plan, student, held_out), **job.source.about}
         finished = Student(student, facts)
         finished.fit_thresholds(validation.inputs, validation.labels, plan.seed)
         publish_model(artifact, student, plan.spec, facts, finished.files_beside())

@@ -26,7 +26,7 @@ from hydra_ray.cluster.workers import ranks_of_train
 from hydra_ray.config import MACS, Config, StudentKind, overlay_of, with_overlay
 from hydra_ray.models import build_student, count_macs
 from hydra_ray.shards import ShardRows
-from hydra_ray.training import DistributedContext, Report, distil
+from hydra_ray.training import DistributedContext, HeldOut, Report, distil
 
 FAILED = "failed"
 """Key of a result that says why the trial failed."""
@@ -41,13 +41,13 @@ class Job:
     Attributes:
         config: the run's.
         source: the shards.
-        validation: rows to compare trials on.
+        held_out: rows to compare trials on.
         transfer: rows to train on; None where a trial reads them itself.
     """
 
     config: Config
     source: StudentInputs
-    validation: ShardRows
+    held_out: HeldOut
     transfer: ShardRows | None
 
 
@@ -128,13 +128,13 @@ def _fit(work: TrialWork, job: Job, ranks: DistributedContext, device: torch.dev
     """Train a trial's student; whatever it has heads for, its figures compare it with all members."""
     epochs = {"epochs": job.config.tune.epochs} if job.config.tune.epochs else {}
     config = with_overlay(job.config, overlay_of(work.kind, {**epochs, **work.parameters}), "tune")
-    own = job.source.plan(config, work.kind, job.validation.inputs.shape[1:])
+    own = job.source.plan(config, work.kind, job.held_out.rows.inputs.shape[1:])
     plan = replace(own, compared_with=job.source.num_members)
     macs = count_macs(build_student(plan.spec, seed=0), plan.spec.input_shape)
     distil(
         plan,
         job.source.batches(config, plan, ranks, rows=job.transfer),
-        job.validation,
+        job.held_out,
         job.source.scaling(plan.num_members),
         device=device,
         ranks=ranks,

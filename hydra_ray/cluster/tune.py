@@ -119,7 +119,7 @@ def _run_trials(run: Run, searches: Sequence[KindSearch], record: _Record) -> No
     """
     source = student_inputs_of(run)
     scratch = run.folder / SCRATCH
-    job = Job(run.config, source, load(source.validation), _rows_that_fit(source))
+    job = Job(run.config, source, source.held_out(), _rows_that_fit(source))
     try:
         with progress_channel(record.handle, name=CHANNEL), interrupts_kept():
             _tuner(run.config, job, searches, scratch).fit()

@@ -20,7 +20,7 @@ from hydra_ray.models import check_architecture
 from hydra_ray.randomness import numpy_generator, seed_of
 from hydra_ray.shards import BatchReader, ShardRows, no_labels
 from hydra_ray.tasks import task_named
-from hydra_ray.training import Distillation, DistributedContext, InputOutputScaling, distil, facts_of, plan_of
+from hydra_ray.training import Distillation, DistributedContext, HeldOut, InputOutputScaling, distil, facts_of, plan_of
 
 Outputs = Literal["logits", "probabilities", "mean_variance"]
 
@@ -105,14 +105,14 @@ def _trained(
     network = distil(
         plan,
         batches,
-        validation,
+        HeldOut(validation),
         InputOutputScaling.of(plan.task, train, plan.num_members, plan.spec.categories),
         device=device,
         ranks=DistributedContext(),
         checkpoints=None,
         report=progress or (lambda figures: None),
     )
-    student = Student(network.eval(), {**facts_of(plan, network, validation), **about})
+    student = Student(network.eval(), {**facts_of(plan, network, HeldOut(validation)), **about})
     student.fit_thresholds(validation.inputs, validation.labels, plan.seed)
     student.card = _card(student, len(train), len(validation))
     return student

@@ -12,7 +12,7 @@ from hydra_ray.training.search_space import Sampler, drawn
 from hydra_ray.training.stack_size import stacks
 from hydra_ray.training.stacked import StackSlot, fit_stacked
 from hydra_ray.training.student import Distillation, InputOutputScaling, Report, distil, plan_of, step_times
-from hydra_ray.training.student_figures import facts_of, predict
+from hydra_ray.training.student_figures import HeldOut, facts_of, predict
 from hydra_ray.training.trials import StoppingRule, Trial, Values, best_of, outcome, stops, table_of, values_of
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Checkpoints",
     "Distillation",
     "DistributedContext",
+    "HeldOut",
     "InputOutputScaling",
     "LabelledRows",
     "MemberSpec",

@@ -26,7 +26,7 @@ from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Subject, Watch
 from hydra_ray.training.kinds import Kind, Phase, kind_named
 from hydra_ray.training.loop import DistributedContext, Tick, TrainState, clip_gradients
-from hydra_ray.training.student_figures import disagreement_of, validation_figures
+from hydra_ray.training.student_figures import HeldOut, disagreement_of, validation_figures
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -145,7 +145,7 @@ def plan_of(
 def distil(
     plan: Distillation,
     batches: BatchReader,
-    validation: ShardRows,
+    held_out: HeldOut,
     scaling: InputOutputScaling,
     *,
     device: torch.device,
@@ -159,8 +159,8 @@ def distil(
     Args:
         plan: which student and how.
         batches: the transfer set's shards, this rank's part of every batch.
-        validation: validation rows with the members' logits; the same on all ranks. Members beyond those that the plan
-            compares with are ignored.
+        held_out: validation rows and views of them, with the members' logits; the same on all ranks. Members beyond
+            those that the plan compares with are ignored.
         scaling: of the network's inputs and outputs.
         device: of this rank.
         ranks: this process among its peers.
@@ -182,7 +182,7 @@ def distil(
             student = plan.objective.next_student(student, plan.phases[number], noise)
         if number < first:
             continue
-        fit = _PhaseFit(plan, number, student.to(device), batches, validation, ranks, checkpoints, report, tick)
+        fit = _PhaseFit(plan, number, student.to(device), batches, held_out, ranks, checkpoints, report, tick)
         fit.run(state if number == first else None)
     return student
 
@@ -221,7 +221,7 @@ def step_times(
     for number, phase in enumerate(plan.phases):
         if number:
             student = plan.objective.next_student(student, phase, seed_of(0, "thrown away", number)).to(device)
-        fit = _PhaseFit(plan, number, student, batches, rows, DistributedContext(), None, lambda figures: None)
+        fit = _PhaseFit(plan, number, student, batches, HeldOut(rows), DistributedContext(), None, lambda figures: None)
         found.append((phase, fit.step_times()[2:]))
     return found
 
@@ -235,7 +235,7 @@ class _PhaseFit:
         number: int,
         student: HydraStudent,
         batches: BatchReader,
-        validation: ShardRows,
+        held_out: HeldOut,
         ranks: DistributedContext,
         checkpoints: Checkpoints | None,
         report: Report,
@@ -246,7 +246,7 @@ class _PhaseFit:
         self.phase = plan.phases[number]
         self.student = student
         self.batches = batches
-        self.validation = validation
+        self.held_out = held_out
         self.ranks = ranks
         self.report = report
         self.checkpoints = checkpoints.of_part(f"phase-{number}") if checkpoints is not None else None
@@ -278,7 +278,7 @@ class _PhaseFit:
         before = sum(phase.num_epochs for phase in self.plan.phases[: self.number])
         for epoch in range(started_at // self.steps, self.phase.num_epochs):
             loss = self._epoch(before + epoch, self.state.num_done - epoch * self.steps)
-            figures = validation_figures(self.plan, self._result, self.validation)
+            figures = validation_figures(self.plan, self._result, self.held_out)
             self.subject.check_figures(figures, before + epoch + 1)
             facts = {
                 "phase": self.phase.name,

@@ -5,7 +5,7 @@ N rows, M members, H heads, C classes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,24 +32,32 @@ def predict(student: HydraStudent, inputs: Any) -> Tensor:
     return torch.cat([student(to_device(part, device)).float().cpu() for part in parts])
 
 
-def facts_of(
-    plan: Distillation, student: HydraStudent, validation: ShardRows, views: ShardRows | None = None
-) -> dict[str, Any]:
+class HeldOut(NamedTuple):
+    """Rows that students do not learn from, with their members' outputs."""
+
+    rows: ShardRows
+    """Validation rows; figures of quality are of them."""
+    views: ShardRows | None = None
+    """Views of them, on which members disagree more."""
+
+
+def facts_of(plan: Distillation, student: HydraStudent, held_out: HeldOut) -> dict[str, Any]:
     """What `config.json` says of a finished student beside architecture and data: figures and the fitted calibration.
 
-    Of the members in `validation` the student's own are looked at, as its fingerprint holds no others: a student of 4
+    Of the members in the rows the student's own are looked at, as its fingerprint holds no others: a student of 4
     heads is the same beside 4 members and beside 8. How it compares with all of them, the report says.
     """
     facts = {
         "kind": plan.objective.kind,
         "seed": plan.seed,
-        "figures": validation_figures(plan, student, validation),
+        "figures": validation_figures(plan, student, held_out),
     }
     if plan.weights is not None:
         facts["member_weights"] = list(plan.weights)
-    answered = _answered(plan, student, validation)
+    answered = _answered(plan, student, held_out.rows)
     if answered is not None:
-        facts |= _calibration(plan, answered, None if views is None else _answered(plan, student, views))
+        views = None if held_out.views is None else _answered(plan, student, held_out.views)
+        facts |= _calibration(plan, answered, views)
     return facts
 
 
@@ -82,21 +90,33 @@ def _members_of(rows: ShardRows, least: int = 1) -> Members:
     return Members.of(None if rows.mask_NM is None else torch.tensor(rows.mask_NM), least)
 
 
-def validation_figures(plan: Distillation, student: HydraStudent, rows: ShardRows) -> dict[str, float]:
+def validation_figures(plan: Distillation, student: HydraStudent, held_out: HeldOut) -> dict[str, float]:
     """Figures of a student in training: quality of its predictions, and how much of the disagreement it keeps.
 
-    Quality is of the rows that have a label; where none has, there is no such figure.
+    Quality is of the validation rows that have a label; where none has, there is no such figure. What is of
+    disagreement is the mean over the two sets, validation rows and views of them.
     The disagreement is that of the members that the plan compares with. Where these are the student's own, a perfect
     copy of 4 of 8 members has a ratio of 1, a rank correlation of 1 and a KL of 0; where they are all 8, it has not.
     """
-    task = plan.task
-    outputs_NHC = predict(student, rows.inputs)
-    found = plan.prediction(outputs_NHC)
+    labels = held_out.rows.labels
+    outputs_NHC = predict(student, held_out.rows.inputs)
     figures = {}
-    has_label_N = torch.tensor(is_labelled(rows.labels))
+    has_label_N = torch.tensor(is_labelled(labels))
     if has_label_N.any():
         labelled = plan.prediction(outputs_NHC[has_label_N])
-        figures = task.figures.validation_figures(labelled, torch.tensor(rows.labels)[has_label_N])
+        figures = plan.task.figures.validation_figures(labelled, torch.tensor(labels)[has_label_N])
+    found = [_fidelity(plan, outputs_NHC, held_out.rows)]
+    if held_out.views is not None:
+        found.append(_fidelity(plan, predict(student, held_out.views.inputs), held_out.views))
+    names = [name for name in found[0] if all(name in each for each in found)]
+    return {**figures, **{name: sum(each[name] for each in found) / len(found) for name in names}}
+
+
+def _fidelity(plan: Distillation, outputs_NHC: Tensor, rows: ShardRows) -> dict[str, float]:
+    """How near to the members' a student's disagreement is, as far as it has any."""
+    task = plan.task
+    found = plan.prediction(outputs_NHC)
+    figures: dict[str, float] = {}
     compared = rows.of_first(plan.compared_with or plan.num_members)
     teacher_NMC = torch.tensor(compared.logits_NMC).double()
     if task.figures.knowledge in found.scores:

@@ -21,7 +21,7 @@ from hydra_ray.storage.artifact import Artifact
 from hydra_ray.training.loop import DistributedContext
 from hydra_ray.training.member import MemberSpec
 from hydra_ray.training.student import InputOutputScaling, distil, plan_of
-from hydra_ray.training.student_figures import facts_of
+from hydra_ray.training.student_figures import HeldOut, facts_of
 
 RECIPE = """
 data: {source: digits, max_train_rows: 200}
@@ -89,6 +89,8 @@ def publish_student(run: Run, kind: StudentKind) -> Artifact:
     config, artifact = run.config, run.student(kind)
     transfer, validation = (run.shards(split).folder for split in (TRANSFER, "validation"))
     rows, device = load(validation), torch.device("cpu")
+    views = run.shards(VALIDATION_VIEWS.name).folder if VALIDATION_VIEWS.name in run.split_names else None
+    held_out = HeldOut(rows, None if views is None else load(views))
     facts: dict[str, Any] = {"input_shape": rows.inputs.shape[1:], "num_outputs": run.data.num_outputs}
     facts["categories"] = run.data.categories
     plan = plan_of(config, run.task, kind, num_members=config.ensemble.num_members, **facts)
@@ -108,8 +110,8 @@ def publish_student(run: Run, kind: StudentKind) -> Artifact:
         "checkpoints": None,
         "report": lambda figures: None,
     }
-    student = distil(plan, batches, rows, ends, **options)
-    facts_beside = {**facts_of(plan, student, rows), **run.about}
+    student = distil(plan, batches, held_out, ends, **options)
+    facts_beside = {**facts_of(plan, student, held_out), **run.about}
     finished = Student(student, facts_beside)
     finished.fit_thresholds(rows.inputs, rows.labels, plan.seed)
     publish_model(artifact, student, plan.spec, facts_beside, finished.files_beside())

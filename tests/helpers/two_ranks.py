@@ -19,7 +19,7 @@ from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import task_named
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.loop import DistributedContext
-from hydra_ray.training.student import InputOutputScaling, distil, plan_of
+from hydra_ray.training.student import HeldOut, InputOutputScaling, distil, plan_of
 
 State = dict[str, Tensor]
 _SECONDS = 180
@@ -76,7 +76,14 @@ def student_of(
     )
     ends = InputOutputScaling.of(learnt, held, plan.num_members)
     student = distil(
-        plan, batches, held, ends, device=torch.device("cpu"), ranks=ranks, checkpoints=checkpoints, report=report
+        plan,
+        batches,
+        HeldOut(held),
+        ends,
+        device=torch.device("cpu"),
+        ranks=ranks,
+        checkpoints=checkpoints,
+        report=report,
     )
     return student.state_dict()
 

@@ -45,7 +45,7 @@ def job(tmp_path_factory):
     source = StudentInputs(
         CLASSIFICATION, folder / "transfer", folder / "validation", num_members=4, num_outputs=num_outputs
     )
-    return Job(config, source, load(folder / "validation"), None)
+    return Job(config, source, source.held_out(), None)
 
 
 def reports_of(job, monkeypatch, rate, run=trial_jobs._trial):
@@ -62,11 +62,11 @@ def test_a_trial_of_half_the_heads_is_compared_with_all_members_and_says_what_it
     found = []
     monkeypatch.setattr(trial_jobs.tune, "report", found.append)
     trial_jobs._trial({"kind": "hydra", "number": 0, "parameters": {"num_heads": 2}}, replace(job, config=two))
-    plan = job.source.plan(two, "hydra", job.validation.inputs.shape[1:])
+    plan = job.source.plan(two, "hydra", job.held_out.rows.inputs.shape[1:])
     scaling, ranks, own = job.source.scaling(2), DistributedContext(), []
     batches = job.source.batches(two, plan, ranks)
     student = distil(
-        plan, batches, job.validation, scaling, device=torch.device("cpu"), ranks=ranks, checkpoints=None,
+        plan, batches, job.held_out, scaling, device=torch.device("cpu"), ranks=ranks, checkpoints=None,
         report=own.append,
     )  # fmt: skip
     assert found[-1]["validation_nll"] == own[-1]["validation_nll"]

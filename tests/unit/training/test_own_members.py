@@ -13,7 +13,7 @@ from hydra_ray.config.load import validate
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 from hydra_ray.training import student_figures as distillation
 from hydra_ray.training.student import InputOutputScaling, plan_of
-from hydra_ray.training.student_figures import facts_of, validation_figures
+from hydra_ray.training.student_figures import HeldOut, facts_of, validation_figures
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 REGRESSION_RECIPE = RECIPE.replace("{source: digits, max_train_rows: 200}", "{source: diabetes}")
@@ -52,10 +52,10 @@ def content(student):
 def test_a_perfect_copy_of_four_of_eight_members_keeps_all_of_their_disagreement(monkeypatch, task):
     rows, plan = eight_members(task)
     monkeypatch.setattr(distillation, "predict", lambda student, inputs: torch.tensor(rows.logits_NMC[:, :4]))
-    figures = validation_figures(plan, None, rows)
+    figures = validation_figures(plan, None, HeldOut(rows))
     assert figures[f"validation_{task.figures.knowledge}_ratio"] == pytest.approx(1, rel=1e-9)
     assert figures["validation_member_kl"] == pytest.approx(0, abs=1e-9)
-    found = facts_of(plan, None, rows)["calibration"]
+    found = facts_of(plan, None, HeldOut(rows))["calibration"]
     assert found["calibrated"] == pytest.approx(found["own"], rel=1e-6)
 
 
@@ -71,7 +71,7 @@ def test_beside_all_eight_members_half_of_them_are_not_free(monkeypatch, task, i
         rows = replace(rows, mask_NM=mask_NM)
     plan = replace(plan, compared_with=8)
     monkeypatch.setattr(distillation, "predict", lambda student, inputs: logits[:, :4])
-    figures = validation_figures(plan, None, rows)
+    figures = validation_figures(plan, None, HeldOut(rows))
     assert figures["validation_rank_correlation"] < 0.95
     assert figures[f"validation_{task.figures.knowledge}_ratio"] != pytest.approx(1, rel=1e-3)
 
@@ -98,7 +98,7 @@ def test_beside_its_own_members_a_perfect_copy_orders_rows_as_they_do(monkeypatc
         monkeypatch.setattr(
             distillation, "predict", lambda student, inputs, heads=heads: torch.tensor(rows.logits_NMC[:, :heads])
         )
-        figures = validation_figures(replace(plan, compared_with=compared_with), None, rows)
+        figures = validation_figures(replace(plan, compared_with=compared_with), None, HeldOut(rows))
         assert figures["validation_rank_correlation"] == pytest.approx(1)
         assert figures["validation_member_kl"] == pytest.approx(0, abs=1e-9)
 
@@ -110,9 +110,25 @@ def test_ranks_are_of_the_rows_that_two_members_answered(monkeypatch):
     logits = rows.logits_NMC.copy()
     logits[:20] = np.roll(logits[:20], 3, axis=0)  # a student that is wrong on rows that do not count
     monkeypatch.setattr(distillation, "predict", lambda student, inputs: torch.tensor(logits[:, :4]))
-    found = validation_figures(plan, None, replace(rows, mask_NM=mask_NM))
+    found = validation_figures(plan, None, HeldOut(replace(rows, mask_NM=mask_NM)))
     assert found["validation_rank_correlation"] == pytest.approx(1)
-    assert validation_figures(plan, None, rows)["validation_rank_correlation"] < 0.99
+    assert validation_figures(plan, None, HeldOut(rows))["validation_rank_correlation"] < 0.99
+
+
+@pytest.mark.parametrize("task", [CLASSIFICATION, REGRESSION], ids=lambda task: task.name)
+def test_figures_of_disagreement_are_means_over_validation_rows_and_views_of_them(monkeypatch, task):
+    rows, plan = eight_members(task)
+    views = replace(rows, inputs=rows.inputs[::-1].copy(), logits_NMC=1.5 * rows.logits_NMC[::-1])
+    answer = torch.tensor(rows.logits_NMC[:, :4]) * 0.8
+    monkeypatch.setattr(distillation, "predict", lambda student, inputs: answer)
+    alone = [validation_figures(plan, None, HeldOut(each)) for each in (rows, views)]
+    both = validation_figures(plan, None, HeldOut(rows, views))
+    of_disagreement = ["validation_member_kl", "validation_rank_correlation"]
+    of_disagreement.append(f"validation_{task.figures.knowledge}_ratio")
+    for name in of_disagreement:
+        assert alone[0][name] != alone[1][name]
+        assert both[name] == pytest.approx((alone[0][name] + alone[1][name]) / 2)
+    assert both["validation_nll"] == alone[0]["validation_nll"]
 
 
 def test_the_units_of_a_regressions_outputs_are_those_of_its_members():
@@ -145,7 +161,7 @@ def test_a_spread_at_its_bound_stands_in_model_json(monkeypatch):
     rows, plan = eight_members(CLASSIFICATION)
     alike = rows.logits_NMC[:, :4].mean(1, keepdims=True) + 1e-3 * rows.logits_NMC[:, :4]
     monkeypatch.setattr(distillation, "predict", lambda student, inputs: torch.tensor(alike))
-    facts = facts_of(plan, None, rows)
+    facts = facts_of(plan, None, HeldOut(rows))
     assert facts["calibration_caveat"].startswith("calibration does not reach it, where")
     monkeypatch.setattr(distillation, "predict", lambda student, inputs: torch.tensor(rows.logits_NMC[:, :4]))
-    assert "calibration_caveat" not in facts_of(plan, None, rows)
+    assert "calibration_caveat" not in facts_of(plan, None, HeldOut(rows))

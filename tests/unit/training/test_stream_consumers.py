@@ -35,7 +35,7 @@ from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.loop import DistributedContext
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 from hydra_ray.training.stacked import StackSlot, fit_stacked
-from hydra_ray.training.student import InputOutputScaling, distil
+from hydra_ray.training.student import HeldOut, InputOutputScaling, distil
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -151,7 +151,7 @@ def student_fits(record, config, place):
             "checkpoints": None,
             "report": lambda figures: None,
         }
-        distil(plan, batches, held, ends, **how)
+        distil(plan, batches, HeldOut(held), ends, **how)
 
 
 def evaluation(record, config, place):
@@ -189,7 +189,7 @@ def test_no_two_consumers_share_a_seed(record):
         for seed, *_ in derived:
             owners[seed].add(who)
     assert not {seed: who for seed, who in owners.items() if len(who) > 1}
-    assert len(record) == 18 + 2 * len(KINDS)
+    assert len(record) == 21 + 2 * len(KINDS)
 
 
 def test_one_seed_is_for_one_thing(record):
