@@ -116,6 +116,18 @@ class KdConfig(StudentConfig):
     kind: Literal["kd"] = "kd"
 
 
+class KdTemperatureConfig(StudentConfig):
+    """One head that is taught the members' mean, and by a temperature for each row how much they disagree."""
+
+    reads = _READ_BY_ALL | {"temperature", "standardise", "label_weight"}
+    tasks = ("classification",)
+    least_members = 2
+
+    kind: Literal["kd_temperature"] = "kd_temperature"
+    temperature_weight: Positive = 0.1
+    """Weight of the squared difference of ln knowledge uncertainty and ln MI of members, from which it is learnt."""
+
+
 class LabelsConfig(StudentConfig):
     """The control: one head that is taught by labels, and by no member."""
 
@@ -149,7 +161,7 @@ class ProxyEnd2Config(StudentConfig):
     """Largest precision of the proxy, infinite where all members agree."""
 
 
-_AnyStudent = HydraConfig | KdConfig | LabelsConfig | End2Config | ProxyEnd2Config
+_AnyStudent = HydraConfig | KdConfig | KdTemperatureConfig | LabelsConfig | End2Config | ProxyEnd2Config
 STUDENTS: dict[str, type[StudentConfig]] = {
     section.model_fields["kind"].default: section for section in get_args(_AnyStudent)
 }

@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hydra_ray.losses.sums import Correlated, Summed, correlate_rows, sum_rows
-from hydra_ray.metrics import Members
+from hydra_ray.metrics import Members, row_temperature, sharpened_uncertainty
 from hydra_ray.shards import NO_LABEL
 
 _SMALL_MI = 1e-6
@@ -134,6 +134,26 @@ def deviation_loss(student_BMC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | N
     error_B = members.mean((student_BMC - teacher_BMC).square().sum(dim=-1))
     spread_B = members.mean(teacher_BMC.square().sum(dim=-1))
     return sum_rows(error_B / (spread_B + _SMALL_MI), members.counts_B)
+
+
+def row_temperature_loss(student_BC: Tensor, teacher_BMC: Tensor, mask_BM: Tensor | None = None) -> Summed:
+    """How far a row's temperature is from saying how much the members disagree (ours).
+
+    Mean over the batch of (ln(I_student + e) - ln(MI_teacher + e))^2, with I_student the knowledge uncertainty of
+    `metrics.sharpened_uncertainty`. It teaches the temperature alone: what the logits predict gets no gradient.
+
+    Args:
+        student_BC: logits, whose level is the temperature.
+        teacher_BMC: logits of M members.
+        mask_BM: members whose disagreement it is; a row needs two to count.
+
+    Returns:
+        Float64 sum over rows and their number, squared nats of log.
+    """
+    members = Members.of(mask_BM, least=2)
+    student_B = sharpened_uncertainty(student_BC.detach(), row_temperature(student_BC)).knowledge
+    teacher_B = _mutual_information(teacher_BMC.double(), members)
+    return sum_rows(((student_B + _SMALL_MI).log() - (teacher_B + _SMALL_MI).log()).square(), members.counts_B)
 
 
 def _deviations(values_BMC: Tensor, members: Members) -> Tensor:

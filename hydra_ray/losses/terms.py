@@ -55,6 +55,10 @@ def _of_heads(key: str, of_classes: HeadsLoss, of_numbers: HeadsLoss) -> Term:
     )
 
 
+def _not_of_regression(student: Tensor, members: Tensor, labels: Tensor, mask: Tensor | None) -> Summed:
+    raise ValueError("a regression has no temperature")
+
+
 DIVERSITY = _of_heads("diversity_weight", classification.diversity_matching_loss, regression.diversity_matching_loss)
 """The size of the heads' disagreement is that of the members', row by row."""
 CORRELATION = _of_heads("correlation_weight", classification.correlation_loss, regression.correlation_loss)
@@ -67,7 +71,15 @@ LABELS = Term(
     regression=lambda student, members, labels, mask: regression.mixture_nll(student, labels),
 )
 """Negative log likelihood of the heads' mixture, on the rows that have a label."""
-TERMS = (DIVERSITY, CORRELATION, DEVIATION, LABELS)
+TEMPERATURE = Term(
+    key="temperature_weight",
+    classification=lambda student, members, labels, mask: classification.row_temperature_loss(
+        student[:, 0], members, mask
+    ),
+    regression=_not_of_regression,
+)
+"""A row's temperature says how much the members disagree."""
+TERMS = (DIVERSITY, CORRELATION, DEVIATION, LABELS, TEMPERATURE)
 
 
 def terms_of(settings: Mapping[str, Any]) -> list[tuple[Term, float]]:

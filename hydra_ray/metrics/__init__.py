@@ -48,6 +48,7 @@ from hydra_ray.metrics.regression import (
     variance_scores,
 )
 from hydra_ray.metrics.row_scores import RowScores
+from hydra_ray.metrics.row_temperature import row_temperature, row_temperature_scores, sharpened_uncertainty
 from hydra_ray.metrics.selective import (
     Selection,
     adaptive_scores,
@@ -115,10 +116,13 @@ __all__ = [
     "row_interval_level",
     "row_mixture_nll",
     "row_squared_error",
+    "row_temperature",
+    "row_temperature_scores",
     "score_fidelity",
     "scores",
     "select",
     "selection_at",
+    "sharpened_uncertainty",
     "spearman",
     "spearman_interval",
     "variance_scores",

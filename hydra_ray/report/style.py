@@ -36,7 +36,7 @@ COLOURS = {
     **{kind.kind: kind.colour for kind in kinds()},
 }
 """Told apart with any colour vision, and in print by lightness."""
-_OTHERS = ("#56b4e9", "#7a4fa3", "#a6761d", "#882255")
+_OTHERS = ("#56b4e9", "#7a4fa3", "#a6761d", "#999933")
 
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",

@@ -33,7 +33,7 @@ NETWORKS = {
     "resnet20": ("resnet20", (16, 16, 1), {"blocks_per_stage": 1}),
     "torchvision": ("resnet18", (32, 32, 3)),
 }
-KINDS = {"hydra": 4, "kd": 1, "end2": 1, "proxy_end2": 1}
+KINDS = {"hydra": 4, "kd": 1, "kd_temperature": 1, "end2": 1, "proxy_end2": 1}
 OF_CLASSES = ["probabilities", "total", "data", "knowledge"]
 OF_REGRESSION = ["mean", "std", "total", "data", "knowledge"]
 

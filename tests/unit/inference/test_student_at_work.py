@@ -293,7 +293,7 @@ def test_probabilities_and_their_logarithms_teach_the_same():
     np.testing.assert_allclose(one.predict(pixels).probabilities, other.predict(pixels).probabilities, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["kd", "end2", "proxy_end2"])
+@pytest.mark.parametrize("kind", ["kd", "kd_temperature", "end2", "proxy_end2"])
 def test_other_kinds_answer_too(kind):
     pixels, logits, labels = digits()
     student = hydra_ray.distill(pixels, logits, labels=labels, kind=kind, epochs=2, mean_phase_epochs=1)

@@ -75,7 +75,7 @@ def config(**settings):
         "learning_rate": 0.01,
         "head_width": 4, "optimizer": "sgd", **shared,
     }  # fmt: skip
-    students = [{"kind": "hydra", **own}, "kd", "labels", "end2", "proxy_end2"]
+    students = [{"kind": "hydra", **own}, "kd", "kd_temperature", "labels", "end2", "proxy_end2"]
     ensemble = {"num_members": MEMBERS}
     data = {"source": "digits"}
     return validate({"name": "x", "data": data, "ensemble": ensemble, "students": students, "distill": tree}, "here")
@@ -106,6 +106,7 @@ CASES = {
     "hydra, no row has a label": ("hydra", "unlabelled", {"label_weight": 0.5}),
     "kd, masked, labels": ("kd", "patchy", {"label_weight": 0.5}),
     "labels, masked": ("labels", "patchy", {}),
+    "kd_temperature, masked": ("kd_temperature", "patchy", {"label_weight": 0.5}),
     "end2, masked": ("end2", "patchy", {"learning_rate": 1e-4}),
     "proxy_end2, masked": ("proxy_end2", "patchy", {}),
     "batches do not divide": ("hydra", "plain", {"batch_size": 7}),
