@@ -15,6 +15,7 @@ from hydra_ray.config import students
 from hydra_ray.losses import Summed
 from hydra_ray.metrics import row_temperature_scores
 from hydra_ray.tasks import Prediction, Task
+from hydra_ray.training.calibration import Calibration
 from hydra_ray.training.kinds.base import Kind, Phase, Step
 
 
@@ -36,7 +37,10 @@ class KdTemperature(Kind[students.KdTemperatureConfig]):
 
     @staticmethod
     def prediction(
-        task: Task, outputs_NHC: Tensor, scale: float = 1.0, weights_H: Sequence[float] | None = None
+        task: Task,
+        outputs_NHC: Tensor,
+        calibration: Calibration | None = None,
+        weights_H: Sequence[float] | None = None,
     ) -> Prediction:
         """Mean and uncertainty in closed form; there are no heads whose disagreement could be rescaled."""
         logits_NC = outputs_NHC[:, 0].double()
