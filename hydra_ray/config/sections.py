@@ -217,9 +217,10 @@ class DistillConfig(Optimisation):
     """Architecture of the student's body, none for the members' own."""
     body_options: dict[str, Any] | None = None
     """Its options, none for the members' own."""
-    head: HeadKind = "mlp"
+    head: HeadKind | None = None
     """What a head is, from the cheapest: `linear`, one map of the body's features; `mlp`, hidden layers on them;
-    `conv1x1`, 1 x 1 convolutions of its own before pooling; `block`, the network's last blocks for itself."""
+    `conv1x1`, 1 x 1 convolutions of its own before pooling; `block`, the network's last blocks for itself. None:
+    `conv1x1` where the body ends in a mean over pixels, else `mlp`."""
     cut: Several | None = None
     """Heads with blocks: how many of the network's last ones each has for itself, none for 1."""
     head_width: Width = 32

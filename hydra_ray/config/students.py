@@ -85,7 +85,7 @@ class HydraConfig(StudentConfig):
     """Phase 2 starts all heads from that of phase 1, moved by noise of this share of each tensor's deviation."""
     diversity_weight: NotNegative = 0.0
     """Weight of the squared difference of ln MI (regression: ln knowledge variance) of heads and members, by rows."""
-    correlation_weight: NotNegative = 0.0
+    correlation_weight: NotNegative = 0.05
     """Weight of 1 - Pearson's correlation, over the batch, of ln MI (or ln knowledge variance) of heads and members."""
     deviation_weight: NotNegative = 0.0
     """Weight of the squared error of heads' deviations from their mean, in units of the members' spread on the row."""

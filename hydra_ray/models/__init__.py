@@ -16,7 +16,7 @@ from hydra_ray.models.own_code import code_of
 from hydra_ray.models.pretrained import Pretrained, load_pretrained, put_body, weights_key
 from hydra_ray.models.registry import Network
 from hydra_ray.models.size import check_size, in_gigabytes, memory_bytes
-from hydra_ray.models.student import HydraStudent, body_and_heads, build_student
+from hydra_ray.models.student import HydraStudent, body_and_heads, build_student, suited_head
 from hydra_ray.models.tensors import to_device, to_safetensors
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "memory_bytes",
     "num_parameters",
     "put_body",
+    "suited_head",
     "table_inputs",
     "to_device",
     "to_model_json",

@@ -15,6 +15,8 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from hydra_ray.config import HeadKind
+from hydra_ray.errors import UserError
 from hydra_ray.models.block_heads import BlockHeads
 from hydra_ray.models.blocks import cut_body
 from hydra_ray.models.conv_heads import ConvHeads, normalises_by_batch
@@ -26,7 +28,7 @@ from hydra_ray.models.members import ModelSpec, Normalise
 from hydra_ray.models.outputs import build_output
 from hydra_ray.models.precision import at_full_precision
 from hydra_ray.models.registry import Network
-from hydra_ray.randomness import seeded
+from hydra_ray.randomness import THROWN_AWAY, seeded
 
 Heads = BatchedHeads | ConvHeads | BlockHeads
 
@@ -91,6 +93,22 @@ def build_student(
         heads = make_heads()
     chosen = copy.deepcopy(normalise) or Normalise.identity(spec.input_shape)
     return HydraStudent(spec, chosen, body, heads, copy.deepcopy(output) or build_output(spec.output))
+
+
+def suited_head(spec: ModelSpec) -> HeadKind:
+    """The kind of heads for a body where none is named: before pooling, where the body ends in that.
+
+    What each kind gives is measured in docs/fidelity.md. With `head_depth` 0 a head is a line.
+    """
+    if len(spec.input_shape) != 3 or spec.head_depth == 0:
+        return "mlp"
+    with seeded(THROWN_AWAY):
+        network = spec.build_network()
+    try:
+        cut_body(network, spec.input_shape, 0, spec.architecture)
+    except UserError:
+        return "mlp"
+    return "conv1x1"
 
 
 def body_and_heads(spec: ModelSpec, network: Network) -> tuple[nn.Module, Callable[[], Heads]]:

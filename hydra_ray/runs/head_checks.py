@@ -6,9 +6,9 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from hydra_ray.config import Config, DistillConfig, student_sizes
+from hydra_ray.config import Config, DistillConfig, HeadKind, student_sizes
 from hydra_ray.errors import UserError
-from hydra_ray.models import ModelSpec, Network, body_and_heads, check_size
+from hydra_ray.models import ModelSpec, Network, body_and_heads, check_size, suited_head
 
 
 def check_heads(config: Config, network: Network, body: ModelSpec) -> None:
@@ -22,24 +22,26 @@ def check_heads(config: Config, network: Network, body: ModelSpec) -> None:
     Raises:
         UserError: for the first problem found.
     """
-    _check_head_keys(config)
     width, depth = (_largest(config, key) for key in ("head_width", "head_depth"))
+    kinds = _choices(config, "head")
+    if config.distill.head is None:
+        kinds |= {suited_head(replace(body, head_depth=each)) for each in _choices(config, "head_depth")}
+    _check_head_keys(config, kinds)
     heads = max(student_sizes(config))
-    for kind, cut in product(_choices(config, "head"), _choices(config, "cut") or {1}):
+    for kind, cut in product(kinds, _choices(config, "cut") or {1}):
         spec = replace(body, head=kind, cut=cut, num_heads=heads, head_width=width, head_depth=depth)
         _, make_heads = body_and_heads(spec, network)
         sizes = f"distill.cut={cut}" if kind == "block" else f"distill.head_width={width}, distill.head_depth={depth}"
         check_size(make_heads, f"{sizes}, {heads} heads")
 
 
-def _check_head_keys(config: Config) -> None:
+def _check_head_keys(config: Config, kinds: set[HeadKind]) -> None:
     """Check that keys about heads speak of the kind that there is."""
-    kinds = _choices(config, "head")
     named = f"distill.head={' or '.join(sorted(kinds))}"
     cuts = _choices(config, "cut")
     if cuts and "block" not in kinds:
         raise UserError(f"distill.cut={max(cuts)}: {named} has no blocks; set distill.head=block, or leave cut out")
-    if "conv1x1" in kinds and 0 in _choices(config, "head_depth"):
+    if "conv1x1" in _choices(config, "head") and 0 in _choices(config, "head_depth"):
         raise UserError("distill.head_depth=0: heads with distill.head=conv1x1 have 1 convolution or more")
     for key in ("head_width", "head_depth"):
         unused = _choices(config, key) - {0, DistillConfig.model_fields[key].default}

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_ray.config import Config, DistillConfig, StudentKind
-from hydra_ray.models import HydraStudent, ModelSpec, Normalise, build_student
+from hydra_ray.models import HydraStudent, ModelSpec, Normalise, build_student, suited_head
 from hydra_ray.randomness import seed_of
 from hydra_ray.shards import Batch, BatchReader, Feed, ShardRows, UnevenDraws
 from hydra_ray.tasks import Prediction, Task
@@ -131,14 +131,17 @@ def plan_of(
         num_heads=objective.phases[-1].num_heads,
         head_width=distill.head_width,
         head_depth=distill.head_depth,
-        head=distill.head,
         cut=(distill.cut or 1) if distill.head == "block" else 0,
         output=task.likelihood.student_output,
         categories=categories,
     )
+    spec = replace(spec, head=distill.head or suited_head(spec))
     weights = ensemble.teachers.weights
     return Distillation(
-        objective, spec, config.seed, None if weights is None else tuple(weights[: objective.num_members])
+        objective,
+        spec,
+        config.seed,
+        None if weights is None else tuple(weights[: objective.num_members]),
     )
 
 

@@ -27,14 +27,14 @@ def test_a_plan_starts_nothing_and_makes_nothing(path, call):
 def test_a_plan_says_what_is_done_and_why_something_is_not(predicted, call):
     out = call("run", predicted, "--plan")[1]
     assert "train_ensemble  done   5/5 members done" in out
-    assert "predict         done   3/3 splits done" in out
+    assert "predict         done   4/4 splits done" in out
     assert "distill         to do  0/1 students done" in out
     out = call("run", predicted, "--plan", "ensemble.learning_rate=0.5")[1]
     assert "0/5 members done, 5 redone because ensemble.learning_rate: 0.001 -> 0.5" in out
     out = call("run", predicted, "--plan", "ensemble.num_members=7")[1]
     assert "train_ensemble  to do  5/7 members done" in out
     out = call("run", predicted, "--plan", "predict.dtype=float32")[1]
-    assert "0/3 splits done, 3 redone because predict.dtype: float16 -> float32" in out
+    assert "0/4 splits done, 4 redone because predict.dtype: float16 -> float32" in out
     out = call("run", predicted, "--plan", "tune.num_trials=3", "tune.space.head_width=[2, 4]")[1]
     assert re.search(
         r"tune +to do  0/1 searches done; whole stage: 3 trials of 1 kind, 6 epochs of 200 rows at most", out

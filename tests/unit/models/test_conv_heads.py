@@ -13,7 +13,7 @@ from hydra_ray.models.cost import count_macs
 from hydra_ray.models.files import load_model, to_safetensors_bytes
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.models.networks import build_network
-from hydra_ray.models.student import body_and_heads, build_student
+from hydra_ray.models.student import body_and_heads, build_student, suited_head
 
 M, F, W, C, B = 4, 7, 6, 3, 5
 SPEC = ModelSpec(
@@ -141,3 +141,15 @@ def test_a_body_without_a_mean_over_pixels_is_one_line(architecture):
     ) as raised:
         body_and_heads(replace(SPEC, architecture=architecture, input_shape=(32, 32, 3)), network)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shape", "depth", "expected"),
+    [("cnn", (8, 8, 1), 1, "conv1x1"), ("resnet20", (8, 8, 3), 1, "conv1x1"), ("cnn", (8, 8, 1), 0, "mlp"),
+     ("mlp", (8, 8, 1), 1, "mlp"), ("mlp", (6,), 1, "mlp")],
+)  # fmt: skip
+def test_heads_that_nobody_names_stand_before_pooling_where_there_is_one(architecture, shape, depth, expected):
+    before = torch.random.get_rng_state()
+    spec = ModelSpec("student", architecture, shape, 3, {}, num_heads=2, head_depth=depth)
+    assert suited_head(spec) == expected
+    assert torch.equal(torch.random.get_rng_state(), before), "no other weights are drawn for it"
