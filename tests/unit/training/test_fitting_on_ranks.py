@@ -69,7 +69,7 @@ def shards(tmp_path_factory):
 
 
 def config(**settings):
-    shared, own = split_keys("hydra", settings)
+    shared, own = split_keys("hydra", {"correlation_weight": 0.0, **settings})
     tree = {
         "body_options": {"hidden": [8]}, "epochs": 2, "mean_phase_epochs": 1, "batch_size": BATCH,
         "learning_rate": 0.01,

@@ -21,7 +21,9 @@ def _settings(**changes):
 
 
 def _objective(kind, settings, num_members):
-    return kind_of(CLASSIFICATION, kind, num_members, **settings)
+    """Of one loss alone, unless the settings name others."""
+    alone = {"correlation_weight": 0.0} if kind == "hydra" else {}
+    return kind_of(CLASSIFICATION, kind, num_members, **{**alone, **settings})
 
 
 def _loss(objective, student, teacher, labels=None, progress=0.0, phase=-1):
