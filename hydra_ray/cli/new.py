@@ -156,7 +156,7 @@ transfer:                     # inputs on which members are asked and the studen
 {views}
 
 students:
-  - {{kind: hydra, diversity_weight: 3e-3}}   # one body, a head a member: keeps the disagreement
+  - hydra                                   # one body, a head a member: keeps the disagreement
   - kd                                      # one head, taught the members' mean: what hydra is compared with
   - labels                                  # the control: the same network, taught by labels alone
 
