@@ -120,7 +120,7 @@ def test_members_are_stale_after_a_repair_and_unknown_sets_count_for_their_own_s
     for name, changed in (
         ("unknown", {"unknown-u"}),
         ("more", {"transfer"}),
-        ("rows", {"member", "transfer", "validation", "test"}),
+        ("rows", {"member", "transfer", "validation", "validation_views", "test"}),
     ):
         write_plain(tmp_path / f"{name}.parquet", 1)
         after = keys()
