@@ -47,7 +47,7 @@ def run(small_run):
 
 
 def test_every_split_is_published_with_complete_and_unique_rows(run, small_run):
-    assert run.split_names == ["transfer", "validation", "test", "unknown-photo_patches"]
+    assert run.split_names == ["transfer", "validation", "validation_views", "test", "unknown-photo_patches"]
     for name in run.split_names:
         assert run.shards(name).status() == "done"
         table = pa.concat_tables(tables(small_run / "predictions" / name).values())
