@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from hydra_ray.config import Config, DataConfig, TransferConfig, TransferView, ViewConfig, views_for
 from hydra_ray.data import VALIDATION_VIEWS, DataSet
 from hydra_ray.runs.fingerprints import TRANSFER
-from hydra_ray.views import IDENTITY
+from hydra_ray.views import IDENTITY, view_block_rows
 
 
 def has_fixed_rows(config: Config) -> bool:
@@ -49,6 +50,16 @@ def _of_validation(config: Config, data: Callable[[], DataSet]) -> DataConfig:
         return given.model_copy(update={"validation_views": []})
     found = data()
     unknown = [(each.view, each.options) for each in given.unknown.values() if isinstance(each, ViewConfig)]
-    suitable = [ViewConfig(view=name) for name in views_for(found.input_shape, found.categories)]
+    names = views_for(found.input_shape, found.categories)
+    suitable = [view for name in names if (view := _fitting(name, config.predict.rows_per_shard)) is not None]
     views = [view for view in suitable if (view.view, view.options) not in unknown]
     return given.model_copy(update={"validation_views": views})
+
+
+def _fitting(name: str, rows_per_shard: int) -> ViewConfig | None:
+    """The view, with blocks of which shards hold whole ones; None where there are no such blocks."""
+    block = view_block_rows(name, {})
+    common = math.gcd(block, rows_per_shard)
+    if common == block:
+        return ViewConfig(view=name)
+    return ViewConfig(view=name, options={"block_rows": common}) if common > 1 else None

@@ -93,3 +93,14 @@ def test_a_recipe_without_views_has_those_of_its_kind_of_rows(tmp_path, kind, vi
     of_validation = run.views("validation_views")
     assert [view.view.view for view in of_validation.values()] == list(views)
     assert {view.rows_of for view in of_validation.values()} == {"validation"}
+
+
+@pytest.mark.parametrize(("rows", "options"), [(5000, {}), (600, {"block_rows": 100}), (7, None)])
+def test_views_of_validation_rows_that_nobody_named_fit_the_shards_there_are(tmp_path, rows, options):
+    """Nobody is refused for a view that is not in the recipe."""
+    given = {"data": {"source": "diabetes"}, "predict": {"rows_per_shard": rows}}
+    given["transfer"] = {"views": [{"view": "identity"}]}
+    run = Run(validate({"name": "one", "storage": str(tmp_path), **given}, "here"))
+    check_views(run)
+    found = {view.view: view.options for view in run.config.data.validation_views or ()}
+    assert found == {"gaussian_noise": {}, **({} if options is None else {"resample": options})}
