@@ -74,7 +74,8 @@ def test_ctrl_c_in_tune_after_finished_shards_are_not_asked_again(story):
     assert shards
     interrupted = story.stop_when(lambda: story.happened("tune", "trial_epoch"), how="ctrl-c")
     new = story.new_events()
-    assert len([each for each in new if each["event"] == "shard"]) <= 22 - len(shards)
+    published = list(story.folder.glob("predictions/*/part-*"))
+    assert len([each for each in new if each["event"] == "shard"]) <= len(published) - len(shards)
     assert {each["stage"] for each in new if each["event"] == "skipped"} == {"train_ensemble"}
     assert interrupted.code == 130
     assert interrupted.err == "interrupted; the same command goes on from here\n"
