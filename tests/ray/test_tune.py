@@ -84,7 +84,7 @@ def test_optuna_without_early_stopping_and_students_from_what_it_found(small_run
 def test_another_kind_searches_that_one_alone(small_run, tmp_path):
     folder = copied(small_run, tmp_path)
     words = ["tune.num_trials=2", "tune.objectives=[validation_member_kl, macs]", "cluster.num_workers=1"]
-    run_stages(Run(tiny(tmp_path, *words, "students=[hydra]")), ["tune"])
+    run_stages(Run(tiny(tmp_path, *words, "students=[{kind: hydra, correlation_weight: 0.0}]")), ["tune"])
     before, seen = (folder / "tune" / "hydra" / "manifest.json").read_bytes(), len(events(folder))
     run_stages(Run(tiny(tmp_path, *words)), ["tune"])
     assert (folder / "tune" / "hydra" / "manifest.json").read_bytes() == before
