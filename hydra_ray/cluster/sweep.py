@@ -6,13 +6,13 @@ import json
 from contextlib import ExitStack
 
 from hydra_ray.cluster.pipeline import run_stages
-from hydra_ray.report import TextTable, sweep_files, sweep_table
+from hydra_ray.report import SWEEP_PICTURE, TextTable, sweep_files, sweep_pictures, sweep_table
 from hydra_ray.runs import STAGES, SWEEP_FILE, Redo, Sweep, always, check_experiment, never, summarise
 from hydra_ray.storage import Folder, sealed
 
 
 def run_sweep(sweep: Sweep, *, wait: bool = False, redo: Redo = never) -> tuple[Folder, TextTable]:
-    """Make all runs; write sweep.json and the tables beside their folders.
+    """Make all runs; write sweep.json, its tables and its picture beside their folders.
 
     Returns:
         The sweep's folder, and its table.
@@ -32,6 +32,7 @@ def run_sweep(sweep: Sweep, *, wait: bool = False, redo: Redo = never) -> tuple[
     folder = runs[0].folder.parent
     summary = summarise(sweep, found)
     folder.write_json(SWEEP_FILE, sealed(summary))
-    for name, content in sweep_files(summary).items():
+    folder.delete(SWEEP_PICTURE)  # an earlier command's, of other settings
+    for name, content in {**sweep_files(summary), **sweep_pictures(summary)}.items():
         folder.write(name, content)
     return folder, sweep_table(summary)

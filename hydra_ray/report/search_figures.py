@@ -7,18 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from hydra_ray.config import MACS, better
 from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import decimal, setting, times, words
 from hydra_ray.report.inputs import SearchResult
-from hydra_ray.report.style import INK, log_axis, new_figure, picture, plain_numbers
-from hydra_ray.report.training_figures import spans
+from hydra_ray.report.style import INK, log_where_wide, new_figure, picture, places_of
 
 _MOST_COLUMNS = 4
-_FEW_VALUES = 5
 _TRIAL = "#0072b2"
 _TAKEN = "#d55e00"
 _BEATEN = "#a9adb3"
@@ -40,7 +37,7 @@ def trials_picture(search: SearchResult) -> Figure:
         _draw_key(axes, search, key)
     for axes in grid[:, 0]:
         axes.set_ylabel(words(search.objectives[0]))
-    _log_where_wide(grid[0, 0].yaxis, [trial[search.objectives[0]] for trial in search.ranked], 10)
+    log_where_wide(grid[0, 0].yaxis, [trial[search.objectives[0]] for trial in search.ranked], 10)
     _legend(whole, grid[0, 0])
     return whole
 
@@ -55,7 +52,7 @@ def front_picture(search: SearchResult) -> Figure:
     for axes, other in zip(panels, others, strict=True):
         _draw_pair(axes, search, first, other)
     panels[0].set_ylabel(f"{words(first)}\n({better(first)})")
-    _log_where_wide(panels[0].yaxis, [trial[first] for trial in search.ranked], 10)
+    log_where_wide(panels[0].yaxis, [trial[first] for trial in search.ranked], 10)
     _legend(whole, panels[0])
     return whole
 
@@ -88,7 +85,7 @@ def _draw_key(axes: Axes, search: SearchResult, key: str) -> None:
     first = search.objectives[0]
     ranked = search.ranked
     places = dict(
-        zip((trial["trial"] for trial in ranked), _places(axes.xaxis, [trial[key] for trial in ranked]), strict=True)
+        zip((trial["trial"] for trial in ranked), places_of(axes.xaxis, [trial[key] for trial in ranked]), strict=True)
     )
     _scatter(
         axes, ranked, lambda trial: (places[trial["trial"]], trial[first]), _TRIAL, ("ran to the end", "stopped early")
@@ -123,7 +120,7 @@ def _draw_pair(axes: Axes, search: SearchResult, first: str, other: str) -> None
     if is_ratio and search.budget is not None:
         axes.axvline(search.budget, color=INK, linewidth=1, linestyle=(0, (4, 3)), label="budget")
     axes.set_xlabel("MACs / a member's\n(less is better)" if is_ratio else f"{words(other)}\n({better(other)})")
-    _log_where_wide(axes.xaxis, [trial[across] for trial in search.ranked], 7)
+    log_where_wide(axes.xaxis, [trial[across] for trial in search.ranked], 7)
     axes.margins(x=0.12, y=0.1)
 
 
@@ -150,23 +147,3 @@ def _ring(axes: Axes, x: float, y: float) -> None:
 def _legend(whole: Figure, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
     whole.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6))
-
-
-def _places(axis: Axis, values: list[Any]) -> list[float]:
-    """Where values stand on an axis: numbers at themselves, anything else side by side as it appears."""
-    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-        _log_where_wide(axis, values, 7)
-        if len(set(values)) <= _FEW_VALUES:
-            axis.set_ticks(sorted(set(values)))
-        return [float(value) for value in values]
-    names = list(dict.fromkeys(setting(value) for value in values))
-    axis.set_ticks(range(len(names)), names)
-    return [float(names.index(setting(value))) for value in values]
-
-
-def _log_where_wide(axis: Axis, values: Sequence[float], ratio: float) -> None:
-    """A logarithmic axis where positive values span more than `ratio`; plain numbers either way."""
-    if spans(values, ratio):
-        log_axis(axis, min(values), max(values))
-    else:
-        axis.set_major_formatter(plain_numbers())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import Any, ParamSpec
 
@@ -19,11 +19,13 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from hydra_ray.report.formats import setting
 from hydra_ray.training import kinds
 
 WIDTH = 8.0
 """Inches of every picture: page width."""
 _TITLE_LETTERS = 92
+_FEW_VALUES = 6
 DPI = 160
 """Dots per inch."""
 INK = "#333333"
@@ -122,6 +124,31 @@ def log_axis(axis: Axis, low: float, high: float) -> None:
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(plain_numbers())
     axis.set_minor_locator(NullLocator())
+
+
+def spans(values: Sequence[float], ratio: float) -> bool:
+    """Whether positive values span more than `ratio`."""
+    return bool(values) and min(values) > 0 and max(values) > ratio * min(values)
+
+
+def places_of(axis: Axis, values: list[Any]) -> list[float]:
+    """Where values stand on an axis, which gets its ticks: numbers at themselves, anything else side by side."""
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        log_where_wide(axis, values, 7)
+        if len(set(values)) <= _FEW_VALUES:
+            axis.set_ticks(sorted(set(values)))
+        return [float(value) for value in values]
+    names = list(dict.fromkeys(setting(value) for value in values))
+    axis.set_ticks(range(len(names)), names)
+    return [float(names.index(setting(value))) for value in values]
+
+
+def log_where_wide(axis: Axis, values: Sequence[float], ratio: float) -> None:
+    """A logarithmic axis where positive values span more than `ratio`; plain numbers either way."""
+    if spans(values, ratio):
+        log_axis(axis, min(values), max(values))
+    else:
+        axis.set_major_formatter(plain_numbers())
 
 
 def plain_numbers() -> FuncFormatter:

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from hydra_ray.evaluation import figure
 from hydra_ray.report.formats import DASH, decimal
 from hydra_ray.report.inputs import ReportInputs, predictors
-from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, picture
+from hydra_ray.report.style import INK, QUIET, colours, log_axis, new_figure, picture, spans
 
 Curves = dict[str, list[Mapping[str, Any]]]
 
@@ -121,8 +121,3 @@ def _mark_phases(axes: Axes, curves: Curves, colour: str) -> None:
         axes.axvline(at, color=colour, linewidth=1, linestyle=(0, (1, 1.5)))
         where = axes.get_xaxis_transform()
         axes.text(at, 0.02, f" {phase}", transform=where, color=colour, fontsize=8, va="bottom")
-
-
-def spans(values: Sequence[float], ratio: float) -> bool:
-    """Whether positive values span more than `ratio`."""
-    return bool(values) and min(values) > 0 and max(values) > ratio * min(values)
