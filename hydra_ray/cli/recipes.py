@@ -43,16 +43,14 @@ def run(arguments: argparse.Namespace) -> None:
     config = recipe_of(arguments)  # a wrong key is told before torch is imported
     from hydra_ray.cluster.pipeline import run_stages
     from hydra_ray.cluster.sweep import run_sweep
-    from hydra_ray.report import SWEEP_PICTURE, as_terminal, terminal_table
+    from hydra_ray.report import as_terminal, terminal_table
     from hydra_ray.runs import STAGES, Run, sweep_of
 
     sweep = sweep_of(arguments.each, partial(recipe_of, arguments))
     if sweep is not None:
-        folder, table = run_sweep(sweep, wait=arguments.wait, redo=_redo(arguments))
+        folder, table, files = run_sweep(sweep, wait=arguments.wait, redo=_redo(arguments))
         show(as_terminal(table))
-        print(f"\n{table.title}\ntables: {folder}/sweep.md, sweep.csv, sweep.tex")
-        if folder.exists(SWEEP_PICTURE):
-            print(f"picture: {folder}/{SWEEP_PICTURE}")
+        print(f"\n{table.title}\nresults: {folder}/{', '.join(files)}")
         return
     this = Run(config)
     run_stages(this, STAGES, wait=arguments.wait, redo=_redo(arguments))

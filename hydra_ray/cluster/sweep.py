@@ -6,16 +6,16 @@ import json
 from contextlib import ExitStack
 
 from hydra_ray.cluster.pipeline import run_stages
-from hydra_ray.report import SWEEP_PICTURE, TextTable, sweep_files, sweep_pictures, sweep_table
+from hydra_ray.report import TextTable, sweep_files, sweep_picture, sweep_table
 from hydra_ray.runs import STAGES, SWEEP_FILE, Redo, Sweep, always, check_experiment, never, summarise
 from hydra_ray.storage import Folder, sealed
 
 
-def run_sweep(sweep: Sweep, *, wait: bool = False, redo: Redo = never) -> tuple[Folder, TextTable]:
+def run_sweep(sweep: Sweep, *, wait: bool = False, redo: Redo = never) -> tuple[Folder, TextTable, list[str]]:
     """Make all runs; write sweep.json, its tables and its picture beside their folders.
 
     Returns:
-        The sweep's folder, and its table.
+        The sweep's folder, its table, and the names of the files that show it.
 
     Raises:
         UserError: see `run_stages`; the results of earlier runs stay.
@@ -32,7 +32,10 @@ def run_sweep(sweep: Sweep, *, wait: bool = False, redo: Redo = never) -> tuple[
     folder = runs[0].folder.parent
     summary = summarise(sweep, found)
     folder.write_json(SWEEP_FILE, sealed(summary))
-    folder.delete(SWEEP_PICTURE)  # an earlier command's, of other settings
-    for name, content in {**sweep_files(summary), **sweep_pictures(summary)}.items():
-        folder.write(name, content)
-    return folder, sweep_table(summary)
+    files: dict[str, bytes | None] = {**sweep_files(summary), "sweep.png": sweep_picture(summary)}
+    for name, content in files.items():
+        if content is None:
+            folder.delete(name)  # an earlier command's, of other settings
+        else:
+            folder.write(name, content)
+    return folder, sweep_table(summary), [name for name, content in files.items() if content is not None]

@@ -7,12 +7,11 @@ from hydra_ray.report.card import student_card
 from hydra_ray.report.files import make_report
 from hydra_ray.report.inputs import ReportInputs, SearchResult
 from hydra_ray.report.results import FinishedRun, results_page
-from hydra_ray.report.sweep_figures import SWEEP_PICTURE, sweep_pictures
+from hydra_ray.report.sweep_figures import sweep_picture
 from hydra_ray.report.sweep_tables import sweep_files, sweep_table
 from hydra_ray.report.tables import TextTable, as_terminal, terminal_table
 
 __all__ = [
-    "SWEEP_PICTURE",
     "FinishedRun",
     "ReportInputs",
     "SearchResult",
@@ -22,7 +21,7 @@ __all__ = [
     "results_page",
     "student_card",
     "sweep_files",
-    "sweep_pictures",
+    "sweep_picture",
     "sweep_table",
     "terminal_table",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,8 +22,8 @@ from hydra_ray.training import kinds
 Group = Mapping[str, Any]
 Points = Sequence[tuple[int, float, float]]
 """Place of a setting among the sweep's, mean, standard deviation over seeds (0 for one run)."""
-SWEEP_PICTURE = "sweep.png"
-_LINES = ("-", "--", ":", "-.")
+Line = Literal["-", "--", ":", "-."]
+_LINES: tuple[Line, ...] = ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,18 @@ class _Panel:
     curves: Mapping[tuple[str, str | None], Points]
 
 
-def sweep_pictures(sweep: Mapping[str, Any]) -> dict[str, bytes]:
-    """The students' fidelity against the key, as SWEEP_PICTURE; none for several keys, or two values."""
+def sweep_picture(sweep: Mapping[str, Any]) -> bytes | None:
+    """The students' fidelity against the key; None for several keys, fewer than three values, or no student."""
     keys = {key for group in sweep["groups"] for key in group["settings"]}
-    if len(keys) != 1 or len(sweep["groups"]) < 3:
-        return {}
-    return {SWEEP_PICTURE: sweep_picture(sweep, *keys)}
+    panels = _panels(sweep)
+    if len(keys) != 1 or len(sweep["groups"]) < 3 or not panels:
+        return None
+    return _drawn(sweep, *keys, panels)
 
 
 @picture
-def sweep_picture(sweep: Mapping[str, Any], key: str) -> Figure:
+def _drawn(sweep: Mapping[str, Any], key: str, panels: Sequence[_Panel]) -> Figure:
     """NLL, order (rho) and detection (AUROC) of each student beside its ensemble's, against the values of a key."""
-    panels = _panels(sweep)
     shades = colours(dict.fromkeys(name for panel in panels for name, _ in panel.curves))
     lines = dict(
         zip(dict.fromkeys(split for panel in panels for _, split in panel.curves if split), _LINES, strict=False)
@@ -92,7 +92,7 @@ def _curves(groups: Sequence[Group], name: str, splits: Sequence[str | None]) ->
     A student without its calibration is left out: it orders rows as the calibrated one does, and stands in the table.
     """
     known = {kind.kind for kind in kinds()}
-    students = dict.fromkeys(each for group in groups for each in group["figures"]["fidelity"] if each in known)
+    students = dict.fromkeys(each for group in groups for each in group["figures"].get("fidelity", {}) if each in known)
     wanted = {(student, split): _points(groups, student, name, split) for split in splits for student in students}
     return {place: points for place, points in wanted.items() if points}
 
@@ -110,7 +110,7 @@ def _draw(axes: Axes, places: Sequence[float], points: Points, **look: Any) -> N
     axes.errorbar(x, means, spreads if any(spreads) else None, elinewidth=0.8, marker="o", markersize=3.5, **look)
 
 
-def _legend(whole: Figure, shades: Mapping[str, str], lines: Mapping[str, str]) -> None:
+def _legend(whole: Figure, shades: Mapping[str, str], lines: Mapping[str, Line]) -> None:
     """Students by colour, rows by line."""
     entries = [Line2D([], [], color=colour, label=name) for name, colour in shades.items()]
     entries += [Line2D([], [], color=INK, linestyle=line, label=words(split)) for split, line in lines.items()]

@@ -1,8 +1,10 @@
 """The picture of a sweep: each student's fidelity against the values of one key."""
 
+import inspect
+
 import pytest
 
-from hydra_ray.report.sweep_figures import sweep_picture, sweep_pictures
+from hydra_ray.report.sweep_figures import _drawn, _panels, sweep_picture
 
 HEADS = "students.hydra.num_heads"
 
@@ -32,7 +34,7 @@ def over_heads(*numbers, **words) -> dict:
 
 def drawn(content) -> dict:
     """Heading of a panel -> the points of each of its lines."""
-    whole = sweep_picture.__wrapped__(content, HEADS)
+    whole = inspect.unwrap(_drawn)(content, HEADS, _panels(content))
     return {
         axes.get_title(loc="left") or axes.get_title(): [
             list(zip(*map(list, line.get_data()), strict=True)) for line in axes.get_lines()
@@ -62,7 +64,7 @@ def test_a_figure_that_one_setting_lacks_is_left_out_of_the_line():
 
 def test_seeds_spread_is_drawn_where_there_is_one():
     def bars(content):
-        return [len(axes.collections) for axes in sweep_picture.__wrapped__(content, HEADS).axes]
+        return [len(axes.collections) for axes in inspect.unwrap(_drawn)(content, HEADS, _panels(content)).axes]
 
     assert bars(over_heads(2, 4, 20)) == [0, 0, 0]
     assert bars(over_heads(2, 4, 20, deviation=0.1)) == [1, 0, 0]
@@ -70,18 +72,26 @@ def test_seeds_spread_is_drawn_where_there_is_one():
 
 @pytest.mark.parametrize("numbers", [(2,), (2, 4)])
 def test_two_values_are_no_curve(numbers):
-    assert sweep_pictures(over_heads(*numbers)) == {}
+    assert sweep_picture(over_heads(*numbers)) is None
 
 
 def test_several_keys_have_no_picture():
-    assert sweep_pictures(sweep(*(group(**{HEADS: number, "distill.temperature": 2}) for number in (2, 4, 20)))) == {}
+    assert sweep_picture(sweep(*(group(**{HEADS: number, "distill.temperature": 2}) for number in (2, 4, 20)))) is None
 
 
 def test_seeds_alone_have_no_picture():
-    assert sweep_pictures(sweep(group())) == {}
+    assert sweep_picture(sweep(group())) is None
+
+
+def test_without_a_student_there_is_nothing_to_draw():
+    content = over_heads(2, 4, 20)
+    for each in content["groups"]:
+        del each["figures"]["fidelity"]
+    assert sweep_picture(content) is None
 
 
 def test_it_is_a_png_the_same_bytes_every_time():
-    first, again = sweep_pictures(over_heads(2, 4, 20)), sweep_pictures(over_heads(2, 4, 20))
-    assert first["sweep.png"].startswith(b"\x89PNG")
+    first, again = sweep_picture(over_heads(2, 4, 20)), sweep_picture(over_heads(2, 4, 20))
+    assert first is not None
+    assert first.startswith(b"\x89PNG")
     assert first == again
