@@ -45,7 +45,7 @@ def sweep_picture(sweep: Mapping[str, Any]) -> bytes | None:
     panels = _panels(sweep)
     if len(keys) != 1 or len(sweep["groups"]) < 3 or not panels:
         return None
-    return _drawn(sweep, *keys, panels)
+    return _drawn(sweep, keys.pop(), panels)
 
 
 @picture
