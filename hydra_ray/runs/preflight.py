@@ -22,7 +22,7 @@ from hydra_ray.models import (
     memory_bytes,
 )
 from hydra_ray.runs.head_checks import check_heads
-from hydra_ray.runs.run import Run
+from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.runs.suitable_views import can_ask_validation_views, has_fixed_rows
 from hydra_ray.runs.view_checks import check_views, within
 from hydra_ray.shards import is_labelled
@@ -151,10 +151,11 @@ def _check_members(run: Run) -> None:
 
 
 def _check_losses(run: Run) -> None:
-    """Check that the control has labels, and try the user's own terms on two rows for every phase of their students."""
-    labels = run.data.splits["train"].read_labels() if "labels" in run.config.student_kinds else np.zeros(1)
-    if labels is None or not is_labelled(labels).any():
-        raise UserError("students.labels: no training row has a label; leave this student out")
+    """Check that there are labels to learn where they are asked for; try own terms on two rows in every phase."""
+    if "labels" in run.config.student_kinds:
+        _check_labels(run, "students.labels", "leave this student out")
+    if run.config.distill.label_weight > 0:
+        _check_labels(run, f"distill.label_weight={run.config.distill.label_weight}", "leave it out")
     for kind in run.config.student_kinds:
         own = run.config.student(kind)
         members = run.config.members_learnt_from(kind)
@@ -163,6 +164,18 @@ def _check_losses(run: Run) -> None:
             key = f"students.{kind}.terms.{place}.import_path={term.import_path}"
             for num_heads in {phase.num_heads for phase in phases}:
                 within(key, check_own_term, term.import_path, run.task.name, num_heads, members, run.data.num_outputs)
+
+
+def _check_labels(run: Run, key: str, way_out: str) -> None:
+    labels = run.data.splits["train"].read_labels()
+    if labels is None or not is_labelled(labels).any():
+        raise UserError(f"{key}: no training row has a label; {way_out}")
+    views = run.views(TRANSFER).values()
+    if not any(view.has_labels and view_named(view.view.view).keeps_label for view in views):
+        names = ", ".join(dict.fromkeys(view.view.view for view in views))
+        raise UserError(
+            f"{key}: no row of transfer.views ({names}) keeps its label; {way_out}, or add {{view: identity}}"
+        )
 
 
 def check_features(run: Run) -> None:
