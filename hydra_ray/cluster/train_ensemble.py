@@ -29,6 +29,7 @@ from hydra_ray.training import (
     LabelledRows,
     MemberSpec,
     StackSlot,
+    fit_group,
     fit_member,
     fit_stacked,
     stacks,
@@ -96,7 +97,8 @@ class _Record:
 
 def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> None:
     """Train a worker's share of the members, one after the other or several stacked into one network."""
-    mine = [(number, member) for number, member in job.members[ranks.rank :: ranks.num_ranks] if not member.is_done]
+    shares = _trained_together(job)[ranks.rank :: ranks.num_ranks]
+    mine = [group for share in shares if (group := [each for each in share if not each[1].is_done])]
     if not mine:
         return
     rows = job.data.splits["train"].read_all()
@@ -104,20 +106,46 @@ def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> 
     of_first = MemberSpec.of(task_named(job.data.task), job.specs[0], rows.inputs, rows.labels)
     train = LabelledRows.of(rows, device, job.features)
     validation = LabelledRows.of(job.data.splits["validation"].read_all(), device)
-    groups: dict[int, list[tuple[int, Artifact]]] = {}
-    for number, artifact in mine:
-        groups.setdefault(job.config.ensemble.group_of(number), []).append((number, artifact))
-    for place, members in groups.items():
+    groups: dict[int, list[list[tuple[int, Artifact]]]] = {}
+    for group in mine:
+        groups.setdefault(job.config.ensemble.group_of(group[0][0]), []).append(group)
+    for place, alike in groups.items():
         pretrained = group_weights(job.config, place, job.data)
         said = {} if pretrained is None else {"text": f"members start from {pretrained.said}"}
         has_fixed_body = job.config.ensemble.train == "head"
         member_spec = of_first.of_group(job.specs[place], pretrained, has_fixed_body=has_fixed_body)
+        if job.config.ensemble.objective_of_groups is not None:
+            job.channel.put.remote({"event": "started", "rank": ranks.rank, "stacked": 1, **said})
+            for group in alike:
+                _fit_together(job, dict(group), member_spec, train, validation)
+            continue
+        members = [each for group in alike for each in group]
         size = stack_size(job.config.ensemble, len(members), member_spec, train)
         job.channel.put.remote({"event": "started", "rank": ranks.rank, "stacked": size, **said})
-        _fit_group(job, members, size, member_spec, train, validation)
+        _fit_alike(job, members, size, member_spec, train, validation)
 
 
-def _fit_group(
+def _trained_together(job: _Job) -> list[list[tuple[int, Artifact]]]:
+    """The missing members of each group that is trained as one."""
+    groups = ([each for each in job.members if each[0] in group] for group in job.config.ensemble.trained_together)
+    return [group for group in groups if group]
+
+
+def _fit_together(
+    job: _Job, missing: dict[int, Artifact], member_spec: MemberSpec, train: LabelledRows, validation: LabelledRows
+) -> None:
+    """Train a group by one loss; its checkpoint is beside its first missing member, which is published last."""
+    numbers = next(group for group in job.config.ensemble.trained_together if min(missing) in group)
+    fitted = fit_group(
+        numbers, job.config.ensemble, job.config.seed, member_spec, train, validation,
+        _checkpoints(job, missing[min(missing)]), partial(_report, job), Ticker(job.channel, members=list(missing)),
+    )  # fmt: skip
+    for number, (model, figures) in reversed(list(zip(numbers, fitted, strict=True))):
+        if number in missing:
+            _publish(job, number, missing[number], model, figures)
+
+
+def _fit_alike(
     job: _Job,
     members: list[tuple[int, Artifact]],
     size: int,

@@ -7,6 +7,15 @@ from hydra_ray.config.import_paths import error_in_short, import_own, is_own, so
 from hydra_ray.config.load import load_config, validate, with_overlay
 from hydra_ray.config.member_groups import TIMM, is_published
 from hydra_ray.config.messages import nearest
+from hydra_ray.config.objectives import (
+    OBJECTIVES,
+    AdpConfig,
+    IndependentConfig,
+    JointConfig,
+    NegativeCorrelationConfig,
+    ObjectiveConfig,
+    TrsConfig,
+)
 from hydra_ray.config.options import NoOptions, OptionModels, named_views, parse_options
 from hydra_ray.config.recipes import shipped_recipes
 from hydra_ray.config.search import MACS, Goal, better, goal_of, overlay_of, space_of
@@ -31,8 +40,10 @@ from hydra_ray.config.yaml_files import flatten, parse_yaml
 __all__ = [
     "LIBRARIES",
     "MACS",
+    "OBJECTIVES",
     "STUDENTS",
     "TIMM",
+    "AdpConfig",
     "ClusterConfig",
     "Config",
     "DataConfig",
@@ -40,8 +51,12 @@ __all__ = [
     "EnsembleConfig",
     "Goal",
     "HeadKind",
+    "IndependentConfig",
+    "JointConfig",
     "MemberGroup",
+    "NegativeCorrelationConfig",
     "NoOptions",
+    "ObjectiveConfig",
     "Optimisation",
     "OptionModels",
     "OutputsSaid",
@@ -52,6 +67,7 @@ __all__ = [
     "TrackingConfig",
     "TransferConfig",
     "TransferView",
+    "TrsConfig",
     "TuneConfig",
     "ViewConfig",
     "better",

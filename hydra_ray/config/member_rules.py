@@ -16,6 +16,7 @@ def check_members(ensemble: EnsembleConfig, *, are_trained: bool) -> None:
     if not are_trained and (ensemble.members or ensemble.weights):
         key = "members" if ensemble.members else "weights"
         raise ValueError(f"ensemble.{key}: no member is trained here, others answer in their place; leave it out")
+    _check_objective(ensemble, are_trained=are_trained)
     for place, group in enumerate(ensemble.members or ()):
         _check_weights(f"ensemble.members.{place}.", group)
     _check_weights("ensemble.", ensemble)
@@ -52,4 +53,39 @@ def _check_weights(key: str, members: EnsembleConfig | MemberGroup) -> None:
         raise ValueError(
             f"{key}weights={members.weights} are of {expected}, but {key}architecture={members.architecture}: leave "
             f"{key}architecture out"
+        )
+
+
+def _check_objective(ensemble: EnsembleConfig, *, are_trained: bool) -> None:
+    """An objective of groups has members to train, in groups of two or more that use up all, on the same rows."""
+    objective = ensemble.objective_of_groups
+    size = ensemble.group_size
+    if objective is None:
+        if size is not None:
+            raise ValueError(
+                f"ensemble.group_size={size}, but members are trained independently: set ensemble.objective, or leave "
+                "ensemble.group_size out"
+            )
+        return
+    key = f"ensemble.objective={objective.kind}"
+    if not are_trained:
+        raise ValueError(f"{key}: no member is trained here, others answer in their place; leave it out")
+    if ensemble.folds is not None:
+        raise ValueError(
+            f"{key}: its members learn from the same rows, but ensemble.folds={ensemble.folds} gives each its own; "
+            "leave one of them out"
+        )
+    for alike in ensemble.groups:
+        _check_group_size(key, alike, size or alike.count)
+
+
+def _check_group_size(key: str, alike: MemberGroup, size: int) -> None:
+    name = alike.architecture
+    if size < 2:
+        raise ValueError(f"{key}: is of several members of one architecture, but {name} has 1; use 2 or more")
+    if alike.count % size:
+        fitting = [str(each) for each in range(2, alike.count + 1) if alike.count % each == 0]
+        raise ValueError(
+            f"ensemble.group_size={size}: does not divide the {alike.count} members of architecture {name}; use "
+            f"{' or '.join(fitting)}"
         )

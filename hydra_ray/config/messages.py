@@ -85,7 +85,9 @@ def _without_tags(location: Iterable[str | int], root: Section) -> list[str]:
     words = [*map(str, location), ""]
     for part, following in pairwise(words):
         is_place = following in _by_kind(annotation)
-        if part != "[key]" and part not in _branches(annotation) and not is_place:
+        if part in _tagged(annotation):
+            annotation = _tagged(annotation)[part]
+        elif part != "[key]" and part not in _branches(annotation) and not is_place:
             parts.append(part)
             annotation = _step(annotation, part)
     return parts
@@ -134,7 +136,8 @@ def _step(annotation: Any, part: str) -> Any:
     """The type of a section's field, or of an entry of a list or mapping."""
     section = _section_in(annotation)
     if section is None:
-        return _by_kind(annotation).get(part) or _entry_of(annotation)
+        fields = [each.model_fields[part] for each in _tagged(annotation).values() if part in each.model_fields]
+        return fields[0].annotation if fields else _by_kind(annotation).get(part) or _entry_of(annotation)
     field = section.model_fields.get(part)
     return field.annotation if field is not None else None
 
@@ -147,6 +150,8 @@ def known_keys(section: Section, prefix: str = "") -> list[str]:
         below = _section_in(field.annotation)
         if below is not None:
             keys += known_keys(below, f"{prefix}{name}.")
+        for entry in _tagged(field.annotation).values():
+            keys += [key for key in known_keys(entry, f"{prefix}{name}.") if key not in keys]
         for kind, entry in _by_kind(field.annotation).items():
             keys += [key for key in known_keys(entry, f"{prefix}{name}.{kind}.") if not key.endswith(".kind")]
     return keys
@@ -194,10 +199,16 @@ def _section_in(annotation: Any) -> Section | None:
 
 def _by_kind(annotation: Any) -> dict[str, Section]:
     """Kind -> section, of a list of sections that are told apart by their `kind`; of all else nothing."""
-    entry = get_args(annotation)[0] if get_origin(annotation) is list else None
-    if get_origin(entry) is not Annotated:
+    return _tagged(get_args(annotation)[0]) if get_origin(annotation) is list else {}
+
+
+def _tagged(annotation: Any) -> dict[str, Section]:
+    """Kind -> section, of one section that its `kind` tells what it is, or none; of all else nothing."""
+    if get_origin(annotation) in (Union, UnionType):
+        return next((found for inner in get_args(annotation) if (found := _tagged(inner))), {})
+    if get_origin(annotation) is not Annotated:
         return {}
-    union, *metadata = get_args(entry)
+    union, *metadata = get_args(annotation)
     if not any(getattr(each, "discriminator", None) == "kind" for each in metadata):
         return {}
     return {section.model_fields["kind"].default: section for section in get_args(union)}

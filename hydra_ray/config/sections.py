@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hydra_ray.config.member_groups import Weights, with_architecture, with_first_group
+from hydra_ray.config.objectives import Objective
 from hydra_ray.config.students import StudentKind
 from hydra_ray.config.teachers import TeachersConfig
 from hydra_ray.config.types import (
@@ -168,6 +169,12 @@ class EnsembleConfig(Optimisation):
     all inputs (`mse`), so that disagreement is the only uncertainty that varies."""
     augment: ViewConfig | None = None
     """A view drawn anew for every row and epoch while members train."""
+    objective: Objective | None = None
+    """What members minimise: `independent` (the default), each its own loss; or one loss of a group that is trained
+    together on the same rows: `joint`, `negative_correlation`, `adp`, `trs`, or `{kind: adp, volume_weight: 1.0}` with
+    a kind's own keys."""
+    group_size: Annotated[int, Field(ge=2, le=10_000)] | None = None
+    """K, members of a group; none for all that are built alike."""
     folds: Annotated[int, Field(ge=2, le=10_000)] | None = None
     """Every member leaves out one of so many folds of the training rows, for views with `held_out`."""
     teachers: TeachersConfig = TeachersConfig()
@@ -185,6 +192,24 @@ class EnsembleConfig(Optimisation):
             architecture=self.architecture, options=self.options, weights=self.weights, count=self.num_members
         )
         return self.members or [alike]
+
+    @property
+    def objective_of_groups(self) -> Objective | None:
+        """What groups minimise; None where each member minimises its own loss."""
+        return self.objective if self.objective is not None and self.objective.is_of_groups else None
+
+    @property
+    def trained_together(self) -> list[range]:
+        """Numbers of the members that one loss trains, for each group; each member alone where losses are its own."""
+        if self.objective_of_groups is None:
+            return [range(number, number + 1) for number in range(self.num_members)]
+        found = []
+        start = 0
+        for alike in self.groups:
+            size = self.group_size or alike.count
+            found += [range(first, first + size) for first in range(start, start + alike.count, size)]
+            start += alike.count
+        return found
 
     def group_of(self, member: int) -> int:
         """The place among `groups` of a member's."""

@@ -11,13 +11,68 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hydra_ray.config import AdpConfig, JointConfig, NegativeCorrelationConfig, ObjectiveConfig, TrsConfig
+from hydra_ray.data import TaskName
+
+Forward = Callable[[Tensor], Tensor]
+"""Normalised inputs, each member's own copy [K, B, ...] -> outputs_KBC."""
+GroupLoss = Callable[[Forward, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+"""forward, normalised_KB, labels_B, share of the training that is done -> what the group minimises, [B], and each
+member's own loss, [K, B], which is reported."""
+
 _ON_THE_DIAGONAL = 1e-6
 """Added to a Gram matrix, as the authors of ADP do, so that members that agree have a finite logarithm."""
+
+
+def group_loss(objective: ObjectiveConfig, task: TaskName) -> GroupLoss:
+    """What a group minimises.
+
+    Raises:
+        ValueError: the objective is none of groups, or not for the task.
+    """
+    if isinstance(objective, TrsConfig):
+        return _trs(objective)
+    each = each_cross_entropy if task == "classification" else each_gaussian_nll
+    of_outputs = _of_outputs(objective, task)
+
+    def loss(forward: Forward, normalised_KB: Tensor, labels_B: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+        outputs_KBC = forward(normalised_KB)
+        return of_outputs(outputs_KBC, labels_B), each(outputs_KBC, labels_B)
+
+    return loss
+
+
+def _of_outputs(objective: ObjectiveConfig, task: TaskName) -> Callable[[Tensor, Tensor], Tensor]:
+    match objective, task:
+        case JointConfig(), "classification":
+            return joint_loss
+        case JointConfig(), "regression":
+            return joint_gaussian_loss
+        case NegativeCorrelationConfig(weight=weight), "classification":
+            return partial(negative_correlation_loss, weight=weight)
+        case NegativeCorrelationConfig(weight=weight), "regression":
+            return partial(negative_correlation_gaussian_loss, weight=weight)
+        case AdpConfig(entropy_weight=entropy_weight, volume_weight=volume_weight), "classification":
+            return partial(adp_loss, entropy_weight=entropy_weight, volume_weight=volume_weight)
+    raise ValueError(f"{objective.kind} is no objective of groups for a {task}")
+
+
+def _trs(settings: TrsConfig) -> GroupLoss:
+    def loss(forward: Forward, normalised_KB: Tensor, labels_B: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+        def each_loss(inputs_KB: Tensor) -> Tensor:
+            return each_cross_entropy(forward(inputs_KB), labels_B)
+
+        radius = settings.first_radius + progress * (settings.last_radius - settings.first_radius)
+        weights = (settings.scale, settings.cosine_weight, settings.smoothness_weight, settings.num_steps)
+        return trs_loss(each_loss, normalised_KB, radius, *weights)
+
+    return loss
 
 
 def each_cross_entropy(logits_KBC: Tensor, labels_B: Tensor) -> Tensor:
@@ -70,8 +125,7 @@ def log_volume(logits_KBC: Tensor, labels_B: Tensor) -> Tensor:
     directions_BKC = F.normalize(others_KBC, dim=-1).transpose(0, 1)
     gram_BKK = directions_BKC @ directions_BKC.mT
     offset_KK = _ON_THE_DIAGONAL * torch.eye(gram_BKK.shape[-1], dtype=gram_BKK.dtype, device=gram_BKK.device)
-    factor_BKK = torch.linalg.cholesky(gram_BKK + offset_KK)
-    return 2 * factor_BKK.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    return torch.logdet(gram_BKK + offset_KK)
 
 
 def negative_correlation_loss(logits_KBC: Tensor, labels_B: Tensor, weight: float) -> Tensor:
@@ -95,8 +149,8 @@ def each_gaussian_nll(outputs_KBC: Tensor, targets_B: Tensor) -> Tensor:
 def negative_correlation_gaussian_loss(outputs_KBC: Tensor, targets_B: Tensor, weight: float) -> Tensor:
     """Negative correlation learning of means, in units of each member's own variance: [B].
 
-    sum_k (NLL_k - weight * (mu_k - mean_j mu_j)^2 / (2 sigma_k^2)), the variance without a gradient: with weight 1 and one
-    variance the squared errors are K times that of the members' mean (Krogh & Vedelsby 1995, eq. 6).
+    sum_k (NLL_k - weight * (mu_k - mean_j mu_j)^2 / (2 sigma_k^2)), the variance without a gradient: with weight 1 and
+    one variance the squared errors are K times that of the members' mean (Krogh & Vedelsby 1995, eq. 6).
     """
     mean_KB, log_variance_KB = _at_least_float32(outputs_KBC).unbind(-1)
     distance_KB = (mean_KB - mean_KB.mean(0)).square() * (-log_variance_KB.detach()).exp() / 2
@@ -115,8 +169,8 @@ def trs_loss(
     cosine_weight: float,
     smoothness_weight: float,
     num_steps: int = 6,
-) -> Tensor:
-    """Transferability reduced smooth training (Yang et al. 2021, arXiv 2104.00671): [B].
+) -> tuple[Tensor, Tensor]:
+    """Transferability reduced smooth training (Yang et al. 2021, arXiv 2104.00671): [B], and each member's loss [K, B].
 
     sum_k l_k + scale * (cosine_weight * mean over pairs of |cos(grad_x l_i, grad_x l_j)|
                          + smoothness_weight * mean_k 2 ||grad_x l_k||^2 at points nearby),
@@ -138,7 +192,7 @@ def trs_loss(
     nearby_KB = steepest_nearby(each_loss, inputs_KB, radius, num_steps).requires_grad_()
     slope_KB = _gradient(each_loss(nearby_KB), nearby_KB, create_graph=True).flatten(2).square().sum(-1)
     regulariser = cosine_weight * cosine_B + smoothness_weight * 2 * slope_KB.mean(0)
-    return loss_KB.sum(0) + scale * regulariser
+    return loss_KB.sum(0) + scale * regulariser, loss_KB
 
 
 def gradient_cosine(gradients_KB: Tensor) -> Tensor:
@@ -166,7 +220,7 @@ def steepest_nearby(each_loss: EachLoss, inputs_KB: Tensor, radius: float, num_s
 
 
 def _gradient(loss_KB: Tensor, inputs_KB: Tensor, *, create_graph: bool) -> Tensor:
-    """Of each member's loss on each row by that row; where batches are normalised, by what it does to its neighbours too."""
+    """Of each member's loss by each row; with batch normalisation, of what the row does to the others' losses too."""
     return torch.autograd.grad(loss_KB.sum(), inputs_KB, create_graph=create_graph)[0]
 
 

@@ -13,6 +13,7 @@ from hydra_ray.config import (
     STUDENTS,
     Config,
     DataConfig,
+    EnsembleConfig,
     MemberGroup,
     Section,
     StudentConfig,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 TRANSFER = "transfer"
 """The split on which members are asked and from which students learn."""
 _HOW_MEMBERS_ARE_TRAINED = {"num_members", "stack_size", "compile", "teachers"}  # keys that leave each member as it is
-_OF_GROUPS = {"members", "weights", "train"}  # of which a member's own group says what holds for it
+_OF_GROUPS = {"members", "weights", "train", "objective", "group_size"}  # a member's own group says what holds for it
 _NOT_OF_TRIALS = {"max_concurrent", "workers_per_trial", "budget"}  # how they are run, which of them is taken
 
 
@@ -49,11 +50,21 @@ def member_key(run: Run, number: int) -> dict[str, Any]:
             **group.model_dump(include={"architecture", "options"}),
             **key_of_weights(ensemble, group),
         },
+        **_trained_together(ensemble, number),
         **member_code(run.config, run.data, group, run.member_spec(number).num_outputs),
         "streams": STREAMS_VERSION,
         "seed": run.config.seed,
         "member": number,
     }
+
+
+def _trained_together(ensemble: EnsembleConfig, number: int) -> dict[str, Any]:
+    """What a member's group minimises, and who is in it; nothing where members are trained independently."""
+    objective = ensemble.objective_of_groups
+    if objective is None:
+        return {}
+    group = next(each for each in ensemble.trained_together if number in each)
+    return {"objective": objective.model_dump(), "trained_together": [group.start, group.stop]}
 
 
 def shards_key(run: Run, split: str) -> dict[str, Any]:

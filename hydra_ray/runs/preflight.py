@@ -22,6 +22,7 @@ from hydra_ray.models import (
     memory_bytes,
 )
 from hydra_ray.runs.head_checks import check_heads
+from hydra_ray.runs.objective_checks import check_groups, check_objective
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.runs.suitable_views import can_ask_validation_views, has_fixed_rows
 from hydra_ray.runs.view_checks import check_views, within
@@ -55,6 +56,7 @@ def check_settings(run: Run) -> None:
     run.task.check(run.config)
     check_teachers_settings(run)
     check_views(run)
+    check_objective(run)
     _check_losses(run)
     _check_batches(run)
 
@@ -67,6 +69,7 @@ def check_networks(run: Run) -> None:
     distill = config.distill
     if run.teachers is None:
         _check_members(run)
+        check_groups(run)
     else:
         check_teachers(run)
     space = config.tune.space if config.tune.num_trials else {}

@@ -5,6 +5,7 @@ Also the parameters that trials of a search draw, and how trials are compared.
 
 from hydra_ray.training.calibration import Calibration, calibration_from_json
 from hydra_ray.training.checkpoints import Checkpoints
+from hydra_ray.training.group import Together, fit_group
 from hydra_ray.training.kinds import kind_named, kinds
 from hydra_ray.training.loop import DistributedContext
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
@@ -28,6 +29,7 @@ __all__ = [
     "Sampler",
     "StackSlot",
     "StoppingRule",
+    "Together",
     "Trial",
     "Values",
     "best_of",
@@ -35,6 +37,7 @@ __all__ = [
     "distil",
     "drawn",
     "facts_of",
+    "fit_group",
     "fit_member",
     "fit_stacked",
     "kind_named",

@@ -1,4 +1,4 @@
-"""Objectives of groups against their formulas, row by row and member by member, and their gradients against differences."""
+"""Objectives of groups against their formulas, by row and member, and their gradients against differences."""
 
 import itertools
 import math
@@ -18,9 +18,7 @@ def outputs(seed: int, members: int, rows: int, classes: int, scale: float = 2.0
     return logits, torch.randint(classes, (rows,), generator=draws)
 
 
-shapes = given(
-    seed=st.integers(0, 2**31), members=st.integers(2, 4), rows=st.integers(1, 5), classes=st.integers(5, 7)
-)
+shapes = given(seed=st.integers(0, 2**31), members=st.integers(2, 4), rows=st.integers(1, 5), classes=st.integers(5, 7))
 
 
 def probabilities(row) -> list[float]:
@@ -30,9 +28,7 @@ def probabilities(row) -> list[float]:
 
 def literal(function, logits, labels):
     """A function of the members' probabilities and the label, for each row."""
-    return [
-        function([probabilities(member[row]) for member in logits], int(label)) for row, label in enumerate(labels)
-    ]
+    return [function([probabilities(member[row]) for member in logits], int(label)) for row, label in enumerate(labels)]
 
 
 def means(members):
@@ -54,9 +50,8 @@ def slow_log_volume(members, label):
         length = math.sqrt(sum(p * p for p in others))
         rows.append([p / length for p in others])
     gram = [[sum(a * b for a, b in zip(one, other, strict=True)) for other in rows] for one in rows]
-    for place, line in enumerate(gram):
-        line[place] += 1e-6
-    return math.log(determinant(gram))
+    shifted = [[value + (1e-6 if i == j else 0.0) for j, value in enumerate(line)] for i, line in enumerate(gram)]
+    return math.log(determinant(shifted))
 
 
 def determinant(matrix):
@@ -163,7 +158,7 @@ def test_a_member_that_is_sure_of_the_label_keeps_its_direction():
 def test_halves_are_worked_out_in_float32(dtype):
     logits, labels = outputs(5, 3, 4, 6)
     rounded = logits.to(dtype)
-    for fast in (objectives.joint_loss, lambda *args: objectives.adp_loss(*args, 2, 0.5)):
+    for fast in (objectives.joint_loss, lambda logits, labels: objectives.adp_loss(logits, labels, 2, 0.5)):
         assert torch.allclose(fast(rounded, labels).double(), fast(rounded.double(), labels), rtol=1e-4)
 
 
@@ -223,7 +218,8 @@ def slow_gradient(members, k, row, label):
 
 def test_trs_is_its_formula(setting):
     members, inputs, labels, each_loss = setting
-    found = objectives.trs_loss(each_loss, inputs, 0.1, scale=5, cosine_weight=2, smoothness_weight=3)
+    found, each_KB = objectives.trs_loss(each_loss, inputs, 0.1, scale=5, cosine_weight=2, smoothness_weight=3)
+    assert torch.equal(each_KB, each_loss(inputs))
     nearby = objectives.steepest_nearby(each_loss, inputs, 0.1, 6)
     with torch.no_grad():
         for row, label in enumerate(labels):
@@ -270,7 +266,7 @@ def test_all_of_trs_reaches_the_weights(setting):
     sizes = {}
     for name, weights in {"plain": (0, 0), "cosine": (2, 0), "smooth": (0, 3)}.items():
         members.zero_grad()
-        objectives.trs_loss(each_loss, inputs, 0.1, 5.0, *map(float, weights)).mean().backward()
+        objectives.trs_loss(each_loss, inputs, 0.1, 5.0, weights[0], weights[1])[0].mean().backward()
         sizes[name] = members.first.grad.clone()
     assert not torch.allclose(sizes["plain"], sizes["cosine"])
     assert not torch.allclose(sizes["plain"], sizes["smooth"])
