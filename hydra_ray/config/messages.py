@@ -150,8 +150,6 @@ def known_keys(section: Section, prefix: str = "") -> list[str]:
         below = _section_in(field.annotation)
         if below is not None:
             keys += known_keys(below, f"{prefix}{name}.")
-        for entry in _tagged(field.annotation).values():
-            keys += [key for key in known_keys(entry, f"{prefix}{name}.") if key not in keys]
         for kind, entry in _by_kind(field.annotation).items():
             keys += [key for key in known_keys(entry, f"{prefix}{name}.{kind}.") if not key.endswith(".kind")]
     return keys

@@ -1,8 +1,12 @@
 """Objectives of groups in a recipe: which groups they make, what they change, and what does not suit them."""
 
+from typing import Any
+
 import pytest
 from helpers.finished import RECIPE, loaded, recipe
+from support import REPO
 
+from hydra_ray.config import OBJECTIVES
 from hydra_ray.config.load import load_config
 from hydra_ray.errors import UserError
 from hydra_ray.runs.preflight import check_networks, check_settings
@@ -10,6 +14,9 @@ from hydra_ray.runs.preflight import check_networks, check_settings
 IMAGES = (
     "[{architecture: cnn, options: {widths: [4]}, count: 2}, {architecture: mlp, options: {hidden: [4]}, count: 4}]"
 )
+
+RECIPES = (REPO / "docs" / "recipes.md").read_text()
+UNTOLD = ("first_radius", "last_radius", "num_steps")  # of the ascent of TRS
 
 
 @pytest.fixture
@@ -40,6 +47,14 @@ def test_keys_of_a_kind_are_set_on_the_command_line(place):
     objective = load_config(place, words).ensemble.objective
     assert objective is not None
     assert objective.model_dump() == {"kind": "adp", "entropy_weight": 1.5, "volume_weight": 0.25}
+
+
+@pytest.mark.parametrize("section", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_every_key_is_documented(section):
+    assert section.__doc__
+    assert all(field.description for field in section.model_fields.values() if field.annotation is not Any)
+    assert all(f"`{name}`" in RECIPES for name in section.model_fields if name not in ("kind", *UNTOLD))
+    assert f"`{section.model_fields['kind'].default}`" in RECIPES
 
 
 def fingerprints(place, *words):
