@@ -1,12 +1,13 @@
 """train_ensemble: one Ray Train job that trains all missing members, divided among its workers.
 
-Members are independent, so there is nothing to average and no barrier between workers. Each member is published as
-soon as it is trained; the next start, with any number of workers, trains those that are missing.
+Independent members have nothing to average, and there is no barrier between workers. Each is published as soon as it is
+trained; the next start, with any number of workers, trains those that are missing. Members that one loss trains
+(`ensemble.objective`) are resumed and published as one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -97,8 +98,7 @@ class _Record:
 
 def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> None:
     """Train a worker's share of the members, one after the other or several stacked into one network."""
-    shares = _trained_together(job)[ranks.rank :: ranks.num_ranks]
-    mine = [group for share in shares if (group := [each for each in share if not each[1].is_done])]
+    mine, among = _share(job, ranks)
     if not mine:
         return
     rows = job.data.splits["train"].read_all()
@@ -117,7 +117,7 @@ def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> 
         if job.config.ensemble.objective_of_groups is not None:
             job.channel.put.remote({"event": "started", "rank": ranks.rank, "stacked": 1, **said})
             for group in alike:
-                _fit_together(job, dict(group), member_spec, train, validation)
+                _fit_together(job, among, dict(group), member_spec, train, validation)
             continue
         members = [each for group in alike for each in group]
         size = stack_size(job.config.ensemble, len(members), member_spec, train)
@@ -125,23 +125,44 @@ def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> 
         _fit_alike(job, members, size, member_spec, train, validation)
 
 
-def _trained_together(job: _Job) -> list[list[tuple[int, Artifact]]]:
-    """The missing members of each group that is trained as one."""
-    groups = ([each for each in job.members if each[0] in group] for group in job.config.ensemble.trained_together)
-    return [group for group in groups if group]
+def _share(job: _Job, ranks: DistributedContext) -> tuple[list[list[tuple[int, Artifact]]], DistributedContext]:
+    """The missing members that a worker trains, by the groups that one loss trains, and those it trains each with.
+
+    A worker has groups for itself; where there are fewer than workers, all of them train one after the other together.
+    """
+    ensemble = job.config.ensemble
+    groups = [group for numbers in ensemble.trained_together if (group := _those_in(numbers, job.members))]
+    is_together = ensemble.objective_of_groups is not None and len(groups) < ranks.num_ranks
+    shares = groups if is_together else groups[ranks.rank :: ranks.num_ranks]
+    mine = [group for share in shares if (group := [each for each in share if not each[1].is_done])]
+    if not is_together:
+        return mine, DistributedContext()
+    ranks.wait()  # until every rank has seen the same members as missing
+    return mine, ranks
+
+
+def _those_in(numbers: range, members: list[tuple[int, Artifact]]) -> list[tuple[int, Artifact]]:
+    return [(number, artifact) for number, artifact in members if number in numbers]
 
 
 def _fit_together(
-    job: _Job, missing: dict[int, Artifact], member_spec: MemberSpec, train: LabelledRows, validation: LabelledRows
+    job: _Job,
+    ranks: DistributedContext,
+    missing: dict[int, Artifact],
+    member_spec: MemberSpec,
+    train: LabelledRows,
+    validation: LabelledRows,
 ) -> None:
     """Train a group by one loss; its checkpoint is beside its first missing member, which is published last."""
     numbers = next(group for group in job.config.ensemble.trained_together if min(missing) in group)
+    checkpoints = replace(_checkpoints(job, missing[min(missing)]), is_writer=ranks.is_first)
+    ticker = Ticker(job.channel, members=list(missing)) if ranks.is_first else None
     fitted = fit_group(
-        numbers, job.config.ensemble, job.config.seed, member_spec, train, validation,
-        _checkpoints(job, missing[min(missing)]), partial(_report, job), Ticker(job.channel, members=list(missing)),
+        numbers, job.config.ensemble, job.config.seed, member_spec, train, validation, checkpoints,
+        partial(_report, job), ticker, ranks,
     )  # fmt: skip
     for number, (model, figures) in reversed(list(zip(numbers, fitted, strict=True))):
-        if number in missing:
+        if number in missing and ranks.is_first:
             _publish(job, number, missing[number], model, figures)
 
 

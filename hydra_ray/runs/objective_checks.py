@@ -28,15 +28,37 @@ def check_objective(run: Run) -> None:
         raise UserError(
             f"{key}: is for {objective.tasks[0]}, and data.source={source} is a {run.task.name}; use another"
         )
-    size = max(map(len, run.config.ensemble.trained_together))
-    others = run.data.num_outputs - 1
-    if isinstance(objective, AdpConfig) and size > others:
-        raise UserError(
-            f"{key}: {size} members are to differ in their predictions of the {others} classes beside the label; "
-            + (f"use ensemble.group_size={others} or less" if others > 1 else "use another objective")
-        )
+    _check_batch(run, key)
+    if isinstance(objective, AdpConfig):
+        _check_adp(run, key)
     if isinstance(objective, TrsConfig):
         _check_trs(run, key)
+
+
+def _check_batch(run: Run, key: str) -> None:
+    """Check that every worker has a row of each batch, where all of them train one group."""
+    ensemble = run.config.ensemble
+    workers = run.config.cluster.num_workers
+    batch = min(ensemble.batch_size, run.data.splits["train"].num_rows)
+    if len(ensemble.trained_together) < workers and batch < workers:
+        raise UserError(
+            f"{key}: {workers} workers share the {batch} rows of a batch (ensemble.batch_size); use "
+            f"cluster.num_workers={batch} or fewer"
+        )
+
+
+def _check_adp(run: Run, key: str) -> None:
+    """Check that members have classes to differ in: each has a direction among those that are not the label."""
+    others = run.data.num_outputs - 1
+    for alike in run.config.ensemble.groups:
+        size = run.config.ensemble.group_size or alike.count
+        if size > others:
+            fitting = [each for each in range(2, others + 1) if alike.count % each == 0]
+            way_out = f"ensemble.group_size={fitting[-1]}" if fitting else "fewer members, or another objective"
+            raise UserError(
+                f"{key}: {size} members are to differ in their predictions of the {others} classes beside the label; "
+                f"use {way_out}"
+            )
 
 
 def _check_trs(run: Run, key: str) -> None:

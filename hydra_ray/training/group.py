@@ -2,7 +2,9 @@
 
 Each member has its own weights and draws, which follow from (seed, member). Rows come in the order, and are augmented
 by the draws, of the group's first member, as an objective compares outputs on the same inputs. A group is one training:
-one optimiser, one checkpoint, and it ends as one. The objectives' formulas are in `losses/group_objectives.py`; no Ray.
+one optimiser, one checkpoint, and it ends as one. Several ranks train it on a part of every batch each; BatchNorm
+normalises by a rank's own rows, and its running statistics are the first rank's. The objectives' formulas are in
+`losses/group_objectives.py`; no Ray.
 
 K members of the group, N rows, B batch, C outputs.
 """
@@ -21,8 +23,10 @@ from hydra_ray.models import Member
 from hydra_ray.randomness import seed_of
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Watch
-from hydra_ray.training.loop import Tick, TrainState, clip_gradients
+from hydra_ray.training.loop import DistributedContext, Tick, TrainState, clip_gradients
 from hydra_ray.training.member import LabelledRows, MemberSpec, augmented, evaluate_member, order_of, subject_of
+
+ALONE = DistributedContext()
 
 
 def fit_group(
@@ -35,6 +39,7 @@ def fit_group(
     checkpoints: Checkpoints,
     report: Callable[[dict[str, Any]], None],
     tick: Tick | None = None,
+    ranks: DistributedContext = ALONE,
 ) -> list[tuple[Member, dict[str, float]]]:
     """Train the members with these numbers together, from the group's checkpoint where there is one.
 
@@ -48,6 +53,7 @@ def fit_group(
         checkpoints: the group's.
         report: called for each member after each epoch, with the figures that `fit_member` reports.
         tick: called after each step of the group.
+        ranks: this process among those that train the group; the first one reports and writes checkpoints.
 
     Returns:
         Each member and its figures on the validation rows.
@@ -55,7 +61,7 @@ def fit_group(
     Raises:
         DivergedError: the loss, weights or figures of a member are not finite.
     """
-    training = _GroupTraining(members, settings, seed, member_spec, train, checkpoints, tick)
+    training = _GroupTraining(members, settings, seed, member_spec, train, checkpoints, tick, ranks)
     figures = training.evaluate(validation)
     for epoch in range(training.state.num_done // training.steps, settings.epochs):
         losses = training.train_epoch(epoch)
@@ -63,7 +69,8 @@ def fit_group(
         for subject, found in zip(training.subjects, figures, strict=True):
             subject.check_figures(found, epoch + 1)
         for member, loss, found in zip(members, losses, figures, strict=True):
-            report({"member": member, "epoch": epoch + 1, "loss": loss, **found})
+            if ranks.is_first:
+                report({"member": member, "epoch": epoch + 1, "loss": loss, **found})
         training.checkpoints.write(training.state.state())
     return list(zip(training.members, figures, strict=True))
 
@@ -93,7 +100,9 @@ class _GroupTraining:
         train: LabelledRows,
         checkpoints: Checkpoints,
         tick: Tick | None,
+        ranks: DistributedContext,
     ) -> None:
+        self._ranks = ranks
         self.subjects = [subject_of(number, settings) for number in numbers]
         self._first = numbers[0]
         self._settings = settings
@@ -108,7 +117,9 @@ class _GroupTraining:
         self.steps = len(train) // self._batch
         num_steps = settings.epochs * self.steps
         dropout = seed_of(seed, "member dropout", self._first)
-        self.state = TrainState(self._together, settings, num_steps=num_steps, seed=dropout, tick=tick)
+        # gradients are averaged in `_step`: DDP knows no gradients by inputs, and no second ones
+        alone = DistributedContext(ranks.rank)
+        self.state = TrainState(self._together, settings, num_steps=num_steps, seed=dropout, ranks=alone, tick=tick)
         self.checkpoints = checkpoints
         checkpoint = checkpoints.newest()
         if checkpoint is not None:
@@ -120,24 +131,36 @@ class _GroupTraining:
     def train_epoch(self, epoch: int) -> list[float]:
         """One pass over the rows; the mean of each member's own loss."""
         self._together.train()
-        watch = Watch(self.subjects, epoch + 1)
+        watch = Watch(self.subjects, epoch + 1, ranks=self._ranks)
         order = order_of(len(self._train), self._seed, self._first, epoch).to(self._train.inputs.device)
         for rows in order[: self.steps * self._batch].split(self._batch):
             inputs = augmented(self._settings, self._train, rows, self._seed, self._first, epoch)
-            watch.add(self._step(inputs, self._train.labels.index_select(0, rows)))
+            labels_B = self._train.labels.index_select(0, rows)
+            part = slice(self._ranks.rank, None, self._ranks.num_ranks)
+            share = self._ranks.num_ranks / len(rows)
+            watch.add(self._step(inputs[part], labels_B[part], share))
         watch.check([self.state.state()] * len(self.members))
         return watch.means()
 
-    def _step(self, inputs: Tensor, labels_B: Tensor) -> Tensor:
-        """One training step of the group; each member's own loss [K], detached."""
+    def _step(self, inputs: Tensor, labels_B: Tensor, share: float) -> Tensor:
+        """One training step of the group; this rank's share of each member's own loss [K], detached.
+
+        `share` times a sum over this rank's rows is what has as its mean over ranks the mean over all rows.
+        """
         self.state.begin_step()
         normalised_KB = self.members[0].normalise(inputs).expand(len(self.members), *([-1] * inputs.ndim))
         loss_B, each_KB = self._loss(self.state.forward, normalised_KB, labels_B, self.state.progress)
-        loss_B.mean().backward()
+        (share * loss_B.sum()).backward()
+        self._average_gradients()
         for member in self.members:
             clip_gradients(member.parameters(), self._settings.clip_norm)
         self.state.update()
-        return each_KB.detach().mean(1)
+        return share * each_KB.detach().sum(1)
+
+    def _average_gradients(self) -> None:
+        for parameter in self._together.parameters():
+            if parameter.grad is not None:
+                parameter.grad = self._ranks.mean(parameter.grad)
 
     def evaluate(self, rows: LabelledRows) -> list[dict[str, float]]:
         """Each member's figures on these rows."""

@@ -81,3 +81,12 @@ def test_a_lost_member_is_trained_again_with_its_group_and_published_alone(whole
     new = [each for each in events(folder)[seen:] if each["event"] in ("epoch", "member")]
     assert {each["member"] for each in new if each["event"] == "epoch"} == {2, 3}
     assert [each["member"] for each in new if each["event"] == "member"] == [2]
+
+
+def test_workers_share_a_group_where_there_are_fewer_groups_than_workers(ray_session, tmp_path):
+    run_stages(Run(tiny(tmp_path, "ensemble.objective=joint", "ensemble.epochs=1")), ["train_ensemble"])
+    folder = tmp_path / "tiny"
+    assert sorted(each["member"] for each in events(folder, "train_ensemble", "member")) == [0, 1, 2, 3]
+    assert len(events(folder, "train_ensemble", "epoch")) == 4  # reported by one of the two
+    assert events(folder, event="restart") == []
+    assert leftovers(folder) == []

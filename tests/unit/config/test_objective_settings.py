@@ -128,9 +128,21 @@ def test_adp_has_no_more_members_than_there_are_other_classes(place):
     many = ["ensemble.objective=adp", "ensemble.num_members=10"]
     assert refused(place, *many) == (
         "ensemble.objective=adp: 10 members are to differ in their predictions of the 9 classes beside the label; use "
-        "ensemble.group_size=9 or less"
+        "ensemble.group_size=5"
     )
     check_settings(loaded(place, *many, "ensemble.group_size=5"))
+    assert refused(place, "ensemble.objective=adp", "ensemble.num_members=11").endswith(
+        "use fewer members, or another objective"
+    )
+
+
+def test_every_worker_has_a_row_of_a_batch(place):
+    small = ["ensemble.objective=joint", "ensemble.batch_size=2", "cluster.num_workers=3"]
+    assert refused(place, *small) == (
+        "ensemble.objective=joint: 3 workers share the 2 rows of a batch (ensemble.batch_size); use "
+        "cluster.num_workers=2 or fewer"
+    )
+    check_settings(loaded(place, *small, "ensemble.num_members=6", "ensemble.group_size=2"))
 
 
 def test_objectives_of_classes_are_not_for_a_regression(tmp_path):

@@ -1,20 +1,24 @@
 """Members that are trained together: by the objective's own gradients, resumed as one, and as different as it asks."""
 
 import math
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import torch
+import torch.distributed as dist
 from helpers.checkpoints import checkpoints_in
 from helpers.mortal import Killed
 from helpers.shards import synthetic
+from torch.multiprocessing.spawn import spawn
 
 from hydra_ray.config.load import validate
 from hydra_ray.losses import group_objectives as objectives
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.randomness import seed_of
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
-from hydra_ray.training.group import Together, fit_group
-from hydra_ray.training.loop import learning_rate
+from hydra_ray.training.group import ALONE, Together, fit_group
+from hydra_ray.training.loop import DistributedContext, learning_rate
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member, order_of
 
 SHAPE = (8, 8, 1)
@@ -45,13 +49,15 @@ class Bench:
 
     def _rows(self, number, seed):
         rows = synthetic(number, seed=seed, shape=SHAPE)
-        return LabelledRows(*(torch.from_numpy(part) for part in (rows.row_id, rows.inputs, rows.labels)))
+        row_id, inputs, labels = (torch.from_numpy(part) for part in (rows.row_id, rows.inputs, rows.labels))
+        return LabelledRows(row_id, inputs, labels)
 
-    def fit(self, kind="group", report=lambda figures: None, members=MEMBERS):
+    def fit(self, kind="group", report=lambda figures: None, members=MEMBERS, ranks=ALONE):
         folder = checkpoints_in(self.place / kind, owner="3")
+        folder = replace(folder, is_writer=ranks.is_first)
         return fit_group(
-            members, self.settings, 5, self.member_spec, self.train, self.validation, folder, report
-        )  # fmt: skip
+            members, self.settings, 5, self.member_spec, self.train, self.validation, folder, report, ranks=ranks
+        )
 
     def logits(self, fitted):
         with torch.no_grad():
@@ -75,6 +81,7 @@ def test_steps_are_those_of_a_plain_loop(tmp_path, objective):
     members = [bench.member_spec.build(seed_of(5, "member weights", number)).train() for number in MEMBERS]
     parameters = [each for member in members for each in member.parameters()]
     optimizer = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    assert settings.objective is not None
     loss_of = objectives.group_loss(settings.objective, "classification")
     order = order_of(52, 5, MEMBERS[0], 0)
     for step in range(3):
@@ -168,7 +175,7 @@ def test_trs_makes_losses_smooth(tmp_path):
     def slope(place, **weights):
         bench = Bench(place, {"kind": "trs", "num_steps": 2, **weights}, epochs=8)
         members = Together([model for model, _ in bench.fit()]).eval()
-        rows = members.members[0].normalise(bench.validation.inputs).expand(3, -1, -1, -1, -1).clone().requires_grad_()
+        rows = bench.member_spec.normalise(bench.validation.inputs).expand(3, -1, -1, -1, -1).clone().requires_grad_()
         loss = objectives.each_cross_entropy(members(rows), bench.validation.labels).sum()
         return torch.autograd.grad(loss, rows)[0].flatten(2).norm(dim=-1).mean()
 
@@ -216,3 +223,38 @@ def test_alone_or_together_it_is_another_training(tmp_path):
     )  # fmt: skip
     for name, value in alone.state_dict().items():  # the same rows in the same order, and no term between members
         assert torch.allclose(first.state_dict()[name], value, rtol=1e-4, atol=1e-5), name
+
+
+def on_rank(rank, place):
+    """All kinds of groups on one of two ranks; what it ends with, and what it reported, in a file."""
+    torch.set_num_threads(1)
+    meet = f"file://{place}/meet"
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=2, timeout=timedelta(seconds=120))
+    found = {}
+    for objective in KINDS:
+        reported = []
+        bench = Bench(place / objective["kind"], objective, batch_size=15, clip_norm=1.0)
+        fitted = bench.fit(report=reported.append, ranks=DistributedContext(rank, 2))
+        found[objective["kind"]] = (states(fitted), [each["loss"] for each in reported])
+    torch.save(found, place / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    place = tmp_path_factory.mktemp("ranks")
+    spawn(on_rank, (place,), nprocs=2)
+    return [torch.load(place / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("objective", KINDS, ids=lambda each: each["kind"])
+def test_two_ranks_reach_what_one_does_with_batches_that_do_not_divide(two_ranks, tmp_path, objective):
+    reported = []
+    alone = states(Bench(tmp_path, objective, batch_size=15, clip_norm=1.0).fit(report=reported.append))
+    (first, losses), (second, unreported) = (each[objective["kind"]] for each in two_ranks)
+    assert same(first, second)
+    assert unreported == []
+    assert losses == pytest.approx([each["loss"] for each in reported], rel=1e-4)
+    for state, expected in zip(first, alone, strict=True):
+        for name, value in expected.items():
+            assert torch.allclose(state[name], value, rtol=1e-3, atol=2e-4), name
