@@ -139,8 +139,13 @@ class _GroupTraining:
             part = slice(self._ranks.rank, None, self._ranks.num_ranks)
             share = self._ranks.num_ranks / len(rows)
             watch.add(self._step(inputs[part], labels_B[part], share))
-        watch.check([self.state.state()] * len(self.members))
+        watch.check([self._state_of(place) for place in range(len(self.members))])
         return watch.means()
+
+    def _state_of(self, place: int) -> dict[str, Tensor]:
+        """What the group's state holds of one member's weights."""
+        prefix = f"model.members.{place}."
+        return {name: value for name, value in self.state.state().items() if name.startswith(prefix)}
 
     def _step(self, inputs: Tensor, labels_B: Tensor, share: float) -> Tensor:
         """One training step of the group; this rank's share of each member's own loss [K], detached.

@@ -13,12 +13,13 @@ from helpers.shards import synthetic
 from torch.multiprocessing.spawn import spawn
 
 from hydra_ray.config.load import validate
+from hydra_ray.errors import DivergedError
 from hydra_ray.losses import group_objectives as objectives
 from hydra_ray.models.members import ModelSpec
 from hydra_ray.randomness import seed_of
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
 from hydra_ray.training.group import ALONE, Together, fit_group
-from hydra_ray.training.loop import DistributedContext, learning_rate
+from hydra_ray.training.loop import DistributedContext, TrainState, learning_rate
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member, order_of
 
 SHAPE = (8, 8, 1)
@@ -210,7 +211,22 @@ def test_a_regression_is_trained_together_too(tmp_path):
 
 def test_a_loss_that_is_not_finite_names_the_member(tmp_path):
     bench = Bench(tmp_path, {"kind": "adp"}, learning_rate=1e30)
-    with pytest.raises(Exception, match=r"member 3: .* not finite .*lower ensemble.learning_rate"):
+    with pytest.raises(DivergedError, match=r"member 3: .* not finite .*lower ensemble.learning_rate"):
+        bench.fit()
+
+
+def test_weights_that_are_not_finite_name_their_member(tmp_path, monkeypatch):
+    """A bad step behind a finite loss: the watch looks at each member's weights before a checkpoint is written."""
+    update = TrainState.update
+
+    def spoil(state):
+        update(state)
+        with torch.no_grad():
+            next(state.model.members[1].parameters()).fill_(torch.nan)
+
+    monkeypatch.setattr(TrainState, "update", spoil)
+    bench = Bench(tmp_path, {"kind": "joint"}, batch_size=52, epochs=1)
+    with pytest.raises(DivergedError, match=r"^member 4: weights are not finite after step 1 of epoch 1"):
         bench.fit()
 
 
