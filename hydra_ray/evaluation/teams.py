@@ -1,15 +1,15 @@
 """Which m of the M members make the best team, by their accuracy or by how they differ (Liu et al. 2019, 1908.11091).
 
 All teams of a size are scored at once. What is a mean over pairs of members is a mean of an M x M matrix's entries, and
-what does not look so is one too: the share of agreeing pairs is Fleiss' P, that of pairs that are both wrong p(2) of the
-generalised diversity, that of pairs of which one is right 2 m / (m - 1) times the Kohavi-Wolpert variance. The measures
-are those of `metrics/diversity.py`, which has them for one ensemble.
+what does not look so is one too: the share of agreeing pairs is Fleiss' P, that of pairs that are both wrong p(2) of
+the generalised diversity, that of pairs of which one is right 2 m / (m - 1) times the Kohavi-Wolpert variance. The
+measures are those of `metrics/diversity.py`, which has them for one ensemble.
 
 A team's focal diversity is the mean over its members of the diversity on the rows that this member gets wrong: how the
 team answers where one of it fails.
 
-Shapes: N rows, M members, C classes, T teams of m members, F sets of rows; float64. `teams_TM` is 1 where a member is in
-a team, `rows_FN` where a row is in a set. Where a measure has nothing to measure it is NaN.
+Shapes: N rows, M members, C classes, T teams of m members, F sets of rows; float64. `teams_TM` is 1 where a member is
+in a team, `rows_FN` where a row is in a set. Where a measure has nothing to measure it is NaN.
 """
 
 from __future__ import annotations
@@ -98,11 +98,16 @@ def score_teams(logits_NMC: Tensor, labels_N: Tensor, teams_TM: Tensor) -> dict[
     wrong_MN = (predicted_NM != labels_N.unsqueeze(1)).double().mT
     on_all = _Votes(predicted_NM, labels_N, everywhere_1N)
     on_wrong = _Votes(predicted_NM, labels_N, wrong_MN)
-    found = _quality(logits_NMC, labels_N, teams_TM)
+    found = quality_of_teams(logits_NMC, labels_N, teams_TM)
     for name, measure in MEASURES.items():
         found[name] = measure.values(on_all, teams_TM)[0]
         found[f"focal_{name}"] = _mean_of_members(measure.values(on_wrong, teams_TM).mT, teams_TM)
     return found
+
+
+def places_of(team_M: Tensor) -> list[int]:
+    """The numbers of a team's members."""
+    return team_M.nonzero().flatten().tolist()
 
 
 def best_team(scores: Mapping[str, Tensor], criterion: str) -> int:
@@ -117,7 +122,8 @@ def _sign_of(criterion: str) -> int:
     return MEASURES[criterion.removeprefix("focal_")].sign
 
 
-def _quality(logits_NMC: Tensor, labels_N: Tensor, teams_TM: Tensor) -> dict[str, Tensor]:
+def quality_of_teams(logits_NMC: Tensor, labels_N: Tensor, teams_TM: Tensor) -> dict[str, Tensor]:
+    """Accuracy and NLL (nats) of each team's mean probabilities: name -> float64 [T]."""
     probabilities_MNC = logits_NMC.double().softmax(-1).transpose(0, 1)
     size = int(teams_TM[0].sum())
     accuracy, nll = [], []
