@@ -58,6 +58,7 @@ StreamName = Literal[
     "search",
     "threshold rows",
     "rows of a check",
+    "teams",
     "thrown away",
 ]
 
@@ -82,6 +83,7 @@ STREAMS: Mapping[StreamName, tuple[str, ...]] = {
     "search": ("kind", "trial"),
     "threshold rows": (),
     "rows of a check": (),
+    "teams": ("size",),
     "thrown away": ("number",),
 }
 """Name of each stream -> what tells its seeds apart.

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from hydra_ray.randomness import numpy_generator, seed_of
 
 _NUMBERS_AT_ONCE = 1 << 24
 
@@ -81,10 +82,10 @@ def teams_of(num_members: int, size: int, most: int, seed: int) -> tuple[Tensor,
     if number <= most:
         chosen = list(itertools.combinations(range(num_members), size))
     else:
-        draws = random.Random(seed)
-        found: dict[tuple[int, ...], None] = {}
+        draws = numpy_generator(seed_of(seed, "teams", size))
+        found: set[tuple[int, ...]] = set()
         while len(found) < most:
-            found[tuple(sorted(draws.sample(range(num_members), size)))] = None
+            found.add(tuple(sorted(draws.permutation(num_members)[:size].tolist())))
         chosen = sorted(found)
     teams_TM = torch.zeros(len(chosen), num_members, dtype=torch.float64)
     return teams_TM.scatter_(1, torch.tensor(chosen), 1.0), number <= most
@@ -126,7 +127,8 @@ def quality_of_teams(logits_NMC: Tensor, labels_N: Tensor, teams_TM: Tensor) -> 
     """Accuracy and NLL (nats) of each team's mean probabilities: name -> float64 [T]."""
     probabilities_MNC = logits_NMC.double().softmax(-1).transpose(0, 1)
     size = int(teams_TM[0].sum())
-    accuracy, nll = [], []
+    accuracy: list[Tensor] = []
+    nll: list[Tensor] = []
     at_once = max(1, _NUMBERS_AT_ONCE // probabilities_MNC[0].numel())
     for part_TM in teams_TM.split(at_once):
         mean_TNC = torch.einsum("tm,mnc->tnc", part_TM, probabilities_MNC) / size
@@ -154,7 +156,8 @@ def _mean_of_pairs(values_FMM: Tensor, teams_TM: Tensor) -> Tensor:
 
 
 def _q_statistic(votes: _Votes, teams_TM: Tensor) -> Tensor:
-    concordant, discordant = votes.both_right * votes.both_wrong, votes.first_only * votes.second_only
+    concordant = votes.both_right * votes.both_wrong
+    discordant = votes.first_only * votes.second_only
     return _mean_of_pairs(_ratio(concordant - discordant, concordant + discordant), teams_TM)
 
 
