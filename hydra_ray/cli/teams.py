@@ -55,6 +55,7 @@ def scored_teams(folder: Folder, size: int) -> ScoredTeams:
     if not 2 <= size < num_members:
         raise UserError(f"--size {size}: {folder} has {num_members} members; use 2 to {num_members - 1}")
     teams_TM, are_all = teams_of(num_members, size, _MOST, _SEED)
+    print(f"scoring {len(teams_TM):,} teams of {size} out of {num_members} members", flush=True)
     on_test = (torch.from_numpy(test.logits_NMC), torch.from_numpy(test.labels))
     everybody = quality_of_teams(*on_test, torch.ones(1, num_members, dtype=torch.float64))
     return ScoredTeams(

@@ -132,7 +132,8 @@ def _share(job: _Job, ranks: DistributedContext) -> tuple[list[list[tuple[int, A
     """
     ensemble = job.config.ensemble
     groups = [group for numbers in ensemble.trained_together if (group := _those_in(numbers, job.members))]
-    is_together = ensemble.objective_of_groups is not None and len(groups) < ranks.num_ranks
+    # by all groups, not by those that are missing: a restart must not change the order of sums
+    is_together = ensemble.objective_of_groups is not None and len(ensemble.trained_together) < ranks.num_ranks
     shares = groups if is_together else groups[ranks.rank :: ranks.num_ranks]
     mine = [group for share in shares if (group := [each for each in share if not each[1].is_done])]
     if not is_together:

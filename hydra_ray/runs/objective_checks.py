@@ -8,7 +8,7 @@ from hydra_ray.config import AdpConfig, ObjectiveConfig, TrsConfig
 from hydra_ray.errors import UserError, reason_of
 from hydra_ray.losses import group_loss
 from hydra_ray.models import ModelSpec, build_member
-from hydra_ray.randomness import THROWN_AWAY
+from hydra_ray.randomness import seed_of
 from hydra_ray.runs.run import Run
 from hydra_ray.training import Together
 
@@ -69,7 +69,7 @@ def _check_trs(run: Run, key: str) -> None:
 
 
 def check_groups(run: Run) -> None:
-    """Try the objective on two rows and two untrained members of each architecture.
+    """Try the objective on a few rows and two untrained members of each architecture.
 
     Raises:
         UserError: the networks cannot be trained by it.
@@ -82,7 +82,7 @@ def check_groups(run: Run) -> None:
 
 
 def _try(objective: ObjectiveConfig, run: Run, spec: ModelSpec) -> None:
-    members = [build_member(spec, seed) for seed in (THROWN_AWAY, THROWN_AWAY + 1)]
+    members = [build_member(spec, seed_of(0, "thrown away", number)) for number in range(2)]
     together = Together(members).train()
     rows_B = torch.ones(4, *spec.input_shape)
     labels_B = torch.zeros(4, dtype=torch.long if run.task.name == "classification" else torch.float32)

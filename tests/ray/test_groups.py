@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(400)
 PAIRS = [
     "ensemble.objective={kind: adp, volume_weight: 1.0}",
     "ensemble.group_size=2",
-    "ensemble.options={width: 16, seconds: 0.01}",
+    "ensemble.options={width: 16, seconds: 0.05}",
 ]
 
 
