@@ -26,6 +26,7 @@ from torch import Tensor
 from hydra_ray.randomness import numpy_generator, seed_of
 
 _NUMBERS_AT_ONCE = 1 << 24
+_DECIMALS = 12  # of scores: rounding must not rank teams that are equal
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def score_teams(logits_NMC: Tensor, labels_N: Tensor, teams_TM: Tensor) -> dict[
     for name, measure in MEASURES.items():
         found[name] = measure.values(on_all, teams_TM)[0]
         found[f"focal_{name}"] = _mean_of_members(measure.values(on_wrong, teams_TM).mT, teams_TM)
-    return found
+    return {name: values_T.round(decimals=_DECIMALS) for name, values_T in found.items()}
 
 
 def places_of(team_M: Tensor) -> list[int]:

@@ -51,3 +51,4 @@ def _draw(axes: Axes, scored: ScoredTeams, criterion: str) -> None:
     axes.set_xlabel(f"{heading_of(criterion)}\n({'more' if sign > 0 else 'less'} is more diverse)")
     axes.yaxis.set_major_formatter(percent_ticks())
     axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.margins(y=0.2)

@@ -97,6 +97,16 @@ def test_members_that_are_always_right_have_nothing_to_measure_and_are_not_chose
     assert best_team(scores, "accuracy") == both
 
 
+def test_equal_teams_are_equal_by_every_measure_that_orders_alike():
+    """Kohavi-Wolpert's variance of a team is a constant times its pairs' disagreement, and so are their ties."""
+    logits, labels = votes(7, rows=12)
+    teams, _ = teams_of(5, 3, 1000, 0)
+    scores = score_teams(logits, labels, teams)
+    ties = [len(scores[name].unique()) for name in ("disagreement", "kohavi_wolpert_variance")]
+    assert ties[0] == ties[1] < len(teams)
+    assert best_team(scores, "disagreement") == best_team(scores, "kohavi_wolpert_variance")
+
+
 def test_too_many_teams_are_a_seeded_choice():
     teams, are_all = teams_of(20, 10, 500, 3)
     assert not are_all
