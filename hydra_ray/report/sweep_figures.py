@@ -53,7 +53,7 @@ def _drawn(sweep: Mapping[str, Any], key: str, panels: Sequence[_Panel]) -> Figu
     """NLL, order (rho) and detection (AUROC) of each student beside its ensemble's, against the values of a key."""
     shades = colours(dict.fromkeys(name for panel in panels for name, _ in panel.curves))
     splits = dict.fromkeys(split for panel in panels for _, split in panel.curves if split)
-    lines = {split: _LINES[place % len(_LINES)] for place, split in enumerate(splits)}
+    lines: dict[str, Line] = {split: _LINES[place % len(_LINES)] for place, split in enumerate(splits)}
     whole = new_figure(3.6, f"What students keep, by {_word(key)}")
     for axes, panel in zip(whole.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         places = places_of(axes.xaxis, [group["settings"][key] for group in sweep["groups"]])
