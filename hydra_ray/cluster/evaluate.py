@@ -46,9 +46,14 @@ def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
     answers = _answers(run)
     stage.event("answers", predictors=list(answers.predictions), splits=[split.name for split in answers.ensemble])
     stage.say(f"answers of {', '.join(answers.predictions)} on {', '.join(split.name for split in answers.ensemble)}")
-    samples = run.config.evaluate.bootstrap_samples
+    asked = run.config.evaluate
     metrics = metrics_of(
-        answers, _costs(run, answers.versions), _seconds(run, stage.tracker), num_samples=samples, seed=run.config.seed
+        answers,
+        _costs(run, answers.versions),
+        _seconds(run, stage.tracker),
+        num_samples=asked.bootstrap_samples,
+        seed=run.config.seed,
+        consensus=asked.consensus or (),
     )
     evidence = _report_inputs(run, stage.tracker, metrics, answers)
     artifact = run.report()

@@ -16,6 +16,7 @@ from hydra_ray.config.objectives import Objective
 from hydra_ray.config.students import StudentKind
 from hydra_ray.config.teachers import TeachersConfig
 from hydra_ray.config.types import (
+    ConsensusRule,
     Count,
     CountOrNone,
     HeadKind,
@@ -283,6 +284,9 @@ class EvaluateConfig(Section):
 
     bootstrap_samples: Samples = 200
     """Bootstrap samples behind the intervals of fidelity; 0 leaves them out."""
+    consensus: list[ConsensusRule] | None = None
+    """Ways to make one answer of the members' that the report compares: `mean`, `plurality`, `majority`, `weighted`,
+    `learned`. None: the mean alone, which students learn."""
     latency_repeats: Count = 20
     """Forward passes behind each latency (their median)."""
 

@@ -43,6 +43,7 @@ CountOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Several = Annotated[int, Field(ge=1, le=10_000)]  # of what is made one by one: networks, views, processes
 SeveralOrNone = Annotated[int, Field(ge=0, le=10_000)]
 Samples = Annotated[int, Field(ge=0, le=100_000)]
+ConsensusRule = Literal["mean", "plurality", "majority", "weighted", "learned"]
 HeadKind = Literal["linear", "mlp", "conv1x1", "block"]
 Width = Annotated[int, Field(ge=1, le=100_000)]
 Side = Annotated[int, Field(ge=1, le=8192)]  # of an image, in pixels

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from hydra_ray.data import TEST, VALIDATION, SplitId
+from hydra_ray.evaluation.consensus import consensus_of
 from hydra_ray.inference import Thresholds, answering_of
 from hydra_ray.metrics import (
     Figures,
@@ -92,7 +93,13 @@ class Answers:
 
 
 def metrics_of(
-    answers: Answers, cost: Mapping[str, Any], seconds: Mapping[str, float], *, num_samples: int = 0, seed: int = 0
+    answers: Answers,
+    cost: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    *,
+    num_samples: int = 0,
+    seed: int = 0,
+    consensus: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of metrics.json; undefined figures are None.
 
@@ -102,6 +109,7 @@ def metrics_of(
         seconds: stage -> how long the work behind its results took, see `work_seconds.py`.
         num_samples: bootstrap samples behind the intervals of fidelity; 0 leaves them out.
         seed: the run's, which the samples follow from.
+        consensus: ways to make one answer of the members'.
     """
     return as_json(
         {
@@ -113,6 +121,7 @@ def metrics_of(
             "unknown": {split.label: _unknown(answers, split) for split in answers.unknown},
             "fidelity": {name: fidelity_figures(answers, name, num_samples, seed) for name in answers.students},
             "decisions": {name: _decisions(answers, name) for name in answers.thresholds},
+            **({"consensus": consensus_of(answers, consensus)} if consensus else {}),
             "cost": cost,
             "seconds": seconds,
         }

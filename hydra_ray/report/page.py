@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
+from hydra_ray.report.consensus_table import CONSENSUS_NOTE, consensus_tables
 from hydra_ray.report.figures import PictureKind, pictures_of
 from hydra_ray.report.headline import headline
 from hydra_ray.report.inputs import ReportInputs, predictors, task_of
@@ -54,6 +55,8 @@ def write_markdown(inputs: ReportInputs) -> str:
         parts += [f"## {kind.heading}", f"![{kind.heading}]({kind.file})", kind.reading]
     for table in decision_tables(metrics):
         parts += _section(table, DECISION_NOTE)
+    for table in consensus_tables(metrics):
+        parts += _section(table, CONSENSUS_NOTE)
     for table in [*_search(inputs), *_all_figures(metrics), cost_table(metrics), seconds_table(metrics)]:
         parts += _section(table)
     parts += ["## Configuration", f"```yaml\n{_as_yaml(inputs.config)}\n```", *_section(_facts(inputs))]
@@ -83,6 +86,8 @@ def write_html(inputs: ReportInputs, pictures: Mapping[str, bytes]) -> str:
         pictures=[_inline(kind, pictures[kind.file]) for kind in pictures_of(inputs) if kind.file in pictures],
         decisions=decision_tables(metrics),
         decision_note=DECISION_NOTE,
+        consensus=consensus_tables(metrics),
+        consensus_note=CONSENSUS_NOTE,
         search=_search(inputs),
         all_figures=_all_figures(metrics),
         cost=cost_table(metrics),

@@ -288,6 +288,9 @@ def refuse_what_is_of_classification(config: Config) -> None:
         raise UserError(
             f"predict.dtype=float16: keeps three digits of a mean, and {is_one}; leave it out (it is float32)"
         )
+    if config.evaluate.consensus:
+        rules = ", ".join(config.evaluate.consensus)
+        raise UserError(f"evaluate.consensus=[{rules}]: is of the classes that members say, and {is_one}; leave it out")
     _check_softening(config, is_one)
     for place, view in enumerate(config.transfer.views or ()):
         if view.view in _GRADIENT_VIEWS:

@@ -8,6 +8,7 @@ import torch
 from hydra_ray.data import TEST, VALIDATION, unknown_split
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of
 from hydra_ray.metrics.classification import classification_figures, nll
+from hydra_ray.report.consensus_table import consensus_tables
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training.kinds import kind_named
 
@@ -71,3 +72,16 @@ def test_a_member_is_the_mean_over_members_that_have_a_figure():
     assert each[1]["prr"] is None
     assert found["test"]["member"]["prr"] == each[0]["prr"]
     assert found["test"]["member"]["mutual_information"] is None
+
+
+def test_ways_to_make_one_answer_are_compared_where_somebody_asks(metrics):
+    answers, without = metrics
+    assert "consensus" not in without
+    found = metrics_of(answers, {}, {}, consensus=["mean", "majority", "learned"])
+    assert list(found["consensus"]) == ["mean", "majority", "learned"]
+    assert found["consensus"]["mean"]["nll"] == pytest.approx(found["test"]["ensemble"]["nll"])
+    (table,) = consensus_tables(found)
+    assert [row[0] for row in table.rows] == [
+        "member", "mean of probabilities", "majority vote", "learned (stacker)", "hydra", "kd", "end2"
+    ]  # fmt: skip
+    assert consensus_tables(without) == []

@@ -287,6 +287,7 @@ def test_a_plain_recipe_is_accepted(tmp_path):
         (["tune.num_trials=2", "tune.space={temperature: [1.0, 2.0]}"], r"tune\.space\.temperature: softens"),
         (["predict.dtype=float16"], r"predict\.dtype=float16: .*leave it out"),
         (["transfer.views=[{view: ods}]"], r"transfer\.views\.0: ods moves rows by class probabilities"),
+        (["evaluate.consensus=[mean, majority]"], r"evaluate\.consensus=\[mean, majority\]: is of the classes"),
         ([*SEARCH, "tune.objectives=[validation_accuracy]"], "validation_accuracy is for classification, .*use one of"),
     ],
 )  # fmt: skip
