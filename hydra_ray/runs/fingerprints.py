@@ -132,7 +132,7 @@ def report_key(run: Run) -> dict[str, Any]:
     return {
         "students": {kind: run.student(kind).digest() for kind in run.config.student_kinds},
         "splits": {name: run.shards(name).digest() for name in run.split_names},
-        "evaluate": run.config.evaluate.model_dump(),
+        "evaluate": _what_is_set(run.config.evaluate, set()),
         "streams": STREAMS_VERSION,
         "search": {kind: run.search(kind).digest() for kind in run.searched_kinds},
     }
