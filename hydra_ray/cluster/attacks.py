@@ -78,10 +78,10 @@ def attack_all(run: Run, stage: Stage, settings: AttacksConfig, students: Mappin
     clean, cosine = ray.get(before)
     right = []
     for place, name in enumerate(names, 1):
-        right.append(torch.from_numpy(ray.get(pending[name])))
+        right.append(torch.tensor(ray.get(pending[name])))
         stage.show(f"{place} of {len(names)} predictors attacked")
     stage.say(f"attacks ({', '.join(settings.kinds)}) on {len(work.rows):,} test rows of {len(names)} predictors")
-    return UnderAttack(settings, len(members), others, torch.from_numpy(clean), torch.stack(right), cosine)
+    return UnderAttack(settings, len(members), others, torch.tensor(clean), torch.stack(right), cosine)
 
 
 def _attacked_rows(run: Run, settings: AttacksConfig) -> AttackedRows:
