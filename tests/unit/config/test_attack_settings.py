@@ -36,7 +36,6 @@ def test_defaults_are_those_of_the_protocol(place):
     "words",
     [
         ["evaluate.attacks={kinds: [fgsm], eps: [0.1]}"],
-        ["evaluate.attacks=fgsm", "evaluate.attacks.eps=[0.1]"],
         ["evaluate.attacks.kinds=[fgsm]", "evaluate.attacks.eps=[0.1]"],
     ],
 )
@@ -67,7 +66,7 @@ def test_only_the_report_depends_on_them(place):
     assert before.report().fingerprint != after.report().fingerprint
     for of in (lambda run: run.member(0), lambda run: run.shards("test"), lambda run: run.student("hydra")):
         assert of(before).fingerprint == of(after).fingerprint
-    other = loaded(place, "evaluate.attacks=[fgsm]", "evaluate.attacks.rows=10")
+    other = loaded(place, "evaluate.attacks={kinds: [fgsm], rows: 10}")
     assert other.report().fingerprint != after.report().fingerprint
 
 
@@ -95,8 +94,9 @@ def test_only_images_are_attacked(place, tmp_path, source, expected):
     assert "\n" not in str(told.value)
 
 
-def test_members_have_to_be_there(place, tmp_path):
-    run = loaded(place, f"predict.shards={tmp_path}", "evaluate.attacks=[fgsm]")
+def test_members_have_to_be_there(place):
+    teachers = "ensemble.teachers={kind: function, function: 'own_teachers:linear', options: {num_members: 5}}"
+    run = loaded(place, teachers, "evaluate.attacks=[fgsm]")
     with pytest.raises(UserError, match=r"evaluate\.attacks: needs the gradients of members that are trained here"):
         check_settings(run)
 
