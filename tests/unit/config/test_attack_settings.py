@@ -95,7 +95,7 @@ def test_only_images_are_attacked(place, tmp_path, source, expected):
 
 
 def test_members_have_to_be_there(place):
-    teachers = "ensemble.teachers={kind: function, function: 'own_teachers:linear', options: {num_members: 5}}"
+    teachers = "ensemble.teachers={kind: callable, function: 'own_teachers:linear'}"
     run = loaded(place, teachers, "evaluate.attacks=[fgsm]")
     with pytest.raises(UserError, match=r"evaluate\.attacks: needs the gradients of members that are trained here"):
         check_settings(run)
