@@ -95,7 +95,7 @@ def test_only_images_are_attacked(place, tmp_path, source, expected):
 
 
 def test_members_have_to_be_there(place):
-    teachers = "ensemble.teachers={kind: callable, function: 'own_teachers:linear'}"
+    teachers = "ensemble.teachers={kind: callable, function: 'own_teachers:linear', outputs: logits}"
     run = loaded(place, teachers, "evaluate.attacks=[fgsm]")
     with pytest.raises(UserError, match=r"evaluate\.attacks: needs the gradients of members that are trained here"):
         check_settings(run)

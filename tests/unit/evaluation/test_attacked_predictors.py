@@ -42,7 +42,7 @@ def neighbour(seed):
 
 def student():
     spec = ModelSpec("student", "mlp", SHAPE, 4, {"hidden": [8]}, num_heads=3, head_width=4, head_depth=1)
-    return build_student(spec, 5, NORMALISE).eval()
+    return build_student(spec, 18, NORMALISE).eval()
 
 
 @pytest.fixture(scope="module")
