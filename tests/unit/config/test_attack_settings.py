@@ -27,6 +27,7 @@ def test_none_are_tried_unless_asked_for(place):
 
 def test_defaults_are_those_of_the_protocol(place):
     found = attacks(place, "evaluate.attacks=[pgd]")
+    assert found is not None
     assert found.kinds == ["pgd"]
     assert (found.steps, found.restarts, found.step_size, found.losses) == (50, 5, 1 / 5, ["ce", "cw"])
     assert (found.confidence, found.rows) == (0.1, 1000)

@@ -82,6 +82,7 @@ def literal(kind, log_probs, row, label, number, eps):
     if kind == "mim":
         return climbed(origin, "ce", 6, 0.3 * eps, 1.0)
     random = Draws.of(7, torch.tensor([number]))
+    ended = origin
     for draw, (loss, _) in enumerate(itertools.product(("ce", "cw"), range(2))):
         noise = random.signed(draw * 12, 12)[0].tolist()
         start = [min(max(x + eps * u, 0.0), 1.0) for x, u in zip(origin, noise, strict=True)]
