@@ -59,6 +59,8 @@ StreamName = Literal[
     "threshold rows",
     "rows of a check",
     "teams",
+    "attacked rows",
+    "attack starts",
     "thrown away",
 ]
 
@@ -84,6 +86,8 @@ STREAMS: Mapping[StreamName, tuple[str, ...]] = {
     "threshold rows": (),
     "rows of a check": (),
     "teams": ("size",),
+    "attacked rows": (),
+    "attack starts": (),
     "thrown away": ("number",),
 }
 """Name of each stream -> what tells its seeds apart.

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     config = recipe_of(arguments)  # a wrong key is told before torch is imported
     from hydra_ray.cluster.pipeline import run_stages
     from hydra_ray.cluster.sweep import run_sweep
-    from hydra_ray.report import as_terminal, terminal_table
+    from hydra_ray.report import as_terminal, robust_accuracy_table, terminal_table
     from hydra_ray.runs import STAGES, Run, sweep_of
 
     sweep = sweep_of(arguments.each, partial(recipe_of, arguments))
@@ -55,7 +55,12 @@ def run(arguments: argparse.Namespace) -> None:
     this = Run(config)
     run_stages(this, STAGES, wait=arguments.wait, redo=_redo(arguments))
     report = this.report()
-    show(terminal_table(json.loads(report.read("metrics.json"))))
+    metrics = json.loads(report.read("metrics.json"))
+    show(terminal_table(metrics))
+    robust = robust_accuracy_table(metrics)
+    if robust.rows:
+        print(f"\n{robust.title}")
+        show(as_terminal(robust))
     print(f"\nreport: {report.folder}/report.html")
 
 

@@ -18,13 +18,14 @@ import pyarrow.parquet as pq
 import ray
 import torch
 
+from hydra_ray.cluster.attacks import attack_all
 from hydra_ray.cluster.input_grid import ask_grid, has_plane, plane_of
 from hydra_ray.cluster.teachers import teachers_latencies
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.cluster.workers import placed
 from hydra_ray.config import Config, StudentKind, goal_of, space_of
 from hydra_ray.data import TEST, SplitId
-from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, Plane, StudentVersion, metrics_of, row_scores
+from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, Plane, StudentVersion, UnderAttack, metrics_of, row_scores
 from hydra_ray.inference import CARD, THRESHOLDS, Thresholds
 from hydra_ray.metrics import Members
 from hydra_ray.models import Ensemble, HydraStudent, Member, count_macs, latency_ms, num_parameters
@@ -47,6 +48,7 @@ def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
     stage.event("answers", predictors=list(answers.predictions), splits=[split.name for split in answers.ensemble])
     stage.say(f"answers of {', '.join(answers.predictions)} on {', '.join(split.name for split in answers.ensemble)}")
     asked = run.config.evaluate
+    under_attack = _under_attack(run, stage, answers.versions)
     metrics = metrics_of(
         answers,
         _costs(run, answers.versions),
@@ -54,6 +56,7 @@ def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
         num_samples=asked.bootstrap_samples,
         seed=run.config.seed,
         consensus=asked.consensus or (),
+        under_attack=under_attack,
     )
     evidence = _report_inputs(run, stage.tracker, metrics, answers)
     artifact = run.report()
@@ -101,6 +104,15 @@ def _answers(run: Run) -> Answers:
             }
     views = {split for split in run.views_of_test if np.array_equal(row_id[split], row_id[TEST])}
     return Answers(run.task, predictions, labels, frozenset(views), versions, thresholds, config.distill.members)
+
+
+def _under_attack(run: Run, stage: Stage, versions: Sequence[StudentVersion]) -> UnderAttack | None:
+    """What attacks do, where any are asked for; students are attacked without their calibration."""
+    settings = run.config.evaluate.attacks
+    if settings is None:
+        return None
+    students = {version.name: run.student(version.kind) for version in versions if not version.calibrated}
+    return attack_all(run, stage, settings, students)
 
 
 def _evaluated(run: Run) -> list[SplitId]:

@@ -3,6 +3,7 @@
 Imports neither torch nor ray; what a key does is written where it is used.
 """
 
+from hydra_ray.config.attacks import AttackKind, AttackLoss, AttacksConfig
 from hydra_ray.config.import_paths import error_in_short, import_own, is_own, source_of
 from hydra_ray.config.load import load_config, validate, with_overlay
 from hydra_ray.config.member_groups import TIMM, is_published
@@ -44,6 +45,9 @@ __all__ = [
     "STUDENTS",
     "TIMM",
     "AdpConfig",
+    "AttackKind",
+    "AttackLoss",
+    "AttacksConfig",
     "ClusterConfig",
     "Config",
     "DataConfig",

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from hydra_ray.config.attacks import Attacks
 from hydra_ray.config.member_groups import Weights, with_architecture, with_first_group
 from hydra_ray.config.objectives import Objective
 from hydra_ray.config.students import StudentKind
@@ -289,6 +290,9 @@ class EvaluateConfig(Section):
     `learned`. None: the mean alone, which students learn."""
     latency_repeats: Count = 20
     """Forward passes behind each latency (their median)."""
+    attacks: Attacks | None = None
+    """Attacks on members, ensemble and students, images alone: `[fgsm, pgd, mim]`, or with keys of their own, `{kinds:
+    [pgd], eps: [0.03], rows: 1000}`. None tries none."""
 
 
 class ClusterConfig(Section):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hydra_ray.data import TEST, VALIDATION, SplitId
 from hydra_ray.evaluation.consensus import consensus_of
+from hydra_ray.evaluation.robustness import UnderAttack, mean_log_volume
 from hydra_ray.inference import Thresholds, answering_of
 from hydra_ray.metrics import (
     Figures,
@@ -100,6 +101,7 @@ def metrics_of(
     num_samples: int = 0,
     seed: int = 0,
     consensus: Sequence[str] = (),
+    under_attack: UnderAttack | None = None,
 ) -> dict[str, Any]:
     """The content of metrics.json; undefined figures are None.
 
@@ -110,6 +112,7 @@ def metrics_of(
         num_samples: bootstrap samples behind the intervals of fidelity; 0 leaves them out.
         seed: the run's, which the samples follow from.
         consensus: ways to make one answer of the members'.
+        under_attack: what attacks did, where any were tried.
     """
     return as_json(
         {
@@ -117,9 +120,10 @@ def metrics_of(
             "task": answers.task.name,
             "num_members": _outputs(answers.ensemble[TEST]).shape[1],
             "test": {MEMBER: _member_test(answers)} | {name: _test(answers, name) for name in answers.predictions},
-            "diversity": _diversity(answers),
+            "diversity": _diversity(answers, under_attack),
             "unknown": {split.label: _unknown(answers, split) for split in answers.unknown},
             "fidelity": {name: fidelity_figures(answers, name, num_samples, seed) for name in answers.students},
+            **({} if under_attack is None else {"robustness": under_attack.figures()}),
             "decisions": {name: _decisions(answers, name) for name in answers.thresholds},
             **({"consensus": consensus_of(answers, consensus)} if consensus else {}),
             "cost": cost,
@@ -154,11 +158,21 @@ def _member_test(answers: Answers) -> Figures:
     )
 
 
-def _diversity(answers: Answers) -> Figures:
-    """How the members differ on the test rows that all of them answered."""
+def _diversity(answers: Answers, under_attack: UnderAttack | None) -> Figures:
+    """How the members differ on the test rows that all of them answered; with attacks also by ADP and TRS."""
     rows_N = _answered_by_all(answers.ensemble[TEST])
     outputs_NMC = _outputs(answers.ensemble[TEST])[rows_N]
-    return answers.task.figures.diversity(outputs_NMC, answers.labels[TEST][rows_N]) if len(outputs_NMC) else {}
+    if not len(outputs_NMC):
+        return {}
+    labels_N = answers.labels[TEST][rows_N]
+    found = answers.task.figures.diversity(outputs_NMC, labels_N)
+    if under_attack is None:
+        return found
+    measures: Figures = {
+        "gradient_cosine": under_attack.gradient_cosine,
+        "log_volume": mean_log_volume(outputs_NMC, labels_N),
+    }
+    return {**found, **measures}
 
 
 def _decisions(answers: Answers, name: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Pure functions of tensors.
 
 from hydra_ray.losses.classification import hydra_loss, mean_loss
 from hydra_ray.losses.dirichlet import dirichlet_nll, proxy_dirichlet_rkl
-from hydra_ray.losses.group_objectives import group_loss
+from hydra_ray.losses.group_objectives import gradient_cosine, group_loss, log_volume
 from hydra_ray.losses.own_term import check_own_term, own_term, own_term_code
 from hydra_ray.losses.regression import gaussian_nll, heads_loss, mixture_nll, moments_loss
 from hydra_ray.losses.sums import Correlated, Summed, share_of_mean, sum_rows
@@ -19,9 +19,11 @@ __all__ = [
     "check_own_term",
     "dirichlet_nll",
     "gaussian_nll",
+    "gradient_cosine",
     "group_loss",
     "heads_loss",
     "hydra_loss",
+    "log_volume",
     "mean_loss",
     "mixture_nll",
     "moments_loss",

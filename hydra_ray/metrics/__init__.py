@@ -4,6 +4,7 @@ Pure functions of tensors and arrays.
 """
 
 from hydra_ray.metrics import diversity as diversity  # its measures are registered by that
+from hydra_ray.metrics.attacks import LogProbs, adversarial, gradient_by_pixels
 from hydra_ray.metrics.classification import (
     Figures,
     accuracy,
@@ -76,6 +77,7 @@ __all__ = [
     "TOTAL_VARIANCE",
     "Figures",
     "Interval",
+    "LogProbs",
     "Members",
     "Outputs",
     "RowScores",
@@ -83,6 +85,7 @@ __all__ = [
     "Selection",
     "accuracy",
     "adaptive_scores",
+    "adversarial",
     "auroc_ratio_interval",
     "calibrated_nll",
     "central_interval",
@@ -99,6 +102,7 @@ __all__ = [
     "diversity_figures",
     "fit_temperature",
     "gaussian_kl",
+    "gradient_by_pixels",
     "least_ambiguous_scores",
     "means_scale",
     "member_agreement",

@@ -3,6 +3,7 @@
 Runs no network and reads no file.
 """
 
+from hydra_ray.report.attack_tables import robust_accuracy_table
 from hydra_ray.report.card import student_card
 from hydra_ray.report.files import make_report
 from hydra_ray.report.inputs import ReportInputs, SearchResult
@@ -19,6 +20,7 @@ __all__ = [
     "as_terminal",
     "make_report",
     "results_page",
+    "robust_accuracy_table",
     "student_card",
     "sweep_files",
     "sweep_picture",

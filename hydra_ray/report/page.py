@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, StrictUndefined
 
+from hydra_ray.report.attack_tables import attack_note, attack_tables, member_transfer_tables
 from hydra_ray.report.consensus_table import CONSENSUS_NOTE, consensus_tables
 from hydra_ray.report.figures import PictureKind, pictures_of
 from hydra_ray.report.headline import headline
@@ -57,6 +58,8 @@ def write_markdown(inputs: ReportInputs) -> str:
         parts += _section(table, DECISION_NOTE)
     for table in consensus_tables(metrics):
         parts += _section(table, CONSENSUS_NOTE)
+    for table in attack_tables(metrics):
+        parts += _section(table, attack_note(metrics))
     for table in [*_search(inputs), *_all_figures(metrics), cost_table(metrics), seconds_table(metrics)]:
         parts += _section(table)
     parts += ["## Configuration", f"```yaml\n{_as_yaml(inputs.config)}\n```", *_section(_facts(inputs))]
@@ -88,6 +91,8 @@ def write_html(inputs: ReportInputs, pictures: Mapping[str, bytes]) -> str:
         decision_note=DECISION_NOTE,
         consensus=consensus_tables(metrics),
         consensus_note=CONSENSUS_NOTE,
+        attacks=attack_tables(metrics),
+        attack_note=attack_note(metrics) if attack_tables(metrics) else "",
         search=_search(inputs),
         all_figures=_all_figures(metrics),
         cost=cost_table(metrics),
@@ -126,7 +131,12 @@ def _search(inputs: ReportInputs) -> list[TextTable]:
 
 
 def _all_figures(metrics: Mapping[str, Any]) -> list[TextTable]:
-    tables = (test_figures_table(metrics), *unknown_figures_tables(metrics), diversity_table(metrics))
+    tables = (
+        test_figures_table(metrics),
+        *unknown_figures_tables(metrics),
+        diversity_table(metrics),
+        *member_transfer_tables(metrics),
+    )
     return [table for table in tables if table.rows]
 
 

@@ -51,6 +51,8 @@ _NAMES = {
     "width_95": "mean width of the 95 % interval",
     "nll_difference": "NLL - ensemble's (nats)",
     "rmse_ratio": "RMSE / ensemble's",
+    "gradient_cosine": "|cos| of input gradients (less)",
+    "log_volume": "ln det of predictions of other classes (more)",
 }
 _DETECTION = {
     "auroc": "AUROC",
@@ -167,7 +169,8 @@ def diversity_table(metrics: Mapping[str, Any]) -> TextTable:
     """Measures of the members' diversity on test rows (Liu et al. 2019): one row a measure."""
     found = metrics.get("diversity", {})
     rows = [
-        (MEASURES[name].heading if name in MEASURES else words(name), decimal(figure(found, name))) for name in found
+        (MEASURES[name].heading if name in MEASURES else _path_name((name,)), decimal(figure(found, name)))
+        for name in found
     ]
     return TextTable("How the members differ", ("measure on test rows", "ensemble"), tuple(rows))
 

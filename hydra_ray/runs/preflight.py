@@ -21,6 +21,7 @@ from hydra_ray.models import (
     in_gigabytes,
     memory_bytes,
 )
+from hydra_ray.runs.attack_checks import check_attacks, check_gradients_of_members
 from hydra_ray.runs.head_checks import check_heads
 from hydra_ray.runs.objective_checks import check_groups, check_objective
 from hydra_ray.runs.run import TRANSFER, Run
@@ -57,6 +58,7 @@ def check_settings(run: Run) -> None:
     check_teachers_settings(run)
     check_views(run)
     check_objective(run)
+    check_attacks(run)
     _check_losses(run)
     _check_batches(run)
 
@@ -70,6 +72,7 @@ def check_networks(run: Run) -> None:
     if run.teachers is None:
         _check_members(run)
         check_groups(run)
+        check_gradients_of_members(run)
     else:
         check_teachers(run)
     space = config.tune.space if config.tune.num_trials else {}

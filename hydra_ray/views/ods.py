@@ -77,12 +77,16 @@ def _step(options: OdsOptions, member: nn.Module, rows: Tensor, draws: Draws, *,
     return gradient * scale_B.reshape(-1, *(1 for _ in rows.shape[1:]))
 
 
-def check_gradients(member: nn.Module, input_shape: tuple[int, ...]) -> None:
+def check_gradients(
+    member: nn.Module, input_shape: tuple[int, ...], what: str = "ods", way_out: str = "use other views"
+) -> None:
     """Raise a UserError if no gradient of a member's output reaches its input.
 
     Args:
         member: stored inputs -> logits, with real weights.
         input_shape: of one row.
+        what: needs them, for the message.
+        way_out: what to do instead.
     """
     rows = torch.ones(2, *input_shape, requires_grad=True)
     try:
@@ -90,5 +94,5 @@ def check_gradients(member: nn.Module, input_shape: tuple[int, ...]) -> None:
     except RuntimeError as error:
         reason = reason_of(error, 120)
         raise UserError(
-            f"ods needs members with gradients to their inputs, this has none ({reason}); use other views"
+            f"{what} needs members with gradients to their inputs, this has none ({reason}); {way_out}"
         ) from None

@@ -17,9 +17,11 @@ from torch import nn
 from hydra_ray import randomness
 from hydra_ray.cluster import distill as students
 from hydra_ray.cluster import predict_steps as shard_steps
+from hydra_ray.config import AttacksConfig
 from hydra_ray.config.load import validate
 from hydra_ray.data import TEST, VALIDATION, generated, unknown_split
 from hydra_ray.data.folds import left_out
+from hydra_ray.evaluation.attacks import AttackedRows, right_under_attack
 from hydra_ray.evaluation.metrics_json import Answers, metrics_of
 from hydra_ray.inference import answering_of
 from hydra_ray.models import Network
@@ -85,7 +87,7 @@ def record(tmp_path_factory):
         if name.startswith("hydra_ray.") and getattr(module, "seed_of", None) is seed_of and module is not randomness:
             patch.setattr(module, "seed_of", found.seed_of)
     config = validate({**CONFIG, "storage": str(place)}, "here")
-    for work in (data_splits, members, views_of_rows, student_fits, evaluation, thresholds, searches):
+    for work in (data_splits, members, views_of_rows, student_fits, evaluation, attacks, thresholds, searches):
         work(found, config, place)
     patch.undo()
     return found.derived
@@ -165,6 +167,16 @@ def evaluation(record, config, place):
     )
 
 
+def attacks(record, config, place):
+    """All predictors are attacked on the same rows from the same starts."""
+    record.who = "attacks"
+    pixels = torch.zeros(6, 4, 4, 1, dtype=torch.uint8)
+    rows = AttackedRows.chosen(torch.arange(6), pixels, torch.zeros(6, dtype=torch.long), 4, SEED)
+    right_under_attack(
+        {"one": lambda rows_B: rows_B.flatten(1).log_softmax(1)}, "one", rows, AttacksConfig(steps=1), SEED
+    )
+
+
 def thresholds(record, config, place):
     """All kinds' are chosen on the same rows."""
     record.who = "thresholds"
@@ -189,7 +201,7 @@ def test_no_two_consumers_share_a_seed(record):
         for seed, *_ in derived:
             owners[seed].add(who)
     assert not {seed: who for seed, who in owners.items() if len(who) > 1}
-    assert len(record) == 21 + 2 * len(KINDS)
+    assert len(record) == 22 + 2 * len(KINDS)
 
 
 def test_one_seed_is_for_one_thing(record):
