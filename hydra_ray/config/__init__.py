@@ -10,6 +10,7 @@ from hydra_ray.config.messages import nearest
 from hydra_ray.config.objectives import (
     OBJECTIVES,
     AdpConfig,
+    DexDeepFmConfig,
     IndependentConfig,
     JointConfig,
     NegativeCorrelationConfig,
@@ -47,6 +48,7 @@ __all__ = [
     "ClusterConfig",
     "Config",
     "DataConfig",
+    "DexDeepFmConfig",
     "DistillConfig",
     "EnsembleConfig",
     "Goal",
