@@ -96,7 +96,7 @@ def test_code(block, tmp_path):
         data = opened(tmp_path / "data" / "uci" / "concrete.parquet", target="y", split=19)
         assert data.splits["test"].row_ids().tolist() == [19, 39]
     if "data/movielens" in block.text:
-        columns = {"user_id": "category", "movie_id": "category"}
+        columns = (("user_id", "category"), ("movie_id", "category"))
         data = opened(tmp_path / "data" / "movielens", label="click", columns=columns)
         assert data.splits["test"].num_rows == 40
         assert sum(map(bool, data.categories)) == 4
