@@ -112,8 +112,13 @@ def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> 
     for place, alike in groups.items():
         pretrained = group_weights(job.config, place, job.data)
         said = {} if pretrained is None else {"text": f"members start from {pretrained.said}"}
-        has_fixed_body = job.config.ensemble.train == "head"
-        member_spec = of_first.of_group(job.specs[place], pretrained, has_fixed_body=has_fixed_body)
+        ensemble = job.config.ensemble
+        member_spec = of_first.of_group(
+            job.specs[place],
+            pretrained,
+            has_fixed_body=ensemble.train == "head",
+            tells_diversity=ensemble.own_objective is not None,
+        )
         if job.config.ensemble.objective_of_groups is not None:
             job.channel.put.remote({"event": "started", "rank": ranks.rank, "stacked": 1, **said})
             for group in alike:

@@ -11,6 +11,7 @@ from hydra_ray.config.messages import nearest
 from hydra_ray.config.objectives import (
     OBJECTIVES,
     AdpConfig,
+    DexDeepFmConfig,
     IndependentConfig,
     JointConfig,
     NegativeCorrelationConfig,
@@ -51,6 +52,7 @@ __all__ = [
     "ClusterConfig",
     "Config",
     "DataConfig",
+    "DexDeepFmConfig",
     "DistillConfig",
     "EnsembleConfig",
     "Goal",

@@ -17,6 +17,7 @@ def check_members(ensemble: EnsembleConfig, *, are_trained: bool) -> None:
         key = "members" if ensemble.members else "weights"
         raise ValueError(f"ensemble.{key}: no member is trained here, others answer in their place; leave it out")
     _check_objective(ensemble, are_trained=are_trained)
+    _check_architecture(ensemble)
     for place, group in enumerate(ensemble.members or ()):
         _check_weights(f"ensemble.members.{place}.", group)
     _check_weights("ensemble.", ensemble)
@@ -58,8 +59,14 @@ def _check_weights(key: str, members: EnsembleConfig | MemberGroup) -> None:
 
 def _check_objective(ensemble: EnsembleConfig, *, are_trained: bool) -> None:
     """An objective of groups has members to train, in groups of two or more that use up all, on the same rows."""
-    objective = ensemble.objective_of_groups
+    objective = ensemble.objective
     size = ensemble.group_size
+    if objective is not None and objective.kind != "independent" and not are_trained:
+        raise ValueError(
+            f"ensemble.objective={objective.kind}: no member is trained here, others answer in their place; leave it "
+            "out"
+        )
+    objective = ensemble.objective_of_groups
     if objective is None:
         if size is not None:
             raise ValueError(
@@ -68,8 +75,6 @@ def _check_objective(ensemble: EnsembleConfig, *, are_trained: bool) -> None:
             )
         return
     key = f"ensemble.objective={objective.kind}"
-    if not are_trained:
-        raise ValueError(f"{key}: no member is trained here, others answer in their place; leave it out")
     if ensemble.folds is not None:
         raise ValueError(
             f"{key}: its members learn from the same rows, but ensemble.folds={ensemble.folds} gives each its own; "
@@ -77,6 +82,19 @@ def _check_objective(ensemble: EnsembleConfig, *, are_trained: bool) -> None:
         )
     for alike in ensemble.groups:
         _check_group_size(key, alike, size or alike.count)
+
+
+def _check_architecture(ensemble: EnsembleConfig) -> None:
+    """An objective of one architecture has members of no other."""
+    objective = ensemble.objective
+    if objective is None or objective.architecture is None:
+        return
+    for group in ensemble.groups:
+        if group.architecture != objective.architecture:
+            raise ValueError(
+                f"ensemble.objective={objective.kind}: is for members of architecture {objective.architecture}, not "
+                f"{group.architecture}; set ensemble.architecture={objective.architecture}, or leave it out"
+            )
 
 
 def _check_group_size(key: str, alike: MemberGroup, size: int) -> None:

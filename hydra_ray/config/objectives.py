@@ -1,6 +1,7 @@
 """What members minimise: each its own loss, or one loss of several that are trained together (`ensemble.objective`).
 
-A kind is one class here and one function of its formula in `losses/group_objectives.py`.
+A kind is one class here and one function of its formula in `losses/group_objectives.py`, or `losses/own_objectives.py`
+where it is of one member.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ class ObjectiveConfig(Section):
     """What it is for."""
     is_of_groups: ClassVar[bool] = True
     """Whether it is one loss of several members, on rows that all of them see in the same steps."""
+    architecture: ClassVar[str | None] = None
+    """The only one whose members have what it asks for; None where all do."""
 
     kind: Any
     """Its name; each section has a Literal of its own."""
@@ -81,7 +84,21 @@ class TrsConfig(ObjectiveConfig):
     """Of the ascent to those points, each twice the work of a step of training."""
 
 
-_AnyObjective = IndependentConfig | JointConfig | NegativeCorrelationConfig | AdpConfig | TrsConfig
+class DexDeepFmConfig(ObjectiveConfig):
+    """Each member's own loss, less the diversity of its feature maps (Chen & Shi 2021); members stay independent."""
+
+    tasks = ("classification",)
+    is_of_groups = False
+    architecture = "dexdeepfm"
+
+    kind: Literal["dexdeepfm"] = "dexdeepfm"
+    diversity_weight: NotNegative = 0.7
+    """Of the maps' distance from their mean, the sum over layers by their attention."""
+    l2_weight: NotNegative = 1e-4
+    """Of the sum of squares of all weights, embeddings among them."""
+
+
+_AnyObjective = IndependentConfig | JointConfig | NegativeCorrelationConfig | AdpConfig | TrsConfig | DexDeepFmConfig
 OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     section.model_fields["kind"].default: section for section in get_args(_AnyObjective)
 }

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from hydra_ray.config.attacks import Attacks
 from hydra_ray.config.member_groups import Weights, with_architecture, with_first_group
-from hydra_ray.config.objectives import Objective
+from hydra_ray.config.objectives import DexDeepFmConfig, Objective
 from hydra_ray.config.students import StudentKind
 from hydra_ray.config.teachers import TeachersConfig
 from hydra_ray.config.types import (
@@ -149,12 +149,12 @@ class EnsembleConfig(Optimisation):
     num_members: Several = 8
     """M. Follows from the counts of `members`, where that is set."""
     architecture: str = "mlp"
-    """`mlp`, `cnn`, `resnet20`, for tables also `tabm` and `tabular_resnet`, a `torchvision.models` name, `timm:NAME`,
-    or an import path `package.module:function`. Where published `weights` are named it follows from them, and where
-    `members` is set from the first of these."""
+    """`mlp`, `cnn`, `resnet20`, for tables also `tabm`, `tabular_resnet`, `xdeepfm` and `dexdeepfm`, a
+    `torchvision.models` name, `timm:NAME`, or an import path `package.module:function`. Where published `weights` are
+    named it follows from them, and where `members` is set from the first of these."""
     options: dict[str, Any] = {}
     """Those of the architecture, e.g. `{hidden: [200, 200]}`; their model stands beside it in
-    `hydra_ray/models/architectures.py` and `tabular_architectures.py`."""
+    `hydra_ray/models/architectures.py`, `tabular_architectures.py` and `click_architectures.py`."""
     weights: Weights | None = None
     """Start every member's body from trained weights, under a new head of its own: a path of a `.safetensors` file, a
     name of torchvision's such as `ResNet18_Weights.DEFAULT`, or `timm:NAME`. Normalisation is that of the weights."""
@@ -174,7 +174,7 @@ class EnsembleConfig(Optimisation):
     objective: Objective | None = None
     """What members minimise: `independent` (the default), each its own loss; or one loss of a group that is trained
     together on the same rows: `joint`, `negative_correlation`, `adp`, `trs`, or `{kind: adp, volume_weight: 1.0}` with
-    a kind's own keys."""
+    a kind's own keys. `dexdeepfm` is of each member by itself, for that architecture."""
     group_size: Annotated[int, Field(ge=2, le=10_000)] | None = None
     """K, members of a group; none for all that are built alike."""
     folds: Annotated[int, Field(ge=2, le=10_000)] | None = None
@@ -199,6 +199,11 @@ class EnsembleConfig(Optimisation):
     def objective_of_groups(self) -> Objective | None:
         """What groups minimise; None where each member minimises its own loss."""
         return self.objective if self.objective is not None and self.objective.is_of_groups else None
+
+    @property
+    def own_objective(self) -> DexDeepFmConfig | None:
+        """What each member minimises by itself beside how well it predicts; None where that is all."""
+        return self.objective if isinstance(self.objective, DexDeepFmConfig) else None
 
     @property
     def trained_together(self) -> list[range]:

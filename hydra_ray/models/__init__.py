@@ -4,6 +4,7 @@ How they are trained is in `training/`.
 """
 
 from hydra_ray.models.architectures import GlobalMean
+from hydra_ray.models.click_architectures import DiverseNetwork
 from hydra_ray.models.cost import count_macs, latency_ms, num_parameters
 from hydra_ray.models.embeddings import table_inputs
 from hydra_ray.models.ensemble import Ensemble, StackedMembers
@@ -21,6 +22,7 @@ from hydra_ray.models.tensors import to_device, to_safetensors
 
 __all__ = [
     "WEIGHTS",
+    "DiverseNetwork",
     "Ensemble",
     "GaussianOutput",
     "GlobalMean",

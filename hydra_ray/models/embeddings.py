@@ -1,6 +1,7 @@
 """Rows of a table as a network takes them: numbers as they are, categories as embeddings.
 
-It is: the first layer of the architectures that read tables (`mlp`, `tabm`, `tabular_resnet`).
+It is: the first layer of the architectures that read tables (`mlp`, `tabm`, `tabular_resnet`), and what tells numbers
+from categories in a row.
 It is not: how text becomes codes (`data/`), nor normalisation, which leaves codes alone (`members.py`).
 
 Shapes: B batch, D features of a stored row, K of them categories.
@@ -38,7 +39,24 @@ def table_inputs(input_shape: tuple[int, ...], categories: tuple[int, ...]) -> t
 
 
 class TableInputs(nn.Module):
-    """Numbers first, then the embedding of each category: float32 [B, D] -> [B, width].
+    """Numbers first, then the embedding of each category: float32 [B, D] -> [B, width]."""
+
+    def __init__(self, categories: tuple[int, ...]) -> None:
+        super().__init__()
+        self.columns = Columns(categories)
+        sizes = [(num_codes, embedding_size(num_codes)) for num_codes in self.columns.num_codes]
+        self.tables = nn.ModuleList(nn.Embedding(num_codes, size) for num_codes, size in sizes)
+        self.width = self.columns.num_numbers + sum(size for _, size in sizes)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """See the class."""
+        numbers, codes_BK = self.columns(inputs)
+        embedded = [table(codes_B) for table, codes_B in zip(self.tables, codes_BK.unbind(1), strict=True)]
+        return torch.cat([numbers, *embedded], dim=1)
+
+
+class Columns(nn.Module):
+    """The numbers of a row and the codes of its categories: float32 [B, D] -> float32 [B, D - K], int64 [B, K].
 
     A code that a category does not have counts as "other".
     """
@@ -49,21 +67,18 @@ class TableInputs(nn.Module):
 
     def __init__(self, categories: tuple[int, ...]) -> None:
         super().__init__()
-        sizes = [(num_codes, embedding_size(num_codes)) for num_codes in categories if num_codes]
-        self.tables = nn.ModuleList(nn.Embedding(num_codes, size) for num_codes, size in sizes)
+        self.num_codes = [num_codes for num_codes in categories if num_codes]
+        self.num_numbers = len(categories) - len(self.num_codes)
         self._keep("numbers", [place for place, num_codes in enumerate(categories) if not num_codes])
         self._keep("places_K", [place for place, num_codes in enumerate(categories) if num_codes])
-        self._keep("num_codes_K", [num_codes for num_codes, _ in sizes])
-        self.width = len(self.numbers) + sum(size for _, size in sizes)
+        self._keep("num_codes_K", self.num_codes)
 
     def _keep(self, name: str, values: list[int]) -> None:
         """Follows the module to a device, and stands in no file: `categories` says it all."""
         self.register_buffer(name, torch.tensor(values, dtype=torch.int64), persistent=False)
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
         codes_BK = inputs.index_select(1, self.places_K).long()
         is_known_BK = (codes_BK >= 0) & (codes_BK < self.num_codes_K)
-        codes_BK = torch.where(is_known_BK, codes_BK, OTHER)
-        embedded = [table(codes_B) for table, codes_B in zip(self.tables, codes_BK.unbind(1), strict=True)]
-        return torch.cat([inputs.index_select(1, self.numbers), *embedded], dim=1)
+        return inputs.index_select(1, self.numbers), torch.where(is_known_BK, codes_BK, OTHER)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hydra_ray.config import TIMM, Section, error_in_short, import_own, is_own, parse_options
 from hydra_ray.errors import UserError, close_to
-from hydra_ray.models import tabular_architectures  # noqa: F401  registers them
+from hydra_ray.models import click_architectures, tabular_architectures  # noqa: F401  registers them
 from hydra_ray.models.architectures import image_channels
 from hydra_ray.models.registry import ARCHITECTURES, Network
 from hydra_ray.models.size import check_size
@@ -43,8 +43,8 @@ def build_network(
     """The network of that name, with fresh weights from torch's global generator (see `randomness.seeded`).
 
     Args:
-        architecture: `mlp`, `tabm`, `tabular_resnet`, `cnn`, `resnet20`, a classification model of
-            `torchvision.models`, `timm:NAME`, or an import path `package.module:function`; the function is called as
+        architecture: `mlp`, `tabm`, `tabular_resnet`, `xdeepfm`, `dexdeepfm`, `cnn`, `resnet20`, a classification model
+            of `torchvision.models`, `timm:NAME`, or an import path `package.module:function`; the function is called as
             `function(input_shape, num_outputs, **options)`, one with a parameter `categories` is given them too, and
             returns a module with `body`, `head` and `num_features`.
         input_shape: of one stored row, (H, W, channels) or (D,).
@@ -245,7 +245,7 @@ def _categories_for(path: str, function: Callable[..., Any], categories: tuple[i
         number = sum(map(bool, categories))
         raise UserError(
             f"architecture={path}: {number} of the {len(categories)} features are categories, but the function has no "
-            f"parameter {_CATEGORIES}; add it (docs/recipes.md), or use mlp, tabm or tabular_resnet"
+            f"parameter {_CATEGORIES}; add it (docs/recipes.md), or use mlp, tabm or xdeepfm"
         )
     return {}
 

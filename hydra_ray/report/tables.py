@@ -40,6 +40,8 @@ _NAMES = {
     "aurc": "AURC",
     "e_aurc": "E-AURC",
     "prr": "PRR",
+    "roc_auc": "ROC AUC",
+    "roc_auc_difference": "ROC AUC - ensemble's",
     "nll_ratio": "NLL / ensemble's",
     "auroc_ratio": "AUROC of knowledge / ensemble's",
     "pairwise_kl_ratio": "pairwise KL / ensemble's",
@@ -61,10 +63,10 @@ _DETECTION = {
     "fpr95": "FPR95 (lower is better)",
 }
 SHARES = {"accuracy", "member_agreement", "coverage_95"}
-_HIGHER = {"accuracy", "prr"}
+_HIGHER = {"accuracy", "prr", "roc_auc"}
 _LOWER = {"nll", "calibrated_nll", "brier", "ece", "ece_equal_mass", "aurc", "e_aurc", "rmse", "crps"}
 _IN_TARGET_UNITS = {"rmse", "crps", "width_95"}
-_IDEALS = {"member_agreement": "100 %", "member_kl": "0", "nll_difference": "0"}
+_IDEALS = {"member_agreement": "100 %", "member_kl": "0", "nll_difference": "0", "roc_auc_difference": "0"}
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def member_key(run: Run, number: int) -> dict[str, Any]:
             **group.model_dump(include={"architecture", "options"}),
             **key_of_weights(ensemble, group),
         },
-        **_trained_together(ensemble, number),
+        **_objective(ensemble, number),
         **member_code(run.config, run.data, group, run.member_spec(number).num_outputs),
         "streams": STREAMS_VERSION,
         "seed": run.config.seed,
@@ -58,8 +58,10 @@ def member_key(run: Run, number: int) -> dict[str, Any]:
     }
 
 
-def _trained_together(ensemble: EnsembleConfig, number: int) -> dict[str, Any]:
-    """What a member's group minimises, and who is in it; nothing where members are trained independently."""
+def _objective(ensemble: EnsembleConfig, number: int) -> dict[str, Any]:
+    """What a member or its group minimises, and who is in it; nothing where members have their own loss alone."""
+    if ensemble.own_objective is not None:
+        return {"objective": ensemble.own_objective.model_dump()}
     objective = ensemble.objective_of_groups
     if objective is None:
         return {}

@@ -1,4 +1,4 @@
-"""Checks of what members minimise together before the first worker starts (`ensemble.objective`)."""
+"""Checks of what members minimise before the first worker starts (`ensemble.objective`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_objective(run: Run) -> None:
     Raises:
         UserError: for the first problem found.
     """
-    objective = run.config.ensemble.objective_of_groups
+    objective = run.config.ensemble.objective
     if objective is None:
         return
     key = f"ensemble.objective={objective.kind}"
@@ -28,7 +28,8 @@ def check_objective(run: Run) -> None:
         raise UserError(
             f"{key}: is for {objective.tasks[0]}, and data.source={source} is a {run.task.name}; use another"
         )
-    _check_batch(run, key)
+    if objective.is_of_groups:
+        _check_batch(run, key)
     if isinstance(objective, AdpConfig):
         _check_adp(run, key)
     if isinstance(objective, TrsConfig):

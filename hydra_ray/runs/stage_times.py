@@ -84,9 +84,10 @@ def _members(run: Run, device: torch.device) -> float:
     train = LabelledRows.of(rows, device, run.features)
     of_first = MemberSpec.of(run.task, run.member_spec(), rows.inputs, rows.labels)
     has_fixed_body = run.config.ensemble.train == "head"
+    tells_diversity = run.config.ensemble.own_objective is not None
     total = 0.0
     for place, number in missing.items():
-        spec = of_first.of_group(run.group_spec(place), has_fixed_body=has_fixed_body)
+        spec = of_first.of_group(run.group_spec(place), has_fixed_body=has_fixed_body, tells_diversity=tells_diversity)
         total += _group(run, spec, train, number, device)
     return total
 

@@ -42,7 +42,8 @@ from hydra_ray.metrics import (
     rescale_disagreement,
     scores,
 )
-from hydra_ray.metrics.classification import row_nll
+from hydra_ray.metrics.classification import by_label, log_odds, roc_auc, row_nll
+from hydra_ray.metrics.intervals import auroc_difference_interval
 from hydra_ray.metrics.uncertainty import uncertainty
 from hydra_ray.models import Member, OutputKind
 from hydra_ray.tasks.base import (
@@ -179,6 +180,7 @@ class ClassificationFigures(TaskFigures):
             "member_agreement": member_agreement(*paired) if paired else None,
             "member_kl": member_kl(*paired) if paired else None,
             "pairwise_kl_ratio": compare_scores(ratio_of_means, student.scores, ensemble.scores, PAIRWISE_KL),
+            **_roc_auc_difference(student, ensemble, labels_N),
         }
 
     def fidelity_intervals(
@@ -186,7 +188,11 @@ class ClassificationFigures(TaskFigures):
     ) -> dict[str, tuple[float, float]]:
         """See `TaskFigures.fidelity_intervals`."""
         pair = (row_nll(student.distribution, labels_N), row_nll(ensemble.distribution, labels_N))
-        return {"nll_ratio": ratio_interval(*pair, seed, num_samples)}
+        found = {"nll_ratio": ratio_interval(*pair, seed, num_samples)}
+        if _roc_auc_difference(student, ensemble, labels_N):
+            each = [by_label(log_odds(one.distribution), labels_N) for one in (student, ensemble)]
+            found["roc_auc_difference"] = auroc_difference_interval(each[0], each[1], seed, num_samples)
+        return found
 
     def row_scores(self, found: Prediction, labels_N: Tensor | None) -> RowScores:
         """See `TaskFigures.row_scores`."""
@@ -220,7 +226,9 @@ class ClassificationWords(TaskWords):
     knowledge_axis = "mutual information (nats)"
     has_unit = True
     better = "rise"
-    compared = MappingProxyType({"nll": "NLL", "accuracy": "accuracy", "mutual_information": "MI"})
+    compared = MappingProxyType(
+        {"nll": "NLL", "accuracy": "accuracy", "roc_auc": "ROC AUC", "mutual_information": "MI"}
+    )
     published = MappingProxyType({"nll": "NLL", "accuracy": "accuracy", "ece": "ECE"})
     comparison_note = (
         "NLL and mean MI are of the test rows, in nats. MI, mutual information, is the knowledge "
@@ -259,6 +267,14 @@ def _quality(log_probs_NC: Tensor, labels_N: Tensor) -> dict[str, float]:
         "validation_nll": nll(log_probs_NC, labels_N),
         "validation_accuracy": accuracy(log_probs_NC, labels_N),
     }
+
+
+def _roc_auc_difference(student: Prediction, ensemble: Prediction, labels_N: Tensor) -> dict[str, float]:
+    """The student's area under the ROC curve less the ensemble's; nothing but of two classes that both have rows."""
+    if student.distribution.shape[1] != 2:
+        return {}
+    own, others = (roc_auc(each.distribution, labels_N) for each in (student, ensemble))
+    return {} if own is None or others is None else {"roc_auc_difference": own - others}
 
 
 def _cross_entropy(logits_BC: Tensor, labels_B: Tensor) -> Summed:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 
 from hydra_ray.config import EnsembleConfig
 from hydra_ray.data import Features, Rows
-from hydra_ray.models import Member, ModelSpec, Normalise, Pretrained, build_member, put_body
+from hydra_ray.losses import diverse_loss, squared_weights
+from hydra_ray.models import DiverseNetwork, Member, ModelSpec, Normalise, Pretrained, build_member, put_body
 from hydra_ray.randomness import permutation, seed_of
 from hydra_ray.tasks import MemberLoss, Task
 from hydra_ray.training.checkpoints import Checkpoints
@@ -68,6 +70,7 @@ class MemberSpec:
         output: what their outputs mean, in the units of the training rows' labels.
         body: the trained state that their bodies start from; None for fresh ones.
         has_fixed_body: whether the head alone is trained.
+        tells_diversity: whether the network says how diverse it is while it learns, as `dexdeepfm` asks.
     """
 
     task: Task
@@ -76,6 +79,7 @@ class MemberSpec:
     output: nn.Module
     body: Mapping[str, Tensor] | None = None
     has_fixed_body: bool = False
+    tells_diversity: bool = False
 
     @classmethod
     def of(cls, task: Task, spec: ModelSpec, inputs: np.ndarray, labels: np.ndarray) -> MemberSpec:
@@ -84,10 +88,15 @@ class MemberSpec:
         return cls(task, spec, normalise, task.likelihood.fit_output(spec.output, labels))
 
     def of_group(
-        self, spec: ModelSpec, pretrained: Pretrained | None = None, *, has_fixed_body: bool = False
+        self,
+        spec: ModelSpec,
+        pretrained: Pretrained | None = None,
+        *,
+        has_fixed_body: bool = False,
+        tells_diversity: bool = False,
     ) -> MemberSpec:
         """For members of another architecture, or with a trained body, on the same rows."""
-        found = replace(self, spec=spec, has_fixed_body=has_fixed_body)
+        found = replace(self, spec=spec, has_fixed_body=has_fixed_body, tells_diversity=tells_diversity)
         if pretrained is None:
             return found
         return replace(found, body=pretrained.body, normalise=pretrained.normalise or self.normalise)
@@ -99,6 +108,8 @@ class MemberSpec:
             put_body(member.network.body, self.body)
         if self.has_fixed_body:
             member.fix_body()
+        if self.tells_diversity:
+            cast("DiverseNetwork", member.network).tells_diversity = True
         return member
 
 
@@ -146,7 +157,7 @@ def fit_member(
     for epoch in range(state.num_done // steps, settings.epochs):
         model.train()
         watch = Watch([subject], epoch + 1)
-        _train_epoch(watch, state, task.likelihood.member_loss(model), settings, train, (seed, member, epoch), batch)
+        _train_epoch(watch, state, loss_of(settings, task, model), settings, train, (seed, member, epoch), batch)
         figures = evaluate_member(task, model, validation)
         subject.check_figures(figures, epoch + 1)
         report({"member": member, "epoch": epoch + 1, "loss": watch.means()[0], **figures})
@@ -182,10 +193,26 @@ def member_step(state: TrainState, member_loss: MemberLoss, inputs: Tensor, labe
     """One training step of a member; its loss, detached."""
     state.begin_step()
     loss = mean_member_loss(member_loss, state.forward(inputs), labels_B)
+    weight = l2_weight_of(state)
+    if weight:
+        loss = loss + weight * squared_weights(state.model.parameters())
     loss.backward()
     clip_gradients(state.model.parameters(), state.settings.clip_norm)
     state.update()
     return loss.detach()
+
+
+def loss_of(settings: EnsembleConfig, task: Task, member: Member) -> MemberLoss:
+    """What a member minimises of its rows: how well it predicts, and its own objective where there is one."""
+    loss = task.likelihood.member_loss(member)
+    objective = settings.own_objective
+    return loss if objective is None else partial(diverse_loss, loss=loss, weight=objective.diversity_weight)
+
+
+def l2_weight_of(state: TrainState) -> float:
+    """Of the squares of a member's weights in what it minimises."""
+    objective = cast("EnsembleConfig", state.settings).own_objective
+    return 0.0 if objective is None else objective.l2_weight
 
 
 def mean_member_loss(member_loss: MemberLoss, outputs: Tensor, labels_B: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from hydra_ray.models import Member, StackedMembers
 from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.tasks import Task
 from hydra_ray.training.loop import TrainState
-from hydra_ray.training.member import LabelledRows, MemberSpec, member_step
+from hydra_ray.training.member import LabelledRows, MemberSpec, loss_of, member_step
 from hydra_ray.training.stacked import StackSlot, stack_step
 
 _WARM_UP = 2
@@ -112,7 +112,7 @@ def step_times(members: Sequence[Member], settings: EnsembleConfig, train: Label
     device = train.inputs.device
     state = TrainState(model.train(), settings, num_steps=_WARM_UP + _STEPS, seed=THROWN_AWAY)
     rows = torch.arange(min(settings.batch_size, len(train)), device=device).expand(len(members), -1).squeeze(0)
-    member_loss = task.likelihood.member_loss(members[0])
+    member_loss = loss_of(settings, task, members[0])
 
     def step() -> float:
         begin = time.perf_counter()

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from hydra_ray.config import EnsembleConfig
+from hydra_ray.losses import squared_weights
 from hydra_ray.models import Member, StackedMembers
 from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.tasks import MemberLoss
@@ -31,6 +32,8 @@ from hydra_ray.training.member import (
     MemberSpec,
     augmented,
     figures_of,
+    l2_weight_of,
+    loss_of,
     mean_member_loss,
     order_of,
     subject_of,
@@ -137,7 +140,7 @@ class _StackTraining:
         orders = [slot.rows[order_of(len(slot.rows), self._seed, slot.member, epoch)] for slot in self._slots]
         whole_KN = torch.stack(orders)[:, : self.steps * self._batch].to(device)
 
-        member_loss = self._task.likelihood.member_loss(self._members[0])
+        member_loss = loss_of(self._settings, self._task, self._members[0])
         for rows_KB in whole_KN.split(self._batch, dim=1):
             labels_KB = self._train.labels.index_select(0, rows_KB.flatten()).unflatten(0, rows_KB.shape)
             watch.add(stack_step(self.state, member_loss, self._inputs(rows_KB, epoch), labels_KB))
@@ -185,6 +188,9 @@ def stack_step(state: TrainState, member_loss: MemberLoss, inputs_KB: Tensor, la
     state.begin_step()
     outputs_KBC = state.forward(inputs_KB)
     loss_K = vmap(partial(mean_member_loss, member_loss))(outputs_KBC, labels_KB)
+    weight = l2_weight_of(state)
+    if weight:
+        loss_K = loss_K + weight * vmap(squared_weights)(list(state.model.parameters()))
     loss_K.sum().backward()
     clip_each_member(state.model.parameters(), state.settings.clip_norm)
     state.update()

@@ -100,7 +100,16 @@ def write_copies(folder: Path) -> Path:
     columns.update({f"test_split_{split}": np.arange(60) % 10 == split for split in range(10)})
     write(folder / "uci" / "concrete.parquet", columns)
     write_adult(folder / "adult", rng)
+    write_movielens(folder / "movielens", rng)
     return folder
+
+
+def write_movielens(folder: Path, rng: np.random.Generator) -> None:
+    """Rows such as those that docs/recipes.md makes of MovieLens: identities as numbers, text, and a click."""
+    for name in ("train", "test"):
+        columns: dict = {key: rng.integers(1, 9, 400) for key in ("user_id", "movie_id", "age", "Drama")}
+        columns |= {"gender": rng.choice(["F", "M"], 400), "click": rng.random(400) < 0.5}
+        write(folder / f"{name}.parquet", columns)
 
 
 def write_adult(folder: Path, rng: np.random.Generator) -> None:

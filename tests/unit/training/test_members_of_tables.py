@@ -21,6 +21,8 @@ ARCHITECTURES = {
     "mlp": {"hidden": [24]},
     "tabm": {"hidden": [24], "num_submodels": 4, "dropout": 0.0},
     "tabular_resnet": {"width": 16, "hidden_dropout": 0.0},
+    "xdeepfm": {"embedding_dim": 4, "cin": [6, 5], "hidden": [16]},
+    "dexdeepfm": {"embedding_dim": 4, "cin": [6, 6], "hidden": [16], "attention": 5},
 }
 MEMBERS = range(2)
 
