@@ -30,6 +30,7 @@ from hydra_ray.config.sections import (
     ViewConfig,
 )
 from hydra_ray.config.students import STUDENTS, StudentConfig, StudentKind
+from hydra_ray.config.studies import Claim, Statement, Study, Variant, load_study, shipped_studies
 from hydra_ray.config.teachers import LIBRARIES, OutputsSaid, TeachersConfig
 from hydra_ray.config.transfer import TransferConfig, TransferView, views_for
 from hydra_ray.config.tree import Config, student_sizes
@@ -44,6 +45,7 @@ __all__ = [
     "STUDENTS",
     "TIMM",
     "AdpConfig",
+    "Claim",
     "ClusterConfig",
     "Config",
     "DataConfig",
@@ -61,14 +63,17 @@ __all__ = [
     "OptionModels",
     "OutputsSaid",
     "Section",
+    "Statement",
     "StudentConfig",
     "StudentKind",
+    "Study",
     "TeachersConfig",
     "TrackingConfig",
     "TransferConfig",
     "TransferView",
     "TrsConfig",
     "TuneConfig",
+    "Variant",
     "ViewConfig",
     "better",
     "error_in_short",
@@ -78,12 +83,14 @@ __all__ = [
     "is_own",
     "is_published",
     "load_config",
+    "load_study",
     "named_views",
     "nearest",
     "overlay_of",
     "parse_options",
     "parse_yaml",
     "shipped_recipes",
+    "shipped_studies",
     "source_of",
     "space_of",
     "student_sizes",
