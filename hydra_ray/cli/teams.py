@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     """Score all teams, print the table, write it and the picture below the run's folder."""
+    from hydra_ray.evaluation.teams import best_team, places_of
     from hydra_ray.report.tables import as_terminal, to_markdown
     from hydra_ray.report.team_figures import teams_picture
     from hydra_ray.report.team_tables import teams_table
@@ -37,6 +38,8 @@ def call(arguments: argparse.Namespace) -> None:
     target.write(f"size-{scored.size}.png", teams_picture(scored))
     show(as_terminal(table))
     print(f"\n{table.title}\nresults: {target}/size-{scored.size}.md, size-{scored.size}.png")
+    team = places_of(scored.teams_TM[best_team(scored.validation, "nll")])
+    print(f"to distil the best by NLL: distill.members={team}")
 
 
 def scored_teams(folder: Folder, size: int) -> ScoredTeams:

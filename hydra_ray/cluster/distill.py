@@ -43,7 +43,7 @@ class StudentInputs:
         task: what they learn.
         transfer: folder of the transfer set's shards.
         validation: folder of the validation rows' shards.
-        num_members: of the members in them, the first so many.
+        members: of the members in them those that are learnt from, by number, in the order of heads.
         num_outputs: of each member.
         categories: of each feature how many codes it has, 0 for a number; () where none is a category.
         about: what stands in a student's folder of the data: name, task, classes and inputs.
@@ -53,19 +53,25 @@ class StudentInputs:
     task: Task
     transfer: Folder
     validation: Folder
-    num_members: int
+    members: list[int]
     num_outputs: int
     categories: tuple[int, ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
     validation_views: Folder | None = None
 
+    @property
+    def num_members(self) -> int:
+        """How many members are learnt from."""
+        return len(self.members)
+
     def held_out(self) -> HeldOut:
         """Validation rows and views of them, in memory."""
-        return HeldOut(load(self.validation), None if self.validation_views is None else load(self.validation_views))
+        views = self.validation_views
+        return HeldOut(load(self.validation, self.members), None if views is None else load(views, self.members))
 
     def scaling(self, num_members: int) -> InputOutputScaling:
         """Of a student of the first `num_members`, from the first shard's rows: the same on every rank."""
-        rows = load(self.transfer, names=shard_names(self.transfer)[:1])
+        rows = load(self.transfer, self.members, names=shard_names(self.transfer)[:1])
         return InputOutputScaling.of(self.task, rows, num_members, self.categories)
 
     def plan(self, config: Config, kind: StudentKind, input_shape: tuple[int, ...]) -> Distillation:
@@ -89,6 +95,7 @@ class StudentInputs:
             batch_size=config.distill.batch_size,
             seed=seed_of(plan.seed, "student order", plan.objective.kind),
             num_members=plan.num_members,
+            members=self.members,
             rank=ranks.rank,
             num_ranks=ranks.num_ranks,
             max_bytes=config.cluster.transfer_memory_mb << 20,
@@ -125,7 +132,7 @@ def student_inputs_of(run: Run) -> StudentInputs:
         run.task,
         transfer,
         validation,
-        num_members=run.config.ensemble.num_members,
+        members=run.config.members_to_distil,
         num_outputs=run.data.num_outputs,
         categories=run.data.categories,
         about=run.about,

@@ -95,7 +95,7 @@ def _answers(run: Run) -> Answers:
                 split: _prediction_of(run.task, version, facts, each) for split, each in said.items()
             }
     views = {split for split in run.views_of_test if np.array_equal(row_id[split], row_id[TEST])}
-    return Answers(run.task, predictions, labels, frozenset(views), versions, thresholds)
+    return Answers(run.task, predictions, labels, frozenset(views), versions, thresholds, config.distill.members)
 
 
 def _evaluated(run: Run) -> list[SplitId]:

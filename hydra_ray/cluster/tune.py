@@ -135,7 +135,7 @@ def _rows_that_fit(source: StudentInputs) -> ShardRows | None:
     num_rows = sum(count_rows(source.transfer, name) for name in names)
     size = num_rows * bytes_per_row(source.transfer, names[0], source.num_members)
     store = ray.cluster_resources().get("object_store_memory", 0)
-    return load(source.transfer, num_members=source.num_members) if size < _OF_THE_STORE * store else None
+    return load(source.transfer, source.members) if size < _OF_THE_STORE * store else None
 
 
 def _tuner(config: Config, job: Job, searches: Sequence[KindSearch], scratch: Folder) -> ray.tune.Tuner:

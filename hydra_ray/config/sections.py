@@ -240,6 +240,9 @@ class DistillConfig(Optimisation):
 
     kind: StudentKind | None = None
     """Train this one of `students` alone."""
+    members: list[Annotated[int, Field(ge=0)]] | None = Field(default=None, min_length=1)
+    """Numbers of the members that students learn from, from 0 on: a team (`hydra-ray teams` finds one), `[0]` for one
+    member alone. None for all. No member is asked again."""
     body: str | None = None
     """Architecture of the student's body, none for the members' own."""
     body_options: dict[str, Any] | None = None

@@ -58,8 +58,8 @@ class StudentConfig(Section):
         """With the keys filled in that follow from the number of members."""
         return self
 
-    def check(self, num_members: int) -> None:
-        """Raises ValueError where its keys do not suit the number of members."""
+    def check(self, num_members: int, among: str) -> None:
+        """Raises ValueError where its keys do not suit the number of members, which the key `among` says."""
 
     @classmethod
     def own_keys(cls) -> set[str]:
@@ -98,12 +98,12 @@ class HydraConfig(StudentConfig):
         """With `num_heads`."""
         return self.model_copy(update={"num_heads": self.learns_from(num_members)})
 
-    def check(self, num_members: int) -> None:
+    def check(self, num_members: int, among: str) -> None:
         """Each head has a member."""
         if self.learns_from(num_members) > num_members:
             raise ValueError(
-                f"students.hydra.num_heads={self.num_heads}, but ensemble.num_members={num_members}: "
-                f"raise ensemble.num_members to {self.num_heads} or lower students.hydra.num_heads"
+                f"students.hydra.num_heads={self.num_heads}, but {among}: lower students.hydra.num_heads to "
+                f"{num_members}, or take more members"
             )
 
 

@@ -27,6 +27,7 @@ from hydra_ray.config.sections import (
     Section,
     TrackingConfig,
 )
+from hydra_ray.config.student_rules import check_students
 from hydra_ray.config.students import STUDENTS, HydraConfig, Student, StudentConfig, StudentKind
 from hydra_ray.config.transfer import TransferConfig
 from hydra_ray.config.tuning import TuneConfig
@@ -85,9 +86,16 @@ class Config(Section):
         """Whether members are trained here; else teachers answer in their place, or shards are there already."""
         return self.ensemble.teachers.are_trained and self.predict.shards is None
 
-    def members_learnt_from(self, kind: StudentKind) -> int:
-        """How many of the members a student of a kind learns from: the first so many."""
-        return self.student(kind).learns_from(self.ensemble.num_members)
+    @property
+    def members_to_distil(self) -> list[int]:
+        """Numbers of the members that students learn from, in the order of their heads."""
+        chosen = self.distill.members
+        return list(range(self.ensemble.num_members)) if chosen is None else chosen
+
+    def members_learnt_from(self, kind: StudentKind) -> list[int]:
+        """Numbers of the members that a student of a kind learns from: the first of those to distil."""
+        members = self.members_to_distil
+        return members[: self.student(kind).learns_from(len(members))]
 
     @model_validator(mode="before")
     @classmethod
@@ -122,25 +130,6 @@ def _check_data(config: Config) -> None:
 
 def _check_members(config: Config) -> None:
     check_members(config.ensemble, are_trained=config.trains_members)
-
-
-def _check_students(config: Config) -> None:
-    names = [entry.kind for entry in config.students]
-    for kind in names:
-        if names.count(kind) > 1:
-            raise ValueError(f"students=[{', '.join(names)}]: {kind} stands there more than once; name it once")
-    if config.distill.kind is not None and config.distill.kind not in names:
-        raise ValueError(
-            f"distill.kind={config.distill.kind} is not in students=[{', '.join(names)}]: add it there, or leave it out"
-        )
-    members = config.ensemble.num_members
-    for kind in config.student_kinds:
-        config.student(kind).check(members)
-        if members < STUDENTS[kind].least_members:
-            raise ValueError(
-                f"students: {kind} learns how members disagree, but ensemble.num_members={members}: use "
-                f"{STUDENTS[kind].least_members} or more, or students=[kd]"
-            )
 
 
 def _check_batch(config: Config) -> None:
@@ -210,7 +199,7 @@ def _check_objectives(config: Config) -> None:
 
 def student_sizes(config: Config) -> list[int]:
     """How many members each student, and each trial of one, learns from."""
-    sizes = [config.members_learnt_from(kind) for kind in config.student_kinds]
+    sizes = [len(config.members_learnt_from(kind)) for kind in config.student_kinds]
     if config.tune.num_trials:
         sizes += [size for kind in config.student_kinds for size in _trial_sizes(config, kind)]
     return sizes
@@ -222,7 +211,7 @@ def _trial_sizes(config: Config, kind: StudentKind) -> list[int]:
     space = space_of(kind, config.tune)
     own = {key: _values(f"tune.space.{key}", domain) for key, domain in space.items() if key in entry.own_keys()}
     drawn = [entry.model_copy(update=dict(zip(own, values, strict=True))) for values in product(*own.values())]
-    sizes: list[Any] = [each.learns_from(config.ensemble.num_members) for each in drawn]
+    sizes: list[Any] = [each.learns_from(len(config.members_to_distil)) for each in drawn]
     return [size for size in sizes if isinstance(size, int)]
 
 
@@ -241,6 +230,13 @@ def _check_folds(config: Config) -> None:
                 f"{key} with ensemble.folds={folds}, but a student of {heads} heads learns from {heads} members, each "
                 f"of which leaves out one fold: rows of other folds have no teacher; use ensemble.folds={max(2, heads)}"
                 + (" and two members" if heads < 2 else " or fewer")
+            )
+        covered = {number % (folds or 1) for number in config.members_to_distil[:heads]}
+        if view.held_out and folds is not None and len(covered) < folds:
+            missing = min(set(range(folds)) - covered)
+            raise ValueError(
+                f"{key}, but none of the first {heads} of distill.members={config.distill.members} leaves out fold "
+                f"{missing} of {folds}: add member {missing} there, or leave held_out out"
             )
 
 
@@ -315,7 +311,7 @@ def _check_choice(config: Config, key: str, value: Any) -> None:
 _RULES = (
     _check_data,
     _check_members,
-    _check_students,
+    check_students,
     _check_batch,
     _check_searched_keys,
     _check_search,

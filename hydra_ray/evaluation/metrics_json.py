@@ -64,6 +64,7 @@ class Answers:
         views_of_test: unknown splits whose row i is a view of test row i.
         versions: of the students among the predictors.
         thresholds: of the students that have any, by predictor.
+        heads_of: numbers of the members that heads imitate, in their order; None for the first ones.
     """
 
     task: Task
@@ -72,6 +73,7 @@ class Answers:
     views_of_test: frozenset[SplitId] = frozenset()
     versions: Sequence[StudentVersion] = ()
     thresholds: Mapping[str, Thresholds] = field(default_factory=dict)
+    heads_of: Sequence[int] | None = None
 
     @property
     def ensemble(self) -> Mapping[SplitId, Prediction]:
@@ -209,7 +211,8 @@ def fidelity_figures(answers: Answers, name: str, num_samples: int = 0, seed: in
     rows_N = _answered_by_all(ensemble[TEST])
     paired = None
     if heads is not None and heads.shape[1] > 1 and (rows_N is Ellipsis or rows_N.any()):
-        paired = (heads[rows_N], _outputs(ensemble[TEST])[rows_N])
+        members_NMC = _outputs(ensemble[TEST])[rows_N]
+        paired = (heads[rows_N], members_NMC if answers.heads_of is None else members_NMC[:, answers.heads_of])
     figures: dict[str, Any] = {
         **task.figures.fidelity(student[TEST], ensemble[TEST], labels, paired),
         **score_fidelity(_scores_by_set(student), _scores_by_set(ensemble), unknown, task.figures.knowledge),

@@ -77,12 +77,12 @@ def distill(
     num_members, num_outputs = rows.logits_NMC.shape[1:]
     names = _class_names(classes, num_outputs, task)
     chosen = _config(kind, body, body_options, settings, num_members, seed)
-    train, validation = _split(rows, validation_fraction, seed)
+    train, validation = _split(rows.of_members(chosen.distill.members), validation_fraction, seed)
     form = InputFormat(rows.inputs.shape[1:], None if features is None else tuple(features))
     num_codes = _checked_categories(categories, rows.inputs)
     check_architecture(body, form.shape, num_outputs, dict(body_options or {}), num_codes)
     facts: dict[str, Any] = {"input_shape": form.shape, "num_outputs": num_outputs, "categories": num_codes}
-    plan = plan_of(chosen, task_named(task), kind, num_members=num_members, **facts)
+    plan = plan_of(chosen, task_named(task), kind, num_members=train.logits_NMC.shape[1], **facts)
     about = {"data": "arrays", "task": task, "classes": list(names), "inputs": form.to_json()}
     return _trained(plan, train, validation, about, torch.device(device), progress)
 

@@ -6,7 +6,7 @@ members redoes nothing that is there, and a student of the first m members does 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra_ray.config import (
@@ -109,21 +109,21 @@ def trials_key(run: Run, kind: StudentKind) -> dict[str, Any]:
         "tune": {**_what_is_set(tune, _NOT_OF_TRIALS), **goal_of(kind, tune)._asdict(), "space": space},
         **_student_settings(run, run.config, kind, space.keys()),
         **body_code(run.config, run.data, *searched_bodies(run.config)),
-        **_trained_on(run, run.config.ensemble.num_members),
+        **_trained_on(run, run.config.members_to_distil),
     }
 
 
 def student_key(run: Run, kind: StudentKind) -> dict[str, Any]:
     """The key of one student; `distill.use_best_trial` puts the best trial's parameters into it."""
     config = run.tuned(kind)
-    num_members = config.members_learnt_from(kind)
+    members = config.members_learnt_from(kind)
     return {
         "kind": kind,
         **_student_settings(run, config, kind),
         "body": [config.ensemble.architecture, config.ensemble.options],
         **body_code(config, run.data),
-        **_trained_on(run, num_members),
-        "num_members": num_members,
+        **_trained_on(run, members),
+        "num_members": len(members),
     }
 
 
@@ -138,19 +138,21 @@ def report_key(run: Run) -> dict[str, Any]:
     }
 
 
-def _trained_on(run: Run, num_members: int) -> dict[str, Any]:
-    """The part of a key for what is trained on shards: the seed, and the shards of the first `num_members` members."""
+def _trained_on(run: Run, members: Sequence[int]) -> dict[str, Any]:
+    """The part of a key for what is trained on shards: the seed, and the shards of these members."""
+    chosen = run.config.distill.members
     return {
+        **({} if chosen is None else {"members": list(members)}),
         "streams": STREAMS_VERSION,
         "seed": run.config.seed,
-        TRANSFER: run.shards(TRANSFER).digest_of(num_members),
-        **{split: run.shards(split).digest_of(num_members) for split in run.splits_to_choose_on},
+        TRANSFER: run.shards(TRANSFER).digest_of(members),
+        **{split: run.shards(split).digest_of(members) for split in run.splits_to_choose_on},
     }
 
 
 def _student_settings(run: Run, config: Config, kind: StudentKind, searched: Collection[str] = ()) -> dict[str, Any]:
     """What a kind reads of `distill`, and its own section; of a search without the keys that it tries."""
-    own = config.student(kind).resolved(config.ensemble.num_members)
+    own = config.student(kind).resolved(len(config.members_to_distil))
     others = type(config.distill).model_fields.keys() - STUDENTS[kind].reads
     return {
         "distill": _what_is_set(config.distill, {*others, *searched}),

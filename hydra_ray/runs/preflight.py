@@ -161,7 +161,7 @@ def _check_losses(run: Run) -> None:
         _check_labels(run, f"distill.label_weight={run.config.distill.label_weight}", "leave it out")
     for kind in run.config.student_kinds:
         own = run.config.student(kind)
-        members = run.config.members_learnt_from(kind)
+        members = len(run.config.members_learnt_from(kind))
         phases = kind_named(kind)(run.task, own, run.config.distill, members).phases
         for place, term in enumerate(own.terms):
             key = f"students.{kind}.terms.{place}.import_path={term.import_path}"

@@ -151,14 +151,13 @@ def _students(run: Run, missing_members: int, device: torch.device) -> float:
 
 def _student(run: Run, kind: StudentKind, device: torch.device) -> float:
     config = run.config
-    members = config.ensemble.num_members
     batch_size = math.ceil(config.distill.batch_size / config.cluster.num_workers)
     rows = _answered(run, _first_rows(run, batch_size * _BATCHES))
     plan = plan_of(
         config,
         run.task,
         kind,
-        num_members=members,
+        num_members=len(config.members_to_distil),
         input_shape=rows.inputs.shape[1:],
         num_outputs=run.data.num_outputs,
         categories=run.data.categories,

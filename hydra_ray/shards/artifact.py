@@ -5,6 +5,7 @@ Their schema is in `schema.py`, their key in `runs/fingerprints.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ class Shards(Artifact):
     @property
     def lineage(self) -> str:
         """Identifies the shards of the first member, which shards of more members extend."""
-        return self.digest_of(1)
+        return self.digest_of([0])
 
     def num_reusable(self) -> int:
         """Number of members, from the first on, whose published predictions can be used again."""
@@ -39,10 +40,10 @@ class Shards(Artifact):
         same = published == list(self.members[: len(published)])
         return len(published) if same else 0
 
-    def digest_of(self, num_members: int) -> str:
-        """Hash of what a student of the first `num_members` members depends on."""
-        of_first = self.members if self.rows_follow_members else self.members[:num_members]
-        return fingerprint({**self.key, "members": of_first})
+    def digest_of(self, places: Iterable[int]) -> str:
+        """Hash of what a student of the members at these places depends on."""
+        read = self.members if self.rows_follow_members else [self.members[place] for place in places]
+        return fingerprint({**self.key, "members": list(read)})
 
     def _serves(self, published: list[str]) -> bool:
         """Whether shards of these members hold what is needed."""

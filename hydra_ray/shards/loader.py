@@ -8,7 +8,7 @@ N rows, B batch, M members, C outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -47,6 +47,7 @@ class BatchReader:
         batch_size: int,
         seed: int,
         num_members: int,
+        members: Sequence[int] | None = None,
         rank: int = 0,
         num_ranks: int = 1,
         max_bytes: int = 0,
@@ -59,6 +60,8 @@ class BatchReader:
             batch_size: rows of one step over all ranks.
             seed: of the order.
             num_members: how many members, from the first on.
+            members: of a folder those that are read, in this order, by their places in it; None for all. Rows in
+                memory hold no others.
             rank: of this process.
             num_ranks: number of processes.
             max_bytes: memory for rows of a folder; while they are read, they take it twice.
@@ -73,7 +76,7 @@ class BatchReader:
         if isinstance(source, ShardRows):
             self._open_rows(source)
         else:
-            self._open_folder(source, max_bytes)
+            self._open_folder(source, members, max_bytes)
         if self.num_rows < num_ranks:
             raise UserError(f"{source}: {self.num_rows} rows for {num_ranks} workers; lower cluster.num_workers")
         self._batch = min(batch_size, self.num_rows)
@@ -86,10 +89,11 @@ class BatchReader:
         self._num_windows = 1
         self._kept: ShardRows | None = rows
 
-    def _open_folder(self, folder: Folder, max_bytes: int) -> None:
-        self._shards = ShardReader(folder)
+    def _open_folder(self, folder: Folder, members: Sequence[int] | None, max_bytes: int) -> None:
+        self._shards = ShardReader(folder, members)
         self._names = required_names(folder)
-        _require_members(str(folder), count_members(folder, self._names[0]), self.num_members)
+        wanted = self.num_members if members is None else max(members) + 1
+        _require_members(str(folder), count_members(folder, self._names[0]), wanted)
         self.num_rows = sum(count_rows(folder, name) for name in self._names)
         size = self.num_rows * bytes_per_row(folder, self._names[0], self.num_members)
         self._num_windows = max(1, -(-2 * size // max_bytes))

@@ -82,6 +82,13 @@ class ShardRows:
     def __len__(self) -> int:
         return len(self.row_id)
 
+    def of_members(self, members: Sequence[int] | None) -> ShardRows:
+        """The same rows with these members alone, in this order; None for all."""
+        if members is None:
+            return self
+        mask_NM = None if self.mask_NM is None else self.mask_NM[:, members]
+        return replace(self, logits_NMC=self.logits_NMC[:, members], mask_NM=mask_NM)
+
     def of_first(self, num_members: int) -> ShardRows:
         """The same rows with their first `num_members` members."""
         mask_NM = None if self.mask_NM is None else self.mask_NM[:, :num_members]
@@ -167,13 +174,18 @@ class ShardReader:
     hashed again. A folder without a manifest is still being written, or was written by another program.
     """
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, members: Sequence[int] | None = None) -> None:
         """Read the manifest, if there is one.
+
+        Args:
+            folder: of the shards.
+            members: those that are read, in this order, by their places in the shards; None for all.
 
         Raises:
             UserError: the manifest is damaged.
         """
         self.folder = folder
+        self._members = members
         manifest = read_manifest(folder, SHARDS_MANIFEST)
         self._files: dict[str, Any] | None = None if manifest is None else manifest["files"]
         self._compared: set[str] = set()
@@ -184,13 +196,14 @@ class ShardReader:
         return shard_names(self.folder)
 
     def read(self, name: str, *, num_members: int | None = None) -> ShardRows:
-        """One shard with its first `num_members` members.
+        """One shard with the first `num_members` of its members, or of those that this reader reads.
 
         Raises:
             UserError: the file is damaged, not readable as Parquet, or not a shard.
         """
         with self._opened(name) as file:
-            return _rows_of(f"{self.folder}/{name}", file.read(), num_members)
+            rows = _rows_of(f"{self.folder}/{name}", file.read(), None if self._members else num_members)
+        return rows if self._members is None else rows.of_members(self._members[:num_members])
 
     def read_all(self, name: str) -> tuple[ShardRows, pa.Schema, dict[str, Any]]:
         """One shard with its columns' types and its footer.
@@ -226,9 +239,9 @@ def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> 
     return ShardReader(folder).read(name, num_members=num_members)
 
 
-def load(folder: Folder, *, num_members: int | None = None, names: Sequence[str] | None = None) -> ShardRows:
-    """All shards of a folder, or those in `names`; see `ShardReader.load`."""
-    return ShardReader(folder).load(num_members=num_members, names=names)
+def load(folder: Folder, members: Sequence[int] | None = None, *, names: Sequence[str] | None = None) -> ShardRows:
+    """All shards of a folder, or those in `names`; see `ShardReader`."""
+    return ShardReader(folder, members).load(names=names)
 
 
 def _rows_of(subject: str, table: pa.Table, num_members: int | None) -> ShardRows:

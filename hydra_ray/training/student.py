@@ -113,7 +113,7 @@ def plan_of(
         config: the run's.
         task: what is learnt.
         kind: which student.
-        num_members: members in the shards.
+        num_members: members that are read from the shards.
         input_shape: of one stored row.
         num_outputs: of each head.
         categories: of each feature how many codes it has, 0 for a number; () where none is a category.
@@ -141,7 +141,7 @@ def plan_of(
         objective,
         spec,
         config.seed,
-        None if weights is None else tuple(weights[: objective.num_members]),
+        None if weights is None else tuple(weights[member] for member in config.members_learnt_from(kind)),
     )
 
 

@@ -89,3 +89,20 @@ def test_a_killed_worker_costs_a_few_steps_and_changes_nothing(small_run, tmp_pa
         first, second = weights(small_run, kind), weights(folder, kind)
         assert all(torch.equal(first[name], second[name]) for name in first), kind
     assert leftovers(folder) == []
+
+
+def test_a_team_is_distilled_and_judged_without_asking_anyone_again(small_run, tmp_path):
+    folder = copied(small_run, tmp_path)
+    before = len(events(folder))
+    words = ("distill.members=[3, 1, 0]", "students.hydra.num_heads=2", "students=[hydra]")
+    run = Run(tiny(tmp_path, *words))
+    run_stages(run, ["train_ensemble", "predict", "distill", "evaluate"])
+    new = events(folder)[before:]
+    assert not [each for each in new if each["event"] in ("member", "shard")]
+    rows = load(run.shards("test").folder)
+    heads_NMC = predict(load_published(run.student("hydra")), rows.inputs).double()
+    team_NMC = torch.tensor(rows.logits_NMC, dtype=torch.float64)[:, [3, 1]]
+    expected = float(hydra_loss(heads_NMC, team_NMC, 1.0).mean())
+    metrics = json.loads((folder / "report" / "metrics.json").read_text())
+    assert metrics["fidelity"]["hydra_raw"]["member_kl"] == pytest.approx(expected, rel=1e-5)
+    assert metrics["num_members"] == 4

@@ -21,8 +21,14 @@ def test_a_bare_name_means_defaults_and_the_command_line_addresses_an_entry_by_i
     assert (hydra.num_heads, hydra.head_init_noise) == (4, 0.3)
     assert kd == STUDENTS["kd"](kind="kd")
     assert config.student_kinds == ["hydra"]
-    assert config.members_learnt_from("hydra") == 4
-    assert config.members_learnt_from("kd") == 5
+    assert config.members_learnt_from("hydra") == [0, 1, 2, 3]
+    assert config.members_learnt_from("kd") == [0, 1, 2, 3, 4]
+
+
+def test_students_of_a_team_learn_from_its_members_in_its_order(path):
+    config = load_config(path, ["students.hydra.num_heads=2", "distill.members=[4, 0, 2]"])
+    assert config.members_learnt_from("hydra") == [4, 0]
+    assert config.members_learnt_from("kd") == [4, 0, 2]
 
 
 def test_options_of_a_recipe_without_students(tmp_path):
@@ -42,6 +48,23 @@ ONE_OF = f"must be one of {', '.join(STUDENTS)}"
         (["students.hydra.num_hads=4"], "students.hydra.num_hads=4: unknown key; nearest: students.hydra.num_heads"),
         (["students.end2.smoothing=0.1"], "students.end2.smoothing: end2 is not in students=[hydra, kd]: add it"),
         (["students=[kd]", "students.hydra.num_heads=4"], "hydra is not in students=[kd]: add it there"),
+        (["distill.members=[0, 5]"], "distill.members=[0, 5]: there is no member 5; members are 0 to 4"),
+        (["distill.members=[1, 0, 1]"], "distill.members=[1, 0, 1]: a member stands there more than once"),
+        (["distill.members=[]"], "distill.members=[]: "),
+        (["distill.members=[-1]"], "distill.members.0=-1: must be greater than or equal to 0"),
+        (
+            ["distill.members=[1, 3]", "students.hydra.num_heads=3"],
+            "students.hydra.num_heads=3, but distill.members=[1, 3]: lower students.hydra.num_heads to 2, or take more",
+        ),
+        (["distill.members=[2]", "students=[end2]"], "learns how members disagree, but distill.members=[2]: use 2"),
+        (
+            [
+                "distill.members=[0, 2]",
+                "ensemble.folds=2",
+                "transfer.views=[{view: identity, held_out: true}]",
+            ],
+            "none of the first 2 of distill.members=[0, 2] leaves out fold 1 of 2: add member 1 there",
+        ),
         (["students.hydra=3"], "students.hydra: is a section: give one of its keys, students.hydra.KEY=..."),
         (["students.hydra.num_heads=x"], 'students.hydra.num_heads="x": must be a valid integer'),
         (["students=[{num_heads: 4}]"], "kind is missing: write the name of a kind, or {kind: NAME, ...}"),
@@ -70,7 +93,7 @@ def test_parameters_of_a_trial_are_an_overlay_for_its_kind(path):
     overlay = overlay_of("hydra", {"num_heads": 2, "temperature": 3.0})
     assert overlay == {"distill": {"temperature": 3.0}, "students": {"hydra": {"num_heads": 2}}}
     found = with_overlay(config, overlay, "best.yaml")
-    assert (found.members_learnt_from("hydra"), found.distill.temperature) == (2, 3.0)
+    assert (found.members_learnt_from("hydra"), found.distill.temperature) == ([0, 1], 3.0)
     assert found.student("hydra").model_dump()["head_init_noise"] == 0.3
     assert overlay_of("kd", {"temperature": 3.0}) == {"distill": {"temperature": 3.0}}
 

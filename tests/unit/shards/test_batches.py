@@ -206,3 +206,23 @@ def test_rows_are_moved_to_the_device_once(folder, monkeypatch):
     for epoch in range(3):
         list(feed.batches(epoch))
     assert moved == [80]
+
+
+@pytest.mark.parametrize("max_bytes", [1 << 30, SMALL])
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_a_team_is_read_as_if_the_shards_held_no_other_members(folder, tmp_path, max_bytes, is_masked):
+    team = [2, 0]
+    others = Folder.open(str(tmp_path / "team"))
+    for part in range(3):
+        rows = synthetic(shape=(1,), view=0)
+        mask_NM = np.arange(len(rows) * 3).reshape(-1, 3) % 5 > 0 if is_masked else None
+        each = replace(rows, mask_NM=mask_NM).take(np.arange(15 * part, min(len(rows), 15 * part + 15)))
+        write(folder, f"part-000-{part:05d}.parquet", each)
+        write(others, f"part-000-{part:05d}.parquet", each.of_members(team))
+    options = {"max_bytes": max_bytes, "num_members": 2}
+    of_team, alone = reader(folder, members=team, **options), reader(others, **options)
+    for one, other in zip(of_team.batches(0), alone.batches(0), strict=True):
+        assert (one.row_id == other.row_id).all()
+        assert (one.logits_NMC == other.logits_NMC).all()
+        assert one.mask_NM is None if not is_masked else (one.mask_NM == other.mask_NM).all()
+    assert "hold 3 members" in refusal(lambda: reader(folder, members=[0, 3], **options))
