@@ -191,9 +191,8 @@ def distil(
 
 
 def _first_student(plan: Distillation, scaling: InputOutputScaling) -> HydraStudent:
-    heads = plan.phases[0].num_heads
     seed = seed_of(plan.seed, "student weights", plan.objective.kind)
-    student = build_student(replace(plan.spec, num_heads=heads), seed, scaling.normalise, scaling.output)
+    student = build_student(replace(plan.spec, num_heads=plan.phases[0].num_heads), seed, *scaling)
     if plan.settings.train == "head":
         student.fix_body()
     return student
