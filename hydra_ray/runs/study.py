@@ -10,6 +10,7 @@ from hydra_ray.config import Claim, Config, Statement, Study, Variant
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, all_of, difference, figure, share, verdict
 from hydra_ray.runs.sweep import Sweep, placed
+from hydra_ray.storage import as_json
 
 STUDY_FILE = "study.json"
 SCHEMA = 1
@@ -65,15 +66,17 @@ def study_results(study: Study, sweep: Sweep, runs: Sequence[Mapping[str, Any]])
 
     Returns:
         `study`, `values` (row -> column -> a figure for each seed, None where a run does not have it), and
-        `statements`, each with its words, its `verdict` and its `claims`: mean, low, high and verdict.
+        `statements`, each with its words, its `verdict` and its `claims`: mean, low, high and verdict; an interval
+        that is not bounded has None for its ends.
     """
     values = values_of(study, sweep, runs)
-    return {
+    found = {
         "schema": SCHEMA,
         "study": study.model_dump(),
         "values": values,
         "statements": [_settled(statement, values) for statement in study.statements],
     }
+    return as_json(found)
 
 
 def values_of(study: Study, sweep: Sweep, runs: Sequence[Mapping[str, Any]]) -> Values:
