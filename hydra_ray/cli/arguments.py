@@ -37,7 +37,7 @@ def recipe_of(arguments: argparse.Namespace, further: Sequence[str] = ()) -> Con
     Raises:
         UserError: see `load_config`.
     """
-    return load_config(arguments.config, [*arguments.overrides, *further], option_models=_option_models)
+    return load_config(arguments.config, [*arguments.overrides, *further], option_models=option_models)
 
 
 def asked(what: str) -> bool:
@@ -50,7 +50,7 @@ def asked(what: str) -> bool:
         return False
 
 
-def _option_models() -> OptionModels:
+def option_models() -> OptionModels:
     """Options of views and architectures; importing those takes seconds, which a misspelt key need not wait for."""
     from hydra_ray.models import architecture_options
     from hydra_ray.views import view_options

@@ -56,6 +56,7 @@ _ROWS = {
     "new": Subcommand(_RUN, "look at data and write a recipe for them, with comments", "new"),
     "serve": Subcommand(_STUDENT, "answer requests over HTTP, with Ray Serve", "serve"),
     "teams": Subcommand(_OTHER, "which m of a run's members make the best team, by several measures", "teams"),
+    "study": Subcommand(_OTHER, "several recipes that share results: one page, and a verdict for each claim", "study"),
     "results": Subcommand(_OTHER, "a page of result tables from finished runs, in Markdown", "results"),
 }
 _START = """usage: hydra-ray COMMAND ...

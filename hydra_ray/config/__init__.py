@@ -32,6 +32,7 @@ from hydra_ray.config.sections import (
     ViewConfig,
 )
 from hydra_ray.config.students import STUDENTS, StudentConfig, StudentKind
+from hydra_ray.config.studies import Claim, Statement, Study, Variant, load_study, shipped_studies
 from hydra_ray.config.teachers import LIBRARIES, OutputsSaid, TeachersConfig
 from hydra_ray.config.transfer import TransferConfig, TransferView, views_for
 from hydra_ray.config.tree import Config, student_sizes
@@ -49,6 +50,7 @@ __all__ = [
     "AttackKind",
     "AttackLoss",
     "AttacksConfig",
+    "Claim",
     "ClusterConfig",
     "Config",
     "DataConfig",
@@ -67,14 +69,17 @@ __all__ = [
     "OptionModels",
     "OutputsSaid",
     "Section",
+    "Statement",
     "StudentConfig",
     "StudentKind",
+    "Study",
     "TeachersConfig",
     "TrackingConfig",
     "TransferConfig",
     "TransferView",
     "TrsConfig",
     "TuneConfig",
+    "Variant",
     "ViewConfig",
     "better",
     "error_in_short",
@@ -84,12 +89,14 @@ __all__ = [
     "is_own",
     "is_published",
     "load_config",
+    "load_study",
     "named_views",
     "nearest",
     "overlay_of",
     "parse_options",
     "parse_yaml",
     "shipped_recipes",
+    "shipped_studies",
     "source_of",
     "space_of",
     "student_sizes",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,18 @@ from hydra_ray.errors import UserError
 
 
 def load_config(
-    path: str | Path, overrides: Iterable[str] = (), *, option_models: Callable[[], OptionModels] | None = None
+    path: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    laid_over: Sequence[tuple[Mapping[str, Any], str]] = (),
+    option_models: Callable[[], OptionModels] | None = None,
 ) -> Config:
     """The recipe at `path`, or the shipped one of that name, with `key=value` overrides applied.
 
     Args:
         path: of a YAML file.
         overrides: `key=value` words.
+        laid_over: dotted keys and values that are set after the overrides, with the place that errors name.
         option_models: how to look up the options of views and architectures; called when all other keys are right.
             None: options are checked where they are used.
 
@@ -36,10 +41,14 @@ def load_config(
     given = [split_override(word) for word in overrides]
     for key, value in given:
         tree = assigned(tree, key, value, "command line")
+    place = str(path)
+    for settings, place in laid_over:
+        for key, value in settings.items():
+            tree = assigned(tree, key, value, place)
     overridden = [key for key, _ in given]
-    config = validate(tree, str(path), overridden=overridden)
+    config = validate(tree, place, overridden=overridden)
     if option_models is not None:
-        check_options(config, option_models(), str(path), overridden)
+        check_options(config, option_models(), place, overridden)
     return config
 
 

@@ -21,10 +21,8 @@ def check_members(ensemble: EnsembleConfig, *, are_trained: bool) -> None:
     for place, group in enumerate(ensemble.members or ()):
         _check_weights(f"ensemble.members.{place}.", group)
     _check_weights("ensemble.", ensemble)
-    if ensemble.train == "head" and any(group.weights is None for group in ensemble.groups):
-        raise ValueError(
-            "ensemble.train=head leaves bodies as they are, but some have no trained weights: set ensemble.weights"
-        )
+    if ensemble.train == "head" and not are_trained:
+        raise ValueError("ensemble.train=head: no member is trained here, others answer in their place; leave it out")
     if ensemble.members is not None:
         _check_groups(ensemble, ensemble.members)
 

@@ -52,8 +52,9 @@ class DataConfig(Section):
     """Where rows come from and how they are split."""
 
     source: str
-    """`digits`, `spirals`, `MNIST`, `FashionMNIST`, `CIFAR10`, `CIFAR100`, `SVHN`; regression: `diabetes`, `wave`; or a
-    Parquet or CSV file, or a folder of them; or a folder of image files, a class a folder."""
+    """`digits`, `spirals`, `multi_view`, `gaussian_mixture`, `MNIST`, `FashionMNIST`, `CIFAR10`, `CIFAR100`, `SVHN`;
+    regression: `diabetes`, `wave`; or a Parquet or CSV file, or a folder of them; or a folder of image files, a class a
+    folder."""
     torchvision_root: str = "data"
     """Folder in which torchvision sets lie."""
     download: bool = False
@@ -159,7 +160,8 @@ class EnsembleConfig(Optimisation):
     """Start every member's body from trained weights, under a new head of its own: a path of a `.safetensors` file, a
     name of torchvision's such as `ResNet18_Weights.DEFAULT`, or `timm:NAME`. Normalisation is that of the weights."""
     train: Literal["all", "head"] = "all"
-    """`head` leaves the body that `weights` bring as it is, and trains the heads alone."""
+    """`head` trains the heads alone and leaves bodies as they are: those that `weights` bring, or else random ones, so
+    that members are random features with a linear model on them."""
     members: list[MemberGroup] | None = Field(default=None, min_length=1)
     """Members of several architectures, `[{architecture: cnn, options: {...}, count: 3}, ...]`, numbered in this order.
     A student's body is that of the first, unless `distill.body` is set."""
@@ -252,6 +254,9 @@ class DistillConfig(Optimisation):
     """Architecture of the student's body, none for the members' own."""
     body_options: dict[str, Any] | None = None
     """Its options, none for the members' own."""
+    train: Literal["head"] | None = None
+    """`head` leaves the body at its random start and trains the heads alone: a student that is random features, as
+    members with `ensemble.train=head` are. None: all is trained."""
     head: HeadKind | None = None
     """What a head is, from the cheapest: `linear`, one map of the body's features; `mlp`, hidden layers on them;
     `conv1x1`, 1 x 1 convolutions of its own before pooling; `block`, the network's last blocks for itself. None:

@@ -15,8 +15,8 @@ from hydra_ray.config.types import NotNegative, Positive, Section, Several, Shar
 
 _READ_BY_ALL = frozenset(
     {
-        "body", "body_options", "head", "cut", "head_width", "head_depth", "mean_phase_epochs", "epochs", "batch_size",
-        "optimizer", "learning_rate", "weight_decay", "warmup_fraction", "clip_norm", "precision",
+        "body", "body_options", "train", "head", "cut", "head_width", "head_depth", "mean_phase_epochs", "epochs",
+        "batch_size", "optimizer", "learning_rate", "weight_decay", "warmup_fraction", "clip_norm", "precision",
         "disagreement_sampling", "average",
     }
 )  # fmt: skip

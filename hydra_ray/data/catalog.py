@@ -44,8 +44,8 @@ def open_source(
     """Open one split of a data set.
 
     Args:
-        name_or_path: `digits`, `photo_patches`, `diabetes`, `spirals`, `wave`, a torchvision name, a Parquet or CSV
-            file (which is its own and only split, whatever `split` says), or a folder with files
+        name_or_path: `digits`, `photo_patches`, `diabetes`, a set of `generated.py`, a torchvision name, a Parquet or
+            CSV file (which is its own and only split, whatever `split` says), or a folder with files
             `SPLIT-00000-of-0000N.parquet`, `SPLIT.parquet` or `SPLIT/*.parquet` (or the same of CSV, gzip or not),
             directly in it, in `data/` or in its only folder that has such files; or a folder of nothing but such files,
             whatever their names; or a folder of image files, a class a folder, in folders named after splits or

@@ -11,6 +11,7 @@ from hydra_ray.evaluation.attacks import (
     predictors_of,
     right_under_attack,
 )
+from hydra_ray.evaluation.claims import all_of, difference, interval, share, verdict
 from hydra_ray.evaluation.input_grid import Plane, grid_points, grid_ticks, shown_rows
 from hydra_ray.evaluation.metrics_json import ENSEMBLE, MEMBER, Answers, StudentVersion, metrics_of, row_scores
 from hydra_ray.evaluation.metrics_tree import figure, figures
@@ -25,11 +26,14 @@ __all__ = [
     "Plane",
     "StudentVersion",
     "UnderAttack",
+    "all_of",
     "answered_right",
+    "difference",
     "figure",
     "figures",
     "grid_points",
     "grid_ticks",
+    "interval",
     "mean_gradient_cosine",
     "member_name",
     "merged",
@@ -37,5 +41,7 @@ __all__ = [
     "predictors_of",
     "right_under_attack",
     "row_scores",
+    "share",
     "shown_rows",
+    "verdict",
 ]

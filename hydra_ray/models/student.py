@@ -12,6 +12,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Self
 
 from torch import Tensor, nn
 
@@ -43,6 +44,20 @@ class HydraStudent(nn.Module):
         self.body = body
         self.heads = heads
         self.output = output
+        self._has_fixed_body = False
+
+    def fix_body(self) -> None:
+        """Train the heads alone from now on: the body has no gradients and always evaluates, BatchNorm included."""
+        self._has_fixed_body = True
+        self.body.requires_grad_(requires_grad=False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As for every module, but for a body that is fixed."""
+        super().train(mode)
+        if self._has_fixed_body:
+            self.body.eval()
+        return self
 
     def forward(self, inputs: Tensor) -> Tensor:
         """uint8 [B, H, W, ch] or float32 [B, D] -> logits_BMC."""
@@ -70,7 +85,10 @@ class HydraStudent(nn.Module):
         """
         heads = self.heads.expand(num_heads, noise, seed)
         spec = replace(self.spec, num_heads=num_heads)
-        return HydraStudent(spec, self.normalise, self.body, heads, self.output).train(self.training)
+        expanded = HydraStudent(spec, self.normalise, self.body, heads, self.output)
+        if self._has_fixed_body:
+            expanded.fix_body()
+        return expanded.train(self.training)
 
 
 def build_student(

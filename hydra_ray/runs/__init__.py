@@ -22,6 +22,7 @@ from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.runs.siblings import has_sibling, take_from_siblings
 from hydra_ray.runs.stage_times import StageTime, stage_times
 from hydra_ray.runs.stages import STAGES, StageSpec
+from hydra_ray.runs.study import STUDY_FILE, LoadVariant, study_results, sweep_of_study
 from hydra_ray.runs.sweep import REPEATED, SPLIT, SWEEP_FILE, Load, Sweep, read_sweep, summarise, sweep_of
 from hydra_ray.runs.tracking import Listener, Stage, Tracker, WandbSink
 from hydra_ray.runs.view_checks import check_views
@@ -30,10 +31,12 @@ __all__ = [
     "REPEATED",
     "SPLIT",
     "STAGES",
+    "STUDY_FILE",
     "SWEEP_FILE",
     "TRANSFER",
     "Listener",
     "Load",
+    "LoadVariant",
     "Pace",
     "Redo",
     "Run",
@@ -63,8 +66,10 @@ __all__ = [
     "stage_state",
     "stage_states",
     "stage_times",
+    "study_results",
     "summarise",
     "sweep_of",
+    "sweep_of_study",
     "take_from_siblings",
     "what_is_replaced",
 ]

@@ -79,11 +79,13 @@ def group_weights(config: Config, place: int, data: DataSet) -> Pretrained | Non
 
 
 def key_of_weights(ensemble: EnsembleConfig, group: MemberGroup) -> dict[str, Any]:
-    """The weights that members start from, by their content or their publisher's name; nothing where there are none."""
+    """The weights that members start from, by their content or their publisher's name, and whether bodies stay as they
+    are; nothing where there are none and all is trained."""
+    trained = {"train": ensemble.train} if ensemble.train != "all" else {}
     if group.weights is None:
-        return {}
+        return trained
     try:
         found = {"weights": weights_key(group.weights)}
     except UserError as error:
         raise UserError(f"ensemble.weights={error}") from None
-    return {**found, "train": ensemble.train} if ensemble.train != "all" else found
+    return {**found, **trained}

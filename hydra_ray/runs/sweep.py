@@ -83,15 +83,23 @@ def sweep_of(each: Sequence[str], load: Load) -> Sweep | None:
         runs += _by_split(settings, config)
     if not each and not runs[0][0]:
         return None
-    shared = load([])
-    names = [_name(settings) for settings, _ in runs]
+    return placed(load([]), *zip(*runs, strict=True))
+
+
+def placed(shared: Config, settings: Sequence[Settings], configs: Sequence[Config]) -> Sweep:
+    """A sweep whose runs have folders of their own below that of `shared`, named after their settings.
+
+    Raises:
+        UserError: two runs would have one name, or a name is too long.
+    """
+    names = [_name(each) for each in settings]
     _check_names(names)
     storage = f"{shared.storage.rstrip('/')}/{shared.name}"
-    placed = [
+    runs = [
         config.model_copy(update={"name": name, "storage": storage})
-        for name, (_, config) in zip(names, runs, strict=True)
+        for name, config in zip(names, configs, strict=True)
     ]
-    return Sweep(shared, tuple(settings for settings, _ in runs), tuple(placed))
+    return Sweep(shared, tuple(settings), tuple(runs))
 
 
 def _axis(word: str) -> tuple[str, list[Any]]:

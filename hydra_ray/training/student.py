@@ -191,9 +191,11 @@ def distil(
 
 
 def _first_student(plan: Distillation, scaling: InputOutputScaling) -> HydraStudent:
-    heads = plan.phases[0].num_heads
     seed = seed_of(plan.seed, "student weights", plan.objective.kind)
-    return build_student(replace(plan.spec, num_heads=heads), seed, scaling.normalise, scaling.output)
+    student = build_student(replace(plan.spec, num_heads=plan.phases[0].num_heads), seed, *scaling)
+    if plan.settings.train == "head":
+        student.fix_body()
+    return student
 
 
 def _beginning(plan: Distillation, checkpoints: Checkpoints | None) -> tuple[int, dict[str, Tensor] | None]:

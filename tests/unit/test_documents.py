@@ -21,7 +21,7 @@ from helpers.tree import written
 from support import REPO
 
 from hydra_ray.cli import main
-from hydra_ray.config import Config, load_config
+from hydra_ray.config import Config, load_config, load_study
 
 FILES = subprocess.run(["git", "ls-files"], cwd=REPO, capture_output=True, text=True, check=True).stdout.split()
 SOURCES = re.compile(r"(hydra_ray|pipelines|configs|benchmarks)/.*[.](py|yaml)|.*[.]md")
@@ -67,6 +67,10 @@ def test_commands(block, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HYDRA_RAY_DATA", str(write_copies(tmp_path)))
     for line in block.text.splitlines():
         program, *words = line.split("#")[0].removeprefix("python -m pipelines.").removeprefix("hydra-ray ").split()
+        if program == "study":
+            load_study(words[0])
+            assert all("=" in word for word in words[1:] if not word.startswith("--seeds"))
+            continue
         if program != "run":
             load_config(words[0], words[1:])
             assert (REPO / "pipelines" / f"{program}.py").is_file()

@@ -77,7 +77,7 @@ def test_every_name_of_torchvision_leads_to_its_network():
         (["ensemble.members=[{architecture: mlp, options: {hiden: [3]}}]"], "ensemble.members.0.options.hiden"),
         (["ensemble.weights=model.pt"], 'ensemble.weights="model.pt": must be the path of a .safetensors file'),
         (["ensemble.weights=ResNet18_Weights.DEFAULT", "ensemble.architecture=cnn"], "are of resnet18, but ensemble."),
-        (["ensemble.train=head"], "ensemble.train=head leaves bodies as they are, but some have no trained weights"),
+        (["ensemble.train=head", "predict.shards=x"], "ensemble.train=head: no member is trained here"),
         (["ensemble.train=heads"], "ensemble.train"),
     ],
 )

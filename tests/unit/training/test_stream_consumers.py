@@ -95,7 +95,7 @@ def record(tmp_path_factory):
 
 def data_splits(record, config, place):
     record.who = "toy data"
-    generated.spirals(), generated.wave()
+    [make() for make in generated.GENERATED.values()]
     record.who = "splits"
     Run(config).data.splits["train"].row_ids()
     record.who = "folds"

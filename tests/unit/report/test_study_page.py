@@ -1,0 +1,86 @@
+"""The page of a study: its table, its verdicts, and each kind of picture."""
+
+import pytest
+
+from hydra_ray.config import load_config
+from hydra_ray.config.studies import Study
+from hydra_ray.report import study_files, study_table, verdict_table
+from hydra_ray.runs import study_results, sweep_of_study
+
+PNG = b"\x89PNG"
+
+
+def study(**changed) -> Study:
+    tree = {
+        "name": "mine",
+        "title": "A study",
+        "recipe": "digits",
+        "seeds": [0, 1, 2],
+        "variants": [{"name": f"v{m}{w}", "at": {"members": m, "width": w}} for w in (8, 32) for m in (1, 2, 4)],
+        "columns": {"accuracy": "test.hydra.accuracy", "NLL": "test.hydra.nll", "absent": "attacks.hydra.pgd"},
+        "statements": [
+            {"says": "More is better.", "claims": [{"figure": "accuracy", "of": "v48", "over": "v18", "above": 0}]},
+            {
+                "says": "Half is there with two.",
+                "claims": [
+                    {"figure": "accuracy", "of": "v28", "over": "v18", "best": "v48", "above": 0.45},
+                    {"figure": "NLL", "of": "v18", "over": "v48", "below": 0},
+                ],
+            },
+        ],
+    }
+    return Study.model_validate({**tree, **changed})
+
+
+def results(found: Study) -> dict:
+    """Accuracy grows with members, a little differently with each seed; runs with 1 member have no NLL."""
+    sweep = sweep_of_study(found, lambda laid_over: load_config("digits", laid_over=laid_over))
+    runs = []
+    for settings in sweep.settings:
+        members = int(settings["variant"][1])
+        figures = {"accuracy": 0.9 + 0.01 * members + 0.001 * settings["seed"] * members}
+        runs.append({"test": {"hydra": {**figures, "nll": None if members == 1 else 0.3}}})
+    return study_results(found, sweep, runs)
+
+
+def test_the_table_has_mean_and_deviation_and_no_column_that_nobody_has():
+    table = study_table(results(study()))
+    assert table.columns == ("", "accuracy", "NLL")
+    assert table.rows[0] == ("v18", "91.10 % ± 0.1 %", "–")
+    assert table.rows[2] == ("v48", "94.40 % ± 0.4 %", "0.3000 ± 0")
+    assert table.title == "A study, mean ± standard deviation over 3 seeds"
+
+
+def test_verdicts_stand_with_their_figure_and_interval():
+    table = verdict_table(results(study()))
+    more, half, none, both = table.rows
+    # differences 0.03, 0.033, 0.036: mean 0.033, deviation 0.003, t(0.975, 2) = 4.3027
+    assert more == ("More is better.", "accuracy: v48 - v18", "above 0", "+3.30 % [+2.55 %, +4.05 %]", "holds")
+    assert half[1:4] == ("accuracy: (v28 - v18) / (v48 - v18)", "above 0.45", "+0.333 [+0.333, +0.333]")
+    assert half[4] == "does not hold"
+    assert none[3:] == ("not measured", "undecided")
+    assert both == ("Half is there with two.", "all of it", "", "", "does not hold")
+
+
+def test_the_page_says_what_was_run():
+    files = study_files(results(study()))
+    page = files["study.md"].decode()
+    assert "![The same as a picture](study.png)" in page
+    assert "- v18: as it is" in page
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        {"kind": "dots"},
+        {"kind": "scatter_matrix", "columns": ["accuracy", "NLL"]},
+        {"kind": "lines", "x": "members", "lines": "width"},
+        {"kind": "lines", "x": "members"},
+    ],
+)
+@pytest.mark.parametrize("seeds", [[0], [0, 1, 2]])
+def test_every_kind_of_picture_is_drawn_and_the_same_every_time(look, seeds):
+    found = results(study(picture=look, seeds=seeds))
+    drawn = study_files(found)["study.png"]
+    assert drawn.startswith(PNG)
+    assert drawn == study_files(found)["study.png"]
