@@ -13,7 +13,7 @@ from hydra_ray.config.tree import Config
 from hydra_ray.config.yaml_files import flatten, parse_yaml
 from hydra_ray.errors import UserError
 
-RECIPES = sorted(path for path in (REPO / "configs").rglob("*.yaml") if "cluster" not in path.parts)
+RECIPES = sorted((REPO / "configs").glob("*.yaml"))
 DIGITS = {"name": "digits", "data": {"source": "digits"}}
 
 
