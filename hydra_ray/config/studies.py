@@ -21,7 +21,7 @@ from hydra_ray.errors import UserError
 PREDICTOR = "*"
 """What stands in a column's path for the predictor of a row."""
 _PACKAGE = Path(__file__).parents[1]
-_SECTIONS = ("attacks", "cost", "decisions", "diversity", "fidelity", "test", "unknown")
+_SECTIONS = ("consensus", "cost", "decisions", "diversity", "fidelity", "robustness", "test", "unknown")
 
 
 def _figure(path: str) -> str:

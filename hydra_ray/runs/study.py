@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -94,8 +95,9 @@ def values_of(study: Study, sweep: Sweep, runs: Sequence[Mapping[str, Any]]) -> 
 
 
 def path_of(path: str, predictor: str | None) -> list[str]:
-    """The path of a column's figure in metrics.json."""
-    return [predictor if part == "*" and predictor is not None else part for part in path.split(".")]
+    """The path of a column's figure in metrics.json; a dot between two digits is part of a number."""
+    parts = re.split(r"(?<!\d)\.|\.(?!\d)", path)
+    return [predictor if part == "*" and predictor is not None else part for part in parts]
 
 
 def _settled(statement: Statement, values: Values) -> dict[str, Any]:
