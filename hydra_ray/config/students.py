@@ -161,7 +161,23 @@ class ProxyEnd2Config(StudentConfig):
     """Largest precision of the proxy, infinite where all members agree."""
 
 
-_AnyStudent = HydraConfig | KdConfig | KdTemperatureConfig | LabelsConfig | End2Config | ProxyEnd2Config
+class PriorNetworkConfig(StudentConfig):
+    """The control with unknown rows: one head that gives a Dirichlet distribution, taught by labels where a row of the
+    transfer set has one, and to know nothing where it has none (Malinin & Gales 2019)."""
+
+    reads = _READ_BY_ALL - {"disagreement_sampling"}
+    tasks = ("classification",)
+
+    kind: Literal["prior_network"] = "prior_network"
+    precision: Positive = 100.0
+    """How sharp the Dirichlet of a row with a label shall be: parameters of 1, and of 1 + `precision` at the label."""
+    unknown_weight: Positive = 1.0
+    """Weight of the rows without a label, whose Dirichlet shall be flat."""
+
+
+_AnyStudent = (
+    HydraConfig | KdConfig | KdTemperatureConfig | LabelsConfig | End2Config | ProxyEnd2Config | PriorNetworkConfig
+)
 STUDENTS: dict[str, type[StudentConfig]] = {
     section.model_fields["kind"].default: section for section in get_args(_AnyStudent)
 }

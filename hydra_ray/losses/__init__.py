@@ -4,7 +4,7 @@ Pure functions of tensors.
 """
 
 from hydra_ray.losses.classification import hydra_loss, mean_loss
-from hydra_ray.losses.dirichlet import dirichlet_nll, proxy_dirichlet_rkl
+from hydra_ray.losses.dirichlet import dirichlet_nll, prior_network_loss, proxy_dirichlet_rkl
 from hydra_ray.losses.group_objectives import group_loss
 from hydra_ray.losses.own_term import check_own_term, own_term, own_term_code
 from hydra_ray.losses.regression import gaussian_nll, heads_loss, mixture_nll, moments_loss
@@ -27,6 +27,7 @@ __all__ = [
     "moments_loss",
     "own_term",
     "own_term_code",
+    "prior_network_loss",
     "proxy_dirichlet_rkl",
     "share_of_mean",
     "sum_rows",

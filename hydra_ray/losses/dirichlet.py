@@ -10,10 +10,12 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from hydra_ray.losses.classification import check_one_output, kl, soft_log_probs
 from hydra_ray.losses.sums import Summed, sum_rows
 from hydra_ray.metrics import Members
+from hydra_ray.shards import NO_LABEL
 
 LOG_CONCENTRATION_RANGE = (-700.0, 30.0)
 """A log-concentration outside is treated as if it lay on the border, and gets no gradient.
@@ -100,6 +102,45 @@ def proxy_dirichlet_rkl(
     reconstruction_B = -(mean_BC * _expected_log_probs(concentration_BC)).sum(dim=-1)
     loss_B = reconstruction_B - _differential_entropy(concentration_BC) / precision_B
     return sum_rows(loss_B, members.counts_B).scaled(temperature**2)
+
+
+def prior_network_loss(student_BC: Tensor, labels_B: Tensor, precision: float) -> Summed:
+    """Reverse KL from the student's Dirichlet to a sharp one at the label (Malinin & Gales 2019, 1905.13472).
+
+    The student's has alpha = exp(student); the target's parameters are 1, and 1 + precision at the label. The loss of a
+    row is KL(Dir(alpha) || target).
+
+    Args:
+        student_BC: log-concentrations.
+        labels_B: int64, -1 for rows that have none, which do not count.
+        precision: how sharp the target is, > 0; 100 in the authors' experiments.
+
+    Returns:
+        Float64 sum over rows and their number, nats.
+    """
+    is_known_B = labels_B != NO_LABEL
+    at_label_BC = one_hot(labels_B.clamp(min=0), student_BC.shape[-1])
+    return sum_rows(_reverse_kl(student_BC, 1 + precision * at_label_BC.double()), is_known_B)
+
+
+def flat_dirichlet_loss(student_BC: Tensor, labels_B: Tensor) -> Summed:
+    """Reverse KL from the student's Dirichlet to the flat one, on rows without a label: a Prior Network's unknown rows.
+
+    Args:
+        student_BC: log-concentrations.
+        labels_B: int64, -1 for rows that have none; only these count.
+
+    Returns:
+        Float64 sum over rows and their number, nats.
+    """
+    return sum_rows(_reverse_kl(student_BC, torch.ones_like(student_BC, dtype=torch.float64)), labels_B == NO_LABEL)
+
+
+def _reverse_kl(student_BC: Tensor, target_BC: Tensor) -> Tensor:
+    """KL(Dir(exp(student)) || Dir(target)) of each row."""
+    concentration_BC = _concentration(student_BC, 1.0)
+    difference_BC = (concentration_BC - target_BC) * _expected_log_probs(concentration_BC)
+    return _log_normaliser(target_BC) - _log_normaliser(concentration_BC) + difference_BC.sum(dim=-1)
 
 
 def _smooth(log_probs: Tensor, smoothing: float) -> Tensor:

@@ -54,6 +54,24 @@ def test_each_kind_minimises_its_own_loss():
         assert torch.allclose(found, expected), kind
 
 
+def test_a_prior_network_learns_labels_and_rows_without_one_but_no_member():
+    student, teacher, labels = (
+        _logits(6, 1, 3),
+        _logits(6, 4, 3, seed=1),
+        torch.tensor([0, 1, 2, 2, NO_LABEL, NO_LABEL]),
+    )
+    found = _loss(
+        _objective("prior_network", _settings(precision=50.0, unknown_weight=3.0), 4), student, teacher, labels
+    )
+    known = dirichlet.prior_network_loss(student[:, 0], labels, 50.0).mean()
+    unknown = dirichlet.flat_dirichlet_loss(student[:, 0], labels).mean()
+    assert torch.allclose(found, known + 3 * unknown)
+    other = _loss(
+        _objective("prior_network", _settings(precision=50.0, unknown_weight=3.0), 4), student, 9 * teacher, labels
+    )
+    assert torch.equal(found, other)
+
+
 def test_hydra_and_kd_are_standardised_on_request():
     student, teacher = _logits(6, 4, 3), 5 * _logits(6, 4, 3, seed=1)
     hydra, kd = (_objective(kind, _settings(standardise=True), 4) for kind in ("hydra", "kd"))
