@@ -145,7 +145,9 @@ class End2Config(StudentConfig):
 
     kind: Literal["end2"] = "end2"
     first_temperature: Positive = 10.0
-    """Temperature of the first third of the fit; it is cooled to 1 during the second."""
+    """Temperature of the members when the fit begins; it is cooled to 1."""
+    cooling: Share = 0.75
+    """Share of the fit in which the temperature is cooled, by the same factor at every step; then it is 1."""
     smoothing: Share = 1e-3
     """How far members' probabilities are drawn towards uniform, so that their logarithms are bounded."""
 

