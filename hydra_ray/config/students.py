@@ -171,8 +171,8 @@ class PriorNetworkConfig(StudentConfig):
     tasks = ("classification",)
 
     kind: Literal["prior_network"] = "prior_network"
-    precision: Positive = 100.0
-    """How sharp the Dirichlet of a row with a label shall be: parameters of 1, and of 1 + `precision` at the label."""
+    label_precision: Positive = 100.0
+    """How sharp the Dirichlet of a row with a label shall be: parameters of 1, and of 1 + this at the label."""
     unknown_weight: Positive = 1.0
     """Weight of the rows without a label, whose Dirichlet shall be flat."""
 

@@ -41,10 +41,13 @@ def _check_none_is_judged_on(config: Config) -> None:
     for place, view in enumerate(config.transfer.views or ()):
         for name, unknown in config.data.unknown.items():
             key = f"transfer.views.{place}"
-            is_same_set = view.source is not None and view.source == unknown
-            is_same_view = isinstance(unknown, ViewConfig) and view.source is None
-            if is_same_set or (is_same_view and (view.view, view.options) == (unknown.view, unknown.options)):
-                said = f"{key}.source={view.source}" if is_same_set else f"{key}.view={view.view}"
+            if isinstance(unknown, ViewConfig):
+                is_same = view.source is None and (view.view, view.options) == (unknown.view, unknown.options)
+                said = f"{key}.view={view.view}"
+            else:
+                is_same = view.source == unknown
+                said = f"{key}.source={view.source}"
+            if is_same:
                 raise UserError(
                     f"{said}: is data.unknown.{name} too, and {_KEY} would be judged on what it was taught; use "
                     "another, or leave this student out"

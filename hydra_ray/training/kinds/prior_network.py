@@ -21,7 +21,7 @@ class PriorNetwork(DirichletKind[students.PriorNetworkConfig]):
 
     def main_loss(self, step: Step) -> Summed:
         """Reverse KL to a sharp Dirichlet at the label; `unknown_weight` brings that to the flat one."""
-        return prior_network_loss(step.student_BHC[:, 0], step.labels_B, self.own.precision)
+        return prior_network_loss(step.student_BHC[:, 0], step.labels_B, self.own.label_precision)
 
 
 KIND = PriorNetwork

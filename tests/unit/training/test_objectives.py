@@ -61,13 +61,16 @@ def test_a_prior_network_learns_labels_and_rows_without_one_but_no_member():
         torch.tensor([0, 1, 2, 2, NO_LABEL, NO_LABEL]),
     )
     found = _loss(
-        _objective("prior_network", _settings(precision=50.0, unknown_weight=3.0), 4), student, teacher, labels
+        _objective("prior_network", _settings(label_precision=50.0, unknown_weight=3.0), 4), student, teacher, labels
     )
     known = dirichlet.prior_network_loss(student[:, 0], labels, 50.0).mean()
     unknown = dirichlet.flat_dirichlet_loss(student[:, 0], labels).mean()
     assert torch.allclose(found, known + 3 * unknown)
     other = _loss(
-        _objective("prior_network", _settings(precision=50.0, unknown_weight=3.0), 4), student, 9 * teacher, labels
+        _objective("prior_network", _settings(label_precision=50.0, unknown_weight=3.0), 4),
+        student,
+        9 * teacher,
+        labels,
     )
     assert torch.equal(found, other)
 
