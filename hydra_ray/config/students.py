@@ -145,7 +145,9 @@ class End2Config(StudentConfig):
 
     kind: Literal["end2"] = "end2"
     first_temperature: Positive = 10.0
-    """Temperature of the first third of the fit; it is cooled to 1 during the second."""
+    """Temperature of the members when the fit begins; it is cooled to 1."""
+    cooling: Share = 0.75
+    """Share of the fit in which the temperature is cooled, by the same factor at every step; then it is 1."""
     smoothing: Share = 1e-3
     """How far members' probabilities are drawn towards uniform, so that their logarithms are bounded."""
 
@@ -161,7 +163,23 @@ class ProxyEnd2Config(StudentConfig):
     """Largest precision of the proxy, infinite where all members agree."""
 
 
-_AnyStudent = HydraConfig | KdConfig | KdTemperatureConfig | LabelsConfig | End2Config | ProxyEnd2Config
+class PriorNetworkConfig(StudentConfig):
+    """The control with unknown rows: one head that gives a Dirichlet distribution, taught by labels where a row of the
+    transfer set has one, and to know nothing where it has none (Malinin & Gales 2019)."""
+
+    reads = _READ_BY_ALL - {"disagreement_sampling"}
+    tasks = ("classification",)
+
+    kind: Literal["prior_network"] = "prior_network"
+    label_precision: Positive = 100.0
+    """How sharp the Dirichlet of a row with a label shall be: parameters of 1, and of 1 + this at the label."""
+    unknown_weight: Positive = 1.0
+    """Weight of the rows without a label, whose Dirichlet shall be flat."""
+
+
+_AnyStudent = (
+    HydraConfig | KdConfig | KdTemperatureConfig | LabelsConfig | End2Config | ProxyEnd2Config | PriorNetworkConfig
+)
 STUDENTS: dict[str, type[StudentConfig]] = {
     section.model_fields["kind"].default: section for section in get_args(_AnyStudent)
 }

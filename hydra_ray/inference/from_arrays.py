@@ -59,7 +59,7 @@ def distill(
         classes: names of the C classes.
         features: names of the D features, by which tables are read.
         categories: [D], of each feature how many codes it has (0: missing, 1: rare or unseen, ...), 0 for a number.
-        kind: which student: hydra, kd, kd_temperature, labels, end2 or proxy_end2.
+        kind: which student: hydra, kd, kd_temperature, labels, end2, proxy_end2 or prior_network.
         body: its network: mlp, tabm, tabular_resnet, xdeepfm, dexdeepfm, cnn, resnet20, a torchvision name or an import
             path.
         body_options: those of the network.

@@ -4,7 +4,7 @@ Pure functions of tensors.
 """
 
 from hydra_ray.losses.classification import hydra_loss, mean_loss
-from hydra_ray.losses.dirichlet import dirichlet_nll, proxy_dirichlet_rkl
+from hydra_ray.losses.dirichlet import dirichlet_nll, prior_network_loss, proxy_dirichlet_rkl
 from hydra_ray.losses.group_objectives import gradient_cosine, group_loss, log_volume
 from hydra_ray.losses.own_objectives import diverse_loss, squared_weights
 from hydra_ray.losses.own_term import check_own_term, own_term, own_term_code
@@ -31,6 +31,7 @@ __all__ = [
     "moments_loss",
     "own_term",
     "own_term_code",
+    "prior_network_loss",
     "proxy_dirichlet_rkl",
     "share_of_mean",
     "squared_weights",

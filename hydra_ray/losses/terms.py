@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from hydra_ray.data import TaskName
-from hydra_ray.losses import classification, regression
+from hydra_ray.losses import classification, dirichlet, regression
 from hydra_ray.losses.sums import Correlated, Summed
 
 TermLoss = Callable[[Tensor, Tensor, Tensor, Tensor | None], Summed | Correlated]
@@ -56,7 +56,7 @@ def _of_heads(key: str, of_classes: HeadsLoss, of_numbers: HeadsLoss) -> Term:
 
 
 def _not_of_regression(student: Tensor, members: Tensor, labels: Tensor, mask: Tensor | None) -> Summed:
-    raise ValueError("a regression has no temperature")
+    raise ValueError("a regression has neither temperature nor Dirichlet")
 
 
 DIVERSITY = _of_heads("diversity_weight", classification.diversity_matching_loss, regression.diversity_matching_loss)
@@ -79,7 +79,13 @@ TEMPERATURE = Term(
     regression=_not_of_regression,
 )
 """A row's temperature says how much the members disagree."""
-TERMS = (DIVERSITY, CORRELATION, DEVIATION, LABELS, TEMPERATURE)
+UNKNOWN = Term(
+    key="unknown_weight",
+    classification=lambda student, members, labels, mask: dirichlet.flat_dirichlet_loss(student[:, 0], labels),
+    regression=_not_of_regression,
+)
+"""On the rows that have no label, a Dirichlet is flat."""
+TERMS = (DIVERSITY, CORRELATION, DEVIATION, LABELS, TEMPERATURE, UNKNOWN)
 
 
 def terms_of(settings: Mapping[str, Any]) -> list[tuple[Term, float]]:

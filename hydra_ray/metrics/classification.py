@@ -28,7 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hydra_ray.metrics.registry import Scores, mean_scores
+from hydra_ray.metrics.registry import Scores, detectors, mean_scores
 from hydra_ray.metrics.uncertainty import mixture_log_probs, scores
 
 Figures = dict[str, float | None]
@@ -131,14 +131,22 @@ def e_aurc(log_probs_NC: Tensor, labels_N: Tensor) -> float:
     return aurc(log_probs_NC, labels_N) - _area_under_risk(best_N)
 
 
-def prr(log_probs_NC: Tensor, labels_N: Tensor) -> float | None:
+def prr(log_probs_NC: Tensor, labels_N: Tensor, uncertainty_N: Tensor | None = None) -> float | None:
     """Prediction rejection ratio (Malinin et al. 2020), a share: 1 = oracle, 0 = random, below 0 = worse.
 
     (A_random - A_model) / (A_random - A_oracle), where A is the area under the error that remains over ALL
-    rows as the least confident are handed to an oracle. None where no row, or every row, is wrong: any order
+    rows as the least certain are handed to an oracle. None where no row, or every row, is wrong: any order
     is as good.
+
+    Args:
+        log_probs_NC: what is predicted.
+        labels_N: labels.
+        uncertainty_N: by which rows are handed over, the highest first; None for the top probability, the lowest first.
     """
-    errors_N = _by_confidence(log_probs_NC, labels_N)[1]
+    if uncertainty_N is None:
+        errors_N = _by_confidence(log_probs_NC, labels_N)[1]
+    else:
+        errors_N = _by_certainty(-uncertainty_N, _errors(log_probs_NC, labels_N))[1]
     remaining = F.pad(errors_N.cumsum(dim=0), (1, 0)) / len(errors_N)
     num_errors = _errors(log_probs_NC, labels_N).sum().item()
     if num_errors in (0, len(errors_N)):
@@ -240,22 +248,27 @@ def quality_figures(log_probs_NC: Tensor, labels_N: Tensor) -> Figures:
 
 
 def predictive_figures(log_probs_NC: Tensor, labels_N: Tensor, row_scores: Scores) -> Figures:
-    """`quality_figures` and the mean of every registered score; None for those that are not there.
+    """`quality_figures`, the mean of every registered score, and `prr_<score>` of those that detect; None for those
+    that are not there.
 
     Args:
         log_probs_NC: of the mixture, or `uncertainty.dirichlet_log_probs`.
         labels_N: labels.
         row_scores: `uncertainty.scores` or `uncertainty.dirichlet_scores` of the same rows.
     """
-    return quality_figures(log_probs_NC, labels_N) | mean_scores(row_scores, "logits")
+    rejection = {
+        f"prr_{name}": prr(log_probs_NC, labels_N, row_scores[name]) if name in row_scores else None
+        for name in detectors("logits")
+    }
+    return quality_figures(log_probs_NC, labels_N) | rejection | mean_scores(row_scores, "logits")
 
 
 def classification_figures(logits_NMC: Tensor, labels_N: Tensor) -> Figures:
     """All figures of a predictor with M members or heads on labelled rows; its prediction is the mixture.
 
     Returns:
-        nll, brier, accuracy, ece, ece_equal_mass, aurc, e_aurc, prr (None where all or no rows are wrong), of two
-        classes roc_auc, and the means of all registered scores, those of disagreement None for M = 1.
+        nll, brier, accuracy, ece, ece_equal_mass, aurc, e_aurc, prr and prr_<score> (None where all or no rows are
+        wrong), of two classes roc_auc, and the means of all registered scores, those of disagreement None for M = 1.
 
     Raises:
         ValueError: no rows, or the shapes are not [N, M, C] and [N].
@@ -302,11 +315,16 @@ def _errors(log_probs_NC: Tensor, labels_N: Tensor) -> Tensor:
 
 def _by_confidence(log_probs_NC: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
     """Top probability [N], falling, and errors [N]; rows of equal confidence get their mean error."""
-    errors_N = _errors(log_probs_NC, labels_N)
-    confidence_N, order_N = log_probs_NC.double().amax(dim=-1).sort(descending=True)
-    _, group_N, counts = torch.unique_consecutive(confidence_N, return_inverse=True, return_counts=True)
-    sums = confidence_N.new_zeros(len(counts)).index_add_(0, group_N, errors_N[order_N])
-    return confidence_N.exp(), (sums / counts)[group_N]
+    confidence_N, errors_N = _by_certainty(log_probs_NC.double().amax(dim=-1), _errors(log_probs_NC, labels_N))
+    return confidence_N.exp(), errors_N
+
+
+def _by_certainty(certainty_N: Tensor, errors_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Certainty [N], falling, and errors [N] in that order; rows of equal certainty get their mean error."""
+    falling_N, order_N = certainty_N.sort(descending=True)
+    _, group_N, counts = torch.unique_consecutive(falling_N, return_inverse=True, return_counts=True)
+    sums = errors_N.new_zeros(len(counts)).index_add_(0, group_N, errors_N[order_N])
+    return falling_N, (sums / counts)[group_N]
 
 
 def _area_under_risk(errors_N: Tensor) -> float:

@@ -274,12 +274,13 @@ def _path_name(path: tuple[str, ...]) -> str:
 
 
 def _score_name(key: str) -> str | None:
-    """A score's mean, and what fidelity has of it; None for other figures."""
+    """A score's mean, how well it rejects, and what fidelity has of it; None for other figures."""
     for name, score in SCORES.items():
         of_score = {
             name: score.heading,
             f"spearman_{name}": f"rank correlation of {score.short}",
             f"{name}_ratio": f"mean {score.short} / ensemble's",
+            f"prr_{name}": f"PRR of {score.short}",
         }
         if key in of_score:
             return of_score[key]
@@ -296,7 +297,13 @@ def _detection_name(key: str) -> str:
 
 
 def _better(key: str) -> str:
-    return ", higher is better" if key in _HIGHER else ", lower is better" if key in _LOWER else ""
+    return (
+        ", higher is better"
+        if key in _HIGHER or key.startswith("prr_")
+        else ", lower is better"
+        if key in _LOWER
+        else ""
+    )
 
 
 def _cell(key: str, value: float | None) -> str:

@@ -26,6 +26,7 @@ from hydra_ray.runs.head_checks import check_heads
 from hydra_ray.runs.objective_checks import check_groups, check_objective
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.runs.suitable_views import can_ask_validation_views, has_fixed_rows
+from hydra_ray.runs.unknown_row_checks import check_unknown_rows
 from hydra_ray.runs.view_checks import check_views, within
 from hydra_ray.shards import is_labelled
 from hydra_ray.teachers import OF_TASK, AskedTeachers, ForeignShards
@@ -160,6 +161,9 @@ def _check_losses(run: Run) -> None:
     """Check that there are labels to learn where they are asked for; try own terms on two rows in every phase."""
     if "labels" in run.config.student_kinds:
         _check_labels(run, "students.labels", "leave this student out")
+    if "prior_network" in run.config.student_kinds:
+        _check_labels(run, "students.prior_network", "leave this student out")
+        check_unknown_rows(run)
     if run.config.distill.label_weight > 0:
         _check_labels(run, f"distill.label_weight={run.config.distill.label_weight}", "leave it out")
     for kind in run.config.student_kinds:

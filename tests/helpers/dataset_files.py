@@ -94,6 +94,7 @@ def write_copies(folder: Path) -> Path:
         write_hub(folder / name, shape=shape)
     for name in ("cifar10", "cifar100", "svhn"):
         write_hub(folder / name, shape=(32, 32, 3))
+    write_hub(folder / "tiny-imagenet", shape=(64, 64, 3))
     rng = np.random.default_rng(0)
     columns: dict = {f"x{number}": rng.normal(size=60) for number in range(8)}
     columns["y"] = rng.normal(size=60)

@@ -1,4 +1,4 @@
-"""What `end2` and `proxy_end2` have in common: one head whose logits are the logarithms of a Dirichlet's parameters."""
+"""What `end2`, `proxy_end2` and `prior_network` share: one head whose logits are ln of a Dirichlet's parameters."""
 
 from __future__ import annotations
 

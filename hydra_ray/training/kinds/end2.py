@@ -21,10 +21,10 @@ class End2(DirichletKind[students.End2Config]):
         return dirichlet_nll(step.student_BHC[:, 0], step.members_BMC, temperature, self.own.smoothing, step.mask_BM)
 
     def temperature(self, progress: float) -> float:
-        """The first for a third of the training, cooled to 1 for another, then 1, as the reproduction of EnD2 does."""
-        first = self.own.first_temperature
-        cooled = min(1.0, max(0.0, 3 * progress - 1))
-        return first + (1.0 - first) * cooled
+        """Cooled from the first to 1 by the same factor at every step of `cooling`, a share of the training; then 1."""
+        cooling = self.own.cooling
+        left = max(0.0, 1 - progress / cooling) if cooling else 0.0
+        return self.own.first_temperature**left
 
 
 KIND = End2

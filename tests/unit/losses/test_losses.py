@@ -138,7 +138,7 @@ def test_dirichlet_nll_is_minus_the_mean_log_density(batch, smoothing):
     student = student[:, 0]
     rows = []
     for output, members in zip(student.tolist(), teacher.tolist(), strict=True):
-        alpha = [math.exp(z / t) for z in output]
+        alpha = [math.exp(z) for z in output]
         densities = []
         for member in members:
             pi = [(1 - smoothing) * (p - 1 / len(output)) + 1 / len(output) for p in softmax(member, t)]
@@ -148,7 +148,7 @@ def test_dirichlet_nll_is_minus_the_mean_log_density(batch, smoothing):
                 + sum((a - 1) * math.log(p) for a, p in zip(alpha, pi, strict=True))
             )
         rows.append(-sum(densities) / len(densities))
-    expected = t * t * sum(rows) / len(rows)
+    expected = sum(rows) / len(rows) / t**2
     actual = dirichlet.dirichlet_nll(student, teacher, t, smoothing).mean().item()
     assert actual == pytest.approx(expected, **EXACT)
 
@@ -192,6 +192,33 @@ def test_dirichlet_nll_is_least_near_the_concentration_the_members_came_from():
     at_truth = dirichlet.dirichlet_nll(alpha.log().unsqueeze(0), members, 1.0, 0.0).mean()
     for factor in (0.5, 2.0):
         assert dirichlet.dirichlet_nll((factor * alpha).log().unsqueeze(0), members, 1.0, 0.0).mean() > at_truth
+
+
+@quick
+@given(batches(DIRICHLET_SCALES), st.sampled_from([1.0, 100.0]), st.integers(0, 2**16))
+def test_the_losses_of_a_prior_network_are_kls_between_dirichlets(batch, precision, seed):
+    """Against torch's own KL, row by row; rows without a label are the other term's."""
+    outputs = batch[0][:, 0].clamp(-6, 6)
+    num_classes = outputs.shape[1]
+    labels = torch.randint(-1, num_classes, (len(outputs),), generator=torch.Generator().manual_seed(seed))
+    known, unknown = [], []
+    for output, label in zip(outputs, labels.tolist(), strict=True):
+        target = torch.ones(num_classes, dtype=torch.float64)
+        if label >= 0:
+            target[label] += precision
+        pair = torch.distributions.Dirichlet(output.exp()), torch.distributions.Dirichlet(target)
+        (known if label >= 0 else unknown).append(torch.distributions.kl_divergence(*pair).item())
+    found = dirichlet.prior_network_loss(outputs, labels, precision), dirichlet.flat_dirichlet_loss(outputs, labels)
+    for term, rows in zip(found, (known, unknown), strict=True):
+        assert int(term.num_rows) == len(rows)
+        assert term.total.item() == pytest.approx(sum(rows), rel=1e-9, abs=1e-9)
+
+
+def test_gradients_of_the_losses_of_a_prior_network():
+    outputs = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    labels = torch.tensor([0, 3, -1, -1, 2])
+    assert torch.autograd.gradcheck(lambda z: dirichlet.prior_network_loss(z, labels, 100.0).total, outputs)
+    assert torch.autograd.gradcheck(lambda z: dirichlet.flat_dirichlet_loss(z, labels).total, outputs)
 
 
 def test_student_equal_to_teacher_costs_nothing_and_gets_no_gradient():

@@ -141,6 +141,27 @@ def test_prr(batch):
     assert metrics.prr(*batch) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
+@quick
+@given(predictions(min_rows=2), st.lists(st.sampled_from([0.0, 0.5, 1.0, 2.0]), min_size=40, max_size=40))
+def test_prr_by_an_uncertainty(batch, pool):
+    """Against a loop over rows that are rejected one by one, the mean of all orders of rows that tie."""
+    log_probs, labels = batch
+    wrong = (log_probs.argmax(1) != labels).double().tolist()
+    scores = [pool[row % len(pool)] for row in range(len(wrong))]
+    found = metrics.prr(log_probs, labels, torch.tensor(scores, dtype=torch.float64))
+    if sum(wrong) in (0, len(wrong)):
+        assert found is None
+        return
+    ordered = []
+    for level in sorted(set(scores)):
+        tied = [error for error, score in zip(wrong, scores, strict=True) if score == level]
+        ordered += [sum(tied) / len(tied)] * len(tied)
+    random = area_under_remaining_error([sum(wrong) / len(wrong)] * len(wrong))
+    oracle = area_under_remaining_error(sorted(wrong))
+    expected = (random - area_under_remaining_error(ordered)) / (random - oracle)
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
 def test_selective_prediction_of_an_oracle_and_of_its_opposite():
     confidence = torch.tensor([0.9, 0.8, 0.7, 0.6], dtype=torch.float64)
     log_probs_NC = torch.stack([confidence, 1 - confidence], 1).log()
@@ -252,7 +273,8 @@ def test_temperature_stays_in_its_range_and_works_without_gradients():
 
 QUALITY = {"nll", "brier", "accuracy", "ece", "ece_equal_mass", "aurc", "e_aurc", "prr"}
 OF_SEVERAL = {score.name for score in SCORES.values() if score.outputs == "logits" and not score.of_one}
-FIGURES = QUALITY | {"entropy", "data_uncertainty"} | OF_SEVERAL
+OF_SEVERAL |= {"prr_mutual_information"}
+FIGURES = QUALITY | {"entropy", "data_uncertainty", "prr_entropy"} | OF_SEVERAL
 
 
 def test_classification_figures_are_those_of_the_mixture():

@@ -54,6 +54,27 @@ def test_each_kind_minimises_its_own_loss():
         assert torch.allclose(found, expected), kind
 
 
+def test_a_prior_network_learns_labels_and_rows_without_one_but_no_member():
+    student, teacher, labels = (
+        _logits(6, 1, 3),
+        _logits(6, 4, 3, seed=1),
+        torch.tensor([0, 1, 2, 2, NO_LABEL, NO_LABEL]),
+    )
+    found = _loss(
+        _objective("prior_network", _settings(label_precision=50.0, unknown_weight=3.0), 4), student, teacher, labels
+    )
+    known = dirichlet.prior_network_loss(student[:, 0], labels, 50.0).mean()
+    unknown = dirichlet.flat_dirichlet_loss(student[:, 0], labels).mean()
+    assert torch.allclose(found, known + 3 * unknown)
+    other = _loss(
+        _objective("prior_network", _settings(label_precision=50.0, unknown_weight=3.0), 4),
+        student,
+        9 * teacher,
+        labels,
+    )
+    assert torch.equal(found, other)
+
+
 def test_hydra_and_kd_are_standardised_on_request():
     student, teacher = _logits(6, 4, 3), 5 * _logits(6, 4, 3, seed=1)
     hydra, kd = (_objective(kind, _settings(standardise=True), 4) for kind in ("hydra", "kd"))
@@ -64,9 +85,11 @@ def test_hydra_and_kd_are_standardised_on_request():
     assert torch.allclose(_loss(kd, student[:, :1], teacher), mean)
 
 
-def test_temperature_is_kept_cooled_and_kept():
+def test_temperature_is_cooled_by_the_same_factor_at_every_step_and_kept():
     end2 = _objective("end2", _settings(), 4)
-    assert [end2.temperature(p) for p in (0, 0.33, 0.5, 0.67, 1)] == pytest.approx([10, 10, 5.5, 1, 1], abs=0.1)
+    temperatures = [end2.temperature(p) for p in (0, 0.25, 0.5, 0.75, 1)]
+    assert temperatures == pytest.approx([10, 10 ** (2 / 3), 10 ** (1 / 3), 1, 1])
+    assert _objective("end2", _settings(cooling=0.0), 4).temperature(0) == 1
 
 
 def test_fewer_heads_learn_from_the_first_members():
