@@ -31,7 +31,7 @@ def call(arguments: argparse.Namespace) -> None:
     study = with_seeds(load_study(arguments.study), arguments.seeds)
     load_config(study.recipe, arguments.overrides)  # a wrong key is told before torch is imported
     from hydra_ray.cluster.study import run_study
-    from hydra_ray.report import as_terminal, study_table, verdict_table
+    from hydra_ray.report import as_terminal, study_table, verdict_lines
     from hydra_ray.runs import sweep_of_study
 
     def load(laid_over: Sequence[tuple[Mapping[str, Any], str]]) -> Config:
@@ -43,8 +43,7 @@ def call(arguments: argparse.Namespace) -> None:
     show(as_terminal(table))
     print(f"\n{table.title}\n")
     if study.statements:
-        show(as_terminal(verdict_table(results)))
-        print()
+        print("\n".join(verdict_lines(results)), end="\n\n")
     print(f"results: {folder}/{', '.join(files)}")
 
 

@@ -8,7 +8,7 @@ from hydra_ray.report.card import student_card
 from hydra_ray.report.files import make_report
 from hydra_ray.report.inputs import ReportInputs, SearchResult
 from hydra_ray.report.results import FinishedRun, results_page
-from hydra_ray.report.study_tables import study_files, study_table, verdict_table
+from hydra_ray.report.study_tables import study_files, study_table, verdict_lines, verdict_table
 from hydra_ray.report.sweep_figures import sweep_picture
 from hydra_ray.report.sweep_tables import sweep_files, sweep_table
 from hydra_ray.report.tables import TextTable, as_terminal, terminal_table
@@ -29,5 +29,6 @@ __all__ = [
     "sweep_picture",
     "sweep_table",
     "terminal_table",
+    "verdict_lines",
     "verdict_table",
 ]

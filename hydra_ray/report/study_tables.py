@@ -46,6 +46,17 @@ def verdict_table(results: Results) -> TextTable:
     return TextTable("Verdicts", columns, tuple(rows))
 
 
+def verdict_lines(results: Results) -> list[str]:
+    """The same for a terminal: each statement with its verdict, and below it a line for each claim."""
+    lines: list[str] = []
+    for statement in results["statements"]:
+        lines.append(f"{statement['says']} {statement['verdict'].upper()}")
+        for claim in statement["claims"]:
+            measured = f"{_interval(results, claim)}, {claim['verdict']} ({_bound(claim)})"
+            lines += [f"    {said(claim)}", f"      {measured}"]
+    return lines
+
+
 def columns_of(results: Results) -> list[str]:
     """Columns that some row has a figure for."""
     return [

@@ -26,7 +26,7 @@ STUDY = {
     "seeds": [0],
     "variants": [{"name": "all"}, {"name": "one", "set": {"distill.members": [0]}}],
     "rows": {"single": "all/member", "ensemble": "all/ensemble", "kd": "all/kd", "self": "one/kd"},
-    "columns": {"accuracy": "test.*.accuracy", "NLL": "test.*.nll", "robustness": "attacks.*.nowhere"},
+    "columns": {"accuracy": "test.*.accuracy", "NLL": "test.*.nll", "robustness": "robustness.clean.*"},
     "statements": [
         {"says": "One seed decides nothing.", "claims": [{"figure": "NLL", "of": "kd", "over": "single", "above": 0}]}
     ],

@@ -4,8 +4,9 @@ import pytest
 
 from hydra_ray.config import load_config
 from hydra_ray.config.studies import Study
-from hydra_ray.report import study_files, study_table, verdict_table
+from hydra_ray.report import study_files, study_table, verdict_lines, verdict_table
 from hydra_ray.runs import study_results, sweep_of_study
+from hydra_ray.runs.study import path_of
 
 PNG = b"\x89PNG"
 
@@ -17,7 +18,7 @@ def study(**changed) -> Study:
         "recipe": "digits",
         "seeds": [0, 1, 2],
         "variants": [{"name": f"v{m}{w}", "at": {"members": m, "width": w}} for w in (8, 32) for m in (1, 2, 4)],
-        "columns": {"accuracy": "test.hydra.accuracy", "NLL": "test.hydra.nll", "absent": "attacks.hydra.pgd"},
+        "columns": {"accuracy": "test.hydra.accuracy", "NLL": "test.hydra.nll", "absent": "robustness.clean.hydra"},
         "statements": [
             {"says": "More is better.", "claims": [{"figure": "accuracy", "of": "v48", "over": "v18", "above": 0}]},
             {
@@ -60,6 +61,22 @@ def test_verdicts_stand_with_their_figure_and_interval():
     assert half[4] == "does not hold"
     assert none[3:] == ("not measured", "undecided")
     assert both == ("Half is there with two.", "all of it", "", "", "does not hold")
+
+
+def test_a_terminal_gets_lines_that_need_no_width():
+    lines = verdict_lines(results(study()))
+    assert lines[:3] == [
+        "More is better. HOLDS",
+        "    accuracy: v48 - v18",
+        "      +3.30 % [+2.55 %, +4.05 %], holds (above 0)",
+    ]
+    assert lines[3] == "Half is there with two. DOES NOT HOLD"
+
+
+def test_a_dot_between_digits_is_part_of_a_number():
+    path = "robustness.robust_accuracy.pgd.0.1.*"
+    assert path_of(path, "hydra_raw") == ["robustness", "robust_accuracy", "pgd", "0.1", "hydra_raw"]
+    assert path_of("unknown.cifar100.hydra.auroc_entropy", None) == ["unknown", "cifar100", "hydra", "auroc_entropy"]
 
 
 def test_the_page_says_what_was_run():
