@@ -28,7 +28,7 @@ SOURCES = re.compile(r"(hydra_ray|pipelines|configs|benchmarks)/.*[.](py|yaml)|.
 TEXTS = [name for name in FILES if SOURCES.fullmatch(name)]
 NAMED = re.compile(r"(?<![\w/.<-])((?:[\w-]+/)*[\w-]+\.md)\b")
 OURS = re.compile(r"`((?:docs|configs|hydra_ray|pipelines|tests|benchmarks)/[\w./-]+\.\w+)`")
-WRITTEN_BY_RUNS = {"sweep.md", "report.md"}
+WRITTEN_BY_RUNS = {"sweep.md", "report.md", "study.md"}
 
 
 @pytest.mark.parametrize("name", TEXTS)

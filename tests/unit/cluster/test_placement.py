@@ -55,7 +55,7 @@ def test_rows_are_put_into_the_store_where_they_fit_uncompressed(tmp_path, monke
     write(folder, "part-000-00000.parquet", rows)
     assert sum(folder.files().values()) < 9_000, "compressed it would fit either way"
     monkeypatch.setattr(search.ray, "cluster_resources", lambda: {"object_store_memory": store})
-    found = search._rows_that_fit(SimpleNamespace(transfer=folder, num_members=3))
+    found = search._rows_that_fit(SimpleNamespace(transfer=folder, members=[0, 1, 2], num_members=3))
     assert (found is not None) == fits
     assert found is None or found.logits_NMC.shape == (100, 3, 4)
 
@@ -74,7 +74,7 @@ def test_workers_are_set_up_in_one_place():
     users = {path.stem for path in CLUSTER.glob("*.py") if "set_up_worker(" in path.read_text()}
     assert users == {
         "worker_setup", "workers", "trial_jobs", "predict_steps", "evaluate", "input_grid", "apply_steps", "serve_app",
-        "teachers", "write_transfer",
+        "teachers", "write_transfer", "attacks",
     }  # fmt: skip
     words = ("set_num_threads", 'torch.device("cuda', "get_device(")
     others = {path.stem for path in CLUSTER.glob("*.py") if any(word in path.read_text() for word in words)}

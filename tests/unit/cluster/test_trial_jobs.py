@@ -43,7 +43,7 @@ def job(tmp_path_factory):
     config = validate({"name": "x", "data": data, "ensemble": ensemble, "students": ["kd"], "distill": tree}, "here")
     num_outputs = load(folder / "validation").logits_NMC.shape[2]
     source = StudentInputs(
-        CLASSIFICATION, folder / "transfer", folder / "validation", num_members=4, num_outputs=num_outputs
+        CLASSIFICATION, folder / "transfer", folder / "validation", members=[0, 1, 2, 3], num_outputs=num_outputs
     )
     return Job(config, source, source.held_out(), None)
 
