@@ -94,7 +94,13 @@ def test_a_killed_worker_costs_a_few_steps_and_changes_nothing(small_run, tmp_pa
 def test_a_team_is_distilled_and_judged_without_asking_anyone_again(small_run, tmp_path):
     folder = copied(small_run, tmp_path)
     before = len(events(folder))
-    words = ("distill.members=[3, 1, 0]", "students.hydra.num_heads=2", "students=[hydra]")
+    words = (
+        "distill.members=[3, 1, 0]",
+        "students.hydra.num_heads=2",
+        "students=[hydra]",
+        "tune.num_trials=0",
+        "tune.space={}",
+    )
     run = Run(tiny(tmp_path, *words))
     run_stages(run, ["train_ensemble", "predict", "distill", "evaluate"])
     new = events(folder)[before:]
