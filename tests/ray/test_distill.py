@@ -96,8 +96,8 @@ def test_a_team_is_distilled_and_judged_without_asking_anyone_again(small_run, t
     before = len(events(folder))
     words = (
         "distill.members=[3, 1, 0]",
-        "students.hydra.num_heads=2",
         "students=[hydra]",
+        "students.hydra.num_heads=2",
         "tune.num_trials=0",
         "tune.space={}",
     )
