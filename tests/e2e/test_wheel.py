@@ -61,8 +61,8 @@ def clean():
 def test_the_wheel_holds_the_package_its_recipes_and_its_licence_alone(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"hydra_ray", "hydra_ray-0.1.0.dist-info"}
-    recipes = {path.name for path in (REPO / "configs").glob("*.yaml")}
-    assert {name.rsplit("/", 1)[-1] for name in names if name.endswith(".yaml")} == recipes
+    recipes = {str(path.relative_to(REPO)) for path in (REPO / "configs").rglob("*.yaml")}
+    assert {name.removeprefix("hydra_ray/") for name in names if name.endswith(".yaml")} == recipes
     assert "hydra_ray/report/page.html.j2" in names
     assert [name for name in names if name.endswith("licenses/LICENSE")]
 
