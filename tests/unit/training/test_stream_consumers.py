@@ -141,7 +141,7 @@ def student_fits(record, config, place):
     transfer, validation = Folder.open(str(place / "transfer")), Folder.open(str(place / "validation"))
     write_views(transfer, 2, num_rows=30, members=4)
     write(validation, "part-000-00000.parquet", synthetic(20, members=4, view=7))
-    source, held = students.StudentInputs(CLASSIFICATION, transfer, validation, 4, 4), load(validation)
+    source, held = students.StudentInputs(CLASSIFICATION, transfer, validation, [0, 1, 2, 3], 4), load(validation)
     for kind in KINDS:
         record.who = kind
         plan = source.plan(config, kind, held.inputs.shape[1:])
