@@ -89,8 +89,8 @@ class ShardRows:
         mask_NM = None if self.mask_NM is None else self.mask_NM[:, members]
         return replace(self, logits_NMC=self.logits_NMC[:, members], mask_NM=mask_NM)
 
-    def of_first(self, num_members: int) -> ShardRows:
-        """The same rows with their first `num_members` members."""
+    def of_first(self, num_members: int | None) -> ShardRows:
+        """The same rows with their first `num_members` members; None for all."""
         mask_NM = None if self.mask_NM is None else self.mask_NM[:, :num_members]
         return replace(self, logits_NMC=self.logits_NMC[:, :num_members], mask_NM=mask_NM)
 
@@ -202,8 +202,7 @@ class ShardReader:
             UserError: the file is damaged, not readable as Parquet, or not a shard.
         """
         with self._opened(name) as file:
-            rows = _rows_of(f"{self.folder}/{name}", file.read(), None if self._members else num_members)
-        return rows if self._members is None else rows.of_members(self._members[:num_members])
+            return _rows_of(f"{self.folder}/{name}", file.read()).of_members(self._members).of_first(num_members)
 
     def read_all(self, name: str) -> tuple[ShardRows, pa.Schema, dict[str, Any]]:
         """One shard with its columns' types and its footer.
@@ -213,7 +212,7 @@ class ShardReader:
         """
         subject = f"{self.folder}/{name}"
         with self._opened(name) as file:
-            return _rows_of(subject, file.read(), None), file.schema_arrow, metadata_of(subject, file.schema_arrow)
+            return _rows_of(subject, file.read()), file.schema_arrow, metadata_of(subject, file.schema_arrow)
 
     def load(self, *, num_members: int | None = None, names: Sequence[str] | None = None) -> ShardRows:
         """All shards, or those in `names`, as arrays in the order of the files.
@@ -244,7 +243,7 @@ def load(folder: Folder, members: Sequence[int] | None = None, *, names: Sequenc
     return ShardReader(folder, members).load(names=names)
 
 
-def _rows_of(subject: str, table: pa.Table, num_members: int | None) -> ShardRows:
+def _rows_of(subject: str, table: pa.Table) -> ShardRows:
     check_nulls(subject, table)
     label = table.column("label").combine_chunks()
     label = label.fill_null(float("nan") if pa.types.is_floating(label.type) else NO_LABEL)
@@ -253,12 +252,12 @@ def _rows_of(subject: str, table: pa.Table, num_members: int | None) -> ShardRow
         view=table.column("view").to_numpy(),
         inputs=inputs_of(table),
         labels=label.to_numpy(zero_copy_only=False),
-        logits_NMC=_to_numpy(table.column("logits"))[:, :num_members],
-        mask_NM=_mask_of(subject, table, num_members),
+        logits_NMC=_to_numpy(table.column("logits")),
+        mask_NM=_mask_of(subject, table),
     )
 
 
-def _mask_of(subject: str, table: pa.Table, num_members: int | None) -> np.ndarray | None:
+def _mask_of(subject: str, table: pa.Table) -> np.ndarray | None:
     if "mask" not in table.column_names:
         return None
     mask_NM = _to_numpy(table.column("mask"))
@@ -266,10 +265,10 @@ def _mask_of(subject: str, table: pa.Table, num_members: int | None) -> np.ndarr
     if mask_NM.dtype.kind == "f":
         if not (np.isfinite(mask_NM).all() and (mask_NM >= 0).all()):
             raise UserError(f"{subject}: mask holds weights that are negative or not finite; {way_out}")
-        return mask_NM[:, :num_members]
+        return mask_NM
     if (mask_NM > 1).any():
         raise UserError(f"{subject}: mask holds {mask_NM.max()}, not 0 and 1 alone; {way_out}")
-    return mask_NM[:, :num_members] > 0
+    return mask_NM > 0
 
 
 def concatenate(parts: Sequence[ShardRows]) -> ShardRows:

@@ -1,12 +1,14 @@
 """One answer of many members: votes against literal counting, fits against their optimality conditions."""
 
 from collections import Counter
+from typing import get_args
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydra_ray.config.types import ConsensusRule
 from hydra_ray.metrics.classification import accuracy, nll
 from hydra_ray.metrics.consensus import (
     RULES,
@@ -108,3 +110,7 @@ def test_figures_of_the_mean_are_the_ensembles_and_votes_have_no_nll():
     assert found["plurality"]["nll"] is None
     assert found["majority"]["undecided"] > 0
     assert found["plurality"]["undecided"] == 0
+
+
+def test_recipes_may_name_every_rule_and_no_other():
+    assert get_args(ConsensusRule) == tuple(RULES)

@@ -30,7 +30,6 @@ from hydra_ray.report.formats import (
     percent,
     rough_percent,
 )
-from hydra_ray.report.headline import headline
 from hydra_ray.report.page import write_html, write_markdown
 from hydra_ray.report.prediction_figures import error_by_coverage, reliability, sparsification_picture
 from hydra_ray.report.search_figures import front_picture, others_shown
@@ -260,35 +259,6 @@ def test_markdown_cells_are_escaped():
 
 
 # Small parts.
-
-
-def test_headline_speaks_of_the_student_with_spread(inputs):
-    metrics = inputs.metrics
-    ratio = metrics["fidelity"]["hydra"]["auroc_ratio"]["photos"]
-    sentence = headline(metrics)
-    assert sentence.startswith("hydra ")
-    assert f"{100 * ratio:.0f} % of the ensemble's AUROC on photos at 17 % of its MACs" in sentence
-    assert sentence.endswith(f"NLL {metrics['fidelity']['hydra']['nll_ratio']:.2f} × the ensemble's.")
-
-
-def test_headline_of_single_heads_names_the_score():
-    sentence = headline(synthetic(students=("kd",), num_rows=50).metrics)
-    assert sentence.startswith("kd ")
-    assert "AUROC of entropy on photos" in sentence
-
-
-def test_headline_without_figures():
-    assert headline({"test": {}}) == "No student was compared."
-    assert headline({"test": {"hydra": {}}}) == "hydra: no figures yet."
-
-
-def test_headline_of_a_regression_gives_both_nlls_as_a_ratio_depends_on_the_unit():
-    test = {"ensemble": {"nll": -1.3, "rmse": 0.2}, "hydra": {"nll": -1.25, "rmse": 0.21, "knowledge_variance": 0.1}}
-    words = "RMSE 1.05 × the ensemble's, NLL -1.250 against -1.300."
-    assert headline({"task": "regression", "test": test}) == f"hydra: {words}"
-    cost = {"ensemble": {"macs": 200}, "hydra": {"macs": 26}}
-    found = headline({"task": "regression", "test": test, "cost": cost})
-    assert found == f"hydra takes 13 % of the ensemble's MACs; {words}"
 
 
 def test_reliability_bins_are_closed_on_the_right():

@@ -1,19 +1,12 @@
 """What is to learn from labels has some: a row of the transfer set that keeps its own."""
 
 import pytest
-from helpers.finished import loaded, recipe
 
 from hydra_ray.errors import UserError
 from hydra_ray.runs.preflight import check_settings
 
 MIXED = "{view: mixup, options: {block_rows: 100}}"
 OF_ANOTHER = "{view: identity, source: photo_patches}"
-
-
-@pytest.fixture
-def run(tmp_path):
-    path = recipe(tmp_path)
-    return lambda *words: loaded(path, "predict.rows_per_shard=600", *words)
 
 
 @pytest.mark.parametrize("views", [MIXED, OF_ANOTHER, f"{MIXED}, {OF_ANOTHER}"])

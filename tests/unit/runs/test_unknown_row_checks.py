@@ -1,7 +1,6 @@
 """A Prior Network needs labelled rows and unknown ones, and is not judged on those that it was taught."""
 
 import pytest
-from helpers.finished import loaded, recipe
 
 from hydra_ray.errors import UserError
 from hydra_ray.runs.preflight import check_settings
@@ -10,12 +9,6 @@ PRIOR = "students=[kd, prior_network]"
 KNOWN = "{view: identity}"
 OTHER = "{view: identity, source: photo_patches}"
 MIXED = "{view: mixup, options: {block_rows: 100}}"
-
-
-@pytest.fixture
-def run(tmp_path):
-    path = recipe(tmp_path)
-    return lambda *words: loaded(path, "predict.rows_per_shard=600", *words)
 
 
 def refusal(run, *words):
