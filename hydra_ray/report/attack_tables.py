@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hydra_ray.report.formats import percent
+from hydra_ray.report.inputs import ENSEMBLE
 from hydra_ray.report.tables import TextTable
 
 _LOSSES = {"ce": "cross-entropy", "cw": "CW"}
@@ -43,7 +44,9 @@ def member_transfer_tables(metrics: Mapping[str, Any]) -> list[TextTable]:
 
 
 def attack_note(metrics: Mapping[str, Any]) -> str:
-    """What was tried, and that nothing more is claimed."""
+    """What was tried, and that nothing more is claimed; empty where no attack was."""
+    if "robustness" not in metrics:
+        return ""
     tried = metrics["robustness"]["tried"]
     steps = f"{tried['steps']} steps of {tried['step_size']:g} eps"
     losses = " and ".join(_LOSSES[loss] for loss in tried["losses"])
@@ -58,20 +61,23 @@ def attack_note(metrics: Mapping[str, Any]) -> str:
         f"{'; '.join(how[kind] for kind in tried['kinds'])}. No pixel is changed by more than eps, where pixels are "
         "between 0 and 1. A row is lost if it was wrong before or if any start or loss succeeds. An ensemble is "
         "attacked as the mean of its members' probabilities, a student as that of its heads without calibration. "
-        "Transfer: of the rows that both answer right, the share made against the first that fools the second. "
+        "Transfer: of the rows that both answer right, the share made against the one that fools the other. "
         "Nothing is claimed beyond these attacks: stronger ones break more, and ensembles trained by ADP or TRS that "
         "withstood weak attacks have fallen to stronger ones."
     )
 
 
 def _transfer_table(metrics: Mapping[str, Any]) -> TextTable:
-    """One row an attack, one column a pair of ensemble and student."""
+    """One row an attack, one column a student, both ways in a cell."""
     found = list(_attacks(metrics.get("robustness", {}), "transfer"))
-    students = [name for name in found[0][1] if name != "ensemble"] if found else []
-    pairs = [pair for name in students for pair in ((name, "ensemble"), ("ensemble", name))]
-    rows = [(attack, *(percent(of[source][victim]) for source, victim in pairs)) for attack, of in found if pairs]
-    columns = (f"made against {source},\nfools {victim}" for source, victim in pairs)
-    return TextTable("Transfer of attacks between ensemble and students", ("attack", *columns), tuple(rows))
+    students = [name for name in found[0][1] if name != ENSEMBLE] if found else []
+    rows = [(attack, *(_both_ways(of, name) for name in students)) for attack, of in found if students]
+    title = "Rows made against the student that fool the ensemble / the other way round"
+    return TextTable(title, ("attack", *students), tuple(rows))
+
+
+def _both_ways(of: Mapping[str, Any], student: str) -> str:
+    return f"{percent(of[student][ENSEMBLE], 1)} / {percent(of[ENSEMBLE][student], 1)}"
 
 
 def _attacks(found: Mapping[str, Any], what: str) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -54,12 +54,9 @@ def write_markdown(inputs: ReportInputs) -> str:
     parts += _section(fidelity_table(metrics), words.fidelity_note, *map(markdown_text, inputs.notes))
     for kind in pictures_of(inputs):
         parts += [f"## {kind.heading}", f"![{kind.heading}]({kind.file})", kind.reading]
-    for table in decision_tables(metrics):
-        parts += _section(table, DECISION_NOTE)
-    for table in consensus_tables(metrics):
-        parts += _section(table, CONSENSUS_NOTE)
-    for table in attack_tables(metrics):
-        parts += _section(table, attack_note(metrics))
+    parts += _several(decision_tables(metrics), DECISION_NOTE)
+    parts += _several(consensus_tables(metrics), CONSENSUS_NOTE)
+    parts += _several(attack_tables(metrics), attack_note(metrics))
     for table in [*_search(inputs), *_all_figures(metrics), cost_table(metrics), seconds_table(metrics)]:
         parts += _section(table)
     parts += ["## Configuration", f"```yaml\n{_as_yaml(inputs.config)}\n```", *_section(_facts(inputs))]
@@ -92,7 +89,7 @@ def write_html(inputs: ReportInputs, pictures: Mapping[str, bytes]) -> str:
         consensus=consensus_tables(metrics),
         consensus_note=CONSENSUS_NOTE,
         attacks=attack_tables(metrics),
-        attack_note=attack_note(metrics) if attack_tables(metrics) else "",
+        attack_note=attack_note(metrics),
         search=_search(inputs),
         all_figures=_all_figures(metrics),
         cost=cost_table(metrics),
@@ -114,6 +111,12 @@ def _what_they_are(metrics: Mapping[str, Any]) -> dict[str, str]:
 
 def _section(table: TextTable, *notes: str) -> list[str]:
     return [f"## {markdown_text(table.title)}", to_markdown(table), *notes] if table.rows else []
+
+
+def _several(tables: Sequence[TextTable], note: str) -> list[str]:
+    """Tables with one note below the last of them."""
+    parts = [part for table in tables for part in _section(table)]
+    return [*parts, note] if parts else []
 
 
 def _subtitle(inputs: ReportInputs) -> str:
