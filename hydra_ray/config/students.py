@@ -102,8 +102,8 @@ class HydraConfig(StudentConfig):
         """Each head has a member."""
         if self.learns_from(num_members) > num_members:
             raise ValueError(
-                f"students.hydra.num_heads={self.num_heads}, but {among}: lower students.hydra.num_heads to "
-                f"{num_members}, or take more members"
+                f"students.hydra.num_heads={self.num_heads}, but {among}: use {num_members} heads or fewer, or take "
+                "more members"
             )
 
 

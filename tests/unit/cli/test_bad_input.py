@@ -27,7 +27,7 @@ from hydra_ray.runs.preflight import check_features, features_that_say_nothing
         (["distill.temperature=0"], "command line: distill.temperature=0: must be greater than 0"),
         (["distill.temperature=-2"], "command line: distill.temperature=-2: must be greater than 0"),
         (["ensemble.num_members=0"], "command line: ensemble.num_members=0: must be greater than or equal to 1"),
-        (["students.hydra.num_heads=6"], "command line: students.hydra.num_heads=6, but ensemble.num_members=5: lower"),
+        (["students.hydra.num_heads=6"], "command line: students.hydra.num_heads=6, but ensemble.num_members=5: use 5"),
         (["tune.num_trials=2"], "command line: tune.num_trials=2, but tune.space is empty"),
         (["nonsense"], "command line: 'nonsense' is not key=value"),
     ],

@@ -161,7 +161,7 @@ def test_merge_keys_work(tmp_path):
         ("=3", "command line: '=3' is not key=value"),
         ("a..b=3", "command line: 'a..b=3' is not key=value"),
         ("students=[hydra", "command line: 'students=[hydra': the value is not YAML; put it in quotes"),
-        ("students.hydra.num_heads=9", "students.hydra.num_heads=9, but ensemble.num_members=5: lower "),
+        ("students.hydra.num_heads=9", "students.hydra.num_heads=9, but ensemble.num_members=5: use 5 heads"),
         ("cluster.num_workers=65", "distill.batch_size=64, but cluster.num_workers=65: some workers would have no row"),
         ("tune.workers_per_trial=100", "tune.workers_per_trial=100: some workers would have no row; use distill."),
     ],

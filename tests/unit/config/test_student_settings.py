@@ -54,7 +54,7 @@ ONE_OF = f"must be one of {', '.join(STUDENTS)}"
         (["distill.members=[-1]"], "distill.members.0=-1: must be greater than or equal to 0"),
         (
             ["distill.members=[1, 3]", "students.hydra.num_heads=3"],
-            "students.hydra.num_heads=3, but distill.members=[1, 3]: lower students.hydra.num_heads to 2, or take more",
+            "students.hydra.num_heads=3, but distill.members=[1, 3]: use 2 heads or fewer, or take more members",
         ),
         (["distill.members=[2]", "students=[end2]"], "learns how members disagree, but distill.members=[2]: use 2"),
         (
