@@ -185,17 +185,18 @@ def _train_epoch(
     for rows in order[: len(order) // batch * batch].split(batch):
         inputs = augmented(settings, train, rows, *seed)
         labels = train.labels.index_select(0, rows)
-        watch.add(member_step(state, member_loss, inputs, labels))
+        watch.add(member_step(state, member_loss, inputs, labels, l2_weight_of(settings)))
     watch.check([state.state()])
 
 
-def member_step(state: TrainState, member_loss: MemberLoss, inputs: Tensor, labels_B: Tensor) -> Tensor:
+def member_step(
+    state: TrainState, member_loss: MemberLoss, inputs: Tensor, labels_B: Tensor, l2_weight: float = 0.0
+) -> Tensor:
     """One training step of a member; its loss, detached."""
     state.begin_step()
     loss = mean_member_loss(member_loss, state.forward(inputs), labels_B)
-    weight = l2_weight_of(state)
-    if weight:
-        loss = loss + weight * squared_weights(state.model.parameters())
+    if l2_weight:
+        loss = loss + l2_weight * squared_weights(state.model.parameters())
     loss.backward()
     clip_gradients(state.model.parameters(), state.settings.clip_norm)
     state.update()
@@ -209,9 +210,9 @@ def loss_of(settings: EnsembleConfig, task: Task, member: Member) -> MemberLoss:
     return loss if objective is None else partial(diverse_loss, loss=loss, weight=objective.diversity_weight)
 
 
-def l2_weight_of(state: TrainState) -> float:
+def l2_weight_of(settings: EnsembleConfig) -> float:
     """Of the squares of a member's weights in what it minimises."""
-    objective = cast("EnsembleConfig", state.settings).own_objective
+    objective = settings.own_objective
     return 0.0 if objective is None else objective.l2_weight
 
 

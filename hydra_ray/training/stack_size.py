@@ -19,7 +19,7 @@ from hydra_ray.models import Member, StackedMembers
 from hydra_ray.randomness import THROWN_AWAY, seed_of
 from hydra_ray.tasks import Task
 from hydra_ray.training.loop import TrainState
-from hydra_ray.training.member import LabelledRows, MemberSpec, loss_of, member_step
+from hydra_ray.training.member import LabelledRows, MemberSpec, l2_weight_of, loss_of, member_step
 from hydra_ray.training.stacked import StackSlot, stack_step
 
 _WARM_UP = 2
@@ -113,13 +113,14 @@ def step_times(members: Sequence[Member], settings: EnsembleConfig, train: Label
     state = TrainState(model.train(), settings, num_steps=_WARM_UP + _STEPS, seed=THROWN_AWAY)
     rows = torch.arange(min(settings.batch_size, len(train)), device=device).expand(len(members), -1).squeeze(0)
     member_loss = loss_of(settings, task, members[0])
+    l2_weight = l2_weight_of(settings)
 
     def step() -> float:
         begin = time.perf_counter()
         if len(members) == 1:
-            member_step(state, member_loss, train.inputs[rows], train.labels[rows])
+            member_step(state, member_loss, train.inputs[rows], train.labels[rows], l2_weight)
         else:
-            stack_step(state, member_loss, train.inputs[rows], train.labels[rows])
+            stack_step(state, member_loss, train.inputs[rows], train.labels[rows], l2_weight)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         return time.perf_counter() - begin

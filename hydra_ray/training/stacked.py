@@ -141,9 +141,10 @@ class _StackTraining:
         whole_KN = torch.stack(orders)[:, : self.steps * self._batch].to(device)
 
         member_loss = loss_of(self._settings, self._task, self._members[0])
+        l2_weight = l2_weight_of(self._settings)
         for rows_KB in whole_KN.split(self._batch, dim=1):
             labels_KB = self._train.labels.index_select(0, rows_KB.flatten()).unflatten(0, rows_KB.shape)
-            watch.add(stack_step(self.state, member_loss, self._inputs(rows_KB, epoch), labels_KB))
+            watch.add(stack_step(self.state, member_loss, self._inputs(rows_KB, epoch), labels_KB, l2_weight))
         watch.check(self._states())
         return watch.means()
 
@@ -180,7 +181,9 @@ class _StackTraining:
         return self._members
 
 
-def stack_step(state: TrainState, member_loss: MemberLoss, inputs_KB: Tensor, labels_KB: Tensor) -> Tensor:
+def stack_step(
+    state: TrainState, member_loss: MemberLoss, inputs_KB: Tensor, labels_KB: Tensor, l2_weight: float = 0.0
+) -> Tensor:
     """One training step of K members, each on its own batch; their losses [K], detached.
 
     No member's weights are in another's loss, so that the sum of losses gives each the gradients it has alone.
@@ -188,9 +191,8 @@ def stack_step(state: TrainState, member_loss: MemberLoss, inputs_KB: Tensor, la
     state.begin_step()
     outputs_KBC = state.forward(inputs_KB)
     loss_K = vmap(partial(mean_member_loss, member_loss))(outputs_KBC, labels_KB)
-    weight = l2_weight_of(state)
-    if weight:
-        loss_K = loss_K + weight * vmap(squared_weights)(list(state.model.parameters()))
+    if l2_weight:
+        loss_K = loss_K + l2_weight * vmap(squared_weights)(list(state.model.parameters()))
     loss_K.sum().backward()
     clip_each_member(state.model.parameters(), state.settings.clip_norm)
     state.update()

@@ -12,7 +12,7 @@ from hydra_ray.models import ModelSpec
 from hydra_ray.models.click_architectures import map_diversity
 from hydra_ray.tasks import CLASSIFICATION
 from hydra_ray.training.loop import TrainState
-from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member, loss_of, member_step
+from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member, l2_weight_of, loss_of, member_step
 from hydra_ray.training.stack_size import stack_size
 from hydra_ray.training.stacked import StackSlot, fit_stacked
 
@@ -79,7 +79,8 @@ def test_a_step_minimises_log_loss_less_diversity_and_the_squares_of_all_weights
     squares = sum(parameter.square().sum() for parameter in model.parameters())
     expected = F.cross_entropy(model.network.head(features), labels) - 0.7 * diversity.mean() + 1e-3 * squares
     gradients = torch.autograd.grad(expected, list(model.parameters()))
-    found = member_step(state, loss_of(settings, CLASSIFICATION, model), inputs, labels)
+    member_loss = loss_of(settings, CLASSIFICATION, model)
+    found = member_step(state, member_loss, inputs, labels, l2_weight_of(settings))
     torch.testing.assert_close(found, expected.detach())
     torch.testing.assert_close([parameter.grad for parameter in model.parameters()], list(gradients))
 
