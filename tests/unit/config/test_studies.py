@@ -38,8 +38,8 @@ def test_shipped_studies_load_with_all_variants(path):
     assert {run.storage for run in found.runs} == {f"runs/{path.stem}"}
 
 
-def test_there_are_the_three_studies():
-    assert {"why_ensembles", "diversity", "how_many"} <= set(shipped_studies())
+def test_studies_that_documents_name_are_shipped():
+    assert {"why_ensembles", "diversity", "how_many", "click_rates", "dirichlets"} <= set(shipped_studies())
 
 
 def test_words_change_the_recipe_and_leave_what_the_study_sets(tmp_path):
