@@ -14,8 +14,7 @@ import numpy as np
 import ray
 import torch
 
-from hydra_ray.cluster.worker_setup import set_up_worker
-from hydra_ray.cluster.workers import placed
+from hydra_ray.cluster.worker_setup import placed, set_up_worker
 from hydra_ray.config import AttacksConfig, Config
 from hydra_ray.data import TEST
 from hydra_ray.evaluation import (

@@ -19,25 +19,22 @@ import ray
 import torch
 
 from hydra_ray.cluster.attacks import attack_all
+from hydra_ray.cluster.evaluate_tasks import LATENCY_BATCHES, ask_student, measure_cost
 from hydra_ray.cluster.input_grid import ask_grid, has_plane, plane_of
 from hydra_ray.cluster.teachers import teachers_latencies
-from hydra_ray.cluster.worker_setup import set_up_worker
-from hydra_ray.cluster.workers import placed
+from hydra_ray.cluster.worker_setup import placed
 from hydra_ray.config import Config, StudentKind, goal_of, space_of
 from hydra_ray.data import TEST, SplitId
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, Plane, StudentVersion, UnderAttack, metrics_of, row_scores
 from hydra_ray.inference import CARD, THRESHOLDS, Thresholds
 from hydra_ray.metrics import Members
-from hydra_ray.models import Ensemble, HydraStudent, Member, count_macs, latency_ms, num_parameters
 from hydra_ray.report import ReportInputs, SearchResult, make_report, student_card
-from hydra_ray.runs import STAGES, TRANSFER, Run, Stage, Tracker, load_published, software_facts
+from hydra_ray.runs import STAGES, TRANSFER, Run, Stage, Tracker, software_facts
 from hydra_ray.runs.work_seconds import work_seconds
 from hydra_ray.shards import ShardReader, ShardRows, concatenate, is_labelled
 from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import Prediction, Task
-from hydra_ray.training import calibration_from_json, kind_named, predict
-
-_LATENCY_BATCHES = (1, 256)
+from hydra_ray.training import calibration_from_json, kind_named
 
 
 def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
@@ -76,7 +73,7 @@ def _answers(run: Run) -> Answers:
     config = run.config
     splits = {split: run.shards(split.name).folder for split in _evaluated(run)}
     pending = {
-        kind: placed(_ask_student, config.cluster).remote(run.student(kind), splits, config)
+        kind: placed(ask_student, config.cluster).remote(run.student(kind), splits, config)
         for kind in config.student_kinds
     }
     ensemble = {}
@@ -138,21 +135,9 @@ def _prediction_of(task: Task, version: StudentVersion, facts: dict[str, Any], a
     return kind_named(version.kind).prediction(task, torch.tensor(answers), calibration, facts.get("member_weights"))
 
 
-@ray.remote
-def _ask_student(artifact: Artifact, splits: dict[SplitId, Folder], config: Config) -> dict[SplitId, np.ndarray]:
-    """A student's outputs [N, M, C] on every split, a shard at a time."""
-    student = load_published(artifact, set_up_worker(config.cluster))
-    assert isinstance(student, HydraStudent)
-    answers = {}
-    for split, folder in splits.items():
-        shards = ShardReader(folder)
-        answers[split] = np.concatenate([predict(student, shards.read(part).inputs).numpy() for part in shards.names])
-    return answers
-
-
 def _costs(run: Run, versions: Sequence[StudentVersion]) -> dict[str, Any]:
     """Parameters, MACs and latency of every predictor, one at a time."""
-    measure = placed(_measure_cost, run.config.cluster)
+    measure = placed(measure_cost, run.config.cluster)
 
     def cost_of(artifacts: Sequence[Artifact]) -> dict[str, Any]:
         return ray.get(measure.remote(artifacts, run.config))
@@ -160,7 +145,7 @@ def _costs(run: Run, versions: Sequence[StudentVersion]) -> dict[str, Any]:
     costs = {kind: cost_of([run.student(kind)]) for kind in run.config.student_kinds}
     if members := run.members():
         costs |= {MEMBER: _mean_cost(_costs_of_groups(run, members, cost_of)), ENSEMBLE: cost_of(members)}
-    latencies = teachers_latencies(run, _LATENCY_BATCHES)
+    latencies = teachers_latencies(run, LATENCY_BATCHES)
     if latencies is not None:
         costs[ENSEMBLE] = {"num_parameters": None, "macs": None, "latency_ms": latencies}
     return {**costs, **{version.name: costs[version.kind] for version in versions}}
@@ -188,21 +173,6 @@ def _mean_cost(groups: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
     latency = {size: round(mean([cost["latency_ms"][size] for cost in costs]), 4) for size in costs[0]["latency_ms"]}
     counts = {name: round(mean([cost[name] for cost in costs])) for name in ("num_parameters", "macs")}
     return {**counts, "latency_ms": latency}
-
-
-@ray.remote
-def _measure_cost(artifacts: Sequence[Artifact], config: Config) -> dict[str, Any]:
-    device = set_up_worker(config.cluster)
-    models = [load_published(artifact, device) for artifact in artifacts]
-    members = [model for model in models if isinstance(model, Member)]
-    model = Ensemble(members) if len(members) > 1 else models[0]
-    shape = models[0].spec.input_shape
-    repeats = config.evaluate.latency_repeats
-    return {
-        "num_parameters": sum(num_parameters(each) for each in models),
-        "macs": sum(count_macs(each, shape) for each in models),
-        "latency_ms": {str(size): round(latency_ms(model, shape, size, repeats), 4) for size in _LATENCY_BATCHES},
-    }
 
 
 def _seconds(run: Run, tracker: Tracker) -> dict[str, float]:

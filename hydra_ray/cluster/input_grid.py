@@ -12,8 +12,7 @@ import numpy as np
 import ray
 import torch
 
-from hydra_ray.cluster.worker_setup import set_up_worker
-from hydra_ray.cluster.workers import placed
+from hydra_ray.cluster.worker_setup import placed, set_up_worker
 from hydra_ray.config import Config
 from hydra_ray.evaluation import ENSEMBLE, Plane, grid_points, grid_ticks, shown_rows
 from hydra_ray.models import Ensemble, HydraStudent, Member

@@ -15,30 +15,15 @@ from typing import Any
 import ray
 from ray.actor import ActorHandle
 
+from hydra_ray.cluster.channel import Channel, Event
 from hydra_ray.cluster.daemons import daemon_death
 from hydra_ray.cluster.signals import end_command
 from hydra_ray.errors import UserError
 from hydra_ray.runs import Stage
 
-Event = dict[str, Any]
 _POLL_SECONDS = 0.2
 _LAST_SECONDS = 3.0
 _TICK_SECONDS = 1.0
-
-
-class _Channel:
-    """The actor that holds events until the driver collects them."""
-
-    def __init__(self) -> None:
-        self._events: list[Event] = []
-
-    def put(self, event: Event) -> None:
-        self._events.append(event)
-
-    def take_all(self) -> list[Event]:
-        events = self._events
-        self._events = []
-        return events
 
 
 @contextmanager
@@ -48,7 +33,7 @@ def progress_channel(handle: Callable[[Event], None], name: str | None = None) -
     With a `name`, the session's other processes find the channel by `ray.get_actor(name)`. What `handle` raises is
     raised again at the end of the block; an error that the user can mend, such as a full disk, ends the block at once.
     """
-    make: Any = ray.remote(num_cpus=0)(_Channel)
+    make: Any = ray.remote(num_cpus=0)(Channel)
     channel: Any = make.options(name=name).remote()
     stop = threading.Event()
     failures: list[Exception] = []

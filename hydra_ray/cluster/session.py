@@ -34,6 +34,7 @@ _PRIVATE = {
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # raylet's messages, which reach the terminal whatever log_to_driver says
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more for every job; nobody reclaims this machine
 }
 
 SCRATCH = ".ray"

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import ray
 
-from hydra_ray.cluster.worker_setup import set_up_worker
-from hydra_ray.cluster.workers import placed
+from hydra_ray.cluster.worker_setup import placed, set_up_worker
 from hydra_ray.config import Config
 from hydra_ray.data import Split
 from hydra_ray.runs import Run

@@ -15,12 +15,11 @@ import ray.train
 import torch
 from ray import tune
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from hydra_ray.cluster.distill import StudentInputs
 from hydra_ray.cluster.failures import cause_of, full_text, is_death, one_line
-from hydra_ray.cluster.process_group import torch_config
+from hydra_ray.cluster.trainer import Trainer
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.cluster.workers import ranks_of_train
 from hydra_ray.config import MACS, Config, StudentKind, overlay_of, with_overlay
@@ -98,13 +97,12 @@ def _distributed_trial(config: dict[str, Any], job: Job) -> None:
         tune.report({FAILED: one_line(cause, full_text(error))})
 
 
-def _trainer(config: dict[str, Any], job: Job) -> TorchTrainer:
+def _trainer(config: dict[str, Any], job: Job) -> Trainer:
     cluster = job.config.cluster
     cpus = cluster.cpus_per_worker * _WORKER_SHARE
-    return TorchTrainer(
+    return Trainer(
         _trial_worker,
-        train_loop_config={"config": config, "job": job},
-        torch_config=torch_config(),
+        (TrialWork.of(config), job),
         scaling_config=ScalingConfig(
             num_workers=job.config.tune.workers_per_trial,
             use_gpu=cluster.has_gpu,
@@ -118,10 +116,10 @@ def _trainer(config: dict[str, Any], job: Job) -> TorchTrainer:
     )
 
 
-def _trial_worker(arguments: dict[str, Any]) -> None:
-    job = arguments["job"]
+def _trial_worker(arguments: tuple[TrialWork, Job]) -> None:
+    work, job = arguments
     device = set_up_worker(job.config.cluster)
-    _fit(TrialWork.of(arguments["config"]), job, ranks_of_train(), device, ray.train.report)
+    _fit(work, job, ranks_of_train(), device, ray.train.report)
 
 
 def _fit(work: TrialWork, job: Job, ranks: DistributedContext, device: torch.device, report: Report) -> None:

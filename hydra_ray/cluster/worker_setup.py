@@ -1,6 +1,10 @@
-"""What every worker does first, be it a worker of Ray Train, a trial, a task or an actor: threads and device."""
+"""What a task reserves, and what every worker does first, be it a worker of Ray Train, a trial, a task or an actor:
+threads and device.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 
@@ -15,3 +19,11 @@ def set_up_worker(cluster: ClusterConfig) -> torch.device:
     """
     torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
     return torch.device("cuda", torch.cuda.current_device()) if cluster.has_gpu else torch.device("cpu")
+
+
+def placed(task: Any, cluster: ClusterConfig) -> Any:
+    """A remote function that reserves CPUs for its threads and, with `cluster.use_gpu`, a GPU.
+
+    Ray hides no GPU from a task that reserved none; such a task would share one with whatever else runs there.
+    """
+    return task.options(num_cpus=cluster.cpus_per_worker, num_gpus=1 if cluster.has_gpu else 0)

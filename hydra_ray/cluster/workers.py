@@ -14,12 +14,11 @@ from typing import Any
 import ray.train
 import torch
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchTrainer
 
 from hydra_ray.cluster.failures import cause_of, is_death, one_line
-from hydra_ray.cluster.process_group import torch_config
 from hydra_ray.cluster.session import SCRATCH
 from hydra_ray.cluster.signals import interrupts_past_ray
+from hydra_ray.cluster.trainer import Trainer
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
@@ -59,14 +58,6 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, st
         scratch.remove()
 
 
-def placed(task: Any, cluster: ClusterConfig) -> Any:
-    """A remote function that reserves CPUs for its threads and, with `cluster.use_gpu`, a GPU.
-
-    Ray hides no GPU from a task that reserved none; such a task would share one with whatever else runs there.
-    """
-    return task.options(num_cpus=cluster.cpus_per_worker, num_gpus=1 if cluster.has_gpu else 0)
-
-
 def ranks_of_train() -> DistributedContext:
     """This worker among those of its Ray Train job."""
     context = ray.train.get_context()
@@ -83,11 +74,10 @@ def _require_another_start(error: TrainingFailedError, failures: list[str], most
     failures.append(failure)
 
 
-def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name: str) -> TorchTrainer:
-    return TorchTrainer(
+def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name: str) -> Trainer:
+    return Trainer(
         _worker,
-        train_loop_config={"loop": loop, "job": job, "cluster": cluster},
-        torch_config=torch_config(),
+        (loop, job, cluster),
         scaling_config=ScalingConfig(
             num_workers=cluster.num_workers,
             use_gpu=cluster.has_gpu,
@@ -99,6 +89,6 @@ def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name
     )
 
 
-def _worker(config: dict[str, Any]) -> None:
-    device = set_up_worker(config["cluster"])
-    config["loop"](config["job"], ranks_of_train(), device)
+def _worker(work: tuple[Loop, Any, ClusterConfig]) -> None:
+    loop, job, cluster = work
+    loop(job, ranks_of_train(), set_up_worker(cluster))

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy import stats
-
 Verdict = Literal["holds", "does not hold", "undecided"]
 LEVEL = 0.95
 
@@ -96,4 +94,6 @@ def all_of(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _quantile(number: int) -> float:
+    from scipy import stats
+
     return float(stats.t.ppf((1 + LEVEL) / 2, number - 1))

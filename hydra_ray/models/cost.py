@@ -16,7 +16,6 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 WARM_UP = 3
 
@@ -36,6 +35,8 @@ def count_macs(module: nn.Module, input_shape: tuple[int, ...], dtype: torch.dty
         input_shape: of one row, see above.
         dtype: of the input; None is uint8 for three dimensions, else float32.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # brings triton, a second for every process
+
     inputs = _inputs(module, input_shape, 1, dtype)
     with evaluating(module), _plain_attention(), torch.no_grad(), FlopCounterMode(display=False) as counter:
         module(inputs)

@@ -1,4 +1,5 @@
-"""The process group of a Train job: on one machine its workers meet in a file, on a cluster as Ray arranges it.
+"""A Ray Train job that starts no more processes than it needs, and its process group: on one machine workers meet in a
+file, on a cluster as Ray arranges it.
 
 torch's own store, where ranks meet otherwise, listens on all interfaces of the machine and needs no token.
 """
@@ -7,20 +8,42 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train.torch import TorchConfig
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.torch import config as rays
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 
 from hydra_ray.cluster.session import is_private
 
 
-def torch_config() -> TorchConfig:
-    """The torch configuration for a `TorchTrainer` of this session."""
-    return _OneMachine() if is_private() else TorchConfig()
+class Trainer(TorchTrainer):
+    """A `TorchTrainer` of this session whose workers call `loop(job)`.
+
+    Ray's controller unpickles what it is configured with; the job is in the object store instead, for workers alone, so
+    that the controller's process does not import this package. Workers read shards and no Ray dataset, whose manager
+    would be one more process.
+    """
+
+    def __init__(self, loop: Callable[[Any], None], job: Any, **settings: Any) -> None:
+        super().__init__(
+            _call,
+            train_loop_config={"job": ray.put((loop, job))},
+            torch_config=_OneMachine() if is_private() else TorchConfig(),
+            **settings,
+        )
+
+    def _create_default_callbacks(self) -> list[Any]:
+        return [each for each in super()._create_default_callbacks() if not isinstance(each, DatasetsCallback)]
+
+
+def _call(config: dict[str, Any]) -> None:
+    loop, job = ray.get(config["job"])
+    loop(job)
 
 
 @dataclass
