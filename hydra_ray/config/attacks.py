@@ -6,6 +6,7 @@ Defaults are the white-box protocol of DVERGE (Yang et al. 2020, arXiv 2009.1472
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -50,10 +51,10 @@ class AttacksConfig(Section):
 
 
 def _entry(given: Any) -> Any:
-    """Kinds alone are attacks with the defaults."""
-    if isinstance(given, str):
-        return {"kinds": [given]}
-    return {"kinds": given} if isinstance(given, list) else given
+    """Kinds alone are attacks with the defaults, and one kind is a list of one."""
+    found = {"kinds": given} if isinstance(given, str | list) else given
+    is_one = isinstance(found, Mapping) and isinstance(found.get("kinds"), str)
+    return {**found, "kinds": [found["kinds"]]} if is_one else found
 
 
 Attacks = Annotated[AttacksConfig, BeforeValidator(_entry)]

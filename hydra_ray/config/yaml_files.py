@@ -18,6 +18,8 @@ from hydra_ray.errors import UserError
 
 BY_KIND = "students"
 """The list whose entries are addressed by their kind: `students.hydra.num_heads`."""
+SHORT_FORMS = {"ensemble.objective": "kind", "evaluate.attacks": "kinds"}
+"""Sections that may be given by one of their keys alone, and which: `evaluate.attacks: [fgsm]`."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -108,6 +110,8 @@ def _assigned(tree: Mapping[str, Any], parts: list[str], value: Any, subject: st
     below = tree.get(first)
     if f"{above}{first}" == BY_KIND and isinstance(below, list):
         return {**tree, first: _with_entry(below, rest, value, subject)}
+    if below is not None and f"{above}{first}" in SHORT_FORMS and not isinstance(below, Mapping):
+        below = {SHORT_FORMS[f"{above}{first}"]: below}
     if below is not None and not isinstance(below, Mapping):
         raise UserError(f"{subject}: {above}{first} is a value, not a section; give {above}{first}=... whole")
     return {**tree, first: _assigned(below or {}, rest, value, subject, f"{above}{first}.")}

@@ -5,13 +5,16 @@ All is taken from "robustness" in metrics.json; a report that tried no attack ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra_ray.report.formats import percent
 from hydra_ray.report.inputs import ENSEMBLE
 from hydra_ray.report.tables import TextTable
 
+MOST_MEMBERS = 10
+"""Of which the matrix of transfer is shown; metrics.json has it of any number."""
 _LOSSES = {"ce": "cross-entropy", "cw": "CW"}
 
 
@@ -31,16 +34,28 @@ def robust_accuracy_table(metrics: Mapping[str, Any]) -> TextTable:
 
 
 def member_transfer_tables(metrics: Mapping[str, Any]) -> list[TextTable]:
-    """For each attack, how often rows made against one member fool another."""
+    """How often rows made against one member fool another: a table for each attack, or of many members one of means."""
+    found = [(attack, of) for attack, of in _attacks(metrics.get("robustness", {}), "member_transfer") if len(of) > 1]
+    if found and len(found[0][1]) > MOST_MEMBERS:
+        rows = tuple((attack, *_mean_and_range(of)) for attack, of in found)
+        return [TextTable("Members that rows made against another fool", ("attack", "mean", "lowest", "highest"), rows)]
     return [
         TextTable(
             f"Members that rows made against another fool: {attack}",
             ("made against", *(f"fools {number}" for number in range(len(of)))),
             tuple((f"member {number}", *map(percent, shares)) for number, shares in enumerate(of)),
         )
-        for attack, of in _attacks(metrics.get("robustness", {}), "member_transfer")
-        if len(of) > 1
+        for attack, of in found
     ]
+
+
+def _mean_and_range(of: Sequence[Sequence[float | None]]) -> tuple[str, str, str]:
+    """Over all pairs of two members that any row is counted of."""
+    pairs = [share for row, shares in enumerate(of) for column, share in enumerate(shares) if column != row]
+    shares = [share for share in pairs if share is not None]
+    if not shares:
+        return percent(None), percent(None), percent(None)
+    return percent(statistics.fmean(shares)), percent(min(shares)), percent(max(shares))
 
 
 def attack_note(metrics: Mapping[str, Any]) -> str:

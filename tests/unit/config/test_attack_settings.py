@@ -38,6 +38,8 @@ def test_defaults_are_those_of_the_protocol(place):
     [
         ["evaluate.attacks={kinds: [fgsm], eps: [0.1]}"],
         ["evaluate.attacks.kinds=[fgsm]", "evaluate.attacks.eps=[0.1]"],
+        ["evaluate.attacks=[fgsm]", "evaluate.attacks.eps=[0.1]"],
+        ["evaluate.attacks=fgsm", "evaluate.attacks.eps=[0.1]"],
     ],
 )
 def test_keys_are_set_in_any_way(place, words):

@@ -3,6 +3,7 @@
 import pytest
 
 from hydra_ray.config.load import load_config
+from hydra_ray.config.yaml_files import SHORT_FORMS, assigned, flatten
 from hydra_ray.errors import UserError
 
 RECIPE = "name: x\ndata: {source: digits}\n"
@@ -41,3 +42,9 @@ def test_a_recipe_with_a_byte_order_mark_is_read(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(RECIPE, encoding="utf-8-sig")
     assert load_config(path).name == "x"
+
+
+def test_a_short_form_and_a_key_beside_it_are_one_section():
+    for key, short in SHORT_FORMS.items():
+        tree = assigned(assigned({}, key, "pgd", "here"), f"{key}.other", 1, "here")
+        assert flatten(tree) == {f"{key}.{short}": "pgd", f"{key}.other": 1}

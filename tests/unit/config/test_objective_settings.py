@@ -47,6 +47,9 @@ def test_keys_of_a_kind_are_set_on_the_command_line(place):
     objective = load_config(place, words).ensemble.objective
     assert objective is not None
     assert objective.model_dump() == {"kind": "adp", "entropy_weight": 1.5, "volume_weight": 0.25}
+    named = load_config(place, ["ensemble.objective=adp", "ensemble.objective.volume_weight=0.25"]).ensemble.objective
+    assert named is not None
+    assert named.model_dump() == {"kind": "adp", "entropy_weight": 2.0, "volume_weight": 0.25}
 
 
 @pytest.mark.parametrize("section", OBJECTIVES.values(), ids=OBJECTIVES)

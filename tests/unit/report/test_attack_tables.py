@@ -58,6 +58,15 @@ def test_members_have_a_matrix_for_each_attack(attacked):
     assert pgd.rows[1] == ("member 1", "–", "100.00 %")
 
 
+def test_many_members_have_one_table_of_means():
+    shares = [[1.0 if one == other else 0.25 for other in range(12)] for one in range(12)]
+    shares[0][1], shares[0][2], shares[0][3] = 0.0, 0.5, None
+    found = {"fgsm": {"0.03": shares}, "pgd": {"0.03": [[None] * 12] * 12}}
+    (table,) = member_transfer_tables({"robustness": {"member_transfer": found}})
+    assert table.columns == ("attack", "mean", "lowest", "highest")
+    assert table.rows == (("FGSM, eps 0.03", "25.00 %", "0.00 %", "50.00 %"), ("PGD, eps 0.03", "–", "–", "–"))
+
+
 def test_what_was_tried_is_said_and_no_more_is_claimed(attacked):
     note = attack_note(attacked.metrics)
     assert "on 1,000 test rows: FGSM, one step; PGD, 50 steps of 0.2 eps from 5 random starts for each loss" in note
