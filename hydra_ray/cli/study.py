@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,13 +39,21 @@ def call(arguments: argparse.Namespace) -> None:
         return load_config(study.recipe, arguments.overrides, laid_over=laid_over, option_models=option_models)
 
     redo = (lambda what: True) if arguments.redo else asked
-    folder, results, files = run_study(study, sweep_of_study(study, load), wait=arguments.wait, redo=redo)
+    sweep = sweep_of_study(study, load)
+    folder, results, files = run_study(study, sweep, said(arguments), wait=arguments.wait, redo=redo)
     table = study_table(results)
     show(as_terminal(table))
     print(f"\n{table.title}\n")
     if study.statements:
         print("\n".join(verdict_lines(results)), end="\n\n")
     print(f"results: {folder}/{', '.join(files)}")
+
+
+def said(arguments: argparse.Namespace) -> str:
+    """The command as somebody else would give it: where this one wrote is no part of it."""
+    words = [arguments.study, *(word for word in arguments.overrides if not word.startswith("storage="))]
+    seeds = [] if arguments.seeds is None else ["--seeds", arguments.seeds]
+    return shlex.join(["hydra-ray", "study", *words, *seeds])
 
 
 def with_seeds(study: Study, seeds: str | None) -> Study:

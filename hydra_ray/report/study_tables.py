@@ -76,7 +76,9 @@ def said(claim: Mapping[str, Any]) -> str:
 def _page(results: Results) -> str:
     study = results["study"]
     table = study_table(results)
-    parts = [f"# {study['name']}", table.title, to_markdown(table), "![The same as a picture](study.png)"]
+    facts = "; ".join(f"{name}: {fact}" for name, fact in results["facts"].items())
+    made = f"Made by `{results['command']}`; do not edit. {facts}."
+    parts = [f"# {study['name']}", made, table.title, to_markdown(table), "![The same as a picture](study.png)"]
     if results["statements"]:
         how = (
             "A claim holds if its whole interval is on the side of the bound that is named, does not if it is on the "

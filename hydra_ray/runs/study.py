@@ -10,6 +10,7 @@ from typing import Any
 from hydra_ray.config import Claim, Config, Statement, Study, Variant
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, all_of, difference, figure, share, verdict
+from hydra_ray.runs.provenance import software_facts
 from hydra_ray.runs.sweep import Sweep, placed
 from hydra_ray.storage import as_json
 
@@ -57,23 +58,26 @@ def _check_predictors(study: Study, configs: Mapping[str, Config]) -> None:
             )
 
 
-def study_results(study: Study, sweep: Sweep, runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def study_results(study: Study, sweep: Sweep, runs: Sequence[Mapping[str, Any]], command: str) -> dict[str, Any]:
     """The content of study.json.
 
     Args:
         study: what was asked.
         sweep: its runs.
         runs: the metrics.json of each.
+        command: that made them.
 
     Returns:
-        `study`, `values` (row -> column -> a figure for each seed, None where a run does not have it), and
-        `statements`, each with its words, its `verdict` and its `claims`: mean, low, high and verdict; an interval
-        that is not bounded has None for its ends.
+        `study`, `command`, `facts` of the software, `values` (row -> column -> a figure for each seed, None where a
+        run does not have it), and `statements`, each with its words, its `verdict` and its `claims`: mean, low, high
+        and verdict; an interval that is not bounded has None for its ends.
     """
     values = values_of(study, sweep, runs)
     found = {
         "schema": SCHEMA,
         "study": study.model_dump(),
+        "command": command,
+        "facts": software_facts(),
         "values": values,
         "statements": [_settled(statement, values) for statement in study.statements],
     }

@@ -49,6 +49,7 @@ def test_a_study_makes_its_runs_and_its_page_and_is_quick_when_done(tmp_path):
     taken = [each["detail"] for each in events(folder / "variant=one,seed=0", event="taken")]
     assert taken[0] == "2 members taken from variant=all,seed=0"
     page = (folder / "study.md").read_text()
+    assert "Made by `hydra-ray study mine.yaml`; do not edit. commit: " in page  # where it wrote is nobody's business
     assert "| single" in page
     assert "robustness" not in page
     assert "One seed decides nothing." in page

@@ -41,7 +41,7 @@ def results(found: Study) -> dict:
         members = int(settings["variant"][1])
         figures = {"accuracy": 0.9 + 0.01 * members + 0.001 * settings["seed"] * members}
         runs.append({"test": {"hydra": {**figures, "nll": None if members == 1 else 0.3}}})
-    return study_results(found, sweep, runs)
+    return study_results(found, sweep, runs, "hydra-ray study mine")
 
 
 def test_the_table_has_mean_and_deviation_and_no_column_that_nobody_has():
@@ -84,6 +84,7 @@ def test_the_page_says_what_was_run():
     page = files["study.md"].decode()
     assert "![The same as a picture](study.png)" in page
     assert "- v18: as it is" in page
+    assert "Made by `hydra-ray study mine`" in page
 
 
 @pytest.mark.parametrize(
