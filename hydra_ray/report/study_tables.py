@@ -108,6 +108,8 @@ def _mean(values: Sequence[float | None], path: str) -> str:
     there = [value for value in values if value is not None]
     if not there:
         return DASH
+    if len(set(there)) == 1 and isinstance(there[0], int):
+        return f"{there[0]:,}"  # a count, the same with every seed
     mean = statistics.fmean(there)
     spread = statistics.stdev(there) if len(there) > 1 else None
     if _is_share(path):

@@ -52,6 +52,13 @@ def test_the_table_has_mean_and_deviation_and_no_column_that_nobody_has():
     assert table.title == "A study, mean ± standard deviation over 3 seeds"
 
 
+def test_a_count_that_all_seeds_share_is_shown_as_one():
+    counted = study(columns={"parameters": "cost.hydra"}, statements=[])
+    sweep = sweep_of_study(counted, lambda laid_over: load_config("digits", laid_over=laid_over))
+    found = study_results(counted, sweep, [{"cost": {"hydra": 19_574}} for _ in sweep.settings], "hydra-ray study mine")
+    assert study_table(found).rows[0] == ("v18", "19,574")
+
+
 def test_verdicts_stand_with_their_figure_and_interval():
     table = verdict_table(results(study()))
     more, half, none, both = table.rows
