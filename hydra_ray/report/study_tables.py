@@ -12,6 +12,8 @@ from hydra_ray.report.study_figures import study_picture
 from hydra_ray.report.tables import SHARES, TextTable, to_markdown
 
 Results = Mapping[str, Any]
+_COUNTS = ("num_parameters", "macs")
+"""Of a network: with every seed the same."""
 
 
 def study_files(results: Results) -> dict[str, bytes]:
@@ -108,9 +110,9 @@ def _mean(values: Sequence[float | None], path: str) -> str:
     there = [value for value in values if value is not None]
     if not there:
         return DASH
-    if len(set(there)) == 1 and isinstance(there[0], int):
-        return f"{there[0]:,}"  # a count, the same with every seed
     mean = statistics.fmean(there)
+    if path.rpartition(".")[2] in _COUNTS:
+        return f"{mean:,.0f}"
     spread = statistics.stdev(there) if len(there) > 1 else None
     if _is_share(path):
         return percent(mean) if spread is None else f"{percent(mean)} ± {100 * spread:.2g} %"

@@ -52,10 +52,15 @@ def test_the_table_has_mean_and_deviation_and_no_column_that_nobody_has():
     assert table.title == "A study, mean ± standard deviation over 3 seeds"
 
 
-def test_a_count_that_all_seeds_share_is_shown_as_one():
-    counted = study(columns={"parameters": "cost.hydra"}, statements=[])
+def test_counts_have_no_deviation():
+    counted = study(columns={"parameters": "cost.hydra.num_parameters"}, statements=[])
     sweep = sweep_of_study(counted, lambda laid_over: load_config("digits", laid_over=laid_over))
-    found = study_results(counted, sweep, [{"cost": {"hydra": 19_574}} for _ in sweep.settings], "hydra-ray study mine")
+    found = study_results(
+        counted,
+        sweep,
+        [{"cost": {"hydra": {"num_parameters": 19_574}}} for _ in sweep.settings],
+        "hydra-ray study mine",
+    )
     assert study_table(found).rows[0] == ("v18", "19,574")
 
 
