@@ -187,9 +187,12 @@ def _first_required(section: Section) -> str:
 
 
 def _section_in(annotation: Any) -> Section | None:
-    """The section in `Section`, `Section | None` or `str | Section`; None for lists and mappings of sections."""
+    """The section in `Section`, `Section | None` or `str | Section`, also where one is annotated with a validator; None
+    for lists and mappings of sections, and for sections that their `kind` tells apart."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
+    if get_origin(annotation) is Annotated and not _tagged(annotation):
+        return _section_in(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
         return next((found for inner in get_args(annotation) if (found := _section_in(inner)) is not None), None)
     return None

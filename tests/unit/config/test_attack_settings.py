@@ -53,7 +53,11 @@ def test_keys_are_set_in_any_way(place, words):
         ("evaluate.attacks=[pgd, pgd]", "must name each once"),
         ("evaluate.attacks=[]", "evaluate.attacks.kinds"),
         ("evaluate.attacks={eps: [8]}", "evaluate.attacks.eps.0=8: must be less than or equal to 1"),
-        ("evaluate.attacks={epsilon: [0.1]}", "evaluate.attacks.epsilon"),
+        (
+            "evaluate.attacks={epsilon: [0.1]}",
+            "unknown key; nearest: evaluate.attacks.eps",
+        ),
+        ("evaluate.attacks={power: 1}", "evaluate.attacks.power=1: unknown key; valid here: kinds, eps, rows"),
         ("evaluate.attacks={restarts: 0}", "evaluate.attacks.restarts=0: must be greater than or equal to 1"),
     ],
 )
