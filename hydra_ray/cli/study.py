@@ -40,7 +40,7 @@ def call(arguments: argparse.Namespace) -> None:
 
     redo = (lambda what: True) if arguments.redo else asked
     sweep = sweep_of_study(study, load)
-    folder, results, files = run_study(study, sweep, said(arguments), wait=arguments.wait, redo=redo)
+    folder, results, files = run_study(study, sweep, command_of(arguments), wait=arguments.wait, redo=redo)
     table = study_table(results)
     show(as_terminal(table))
     print(f"\n{table.title}\n")
@@ -49,7 +49,7 @@ def call(arguments: argparse.Namespace) -> None:
     print(f"results: {folder}/{', '.join(files)}")
 
 
-def said(arguments: argparse.Namespace) -> str:
+def command_of(arguments: argparse.Namespace) -> str:
     """The command as somebody else would give it: where this one wrote is no part of it."""
     words = [arguments.study, *(word for word in arguments.overrides if not word.startswith("storage="))]
     seeds = [] if arguments.seeds is None else ["--seeds", arguments.seeds]

@@ -1,4 +1,4 @@
-"""Numbers as people read them; a figure that is not there is a dash.
+"""Numbers as people read them, a dash for a figure that is not there; and where the figures of a page come from.
 
 The same text does for a terminal, Markdown and HTML; `ascii_only` serves terminals that know no
 more. No layout.
@@ -7,6 +7,7 @@ more. No layout.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 DASH = "–"
@@ -17,6 +18,12 @@ _UNITS = ("", " k", " M", " G", " T")
 def ascii_only(text: str) -> str:
     """`text` without the two signs above ASCII that formats use."""
     return text.replace(DASH, "-").replace("×", "x")
+
+
+def origin(command: str, facts: Mapping[str, str]) -> str:
+    """The first line of a page that a command writes; `facts` are of software and machine."""
+    known = "; ".join(f"{name}: {fact}" for name, fact in facts.items())
+    return f"Made by `{command}`; do not edit. {known}."
 
 
 def decimal(value: float | None, digits: int = 4) -> str:

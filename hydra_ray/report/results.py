@@ -16,7 +16,7 @@ from hydra_ray.config import flatten
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import figure
 from hydra_ray.metrics import SCORES
-from hydra_ray.report.formats import count, decimal
+from hydra_ray.report.formats import count, decimal, origin
 from hydra_ray.report.inputs import ENSEMBLE, MEMBER, students, task_of, unknown_sets
 from hydra_ray.report.sweep_tables import Sweep, sweeps_section
 from hydra_ray.report.tables import TextTable, to_markdown
@@ -75,8 +75,7 @@ def results_page(
         command: that made the page, to be shown in it.
         sweeps: contents of sweep.json, of regressions over standard splits.
     """
-    origin = "; ".join(f"{name}: {fact}" for name, fact in facts.items())
-    parts = ["# Results", f"Made by `{command}`; do not edit. {origin}.", _HOW_TO_READ]
+    parts = ["# Results", origin(command, facts), _HOW_TO_READ]
     groups = _groups(runs)
     for group in groups:
         first = next(other for other in groups if _heading(other) == _heading(group))

@@ -57,7 +57,7 @@ def _dots(results: Results, columns: Sequence[str]) -> Figure:
         _number_axis(axes, results, column)
     for axes in list(grid.flat)[len(columns) :]:
         axes.set_axis_off()
-    grid[0, 0].invert_yaxis()
+    grid[0, 0].set_ylim(len(names) - 0.5, -0.5)
     entries = [Line2D([], [], color=_DOT, marker="o", markersize=4, label="mean, 95 % interval over seeds")]
     entries.append(Line2D([], [], color=QUIET, marker="o", linestyle="", markersize=4, alpha=0.5, label="a seed"))
     whole.legend(handles=entries, loc="outside lower center", ncols=2)

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra_ray.report.formats import DASH, percent, significant
+from hydra_ray.report.formats import DASH, origin, percent, significant
 from hydra_ray.report.study_figures import study_picture
 from hydra_ray.report.tables import SHARES, TextTable, to_markdown
 
@@ -78,9 +78,8 @@ def said(claim: Mapping[str, Any]) -> str:
 def _page(results: Results) -> str:
     study = results["study"]
     table = study_table(results)
-    facts = "; ".join(f"{name}: {fact}" for name, fact in results["facts"].items())
-    made = f"Made by `{results['command']}`; do not edit. {facts}."
-    parts = [f"# {study['name']}", made, table.title, to_markdown(table), "![The same as a picture](study.png)"]
+    made_by = origin(results["command"], results["facts"])
+    parts = [f"# {study['name']}", made_by, table.title, to_markdown(table), "![The same as a picture](study.png)"]
     if results["statements"]:
         how = (
             "A claim holds if its whole interval is on the side of the bound that is named, does not if it is on the "

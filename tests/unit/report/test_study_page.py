@@ -5,6 +5,7 @@ import pytest
 from hydra_ray.config import load_config
 from hydra_ray.config.studies import Study
 from hydra_ray.report import study_files, study_table, verdict_lines, verdict_table
+from hydra_ray.report.study_figures import _dots
 from hydra_ray.runs import study_results, sweep_of_study
 from hydra_ray.runs.study import path_of
 
@@ -114,3 +115,10 @@ def test_every_kind_of_picture_is_drawn_and_the_same_every_time(look, seeds):
     drawn = study_files(found)["study.png"]
     assert drawn.startswith(PNG)
     assert drawn == study_files(found)["study.png"]
+
+
+def test_rows_keep_off_the_frame_from_above_to_below():
+    found = results(study())
+    whole = _dots.__wrapped__(found, ["accuracy"])
+    (axes,) = whole.axes
+    assert axes.get_ylim() == (5.5, -0.5)
