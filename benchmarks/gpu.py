@@ -120,19 +120,21 @@ def ceilings(place: Place) -> Table:
 
 
 def checks(place: Place) -> Table:
-    """Weights after a few float32 steps: stacked against alone, as a share of how far they have moved."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    rows = [[name, f"{_difference(place, spec):.1e}", "1e-3"] for name, spec in place.specs.items()]
-    if any(float(found) > 1e-3 or found == "nan" for _, found, _ in rows):
+    """Weights after a few float64 steps: stacked against alone, as a share of how far they have moved.
+
+    In float32 an H200's convolutions, grouped against plain, leave ResNet-20 a share of 5e-3.
+    """
+    rows = [[name, f"{_difference(place, spec):.1e}", "1e-4"] for name, spec in place.specs.items()]
+    if any(not float(found) <= 1e-4 for _, found, _ in rows):
         raise SystemExit(f"stacked members are not those that they are alone: {rows}")
     columns = ["network", "difference / way", "must be below"]
-    return Table("checks", "Three members, five steps of SGD, float32 without TF32.", columns, rows)
+    return Table("checks", "Three members, five steps of SGD, float64; losses in float32.", columns, rows)
 
 
 def _difference(place: Place, spec: ModelSpec) -> float:
     settings = EnsembleConfig(optimizer="sgd", learning_rate=0.01, precision="float32")
-    first = place.members(spec, 3)
-    alone = place.members(spec, 3)
+    first = [member.double() for member in place.members(spec, 3)]
+    alone = [member.double() for member in place.members(spec, 3)]
     stack = StackedMembers(first).to(place.device).train()
     apart = [TrainState(member.train(), settings, num_steps=5, seed=0) for member in alone]
     together = TrainState(stack, settings, num_steps=5, seed=0)
@@ -149,7 +151,7 @@ def _difference(place: Place, spec: ModelSpec) -> float:
         for place_, member in enumerate(alone)
         for weights, own in zip(found, member.network.parameters(), strict=True)
     )
-    return float((distance / moved).sqrt())
+    return float((distance / moved).sqrt().detach())
 
 
 def _distance(one: list[nn.Module], other: list[nn.Module]) -> Tensor:

@@ -141,9 +141,13 @@ def student_inputs_of(run: Run) -> StudentInputs:
 
 
 def _fit_students(job: _Job, ranks: DistributedContext, device: torch.device) -> None:
-    """Train the missing students on one worker, which takes its part of every batch."""
+    """Train the missing students on one worker, which takes its part of every batch; on a shared GPU, its students."""
     job.channel.put.remote({"event": "started", "rank": ranks.rank})
-    for kind, config, artifact in job.students:
+    students = job.students
+    if students[0][1].cluster.workers_share_gpus:
+        students = students[ranks.rank :: ranks.num_ranks]
+        ranks = DistributedContext()
+    for kind, config, artifact in students:
         if not artifact.is_done:
             _fit_one(job, kind, config, artifact, ranks, device)
 

@@ -65,10 +65,11 @@ def by_actors(
         write: rows -> what was written of them.
     """
     pool = ActorPoolStrategy(size=cluster.num_workers)
-    place: dict[str, Any] = {"num_cpus": _ACTOR_CPUS, "num_gpus": 1 if cluster.has_gpu else 0}
+    place: dict[str, Any] = {"num_cpus": _ACTOR_CPUS, "num_gpus": cluster.gpus_per_worker}
     rows = ray.data.from_items(list(items), override_num_blocks=len(items))
     inputs = rows.map_batches(read, num_cpus=_TASK_CPUS, **_WHOLE_BLOCK)
-    computed = inputs.map_batches(actor, fn_constructor_args=(work,), compute=pool, **place, **_WHOLE_BLOCK)
+    # Ray refuses whole blocks beside GPUs in `map_batches` alone, to have users think of the size of batches
+    computed = inputs.map_batches_internal(actor, fn_constructor_args=(work,), compute=pool, **place, **_WHOLE_BLOCK)
     written = computed.map_batches(write, num_cpus=_TASK_CPUS, **_WHOLE_BLOCK)
     written.context.target_max_block_size = None  # a block is an item: never split one
     try:

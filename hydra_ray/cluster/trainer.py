@@ -30,10 +30,12 @@ class Trainer(TorchTrainer):
     """
 
     def __init__(self, loop: Callable[[Any], None], job: Any, **settings: Any) -> None:
+        gpus = (settings["scaling_config"].resources_per_worker or {}).get("GPU", 0)
+        backend = "gloo" if gpus < 1 else "nccl"  # NCCL wants a GPU of its own for every rank
         super().__init__(
             _call,
             train_loop_config={"job": ray.put((loop, job))},
-            torch_config=_OneMachine() if is_private() else TorchConfig(),
+            torch_config=_OneMachine(backend) if is_private() else TorchConfig(backend),
             **settings,
         )
 
@@ -68,7 +70,7 @@ class _MeetingInAFile(rays._TorchBackend):
             worker_group.execute_single_async(
                 rank,
                 rays._setup_torch_process_group,
-                backend="nccl" if worker_group.get_resources_per_worker().get("GPU") else "gloo",
+                backend=backend_config.backend,
                 world_rank=rank,
                 world_size=len(worker_group),
                 init_method=f"file://{self._folder}/ranks",

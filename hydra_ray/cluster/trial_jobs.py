@@ -20,7 +20,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from hydra_ray.cluster.distill import StudentInputs
 from hydra_ray.cluster.failures import cause_of, full_text, is_death, one_line
 from hydra_ray.cluster.trainer import Trainer
-from hydra_ray.cluster.worker_setup import set_up_worker
+from hydra_ray.cluster.worker_setup import resources_of_worker, set_up_worker
 from hydra_ray.cluster.workers import ranks_of_train
 from hydra_ray.config import MACS, Config, StudentKind, overlay_of, with_overlay
 from hydra_ray.models import build_student, count_macs
@@ -73,7 +73,7 @@ def trainable(job: Job) -> Any:
     cluster = job.config.cluster
     if job.config.tune.workers_per_trial > 1:
         return tune.with_resources(tune.with_parameters(_distributed_trial, job=job), {"CPU": _DRIVER_CPUS})
-    resources = {"CPU": cluster.cpus_per_worker, **({"GPU": 1.0} if cluster.has_gpu else {})}
+    resources = resources_of_worker(cluster, cluster.cpus_per_worker)
     return tune.with_resources(tune.with_parameters(_trial, job=job), resources)
 
 
@@ -106,7 +106,7 @@ def _trainer(config: dict[str, Any], job: Job) -> Trainer:
         scaling_config=ScalingConfig(
             num_workers=job.config.tune.workers_per_trial,
             use_gpu=cluster.has_gpu,
-            resources_per_worker={"CPU": cpus, **({"GPU": 1} if cluster.has_gpu else {})},
+            resources_per_worker=resources_of_worker(cluster, cpus),
         ),
         run_config=RunConfig(
             name=f"trial-{uuid.uuid4().hex[:8]}",

@@ -171,7 +171,7 @@ def concurrent_trials(config: Config) -> int:
     cluster = config.cluster
     fit = cpus / (workers * cluster.cpus_per_worker)
     if cluster.has_gpu:
-        fit = min(fit, gpus / workers)
+        fit = min(fit, gpus / (workers * cluster.gpus_per_worker))
     return max(1, min(int(fit), config.tune.max_concurrent or config.tune.num_trials))
 
 

@@ -21,9 +21,14 @@ def set_up_worker(cluster: ClusterConfig) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device()) if cluster.has_gpu else torch.device("cpu")
 
 
+def resources_of_worker(cluster: ClusterConfig, cpus: float) -> dict[str, float]:
+    """What Ray Train and Tune reserve for a worker or a trial."""
+    return {"CPU": cpus, **({"GPU": cluster.gpus_per_worker} if cluster.has_gpu else {})}
+
+
 def placed(task: Any, cluster: ClusterConfig) -> Any:
-    """A remote function that reserves CPUs for its threads and, with `cluster.use_gpu`, a GPU.
+    """A remote function that reserves CPUs for its threads and, with `cluster.use_gpu`, a GPU or its share of one.
 
     Ray hides no GPU from a task that reserved none; such a task would share one with whatever else runs there.
     """
-    return task.options(num_cpus=cluster.cpus_per_worker, num_gpus=1 if cluster.has_gpu else 0)
+    return task.options(num_cpus=cluster.cpus_per_worker, num_gpus=cluster.gpus_per_worker)

@@ -19,7 +19,7 @@ from hydra_ray.cluster.failures import cause_of, is_death, one_line
 from hydra_ray.cluster.session import SCRATCH
 from hydra_ray.cluster.signals import interrupts_past_ray
 from hydra_ray.cluster.trainer import Trainer
-from hydra_ray.cluster.worker_setup import set_up_worker
+from hydra_ray.cluster.worker_setup import resources_of_worker, set_up_worker
 from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.runs import Stage
@@ -81,7 +81,7 @@ def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name
         scaling_config=ScalingConfig(
             num_workers=cluster.num_workers,
             use_gpu=cluster.has_gpu,
-            resources_per_worker={"CPU": cluster.cpus_per_worker, **({"GPU": 1} if cluster.has_gpu else {})},
+            resources_per_worker=resources_of_worker(cluster, cluster.cpus_per_worker),
         ),
         run_config=RunConfig(
             name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=scratch.path, storage_filesystem=scratch.fs

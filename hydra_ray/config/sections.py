@@ -311,7 +311,10 @@ class ClusterConfig(Section):
     num_workers: Several = 1
     """Processes that train members or one student; with GPUs also those that ask the members."""
     use_gpu: bool | Literal["auto"] = "auto"
-    """One GPU for each worker. `auto`: where there are as many GPUs as workers."""
+    """A GPU for each worker. `auto`: where there are enough for all workers."""
+    gpu_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of a GPU that each worker gets. At 0.2 five workers train small members on one card, which one alone leaves
+    idle most of the time; of students each worker then trains its own."""
     cpus_per_worker: Positive = 1.0
     """CPUs of one worker, or of one task that asks the members; also its number of threads."""
     max_failures: CountOrNone = 3
@@ -325,6 +328,16 @@ class ClusterConfig(Section):
     def has_gpu(self) -> bool:
         """Whether each worker has a GPU; while `auto` is not decided (`runs/gpus.py`), none has."""
         return self.use_gpu is True
+
+    @property
+    def gpus_per_worker(self) -> float:
+        """GPUs that a worker, task or trial reserves."""
+        return self.gpu_share if self.has_gpu else 0.0
+
+    @property
+    def workers_share_gpus(self) -> bool:
+        """Whether several workers are on one card, where NCCL joins none and each only waits for the others."""
+        return 0 < self.gpus_per_worker < 1
 
 
 class TrackingConfig(Section):

@@ -194,7 +194,15 @@ def _stacked(modules: Sequence[nn.Module]) -> nn.Module:
     for name, value in buffers.items():
         owner, attribute = _owner(stack, name)
         owner.register_buffer(attribute, value, persistent=name in stored)
+    for module in stack.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.register_forward_pre_hook(_as_float32)
     return stack
+
+
+def _as_float32(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    """What a stacked BatchNorm gets: under `vmap`, CUDA refuses bfloat16 rows beside float32 running statistics."""
+    return (inputs[0].to(torch.promote_types(inputs[0].dtype, torch.float32)),)
 
 
 def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:

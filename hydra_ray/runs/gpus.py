@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hydra_ray.config import Config
+import math
+
+from hydra_ray.config import ClusterConfig, Config
 
 
 def num_workers(config: Config) -> int:
@@ -15,8 +17,14 @@ def with_gpus_decided(config: Config, gpus: float) -> Config:
     """`config` with `cluster.use_gpu=auto` replaced: true where every worker can have one of so many GPUs."""
     if config.cluster.use_gpu != "auto":
         return config
-    cluster = config.cluster.model_copy(update={"use_gpu": gpus >= num_workers(config)})
+    is_enough = most_workers(config.cluster, gpus) >= num_workers(config)
+    cluster = config.cluster.model_copy(update={"use_gpu": is_enough})
     return config.model_copy(update={"cluster": cluster})
+
+
+def most_workers(cluster: ClusterConfig, gpus: float) -> int:
+    """How many workers these GPUs are enough for: Ray gives a worker its share of one card, never of two."""
+    return int(gpus) * int(1 / cluster.gpu_share + 1e-9)
 
 
 def resources_in_words(config: Config, cpus: float, gpus: float) -> str:
@@ -28,12 +36,16 @@ def resources_in_words(config: Config, cpus: float, gpus: float) -> str:
         gpus: of the machine or cluster; 0 where `cluster.use_gpu=false` leaves them alone.
     """
     workers = config.cluster.num_workers
-    get = "a GPU each" if config.cluster.has_gpu else "CPUs alone"
+    share = config.cluster.gpu_share
+    a_share = "a GPU each" if share == 1 else f"{share:g} of a GPU each"
+    get = a_share if config.cluster.has_gpu else "CPUs alone"
     found = f"{_several(cpus, 'CPU')}, {_several(gpus, 'GPU')}: enough for {_several(workers, 'worker')} with {get}"
-    idle = gpus - (num_workers(config) if config.cluster.has_gpu else 0)
+    in_use = math.ceil(num_workers(config) / most_workers(config.cluster, 1)) if config.cluster.has_gpu else 0
+    idle = gpus - in_use
     if idle < 1:
         return found
-    return f"{found}; {_several(idle, 'GPU')} idle: cluster.num_workers={gpus:g} would use every one"
+    all_used = most_workers(config.cluster, gpus)
+    return f"{found}; {_several(idle, 'GPU')} idle: cluster.num_workers={all_used} would use every one"
 
 
 def _several(number: float, what: str) -> str:

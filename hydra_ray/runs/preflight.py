@@ -6,6 +6,7 @@ or the machine: do networks and views accept these inputs, are the CPUs there, c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from itertools import product
 
@@ -22,6 +23,7 @@ from hydra_ray.models import (
     memory_bytes,
 )
 from hydra_ray.runs.attack_checks import check_attacks, check_gradients_of_members
+from hydra_ray.runs.gpus import most_workers
 from hydra_ray.runs.head_checks import check_heads
 from hydra_ray.runs.objective_checks import check_groups, check_objective
 from hydra_ray.runs.run import TRANSFER, Run
@@ -266,10 +268,11 @@ def check_resources(config: Config, cpus: float, gpus: float) -> None:
             "lower it or cluster.cpus_per_worker"
         )
     workers = max(cluster.num_workers, config.tune.workers_per_trial)
-    if cluster.has_gpu and workers > gpus:
+    if cluster.has_gpu and workers > most_workers(cluster, gpus):
+        wanted = math.ceil(workers / most_workers(cluster, 1))
         raise UserError(
-            f"cluster.use_gpu=true with {workers} workers needs {workers} GPUs, there are {gpus:g}: "
-            "lower cluster.num_workers, or set cluster.use_gpu=false"
+            f"cluster.use_gpu=true with {workers} workers needs {wanted} GPUs, there are {gpus:g}: "
+            "lower cluster.num_workers or cluster.gpu_share, or set cluster.use_gpu=false"
         )
 
 

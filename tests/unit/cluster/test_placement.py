@@ -1,6 +1,8 @@
 """Tasks that work on a GPU reserve it; and the search's estimate of memory is of rows as they are in memory."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,13 +18,74 @@ from hydra_ray.storage.folder import Folder
 CLUSTER = Path(hydra_ray.cluster.__file__).parent
 
 
-@pytest.mark.parametrize("use_gpu", [False, True])
-def test_a_placed_task_reserves_what_it_uses(use_gpu):
-    from hydra_ray.cluster.worker_setup import placed
+@pytest.mark.parametrize(("use_gpu", "share"), [(False, 0.5), (True, 1.0), (True, 0.25)])
+def test_a_placed_task_reserves_what_it_uses(use_gpu, share):
+    from hydra_ray.cluster.worker_setup import placed, resources_of_worker
 
     task = SimpleNamespace(options=lambda **wanted: wanted)
-    cluster = ClusterConfig(use_gpu=use_gpu, cpus_per_worker=2.0)
-    assert placed(task, cluster) == {"num_cpus": 2.0, "num_gpus": int(use_gpu)}
+    cluster = ClusterConfig(use_gpu=use_gpu, cpus_per_worker=2.0, gpu_share=share)
+    assert placed(task, cluster) == {"num_cpus": 2.0, "num_gpus": share if use_gpu else 0}
+    assert resources_of_worker(cluster, 1.8) == {"CPU": 1.8, **({"GPU": share} if use_gpu else {})}
+
+
+STREAM_ON_A_GPU = """
+import pyarrow as pa, ray
+from hydra_ray.cluster.item_streams import by_actors
+from hydra_ray.config import ClusterConfig
+
+ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False)
+
+class Reserved:
+    def __init__(self, work):
+        self.work = work
+    def __call__(self, rows):
+        gpus = ray.get_runtime_context().get_assigned_resources()["GPU"]
+        return pa.table({"rows": [rows.num_rows], "gpus": [gpus], "item": rows.column("item")[:1]})
+
+def read(item):
+    index = item.column("item")[0].as_py()
+    return pa.table({"item": [index] * (index + 1)})
+
+cluster = ClusterConfig(use_gpu=True, gpu_share=0.5, num_workers=2)
+rows = list(by_actors([{"item": place} for place in range(5)], cluster, read, Reserved, None, lambda rows: rows))
+print(sorted((row["item"], row["rows"], row["gpus"]) for row in rows))
+"""
+
+
+def test_actors_on_gpus_get_one_item_at_a_time():
+    """Ray Data wants a size of batches beside GPUs, and would put several items together to fill one."""
+    done = subprocess.run([sys.executable, "-c", STREAM_ON_A_GPU], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == [str([(place, place + 1, 0.5) for place in range(5)])], done.stderr
+
+
+@pytest.mark.parametrize(("gpus", "backend"), [(0, "gloo"), (0.5, "gloo"), (1, "nccl"), (2, "nccl")])
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_ranks_that_share_a_gpu_do_not_meet_by_nccl(monkeypatch, gpus, backend, is_alone):
+    import ray
+    from ray.train import ScalingConfig
+
+    from hydra_ray.cluster import trainer
+
+    monkeypatch.setattr(ray, "put", lambda value: "reference")
+    monkeypatch.setattr(trainer, "is_private", lambda: is_alone)
+    resources = {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
+    scaling = ScalingConfig(num_workers=2, use_gpu=gpus > 0, resources_per_worker=resources)
+    assert trainer.Trainer(print, "job", scaling_config=scaling).backend_config.backend == backend
+
+
+@pytest.mark.parametrize(("share", "mine"), [(1.0, ["hydra", "kd", "labels"]), (0.5, ["kd"])])
+def test_on_a_shared_gpu_a_worker_trains_students_of_its_own(monkeypatch, share, mine):
+    from hydra_ray.cluster import distill
+    from hydra_ray.training import DistributedContext
+
+    fitted = []
+    monkeypatch.setattr(distill, "_fit_one", lambda job, kind, *rest: fitted.append((kind, rest[-2].num_ranks)))
+    config = SimpleNamespace(cluster=ClusterConfig(use_gpu=True, gpu_share=share, num_workers=2))
+    students = [(kind, config, SimpleNamespace(is_done=False)) for kind in ("hydra", "kd", "labels")]
+    channel = SimpleNamespace(put=SimpleNamespace(remote=lambda event: None))
+    job = SimpleNamespace(students=students, channel=channel)
+    distill._fit_students(job, DistributedContext(rank=1, num_ranks=2), torch.device("cpu"))
+    assert fitted == [(kind, 1 if share < 1 else 2) for kind in mine]
 
 
 def test_every_remote_function_of_a_stage_is_placed():

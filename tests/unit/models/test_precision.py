@@ -6,7 +6,7 @@ from torch import nn
 
 from hydra_ray.config.sections import DistillConfig, EnsembleConfig
 from hydra_ray.models.ensemble import StackedMembers
-from hydra_ray.models.members import ModelSpec, Normalise
+from hydra_ray.models.members import ModelSpec, Normalise, build_member
 from hydra_ray.models.outputs import GaussianOutput
 from hydra_ray.models.student import build_student
 from hydra_ray.tasks import CLASSIFICATION, REGRESSION
@@ -53,6 +53,21 @@ def test_only_the_body_is_bfloat16(kind, task):
     if kind != "stack":  # torch's vmap knows no autocast on CPUs: there a whole stack is float32
         assert types["body"] == [torch.bfloat16]
     assert outputs.dtype == torch.float32
+
+
+def test_a_stack_normalises_by_batch_in_float32():
+    """On CUDA, where vmap knows autocast, rows in bfloat16 beside float32 running statistics are an error."""
+    spec = ModelSpec("member", "resnet20", (8, 8, 3), 10, {"width": 4, "blocks_per_stage": 1})
+    stack = StackedMembers([build_member(spec, seed) for seed in range(2)]).train()
+    norms = [module for module in stack.modules() if isinstance(module, nn.BatchNorm2d)]
+    seen = []
+    for norm in norms:
+        norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].dtype))
+    first = next(module for module in stack.modules() if isinstance(module, nn.Conv2d))
+    first.register_forward_hook(lambda module, inputs, output: output.bfloat16())
+    stack(torch.zeros(2, 3, 8, 8, 3, dtype=torch.uint8))
+    assert norms
+    assert seen == [torch.float32] * len(norms)
 
 
 @pytest.mark.parametrize("task", [CLASSIFICATION, REGRESSION], ids=lambda task: task.name)

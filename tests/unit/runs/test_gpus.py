@@ -15,6 +15,14 @@ from hydra_ray.runs.gpus import with_gpus_decided
         ([], 1, "8 CPUs, 1 GPU: enough for 2 workers with CPUs alone; 1 GPU idle: cluster.num_workers=1 would use"),
         ([], 3, "8 CPUs, 3 GPUs: enough for 2 workers with a GPU each; 1 GPU idle: cluster.num_workers=3 would use"),
         (["cluster.num_workers=1"], 1, "8 CPUs, 1 GPU: enough for 1 worker with a GPU each"),
+        (["cluster.gpu_share=0.5"], 1, "8 CPUs, 1 GPU: enough for 2 workers with 0.5 of a GPU each"),
+        (["cluster.gpu_share=0.6"], 1, "8 CPUs, 1 GPU: enough for 2 workers with CPUs alone; 1 GPU idle: cluster.num"),
+        (
+            ["cluster.gpu_share=0.1", "cluster.num_workers=7"],
+            2,
+            "8 CPUs, 2 GPUs: enough for 7 workers with 0.1 of a "
+            "GPU each; 1 GPU idle: cluster.num_workers=20 would use every one",
+        ),
         (["cluster.use_gpu=false"], 0, "8 CPUs, 0 GPUs: enough for 2 workers with CPUs alone"),
     ],
 )
@@ -24,7 +32,7 @@ def test_gpus_are_used_where_there_is_one_for_each_worker(tmp_path, words, gpus,
     found = resources_in_words(run.config, 8, gpus)
     assert found.startswith(expected)
     assert ("idle" in found) == ("idle" in expected)
-    assert run.config.cluster.has_gpu == ("a GPU each" in expected)
+    assert run.config.cluster.has_gpu == ("GPU each" in expected)
 
 
 def test_workers_of_trials_need_gpus_too(tmp_path):
