@@ -15,18 +15,20 @@ import numpy as np
 
 from hydra_ray.cluster.item_streams import by_actors, by_tasks
 from hydra_ray.cluster.predict_steps import AskMembers, AskTeachers, MakeShards, PlanItem, ReadRows, Work, WriteShard
+from hydra_ray.cluster.shard_facts import ShardFacts
 from hydra_ray.cluster.teachers import residual_variances
 from hydra_ray.data import InputFormat
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import merged
 from hydra_ray.evaluation.view_diversity import view_diversity
 from hydra_ray.runs import Pace, Run, Stage
-from hydra_ray.shards import Shards, count_rows, is_labelled, shard_names
+from hydra_ray.shards import ShardReader, Shards, check_content, count_rows, is_labelled, row_digest, shard_names
+from hydra_ray.shards.schema import member_fingerprints
 from hydra_ray.storage import Folder
 
 
 def predict(run: Run, stage: Stage) -> None:
-    """Write, verify and publish the shards of every split that is not done."""
+    """Write and publish the shards of every split that is not done."""
     splits = {name: run.shards(name) for name in run.split_names}
     splits = {name: shards for name, shards in splits.items() if not shards.is_done}
     # ranges of rows in order, not views: a task then finds the rows of the range before still decoded
@@ -35,10 +37,11 @@ def predict(run: Run, stage: Stage) -> None:
     )
     finished = {name: _finished(shards.attempt, stage) for name, shards in splits.items()}
     todo = [item for item in plan if item.name(_rows(run)) not in finished[item.split]]
+    facts: dict[str, dict[str, ShardFacts]] = {name: {} for name in splits}
     if todo:
-        _stream(run, stage, todo, splits, len(plan))
+        _stream(run, stage, todo, splits, len(plan), facts)
     for name, shards in splits.items():
-        _publish(run, stage, name, shards)
+        _publish(run, stage, name, shards, facts[name])
 
 
 def _finished(attempt: Folder, stage: Stage) -> set[str]:
@@ -65,11 +68,49 @@ def plan_split(run: Run, split: str) -> list[PlanItem]:
     return plan
 
 
+def _facts_of_finished(run: Run, split: str, shards: Shards, name: str) -> ShardFacts:
+    """Of a shard that an earlier command finished; it is read, and checked again."""
+    shard, _, footer = ShardReader(shards.attempt).read_all(name)
+    check_content(f"{shards.attempt}/{name}", shards.attempt, shard, footer, run.data.task, run.data.num_outputs)
+    if member_fingerprints(footer) != list(shards.members) or footer.get("split") != split:
+        raise _not_ours(shards.attempt, name, "is of another split or ensemble")
+    return ShardFacts.of(run.task, shard)
+
+
+def _check_rows(run: Run, split: str, attempt: Folder, facts: dict[str, ShardFacts]) -> None:
+    """Check that the shards are those of the plan, each with its rows in their order.
+
+    Raises:
+        UserError: one is missing, one too many, or has other rows.
+    """
+    rows = {number: run.rows_of_view(split, number) for number in run.views(split)}
+    plan = {item.name(_rows(run)): item for item in plan_split(run, split)}
+    for name in sorted(plan.keys() ^ facts.keys()):
+        raise _not_ours(attempt, name, "is missing" if name in plan else "is none of this split's shards")
+    for name, item in plan.items():
+        of_view = rows[item.view]
+        expected = of_view[(of_view >= item.start) & (of_view < item.stop)]
+        if facts[name].digest != row_digest([(item.view, expected)]):
+            raise _not_ours(attempt, name, "has other rows than the run's, or in another order (row_id and view)")
+
+
+def _not_ours(attempt: Folder, name: str, what: str) -> UserError:
+    return UserError(f"{attempt}/{name}: {what}; delete {attempt} to have it made again")
+
+
 def _rows(run: Run) -> int:
     return run.config.predict.rows_per_shard
 
 
-def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shards], num_shards: int) -> None:
+def _stream(
+    run: Run,
+    stage: Stage,
+    plan: list[PlanItem],
+    splits: dict[str, Shards],
+    num_shards: int,
+    facts: dict[str, dict[str, ShardFacts]],
+) -> None:
+    """Write the shards of `plan`, and put what is known of each into `facts`."""
     work = _work(run, plan, splits)
     items = [{"item": index} for index in range(len(plan))]
     cluster = run.config.cluster
@@ -84,6 +125,7 @@ def _stream(run: Run, stage: Stage, plan: list[PlanItem], splits: dict[str, Shar
     for done, row in enumerate(written, start=1):
         num_rows += row["rows"]
         item = plan[row["item"]]
+        facts[item.split][work.name(item)] = ShardFacts.from_json(row["facts"])
         stage.figures("shard", split=item.split, view=item.view, rows=row["rows"], shards_done=done)
         pace.update("rows", num_rows, total)
         stage.show(f"[{done}/{len(plan)}] shards, {pace}")
@@ -136,15 +178,18 @@ def _known_labels(run: Run) -> np.ndarray:
     raise UserError(f"data.source={run.config.data.source}: no row has a label; label the validation rows")
 
 
-def _publish(run: Run, stage: Stage, split: str, shards: Shards) -> None:
+def _publish(run: Run, stage: Stage, split: str, shards: Shards, facts: dict[str, ShardFacts]) -> None:
+    for name in set(shard_names(shards.attempt)).difference(facts):
+        facts[name] = _facts_of_finished(run, split, shards, name)
+    _check_rows(run, split, shards.attempt, facts)
     num_rows = sum(len(run.rows_of_view(split, number)) for number in run.views(split))
-    run.verify_shards(split, shards.attempt, shards.members)
-    diversity = view_diversity(run.task, shards.attempt)
-    shards.publish({"rows": num_rows, "members": run.member_ids, "views": diversity})
-    for number, facts in diversity.items():
+    diversity = view_diversity((facts[name].view, facts[name].sums) for name in sorted(facts))
+    written = {name: found.file for name, found in facts.items() if found.file is not None}
+    shards.publish({"rows": num_rows, "members": run.member_ids, "views": diversity}, written=written)
+    for number, figures in diversity.items():
         where: dict[str, Any] = {"split": split, "view": int(number), "name": run.views(split)[int(number)].label}
-        stage.figures("view", **where, **dict[str, Any](facts))
+        stage.figures("view", **where, **dict[str, Any](figures))
     train_labels = _known_labels(run)
-    for label, facts in merged(run.views(split), diversity).items():
-        found = run.task.words.disagreement(facts, train_labels)
-        stage.say(f"{split:<24} {label:<16} {facts['rows']:>9,} rows   {found}")
+    for label, figures in merged(run.views(split), diversity).items():
+        found = run.task.words.disagreement(figures, train_labels)
+        stage.say(f"{split:<24} {label:<16} {figures['rows']:>9,} rows   {found}")

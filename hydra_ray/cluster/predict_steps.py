@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from hydra_ray.cluster.shard_facts import ShardFacts
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.config import Config
 from hydra_ray.data import DataSet, Features, Rows, Split
@@ -24,9 +25,11 @@ from hydra_ray.randomness import seed_of
 from hydra_ray.runs import TRANSFER, load_published
 from hydra_ray.shards import (
     Shards,
+    check_content,
     inputs_of,
     no_labels,
     read_shard,
+    rows_of,
     rows_table,
     with_inputs,
     with_logits,
@@ -34,6 +37,7 @@ from hydra_ray.shards import (
     write_shard,
 )
 from hydra_ray.storage import Artifact, Folder
+from hydra_ray.tasks import task_named
 from hydra_ray.teachers import AskedTeachers, Found, Teachers
 from hydra_ray.views import NumberedView, apply_view, apply_with_members, asked_members, view_named
 
@@ -146,7 +150,7 @@ class MakeShards:
         self.work = work
 
     def __call__(self, items: pa.Table) -> Iterator[pa.Table]:
-        """Items -> for each, what was written: item, rows."""
+        """Items -> for each, what was written: item, rows, facts."""
         set_up_worker(self.work.config.cluster)
         ask = _asking(self.work)
         read = ReadRows(ask.work)  # the work of this process's first task, whose files are open
@@ -294,13 +298,13 @@ def _asking(work: Work) -> AskMembers | AskTeachers:
 
 
 class WriteShard:
-    """Writes predicted rows to a file, behind the predictions of members that an earlier command asked."""
+    """Checks predicted rows and writes a file of them, behind predictions of members that an earlier command asked."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """What was written: item, rows."""
+        """What was written: item, rows, facts (`ShardFacts`)."""
         item = self.work.item(table)
         index = table.column("item")[0].as_py()
         shards = self.work.splits[item.split]
@@ -312,8 +316,15 @@ class WriteShard:
             asked_NM = self.work.asked(item, table.column("row_id").to_numpy())
             all_NM = np.ones((table.num_rows, len(self.work.members)), np.bool_)
             table = with_mask(table, all_NM if asked_NM is None else asked_NM)
-        write_shard(shards.attempt, self.work.name(item), table, self.work.metadata[item.split])
-        return pa.table({"item": [index], "rows": [table.num_rows]})
+        facts = self._write(shards.attempt, self.work.name(item), table, self.work.metadata[item.split])
+        return pa.table({"item": [index], "rows": [table.num_rows], "facts": [facts.to_json()]})
+
+    def _write(self, folder: Folder, name: str, table: pa.Table, footer: dict[str, Any]) -> ShardFacts:
+        data = self.work.data
+        task = task_named(data.task)
+        rows = rows_of(f"{folder}/{name}", table)
+        check_content(f"{folder}/{name}", folder, rows, footer, data.task, data.num_outputs)
+        return replace(ShardFacts.of(task, rows), file=write_shard(folder, name, table, footer))
 
 
 def _behind(folder: Folder, name: str, new: pa.Table, num_old: int) -> pa.Table:

@@ -6,14 +6,13 @@ Figures of shards that are there; who wrote them is not known here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 
 from hydra_ray.metrics import Members
 from hydra_ray.models import to_device
-from hydra_ray.shards import ShardReader
-from hydra_ray.storage import Folder
+from hydra_ray.shards import ShardRows
 from hydra_ray.tasks import Task
 from hydra_ray.views import NumberedView
 
@@ -44,22 +43,25 @@ def _mean_facts(parts: list[dict[str, float]]) -> dict[str, float]:
     return {"rows": rows, **{key: sum(part[key] * part["rows"] for part in parts) / rows for key in figures}}
 
 
-def view_diversity(task: Task, folder: Folder) -> Diversity:
-    """For each view of a folder of shards: rows, and how much the members disagree (`TaskFigures.disagreement`).
+def disagreement_sums(task: Task, shard: ShardRows) -> dict[str, float]:
+    """Of one shard: its rows, and over them the sums of how much the members disagree (`TaskFigures.disagreement`).
 
     Of rows that are learnt from some members only, the disagreement is that of those members.
     """
-    sums: dict[str, dict[str, float]] = {}
-    reader = ShardReader(folder)
-    for name in reader.names:
-        shard = reader.read(name)
-        members = Members.of(None if shard.mask_NM is None else to_device(shard.mask_NM, torch.device("cpu")))
-        outputs_NMC = to_device(shard.logits_NMC, torch.device("cpu")).float()
-        total = sums.setdefault(str(int(shard.view[0])), {"rows": 0})
-        total["rows"] += len(outputs_NMC)
-        for key, figure_N in task.figures.disagreement(outputs_NMC, members).items():
-            total[key] = total.get(key, 0.0) + float(figure_N.sum())
-    return {view: _as_means(total) for view, total in sorted(sums.items(), key=lambda pair: int(pair[0]))}
+    members = Members.of(None if shard.mask_NM is None else to_device(shard.mask_NM, torch.device("cpu")))
+    outputs_NMC = to_device(shard.logits_NMC, torch.device("cpu")).float()
+    found = task.figures.disagreement(outputs_NMC, members)
+    return {"rows": len(shard), **{key: float(figure_N.sum()) for key, figure_N in found.items()}}
+
+
+def view_diversity(shards: Iterable[tuple[int, Mapping[str, float]]]) -> Diversity:
+    """For each view: rows, and how much the members disagree; from the views and `disagreement_sums` of all shards."""
+    sums: dict[int, dict[str, float]] = {}
+    for view, part in shards:
+        total = sums.setdefault(view, {})
+        for key, value in part.items():
+            total[key] = total.get(key, 0) + value
+    return {str(view): _as_means(total) for view, total in sorted(sums.items())}
 
 
 def _as_means(total: dict[str, float]) -> dict[str, float]:

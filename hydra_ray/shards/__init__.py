@@ -4,7 +4,7 @@ Their schema, their files, the checks of their content, and batches from them.
 """
 
 from hydra_ray.shards.artifact import Shards
-from hydra_ray.shards.checks import row_digest, verify
+from hydra_ray.shards.checks import check_content, row_digest
 from hydra_ray.shards.files import bytes_per_row, count_rows, required_names, shard_names
 from hydra_ray.shards.loader import Batch, BatchReader, Feed
 from hydra_ray.shards.schema import (
@@ -17,6 +17,7 @@ from hydra_ray.shards.schema import (
     load,
     no_labels,
     read_shard,
+    rows_of,
     rows_table,
     with_inputs,
     with_logits,
@@ -35,6 +36,7 @@ __all__ = [
     "Shards",
     "UnevenDraws",
     "bytes_per_row",
+    "check_content",
     "concatenate",
     "count_rows",
     "inputs_of",
@@ -44,9 +46,9 @@ __all__ = [
     "read_shard",
     "required_names",
     "row_digest",
+    "rows_of",
     "rows_table",
     "shard_names",
-    "verify",
     "with_inputs",
     "with_logits",
     "with_mask",

@@ -56,10 +56,34 @@ def verify(
         _check_footer(subject, folder, footer, members, expected or {})
         first = first or (schema, footer)
         _check_like_first(subject, folder, (schema, footer), first)
-        _check_shapes(subject, folder, shard, footer, task, num_outputs)
-        _check_values(subject, folder, shard, footer)
+        check_content(subject, folder, shard, footer, task, num_outputs)
         seen.append((shard.row_id, shard.view))
     _check_rows(folder, seen, num_rows, digest)
+
+
+def check_content(
+    subject: str,
+    folder: Folder,
+    shard: ShardRows,
+    footer: Mapping[str, Any],
+    task: TaskName | None = None,
+    num_outputs: int | None = None,
+) -> None:
+    """Check the shapes and values of one shard, written or about to be.
+
+    Args:
+        subject: names its file.
+        folder: of the shards.
+        shard: its rows.
+        footer: its members, class names and views.
+        task: of the run, if known.
+        num_outputs: C, if known.
+
+    Raises:
+        UserError: shapes that do not fit the footer, labels that are no classes, or numbers that are not finite.
+    """
+    _check_shapes(subject, folder, shard, footer, task, num_outputs)
+    _check_values(subject, folder, shard, footer)
 
 
 def row_digest(rows: Iterable[tuple[int, np.ndarray]]) -> str:

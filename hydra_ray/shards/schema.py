@@ -31,7 +31,7 @@ from hydra_ray.shards.files import (
     required_names,
     shard_names,
 )
-from hydra_ray.storage import Folder, check_bytes, read_manifest
+from hydra_ray.storage import Folder, WrittenFile, check_bytes, read_manifest
 
 __all__ = [
     "METADATA_KEY",
@@ -47,6 +47,7 @@ __all__ = [
     "no_labels",
     "read_metadata",
     "read_shard",
+    "rows_of",
     "rows_table",
     "shard_names",
     "with_logits",
@@ -152,19 +153,20 @@ def inputs_of(rows: pa.Table) -> np.ndarray:
     return _to_numpy(rows.column("input"))
 
 
-def write_shard(folder: Folder, name: str, table: pa.Table, metadata: Mapping[str, Any]) -> None:
+def write_shard(folder: Folder, name: str, table: pa.Table, metadata: Mapping[str, Any]) -> WrittenFile:
     """Write one shard whole or not at all, with `metadata` in the file's footer."""
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps({"schema": SCHEMA_VERSION, **metadata})})
-    with folder.writing(name) as stream:
-        pq.write_table(
-            table,
-            stream,
-            compression="zstd",
-            use_dictionary=False,
-            row_group_size=_ROW_GROUP_ROWS,
-            store_schema=True,
-            write_page_checksum=True,  # a flipped bit is noticed by whoever reads the file, without a manifest too
-        )
+    content = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        content,
+        compression="zstd",
+        use_dictionary=False,
+        row_group_size=_ROW_GROUP_ROWS,
+        store_schema=True,
+        write_page_checksum=True,  # a flipped bit is noticed by whoever reads the file, without a manifest too
+    )
+    return WrittenFile.write(folder, name, content.getvalue())
 
 
 class ShardReader:
@@ -202,7 +204,7 @@ class ShardReader:
             UserError: the file is damaged, not readable as Parquet, or not a shard.
         """
         with self._opened(name) as file:
-            return _rows_of(f"{self.folder}/{name}", file.read()).of_members(self._members).of_first(num_members)
+            return rows_of(f"{self.folder}/{name}", file.read()).of_members(self._members).of_first(num_members)
 
     def read_all(self, name: str) -> tuple[ShardRows, pa.Schema, dict[str, Any]]:
         """One shard with its columns' types and its footer.
@@ -212,7 +214,7 @@ class ShardReader:
         """
         subject = f"{self.folder}/{name}"
         with self._opened(name) as file:
-            return _rows_of(subject, file.read()), file.schema_arrow, metadata_of(subject, file.schema_arrow)
+            return rows_of(subject, file.read()), file.schema_arrow, metadata_of(subject, file.schema_arrow)
 
     def load(self, *, num_members: int | None = None, names: Sequence[str] | None = None) -> ShardRows:
         """All shards, or those in `names`, as arrays in the order of the files.
@@ -243,7 +245,12 @@ def load(folder: Folder, members: Sequence[int] | None = None, *, names: Sequenc
     return ShardReader(folder, members).load(names=names)
 
 
-def _rows_of(subject: str, table: pa.Table) -> ShardRows:
+def rows_of(subject: str, table: pa.Table) -> ShardRows:
+    """A shard's table as arrays; `subject` names the file.
+
+    Raises:
+        UserError: a column has nulls where none may be, or the mask is none.
+    """
     check_nulls(subject, table)
     label = table.column("label").combine_chunks()
     label = label.fill_null(float("nan") if pa.types.is_floating(label.type) else NO_LABEL)

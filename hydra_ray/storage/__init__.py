@@ -9,6 +9,7 @@ from hydra_ray.storage.failures import as_storage_error, storage_errors
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.manifests import (
     check_bytes,
+    check_listed,
     check_sizes,
     describe,
     read_checked,
@@ -19,6 +20,7 @@ from hydra_ray.storage.manifests import (
 )
 from hydra_ray.storage.ownership import OWNER, Fence, owned
 from hydra_ray.storage.plain_json import as_json
+from hydra_ray.storage.publishing import WrittenFile
 
 __all__ = [
     "OWNER",
@@ -26,9 +28,11 @@ __all__ = [
     "EventFile",
     "Fence",
     "Folder",
+    "WrittenFile",
     "as_json",
     "as_storage_error",
     "check_bytes",
+    "check_listed",
     "check_sizes",
     "describe",
     "fingerprint",

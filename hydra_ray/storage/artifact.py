@@ -22,7 +22,7 @@ from hydra_ray.errors import StorageError, UserError, reason_of
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.manifests import check_sizes, describe, read_checked, read_manifest, sealed, way_out
 from hydra_ray.storage.ownership import Fence
-from hydra_ray.storage.publishing import Delivery, attempt_prefix, retired_prefix, stamps_of
+from hydra_ray.storage.publishing import Delivery, WrittenFile, attempt_prefix, retired_prefix, stamps_of
 
 Status = Literal["done", "stale", "missing"]
 
@@ -129,18 +129,25 @@ class Artifact:
         differing = [name for name in {**old, **new} if old.get(name) != new.get(name)]
         return broken + [f"{name}: {old.get(name)} -> {new.get(name)}" for name in differing]
 
-    def publish(self, content: Mapping[str, Any], names: Collection[str] | None = None) -> None:
+    def publish(
+        self,
+        content: Mapping[str, Any],
+        names: Collection[str] | None = None,
+        *,
+        written: Mapping[str, WrittenFile] | None = None,
+    ) -> None:
         """Write the manifest and move the attempt into its place.
 
         Args:
             content: entries of the manifest, in addition to those that every manifest has.
             names: files to publish; None for all files of the attempt. Others are deleted.
+            written: what is known of some files; the others, and those touched since, are read for their checksums.
 
         Raises:
             UserError: a file is missing, or another command holds the run by now.
         """
         try:
-            self._deliver(content, names)
+            self._deliver(content, names, written or {})
         except (FileNotFoundError, FileExistsError) as error:
             self._accept_others(error)
         except StorageError:
@@ -170,14 +177,17 @@ class Artifact:
         Delivery(self.attempt, self.folder, self.manifest_name, files, stamps, self._may_publish).put()
         self._remove_attempts()
 
-    def _deliver(self, content: Mapping[str, Any], names: Collection[str] | None) -> None:
+    def _deliver(
+        self, content: Mapping[str, Any], names: Collection[str] | None, written: Mapping[str, WrittenFile]
+    ) -> None:
         attempt = self.attempt
         present = set(attempt.files()) - {self.manifest_name}
         wanted = sorted(present if names is None else names)
         if not wanted:
             raise FileNotFoundError(f"{attempt}: holds no files")
         stamps = stamps_of(attempt, wanted)
-        files = {name: describe(attempt, name) for name in wanted}
+        known = {name: file.entry for name, file in written.items() if file.stamp == stamps.get(name)}
+        files = {name: known.get(name) or describe(attempt, name) for name in wanted}
         for name in present.difference(wanted):
             attempt.delete(name)
         facts = {"fingerprint": self.fingerprint, "key": self.key, "created": _now(), "files": files}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hydra_ray.errors import UserError
@@ -110,14 +110,24 @@ def read_checked(folder: Folder, name: str, files: Mapping[str, Any]) -> bytes:
     return content
 
 
+def check_listed(folder: Folder, names: Iterable[str], files: Mapping[str, Any]) -> None:
+    """Check that the manifest's `files` has all these files.
+
+    Raises:
+        UserError: one is not in the manifest.
+    """
+    for name in names:
+        if name not in files:
+            raise UserError(f"{folder}/{name}: not one of the published files; remove it, or {way_out(folder)}")
+
+
 def check_bytes(folder: Folder, name: str, content: bytes, files: Mapping[str, Any]) -> None:
     """Check a file's bytes against the manifest's `files`.
 
     Raises:
         UserError: they are damaged, or the file is not in the manifest.
     """
-    if name not in files:
-        raise UserError(f"{folder}/{name}: not one of the published files; remove it, or {way_out(folder)}")
+    check_listed(folder, [name], files)
     if hashlib.sha256(content).hexdigest() != files[name]["sha256"]:
         raise UserError(f"{folder}/{name}: not the bytes that were published; {way_out(folder)}")
 

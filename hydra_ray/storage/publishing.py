@@ -7,16 +7,51 @@ killed at any step, the place holds a complete result or none.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+
+import pyarrow as pa
 
 from hydra_ray.errors import StorageError, UserError
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.manifests import check_sizes
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file of an attempt as its writer knows it, so that publishing it takes no reading.
+
+    Attributes:
+        bytes: its size.
+        sha256: checksum of what was written.
+        stamp: as `stamps_of` has it; another once the file is replaced. None where there are none.
+    """
+
+    bytes: int
+    sha256: str
+    stamp: tuple[int, ...] | None
+
+    @classmethod
+    def write(cls, folder: Folder, name: str, content: pa.Buffer) -> Self:
+        """Write a file whole or not at all."""
+        folder.write(name, content)
+        return cls(content.size, hashlib.sha256(content).hexdigest(), stamps_of(folder, [name]).get(name))
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Self:
+        """From the fields as JSON has them."""
+        stamp = found["stamp"]
+        return cls(found["bytes"], found["sha256"], None if stamp is None else tuple(stamp))
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """The manifest's entry, as `manifests.describe` finds it."""
+        return {"bytes": self.bytes, "sha256": self.sha256}
 
 
 @dataclass(frozen=True)
@@ -36,7 +71,7 @@ class Delivery:
     place: Folder
     manifest_name: str
     files: Mapping[str, Any]
-    stamps: Mapping[str, object]
+    stamps: Mapping[str, tuple[int, ...]]
     check: Callable[[], None]
 
     def put(self) -> None:
@@ -103,7 +138,7 @@ def retract(place: Folder, manifest_name: str) -> None:
     place.remove()
 
 
-def stamps_of(folder: Folder, names: Iterable[str]) -> dict[str, object]:
+def stamps_of(folder: Folder, names: Iterable[str]) -> dict[str, tuple[int, ...]]:
     """Inode, time and size of each file, which change when it is replaced; empty where there are no inodes.
 
     Raises:
