@@ -77,7 +77,7 @@ def watched_run(ray_session, tmp_path_factory):
 
     storage = tmp_path_factory.mktemp("small")
     with listeners_watched() as listeners:
-        run_stages(Run(tiny(storage)), ["train_ensemble", "predict", "distill"])
+        run_stages(Run(tiny(storage, "cluster.num_workers=2")), ["train_ensemble", "predict", "distill"])
     return storage / "tiny", listeners
 
 
@@ -99,7 +99,7 @@ def project(tmp_path_factory):
 @pytest.fixture(scope="session")
 def chain(project):
     """The tiny recipe with 1 worker from start to end by one command: the finished command."""
-    words = ["pipelines.run", "tiny.yaml", "cluster.num_workers=1", "tune.max_concurrent=1"]
+    words = ["pipelines.run", "tiny.yaml", "tune.max_concurrent=1"]
     return Command(words, project).finish(600)
 
 

@@ -59,7 +59,7 @@ def test_a_changed_key_redoes_only_what_depends_on_it(project, folder, tmp_path)
     """`students.hydra.head_init_noise` matters to heads alone, so the `kd` student stays."""
     copy = copied(folder, tmp_path)
     before = len(events(copy))
-    words = [f"storage={tmp_path}", "cluster.num_workers=1", "students.hydra.head_init_noise=0.2"]
+    words = [f"storage={tmp_path}", "students.hydra.head_init_noise=0.2"]
     changed = Command(["pipelines.distill", "tiny.yaml", *words], project).finish().require_success()
     new = events(copy)[before:]
     assert {each["student"] for each in new if each["event"] in ("epoch", "student")} == {"hydra"}

@@ -77,7 +77,7 @@ def test_a_killed_worker_costs_a_few_steps_and_changes_nothing(small_run, tmp_pa
 
     killer = threading.Thread(target=kill_in_second_phase)
     killer.start()
-    run_stages(Run(tiny(tmp_path)), ["distill"])
+    run_stages(Run(tiny(tmp_path, "cluster.num_workers=2")), ["distill"])
     killer.join()
     new = events(folder)[before:]
     assert len([each for each in new if each["event"] == "restart"]) == 1

@@ -38,7 +38,7 @@ def killed_run(ray_session, tmp_path_factory):
 
     killer = threading.Thread(target=kill_in_training)
     killer.start()
-    run_stages(Run(tiny(storage, *PAIRS)), ["train_ensemble"])
+    run_stages(Run(tiny(storage, *PAIRS, "cluster.num_workers=2")), ["train_ensemble"])
     killer.join()
     return folder
 
@@ -47,7 +47,7 @@ def killed_run(ray_session, tmp_path_factory):
 def whole_run(ray_session, tmp_path_factory):
     """One worker trains both pairs, without interruption."""
     storage = tmp_path_factory.mktemp("whole")
-    run_stages(Run(tiny(storage, *PAIRS, "cluster.num_workers=1")), ["train_ensemble"])
+    run_stages(Run(tiny(storage, *PAIRS)), ["train_ensemble"])
     return storage / "tiny"
 
 
@@ -73,7 +73,7 @@ def test_a_lost_member_is_trained_again_with_its_group_and_published_alone(whole
     }
     shutil.rmtree(folder / "ensemble/member-002")
     seen = len(events(folder))
-    run_stages(Run(tiny(tmp_path, *PAIRS, "cluster.num_workers=1")), ["train_ensemble"])
+    run_stages(Run(tiny(tmp_path, *PAIRS)), ["train_ensemble"])
     assert same(weights(folder, 2), before)
     assert {
         number: (folder / f"ensemble/member-{number:03d}/model.safetensors").stat().st_mtime_ns for number in others
@@ -84,7 +84,8 @@ def test_a_lost_member_is_trained_again_with_its_group_and_published_alone(whole
 
 
 def test_workers_share_a_group_where_there_are_fewer_groups_than_workers(ray_session, tmp_path):
-    run_stages(Run(tiny(tmp_path, "ensemble.objective=joint", "ensemble.epochs=1")), ["train_ensemble"])
+    words = ("ensemble.objective=joint", "ensemble.epochs=1", "cluster.num_workers=2")
+    run_stages(Run(tiny(tmp_path, *words)), ["train_ensemble"])
     folder = tmp_path / "tiny"
     assert sorted(each["member"] for each in events(folder, "train_ensemble", "member")) == [0, 1, 2, 3]
     assert len(events(folder, "train_ensemble", "epoch")) == 4  # reported by one of the two

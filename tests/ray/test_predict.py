@@ -129,7 +129,7 @@ def test_actors_beside_tasks_write_the_same_shards(small_run, tmp_path, monkeypa
             items, cluster, predict.ReadRows(make.work), predict.AskMembers, make.work, predict.WriteShard(make.work)
         ),
     )
-    run_stages(Run(tiny(tmp_path, "cluster.num_workers=1")), ["predict"])
+    run_stages(Run(tiny(tmp_path)), ["predict"])
     for split in ("transfer", "unknown-photo_patches"):
         first, second = tables(small_run / "predictions" / split), tables(folder / "predictions" / split)
         assert first.keys() == second.keys()

@@ -54,7 +54,7 @@ def test_ctrl_c_is_pythons_again_after_the_workers_are_done(small_run):
 
 
 def test_a_failing_network_ends_in_one_line_after_one_more_start(ray_session, tmp_path, capfd):
-    config = tiny(tmp_path, "ensemble.architecture=own_nets:failing_mlp", "cluster.num_workers=1")
+    config = tiny(tmp_path, "ensemble.architecture=own_nets:failing_mlp")
     with pytest.raises(StageError) as raised:
         run_stages(Run(config), ["train_ensemble"])
     line, log = str(raised.value), tmp_path / "tiny" / "error.log"

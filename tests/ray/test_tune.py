@@ -21,7 +21,7 @@ from hydra_ray.runs.run import Run
 
 pytestmark = pytest.mark.timeout(600)
 KEYS = {"hydra": ["head_width", "num_heads", "temperature"], "kd": ["head_width", "temperature"]}
-PLAIN = ["students=[hydra]", "cluster.num_workers=1"]
+PLAIN = ["students=[hydra]"]
 
 
 def table_of(folder, kind="hydra"):
@@ -67,7 +67,7 @@ def test_every_kind_with_asha(chain, project, kind):
 def test_optuna_without_early_stopping_and_students_from_what_it_found(small_run, tmp_path):
     folder = copied(small_run, tmp_path)
     words = ["tune.search=optuna", "tune.scheduler=none", "tune.num_trials=3", "distill.use_best_trial=true"]
-    config = tiny(tmp_path, *words, "cluster.num_workers=1")
+    config = tiny(tmp_path, *words)
     run_stages(Run(config), ["tune", "distill"])
     for kind in KEYS:
         table = check_search(folder, config, kind, 3)
@@ -83,7 +83,7 @@ def test_optuna_without_early_stopping_and_students_from_what_it_found(small_run
 
 def test_another_kind_searches_that_one_alone(small_run, tmp_path):
     folder = copied(small_run, tmp_path)
-    words = ["tune.num_trials=2", "tune.objectives=[validation_member_kl, macs]", "cluster.num_workers=1"]
+    words = ["tune.num_trials=2", "tune.objectives=[validation_member_kl, macs]"]
     run_stages(Run(tiny(tmp_path, *words, "students=[{kind: hydra, correlation_weight: 0.0}]")), ["tune"])
     before, seen = (folder / "tune" / "hydra" / "manifest.json").read_bytes(), len(events(folder))
     run_stages(Run(tiny(tmp_path, *words)), ["tune"])
