@@ -21,6 +21,7 @@ WAYS = {
     "adult_lightgbm": "data.download=true fetches it from OpenML",
     "cifar10": "data.download=true",
     "cifar100": "data.download=true",
+    "cifar10_mid": "data.download=true",
     "cifar10_small": "data.download=true",
     "mnist": "data.download=true",
     "mnist_small": "data.download=true",
