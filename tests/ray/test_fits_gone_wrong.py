@@ -40,7 +40,7 @@ def test_a_fit_that_diverges_is_told_once_and_not_published(small_run, tmp_path,
     ],
 )
 def test_a_damaged_checkpoint_is_removed_with_a_line(small_run, tmp_path, capfd, stage, place, name):
-    folder, run = copied(small_run, tmp_path), Run(tiny(tmp_path))
+    folder, run = copied(small_run, tmp_path), Run(tiny(tmp_path, "cluster.num_workers=2"))
     artifact = run.member(1) if stage == "train_ensemble" else run.student("hydra")
     shutil.rmtree(folder / place)
     artifact.attempt.write(name, b"cut short")
