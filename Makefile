@@ -1,14 +1,18 @@
-# make demo | test-unit | test | test-faults | check: each makes .venv first where it is missing.
+# make demo | test-unit | test-device | test | test-faults | check: each makes .venv first where it is missing.
 # `test` runs those of a Ray session beside those of whole commands: together they keep two CPUs busy.
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test-unit test test-ray test-commands test-faults check setup clean
+.PHONY: demo test-unit test test-device test-ray test-commands test-faults check setup clean
 demo: setup
 	$(RUN) -m pipelines.run configs/digits.yaml tracking.wandb=offline
 
 test-unit: setup
 	$(RUN) -m pytest tests/unit -n 2 -m 'not slow'
+
+# what runs on GPUs, without one; part of `test-unit`
+test-device: setup
+	$(RUN) -m pytest tests/unit/training/test_gpu_paths.py tests/unit/cluster/test_placement.py -n 2
 
 test: setup
 	$(RUN) -m pytest tests/unit -n 2

@@ -80,6 +80,11 @@ class Features:
         num_codes = torch.tensor(self.categories or [0] * len(self.low), device=self.low.device)
         return (num_codes > 0) | ~self.is_first()
 
+    @property
+    def places_of_first(self) -> list[int]:
+        """Those of the features that stand for themselves, known without asking a device."""
+        return [place for place, first in enumerate(self.goes_with or range(len(self.low))) if place == first]
+
     def is_first(self) -> Tensor:
         """Which features stand for themselves, and do not go with another: bool [D]."""
         import torch

@@ -120,9 +120,11 @@ def _partners(keys: Tensor, block: Tensor, draws: Draws, count: int) -> Tensor:
     Rows are ranked by key within their block, so that the order in which they come does not matter.
     """
     order = _ordered(keys, block)
-    _, inverse, sizes = torch.unique_consecutive(block[order], return_inverse=True, return_counts=True)
-    size = sizes[inverse, None]
-    start = (sizes.cumsum(0) - sizes)[inverse, None]
+    in_order = block[order]
+    number = in_order.diff(prepend=in_order[:1]).ne(0).cumsum(0)  # `unique_consecutive` would wait for a GPU
+    sizes = torch.zeros_like(number).index_add_(0, number, torch.ones_like(number))
+    size = sizes[number, None]
+    start = (sizes.cumsum(0) - sizes)[number, None]
     rank = torch.arange(len(keys), device=keys.device)[:, None] - start
     chance = draws.uniform(_PARTNER_DRAW, count)[order].double()
     step = 1 + (chance * (size - 1)).floor().long()

@@ -61,7 +61,7 @@ class SwapOptions(BlockOptions):
 def swap(options: SwapOptions, batch: ViewBatch) -> Tensor:
     """A share of the cells, each from another row of its own, as AutoGluon's SPUNGE does it (without its noise)."""
     chance = batch.draws.uniform(0, batch.rows.shape[1])
-    each_once = chance if batch.features is None else chance[:, batch.scale().is_first()]
+    each_once = chance if batch.features is None else chance[:, batch.features.places_of_first]
     num_swapped = max(1, round(options.share * each_once.shape[1]))
     is_swapped = batch.together(chance) <= each_once.kthvalue(num_swapped, keepdim=True).values
     return torch.where(is_swapped, batch.partners, batch.rows)
