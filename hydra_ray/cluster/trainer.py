@@ -31,7 +31,7 @@ class Trainer(TorchTrainer):
 
     def __init__(self, loop: Callable[[Any], None], job: Any, **settings: Any) -> None:
         gpus = (settings["scaling_config"].resources_per_worker or {}).get("GPU", 0)
-        backend = "gloo" if gpus < 1 else "nccl"  # NCCL wants a GPU of its own for every rank
+        backend = "nccl" if gpus > 0.5 else "gloo"  # NCCL wants a GPU of its own for every rank
         super().__init__(
             _call,
             train_loop_config={"job": ray.put((loop, job))},

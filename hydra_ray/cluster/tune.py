@@ -28,6 +28,7 @@ from hydra_ray.config import MACS, Config, Goal, StudentKind, goal_of, overlay_o
 from hydra_ray.errors import StageError, UserError
 from hydra_ray.models import build_member, count_macs
 from hydra_ray.runs import Pace, Run, Stage, WandbSink
+from hydra_ray.runs.gpus import most_workers
 from hydra_ray.shards import ShardRows, bytes_per_row, count_rows, load, required_names
 from hydra_ray.storage import Folder, fingerprint, read_checked, sealed, unsealed
 from hydra_ray.training import StoppingRule, Trial, best_of, table_of
@@ -171,7 +172,7 @@ def concurrent_trials(config: Config) -> int:
     cluster = config.cluster
     fit = cpus / (workers * cluster.cpus_per_worker)
     if cluster.has_gpu:
-        fit = min(fit, gpus / (workers * cluster.gpus_per_worker))
+        fit = min(fit, most_workers(cluster, gpus) / workers)
     return max(1, min(int(fit), config.tune.max_concurrent or config.tune.num_trials))
 
 

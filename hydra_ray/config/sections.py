@@ -337,7 +337,7 @@ class ClusterConfig(Section):
     @property
     def workers_share_gpus(self) -> bool:
         """Whether several workers are on one card, where NCCL joins none and each only waits for the others."""
-        return 0 < self.gpus_per_worker < 1
+        return 0 < self.gpus_per_worker <= 0.5
 
 
 class TrackingConfig(Section):

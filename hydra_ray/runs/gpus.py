@@ -14,7 +14,7 @@ def num_workers(config: Config) -> int:
 
 
 def with_gpus_decided(config: Config, gpus: float) -> Config:
-    """`config` with `cluster.use_gpu=auto` replaced: true where every worker can have one of so many GPUs."""
+    """`config` with `cluster.use_gpu=auto` replaced: true where these GPUs are enough for all workers."""
     if config.cluster.use_gpu != "auto":
         return config
     is_enough = most_workers(config.cluster, gpus) >= num_workers(config)

@@ -147,12 +147,17 @@ def _students(run: Run, missing_members: int, device: torch.device) -> float:
     kinds = run.config.student_kinds
     if not missing_members and all(run.shards(name).is_done for name in (TRANSFER, "validation")):
         kinds = [kind for kind in kinds if not run.student(kind).is_done]
-    return sum(_student(run, kind, device) for kind in kinds)
+    seconds = [_student(run, kind, device) for kind in kinds]
+    cluster = run.config.cluster
+    if not cluster.workers_share_gpus:
+        return sum(seconds)
+    return max(sum(seconds[rank :: cluster.num_workers]) for rank in range(cluster.num_workers))
 
 
 def _student(run: Run, kind: StudentKind, device: torch.device) -> float:
     config = run.config
-    batch_size = math.ceil(config.distill.batch_size / config.cluster.num_workers)
+    ranks = 1 if config.cluster.workers_share_gpus else config.cluster.num_workers
+    batch_size = math.ceil(config.distill.batch_size / ranks)
     rows = _answered(run, _first_rows(run, batch_size * _BATCHES))
     plan = plan_of(
         config,
