@@ -17,7 +17,7 @@ from hydra_ray.cluster.item_streams import by_actors, by_tasks
 from hydra_ray.cluster.predict_steps import AskMembers, AskTeachers, MakeShards, PlanItem, ReadRows, Work, WriteShard
 from hydra_ray.cluster.shard_facts import ShardFacts
 from hydra_ray.cluster.teachers import residual_variances
-from hydra_ray.data import InputFormat
+from hydra_ray.data import InputFormat, Ints
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import merged
 from hydra_ray.evaluation.view_diversity import view_diversity
@@ -63,9 +63,15 @@ def plan_split(run: Run, split: str) -> list[PlanItem]:
     for number, view in run.views(split).items():
         rows = run.rows_of_view(split, number)
         for start, stop in run.data.splits[view.rows_of].chunks(_rows(run)):
-            if ((rows >= start) & (rows < stop)).any():
-                plan.append(PlanItem(split, number, start, stop))
+            item = PlanItem(split, number, start, stop)
+            if len(_rows_of(item, rows)):
+                plan.append(item)
     return plan
+
+
+def _rows_of(item: PlanItem, rows: Ints) -> Ints:
+    """The rows of a plan item, of those of its view in order."""
+    return rows[slice(*np.searchsorted(rows, (item.start, item.stop)))]
 
 
 def _facts_of_finished(run: Run, split: str, shards: Shards, name: str) -> ShardFacts:
@@ -88,9 +94,7 @@ def _check_rows(run: Run, split: str, attempt: Folder, facts: dict[str, ShardFac
     for name in sorted(plan.keys() ^ facts.keys()):
         raise _not_ours(attempt, name, "is missing" if name in plan else "is none of this split's shards")
     for name, item in plan.items():
-        of_view = rows[item.view]
-        expected = of_view[(of_view >= item.start) & (of_view < item.stop)]
-        if facts[name].digest != row_digest([(item.view, expected)]):
+        if facts[name].digest != row_digest(item.view, _rows_of(item, rows[item.view])):
             raise _not_ours(attempt, name, "has other rows than the run's, or in another order (row_id and view)")
 
 
@@ -179,7 +183,9 @@ def _known_labels(run: Run) -> np.ndarray:
 
 
 def _publish(run: Run, stage: Stage, split: str, shards: Shards, facts: dict[str, ShardFacts]) -> None:
-    for name in set(shard_names(shards.attempt)).difference(facts):
+    finished = sorted(set(shard_names(shards.attempt)).difference(facts))
+    for number, name in enumerate(finished, start=1):
+        stage.show(f"{split}: [{number}/{len(finished)}] shards of an earlier command looked through")
         facts[name] = _facts_of_finished(run, split, shards, name)
     _check_rows(run, split, shards.attempt, facts)
     num_rows = sum(len(run.rows_of_view(split, number)) for number in run.views(split))

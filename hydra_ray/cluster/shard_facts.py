@@ -32,7 +32,7 @@ class ShardFacts:
     def of(cls, task: Task, shard: ShardRows, file: WrittenFile | None = None) -> Self:
         """From its rows, all of one view."""
         view = int(shard.view[0])
-        return cls(view, row_digest([(view, shard.row_id)]), disagreement_sums(task, shard), file)
+        return cls(view, row_digest(view, shard.row_id), disagreement_sums(task, shard), file)
 
     def to_json(self) -> str:
         """As text, for the way from a task to the driver."""

@@ -8,7 +8,7 @@ N rows, M members, C classes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,30 +22,17 @@ from hydra_ray.storage import Folder
 _VIEW_BITS = 20
 
 
-def verify(
-    folder: Folder,
-    *,
-    members: Sequence[str],
-    num_rows: int,
-    expected: Mapping[str, Any] | None = None,
-    task: TaskName | None = None,
-    num_outputs: int | None = None,
-    digest: str | None = None,
-) -> None:
+def verify(folder: Folder, *, members: Sequence[str], num_rows: int) -> None:
     """Check the content of a folder of shards in one pass, one shard in memory at a time.
 
     Args:
         folder: of the shards.
         members: fingerprints of the members in the order of the `logits` axis.
         num_rows: number of rows in all shards.
-        expected: other entries that every footer must have.
-        task: of the run, if known.
-        num_outputs: C, if known.
-        digest: `row_digest` of the rows that there must be, in order, if known.
 
     Raises:
-        UserError: another schema version; a shard of another ensemble; missing, duplicate or reordered rows; columns of
-            wrong types or shapes; nulls; labels that are no classes; numbers that are not finite.
+        UserError: another schema version; a shard of another ensemble; missing or duplicate rows; columns of wrong
+            types or shapes; nulls; labels that are no classes; numbers that are not finite.
     """
     reader = ShardReader(folder)
     seen: list[tuple[np.ndarray, np.ndarray]] = []
@@ -53,12 +40,12 @@ def verify(
     for name in reader.names:
         shard, schema, footer = reader.read_all(name)
         subject = f"{folder}/{name}"
-        _check_footer(subject, folder, footer, members, expected or {})
+        _check_footer(subject, folder, footer, members)
         first = first or (schema, footer)
         _check_like_first(subject, folder, (schema, footer), first)
-        check_content(subject, folder, shard, footer, task, num_outputs)
+        check_content(subject, folder, shard, footer)
         seen.append((shard.row_id, shard.view))
-    _check_rows(folder, seen, num_rows, digest)
+    _check_rows(folder, seen, num_rows)
 
 
 def check_content(
@@ -76,8 +63,8 @@ def check_content(
         folder: of the shards.
         shard: its rows.
         footer: its members, class names and views.
-        task: of the run, if known.
-        num_outputs: C, if known.
+        task: of the run; None where it is not known.
+        num_outputs: C; None where it is not known.
 
     Raises:
         UserError: shapes that do not fit the footer, labels that are no classes, or numbers that are not finite.
@@ -86,18 +73,12 @@ def check_content(
     _check_values(subject, folder, shard, footer)
 
 
-def row_digest(rows: Iterable[tuple[int, np.ndarray]]) -> str:
-    """Hash of a folder's rows: for each view, its number and its row_id (int64 [n]), in order."""
-    digest = hashlib.sha256()
-    for view, row_id in sorted(rows, key=lambda pair: pair[0]):
-        digest.update(np.array([view, len(row_id)], "<i8").tobytes())
-        digest.update(np.ascontiguousarray(row_id, "<i8").tobytes())
-    return digest.hexdigest()
+def row_digest(view: int, row_id: np.ndarray) -> str:
+    """Hash of a shard's rows: their row_id (int64 [n]) in order, and the number of their view."""
+    return hashlib.sha256(np.append(row_id, view).astype("<i8").tobytes()).hexdigest()
 
 
-def _check_footer(
-    subject: str, folder: Folder, footer: Mapping[str, Any], members: Sequence[str], expected: Mapping[str, Any]
-) -> None:
+def _check_footer(subject: str, folder: Folder, footer: Mapping[str, Any], members: Sequence[str]) -> None:
     if footer["schema"] != SCHEMA_VERSION:
         raise UserError(f"{subject}: schema {footer['schema']}, this version reads {SCHEMA_VERSION}; predict again")
     kinds = {"members": list, "views": dict, "class_names": list}
@@ -113,9 +94,6 @@ def _check_footer(
             f"{subject}: a shard from another ensemble (members {_brief(found)}, expected {_brief(members)}); "
             f"delete {folder} to have it predicted again"
         )
-    for key, value in expected.items():
-        if footer.get(key) != value:
-            raise _wrong(subject, folder, f"{key} is {footer.get(key)!r:.60}, expected {value}")
 
 
 def _check_like_first(
@@ -178,9 +156,7 @@ def _check_values(subject: str, folder: Folder, shard: ShardRows, footer: Mappin
         raise _wrong(subject, folder, f"view {strange[0]} is none of its footer's")
 
 
-def _check_rows(
-    folder: Folder, seen: Sequence[tuple[np.ndarray, np.ndarray]], num_rows: int, digest: str | None
-) -> None:
+def _check_rows(folder: Folder, seen: Sequence[tuple[np.ndarray, np.ndarray]], num_rows: int) -> None:
     row_id = np.concatenate([row_id for row_id, _ in seen] or [np.empty(0, np.int64)])
     view = np.concatenate([view for _, view in seen] or [np.empty(0, np.int32)])
     keys = (row_id << _VIEW_BITS) | view
@@ -190,11 +166,6 @@ def _check_rows(
         raise UserError(f"{folder}: {twice}; delete it to have it made again")
     if len(keys) != num_rows:
         raise UserError(f"{folder}: has {len(keys):,} rows, must have {num_rows:,}; delete it to have it made again")
-    if digest is not None and row_digest((int(n), row_id[view == n]) for n in np.unique(view)) != digest:
-        raise UserError(
-            f"{folder}: has other rows than the run's, or in another order (row_id and view); "
-            "delete it to have it made again"
-        )
 
 
 def _wrong(subject: str, folder: Folder, what: str) -> UserError:

@@ -16,7 +16,7 @@ from hydra_ray.shards import load, row_digest, shard_names, with_logits
 from hydra_ray.storage import Folder, artifact, manifests
 
 VIEWS = "transfer.views=[{view: identity}, {view: affine, count: 2}, {view: mixup}]"
-SILENT = SimpleNamespace(figures=lambda *args, **facts: None, say=lambda text: None)
+SILENT = SimpleNamespace(figures=lambda *args, **facts: None, say=lambda text: None, show=lambda text: None)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ CHANGES = {
     "is missing": without,
     "is none of this split's shards": lambda facts, name: {**facts, "part-999-00000.parquet": facts[name]},
     "has other rows than the run's": lambda facts, name: {
-        **facts, name: replace(facts[name], digest=row_digest([(facts[name].view, np.arange(3))]))
+        **facts, name: replace(facts[name], digest=row_digest(facts[name].view, np.arange(3)))
     },
     "or in another order": lambda facts, name: {**facts, name: replace(facts[name], digest="0")},
 }  # fmt: skip
