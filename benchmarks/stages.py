@@ -100,6 +100,7 @@ def _predict_words(setting: Setting, copies: int, members: int) -> list[str]:
         f"predict.rows_per_shard={setting.pick(2500, 20_000)}",
         f"ensemble.num_members={members}",
         f"transfer.views=[{views}]",
+        "data.validation_views=[]",
     ]
 
 
