@@ -13,7 +13,7 @@ from hypothesis import settings
 sys.path.insert(0, str(Path(__file__).parent))
 
 from helpers.listeners import listeners_watched
-from support import MARK, REPO, TESTS, TINY, Command, tiny
+from support import MARK, REPO, TESTS, TINY, TWO_WORKERS, Command, tiny
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
@@ -71,19 +71,19 @@ def ray_session():
 
 @pytest.fixture(scope="session")
 def watched_run(ray_session, tmp_path_factory):
-    """The tiny recipe with 2 workers up to its students: its run folder, and every socket it listened on."""
+    """The tiny recipe up to its students by 2 workers of Ray: its run folder, and every socket it listened on."""
     from hydra_ray.cluster.pipeline import run_stages
     from hydra_ray.runs.run import Run
 
     storage = tmp_path_factory.mktemp("small")
     with listeners_watched() as listeners:
-        run_stages(Run(tiny(storage, "cluster.num_workers=2")), ["train_ensemble", "predict", "distill"])
+        run_stages(Run(tiny(storage, *TWO_WORKERS)), ["train_ensemble", "predict", "distill"])
     return storage / "tiny", listeners
 
 
 @pytest.fixture(scope="session")
 def small_run(watched_run):
-    """The run folder of the tiny recipe with 2 workers up to its students. To be copied, not to be changed."""
+    """The run folder of the tiny recipe up to its students by 2 workers of Ray. To be copied, not to be changed."""
     return watched_run[0]
 
 
@@ -98,7 +98,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def chain(project):
-    """The tiny recipe with 1 worker from start to end by one command: the finished command."""
+    """The tiny recipe from start to end by one command, all but its search in that process: the finished command."""
     words = ["pipelines.run", "tiny.yaml", "tune.max_concurrent=1"]
     return Command(words, project).finish(600)
 

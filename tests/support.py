@@ -23,6 +23,9 @@ REPO = TESTS.parent
 TINY = TESTS / "recipes" / "tiny.yaml"
 DATA = Path(os.environ.get("HYDRA_RAY_DATA", REPO.parent / "shared" / "data")).absolute()
 """Real data sets, which are no part of the repository."""
+WORKERS = ("cluster.local=false",)
+"""What makes Ray's workers of work that is little enough for the command's own process."""
+TWO_WORKERS = (*WORKERS, "cluster.num_workers=2")
 NEEDS_DATA = pytest.mark.skipif(not DATA.is_dir(), reason=f"no {DATA}: real data sets are not here")
 
 

@@ -1,4 +1,4 @@
-"""apply: a student's answers about any number of rows, streamed by Ray Data from files into Parquet files.
+"""apply: a student's answers about any number of rows, from files to Parquet files; Ray Data streams many rows.
 
 One item of the plan is a part of the input: read its rows, answer them, write one file. On CPUs one task does all of it
 for several parts; with GPUs an actor a GPU holds the student, and tasks on CPUs read and write. Only the parts in
@@ -16,7 +16,9 @@ from typing import Literal
 
 import numpy as np
 
+from hydra_ray.cluster.apply_steps import AskStudent, MakeAnswers, ReadPart, Work, WriteAnswers, item_of
 from hydra_ray.cluster.pipeline import ERROR_LOG, check_own_session, clear_errors
+from hydra_ray.cluster.place_of_work import stream
 from hydra_ray.cluster.session import available, check_storage, is_private, session
 from hydra_ray.cluster.signals import interrupts_noticed
 from hydra_ray.config import ClusterConfig
@@ -32,7 +34,7 @@ from hydra_ray.inference import (
     load_student,
     open_row_files,
 )
-from hydra_ray.runs import Pace
+from hydra_ray.runs import Pace, is_small_to_answer
 from hydra_ray.storage import Folder, owned
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -133,7 +135,7 @@ class _Command:
         seconds = 0.0
         if todo:
             with ExitStack() as stack, interrupts_noticed(), clear_errors(self.answers.folder, "apply"):
-                cluster = self._connected(stack)
+                cluster = self._connected(stack, todo)
                 began = time.monotonic()
                 self._stream(todo, cluster)
                 seconds = time.monotonic() - began
@@ -142,21 +144,21 @@ class _Command:
             raise UserError(f"{self.files.place}: has changed while it was answered; give another folder for answers")
         return Applied(self.answers.end(self.files), sum(part.stop - part.start for part in todo), seconds)
 
-    def _connected(self, stack: ExitStack) -> ClusterConfig:
-        """What there is to work with, after connecting to it."""
+    def _connected(self, stack: ExitStack, parts: list[Part]) -> ClusterConfig:
+        """What there is to work with, after connecting to it; this process, where the work is little."""
         cluster = ClusterConfig()
         if is_private():
             check_own_session(cluster)
-            _gpus(self.device, available(cluster)[1])
+            gpus = _gpus(self.device, available(cluster)[1])
+            rows = sum(part.stop - part.start for part in parts)
+            network, shape = self.student.network, self.student.inputs.shape
+            if not gpus and is_small_to_answer(rows, len(parts), network, shape):
+                return ClusterConfig(local=True)
         stack.enter_context(session(cluster))
         gpus = _gpus(self.device, available(cluster)[1])
         return ClusterConfig(use_gpu=gpus > 0, num_workers=max(1, gpus))
 
     def _stream(self, parts: list[Part], cluster: ClusterConfig) -> None:
-        # not before the session is there: they import ray, which session.py prepares
-        from hydra_ray.cluster.apply_steps import AskStudent, MakeAnswers, ReadPart, Work, WriteAnswers, item_of
-        from hydra_ray.cluster.item_streams import by_actors, by_tasks
-
         folder = Folder.open(self.place_of_student)
         thresholds = self.student.thresholds
         work = Work(
@@ -170,9 +172,11 @@ class _Command:
         )
         items = [item_of(part) for part in parts]
         if cluster.has_gpu:
+            from hydra_ray.cluster.item_streams import by_actors
+
             written = by_actors(items, cluster, ReadPart(work), AskStudent, work, WriteAnswers(work))
         else:
-            written = by_tasks(items, cluster, MakeAnswers(work))
+            written = stream(items, cluster, MakeAnswers(work))
         total = sum(part.stop - part.start for part in parts)
         pace = Pace(1, "rows")
         done = 0

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-import ray
 import torch
 
-from hydra_ray.cluster.worker_setup import placed, set_up_worker
+from hydra_ray.cluster.place_of_work import shared, submit
+from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.config import AttacksConfig, Config
 from hydra_ray.data import TEST
 from hydra_ray.evaluation import (
@@ -67,17 +66,17 @@ def attack_all(run: Run, stage: Stage, settings: AttacksConfig, students: Mappin
     """
     members = run.members()
     work = _Work(members, students, _attacked_rows(run, settings), settings, run.config)
-    shared = ray.put(work)
+    cluster = run.config.cluster
+    sent = shared(work, cluster)
     others = [ENSEMBLE, *students]
     names = [*(member_name(number) for number in range(len(members))), *others]
     stage.event("attacks", rows=len(work.rows), **settings.model_dump(exclude={"rows"}))
-    before = placed(_before_attack, run.config.cluster).remote(shared)
-    attack = partial(placed(_attack, run.config.cluster).remote, shared)
-    pending = {name: attack(name) for name in names}
-    clean, cosine = ray.get(before)
+    before = submit(_before_attack, cluster, sent)
+    pending = {name: submit(_attack, cluster, sent, name) for name in names}
+    clean, cosine = before()
     right = []
     for place, name in enumerate(names, 1):
-        right.append(torch.tensor(ray.get(pending[name])))
+        right.append(torch.tensor(pending[name]()))
         stage.show(f"{place} of {len(names)} predictors attacked")
     stage.say(f"attacks ({', '.join(settings.kinds)}) on {len(work.rows):,} test rows of {len(names)} predictors")
     return UnderAttack(settings, len(members), others, torch.tensor(clean), torch.stack(right), cosine)
@@ -89,7 +88,6 @@ def _attacked_rows(run: Run, settings: AttacksConfig) -> AttackedRows:
     return AttackedRows.chosen(row_id, inputs, labels, settings.rows, run.config.seed)
 
 
-@ray.remote
 def _before_attack(work: _Work) -> tuple[np.ndarray, float | None]:
     """Who is right on the rows as they are, [V, N], and how the members' gradients align."""
     predictors, rows = work.on_this_worker()
@@ -97,7 +95,6 @@ def _before_attack(work: _Work) -> tuple[np.ndarray, float | None]:
     return answered_right(predictors, rows).cpu().numpy(), mean_gradient_cosine(members, rows)
 
 
-@ray.remote
 def _attack(work: _Work, source: str) -> np.ndarray:
     """Who is right on the rows that are made against one predictor: [K, E, V, N]."""
     predictors, rows = work.on_this_worker()

@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import ray
 import torch
-from ray.actor import ActorHandle
 
-from hydra_ray.cluster.progress import Event, Ticker, log_worker_event, progress_channel
-from hydra_ray.cluster.workers import run_workers
+from hydra_ray.cluster.place_of_work import fit, progress
+from hydra_ray.cluster.progress import Event, Sender, Ticker, log_worker_event
 from hydra_ray.config import Config, StudentKind
 from hydra_ray.inference import Student
 from hydra_ray.randomness import seed_of
@@ -107,7 +105,7 @@ class StudentInputs:
 class _Job:
     source: StudentInputs
     students: list[tuple[StudentKind, Config, Artifact]]
-    channel: ActorHandle
+    sender: Sender
 
 
 def distill(run: Run, stage: Stage) -> None:
@@ -121,8 +119,12 @@ def distill(run: Run, stage: Stage) -> None:
         kind: config.distill.mean_phase_epochs + config.distill.epochs for kind, config, _ in missing
     }
     pace = Pace(len(missing), "steps")
-    with progress_channel(lambda event: _record(stage, event, num_epochs, run.task, pace)) as channel:
-        run_workers(_fit_students, _Job(source, missing, channel), run.config.cluster, run.folder, stage)
+
+    def record(event: Event) -> None:
+        _record(stage, event, num_epochs, run.task, pace)
+
+    with progress(record, run.config.cluster) as sender:
+        fit(_fit_students, _Job(source, missing, sender), run.config.cluster, run.folder, stage)
 
 
 def student_inputs_of(run: Run) -> StudentInputs:
@@ -142,7 +144,7 @@ def student_inputs_of(run: Run) -> StudentInputs:
 
 def _fit_students(job: _Job, ranks: DistributedContext, device: torch.device) -> None:
     """Train the missing students on one worker, which takes its part of every batch; on a shared GPU, its students."""
-    job.channel.put.remote({"event": "started", "rank": ranks.rank})
+    job.sender.send({"event": "started", "rank": ranks.rank})
     students = job.students
     if students[0][1].cluster.workers_share_gpus:
         students = students[ranks.rank :: ranks.num_ranks]
@@ -162,16 +164,16 @@ def _fit_one(
 
     def report(figures: dict[str, Any]) -> None:
         if ranks.is_first:
-            job.channel.put.remote({"event": "epoch", "student": kind, **figures})
+            job.sender.send({"event": "epoch", "student": kind, **figures})
 
     def say(text: str) -> None:
-        job.channel.put.remote({"event": "checkpoint_removed", "text": text})
+        job.sender.send({"event": "checkpoint_removed", "text": text})
 
     scaling = job.source.scaling(plan.num_members)
     checkpoints = Checkpoints(artifact.attempt, artifact.fingerprint, say, is_writer=ranks.is_first)
     student = distil(
         plan, batches, held_out, scaling, device=device, ranks=ranks, checkpoints=checkpoints, report=report,
-        tick=Ticker(job.channel, student=kind) if ranks.is_first else None,
+        tick=Ticker(job.sender, student=kind) if ranks.is_first else None,
     )  # fmt: skip
     ranks.wait()
     if ranks.is_first:
@@ -180,7 +182,7 @@ def _fit_one(
         finished.fit_thresholds(validation.inputs, validation.labels, plan.seed)
         publish_model(artifact, student, plan.spec, facts, finished.files_beside())
         calibration = {key: facts[key] for key in ("calibration", "calibration_caveat") if key in facts}
-        ray.get(job.channel.put.remote({"event": "student", "student": kind, **facts["figures"], **calibration}))
+        job.sender.send({"event": "student", "student": kind, **facts["figures"], **calibration}, wait=True)
     ranks.wait()
 
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib import metadata
 from itertools import takewhile
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray
 import torch
 
 from hydra_ray.cluster.attacks import attack_all
 from hydra_ray.cluster.evaluate_tasks import LATENCY_BATCHES, ask_student, measure_cost
 from hydra_ray.cluster.input_grid import ask_grid, has_plane, plane_of
+from hydra_ray.cluster.place_of_work import submit
 from hydra_ray.cluster.teachers import teachers_latencies
-from hydra_ray.cluster.worker_setup import placed
 from hydra_ray.config import Config, StudentKind, goal_of, space_of
 from hydra_ray.data import TEST, SplitId
 from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, Plane, StudentVersion, UnderAttack, metrics_of, row_scores
@@ -73,8 +73,7 @@ def _answers(run: Run) -> Answers:
     config = run.config
     splits = {split: run.shards(split.name).folder for split in _evaluated(run)}
     pending = {
-        kind: placed(ask_student, config.cluster).remote(run.student(kind), splits, config)
-        for kind in config.student_kinds
+        kind: submit(ask_student, config.cluster, run.student(kind), splits, config) for kind in config.student_kinds
     }
     ensemble = {}
     labels = {}
@@ -91,7 +90,7 @@ def _answers(run: Run) -> Answers:
     thresholds: dict[str, Thresholds] = {}
     for kind in config.student_kinds:
         facts = run.student(kind).require()
-        said: dict[SplitId, np.ndarray] = ray.get(pending[kind])
+        said: dict[SplitId, np.ndarray] = pending[kind]()
         if THRESHOLDS in facts["files"]:
             thresholds[kind] = Thresholds.from_json(json.loads(run.student(kind).read(THRESHOLDS)))
         for version in _versions_of(kind, facts):
@@ -137,10 +136,9 @@ def _prediction_of(task: Task, version: StudentVersion, facts: dict[str, Any], a
 
 def _costs(run: Run, versions: Sequence[StudentVersion]) -> dict[str, Any]:
     """Parameters, MACs and latency of every predictor, one at a time."""
-    measure = placed(measure_cost, run.config.cluster)
 
     def cost_of(artifacts: Sequence[Artifact]) -> dict[str, Any]:
-        return ray.get(measure.remote(artifacts, run.config))
+        return submit(measure_cost, run.config.cluster, artifacts, run.config)()
 
     costs = {kind: cost_of([run.student(kind)]) for kind in run.config.student_kinds}
     if members := run.members():
@@ -191,7 +189,7 @@ def _report_inputs(run: Run, tracker: Tracker, metrics: dict[str, Any], answers:
         scores=row_scores(answers),
         epochs=_epochs(run, tracker),
         searches={kind: _search(run, kind) for kind in run.searched_kinds if run.search(kind).is_done},
-        facts={**software_facts(), "ray": ray.__version__, "seed": str(config.seed)},
+        facts={**software_facts(), "ray": metadata.version("ray"), "seed": str(config.seed)},
         notes=_notes(run),
         plane=_plane(run, config) if has_plane(run) else None,
     )

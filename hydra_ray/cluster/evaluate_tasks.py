@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import ray
 
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.config import Config
@@ -21,7 +20,6 @@ LATENCY_BATCHES = (1, 256)
 """Rows of the requests whose latency is measured."""
 
 
-@ray.remote
 def ask_student(artifact: Artifact, splits: dict[SplitId, Folder], config: Config) -> dict[SplitId, np.ndarray]:
     """A student's outputs [N, M, C] on every split, a shard at a time."""
     student = load_published(artifact, set_up_worker(config.cluster))
@@ -33,7 +31,6 @@ def ask_student(artifact: Artifact, splits: dict[SplitId, Folder], config: Confi
     return answers
 
 
-@ray.remote
 def measure_cost(artifacts: Sequence[Artifact], config: Config) -> dict[str, Any]:
     """Parameters, multiply-adds of a row and latencies of a network, or of several as one predictor."""
     device = set_up_worker(config.cluster)

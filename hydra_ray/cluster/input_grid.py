@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import ray
 import torch
 
-from hydra_ray.cluster.worker_setup import placed, set_up_worker
+from hydra_ray.cluster.place_of_work import submit
+from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.config import Config
 from hydra_ray.evaluation import ENSEMBLE, Plane, grid_points, grid_ticks, shown_rows
 from hydra_ray.models import Ensemble, HydraStudent, Member
@@ -34,9 +34,8 @@ def ask_grid(run: Run, config: Config) -> dict[str, np.ndarray]:
     """Outputs [G, K, C] of the ensemble and of each student on the points of the grid."""
     points = grid_points(_ticks(run))
     artifacts = {ENSEMBLE: run.members()} | {kind: [run.student(kind)] for kind in config.student_kinds}
-    ask = placed(_ask, config.cluster)
-    pending = {name: ask.remote(found, points, config) for name, found in artifacts.items()}
-    return {name: ray.get(answer) for name, answer in pending.items()}
+    pending = {name: submit(_ask, config.cluster, found, points, config) for name, found in artifacts.items()}
+    return {name: answer() for name, answer in pending.items()}
 
 
 def plane_of(run: Run, predictions: Mapping[str, Prediction]) -> Plane:
@@ -66,7 +65,6 @@ def _ticks(run: Run) -> tuple[np.ndarray, ...]:
     return grid_ticks(features.low.numpy(), features.high.numpy())
 
 
-@ray.remote
 def _ask(artifacts: Sequence[Artifact], points: np.ndarray, config: Config) -> np.ndarray:
     device = set_up_worker(config.cluster)
     models = [load_published(artifact, device) for artifact in artifacts]

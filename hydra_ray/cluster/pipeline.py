@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 
-from hydra_ray.cluster.session import SCRATCH, available, check_storage, is_private, needs_dashboard, session
+from hydra_ray.cluster.place_of_work import LocalWorkError
+from hydra_ray.cluster.session import (
+    SCRATCH,
+    available,
+    check_storage,
+    is_private,
+    needs_dashboard,
+    prepare_environment,
+    session,
+)
 from hydra_ray.cluster.signals import interrupts_noticed, raise_if_interrupted
 from hydra_ray.cluster.temporary_folder import check_temporary_folder
 from hydra_ray.config import ClusterConfig
@@ -29,6 +38,7 @@ from hydra_ray.runs import (
     check_resources,
     check_run,
     features_that_say_nothing,
+    is_small,
     never,
     resources_in_words,
     stage_state,
@@ -113,6 +123,9 @@ class _Chain:
         self._run = run
         self._stack = stack
         self._tracker = tracker
+        self._local = run.config.cluster.local  # as the recipe has it, before it is decided for a stage
+        self._ready = False
+        self._said_here = False
         self._connected = False
         self._checked = False
 
@@ -140,23 +153,58 @@ class _Chain:
             interrupts_noticed(),
             clear_errors(self._run.folder, stage.name),
         ):
-            self._connect()
+            self._find_place(stage.name, running)
             _function_of(stage)(self._run, running)
+
+    def _find_place(self, name: str, running: Stage) -> None:
+        """Decide where a stage works; connect to Ray for the first that does not work here."""
+        if is_private():
+            self._get_ready()
+        is_local = works_here(self._run, name, self._local)
+        if not is_local:
+            self._connect()
+            self._get_ready()
+        self._run.decide_place(is_local=is_local)
+        running.event("place", local=is_local)
+        if is_local and not self._said_here:
+            self._said_here = True
+            running.say("in this process, as all stages that are shorter than the start of workers")
 
     def _connect(self) -> None:
         if self._connected:
             return
         config = self._run.config
-        if is_private():
-            check_own_session(config.cluster)
-            check_resources(config, *available(config.cluster))
         self._stack.enter_context(session(config.cluster, dashboard=needs_dashboard(config)))
-        cpus, gpus = available(config.cluster)
+        self._connected = True
+
+    def _get_ready(self) -> None:
+        """Check that the CPUs and GPUs are there which the recipe asks for, and decide who gets a GPU."""
+        if self._ready:
+            return
+        if is_private():
+            check_own_session(self._run.config.cluster)
+        cpus, gpus = available(self._run.config.cluster)
         self._run.decide_gpus(gpus)
         check_resources(self._run.config, cpus, gpus)
         if gpus:
             self._tracker.say(f"  {resources_in_words(self._run.config, cpus, gpus)}")
-        self._connected = True
+        self._ready = True
+
+
+def works_here(run: Run, stage: str, wish: bool | str) -> bool:
+    """Whether a stage works in this process.
+
+    Args:
+        run: with GPUs decided.
+        stage: its name.
+        wish: `cluster.local` of the recipe.
+
+    Raises:
+        UserError: see `is_small`.
+    """
+    if stage == "tune" or wish is False:
+        return False
+    return wish is True or (is_private() and is_small(run, stage))
 
 
 @contextmanager
@@ -170,23 +218,25 @@ def clear_errors(folder: Folder, name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # not before the session is there: it imports ray, which session.py prepares
+        prepare_environment()  # these import ray
         from hydra_ray.cluster.daemons import daemon_death
         from hydra_ray.cluster.failures import cause_of, explained, full_text, is_from_ray
 
         raise_if_interrupted()
-        of_storage = as_storage_error(cause_of(error), folder, is_local=folder.is_local)
+        failed_here = isinstance(error, LocalWorkError)
+        failure = error.cause if failed_here else error
+        of_storage = as_storage_error(cause_of(failure), folder, is_local=folder.is_local)
         if of_storage is not None:
             raise of_storage from None
-        if not is_from_ray(error):
+        if not failed_here and not is_from_ray(error):
             raise
         death = daemon_death()
         if death is not None:
             raise death from None
-        clear = explained(error, name, f"{folder}/{ERROR_LOG}")
+        clear = explained(failure, name, f"{folder}/{ERROR_LOG}")
         if not isinstance(clear, UserError):
             with suppress(OSError, UserError):  # on a disk that is full; what failed is what counts
-                folder.write(ERROR_LOG, full_text(error).encode())
+                folder.write(ERROR_LOG, full_text(failure).encode())
         raise clear from None
 
 

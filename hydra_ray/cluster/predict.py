@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hydra_ray.cluster.item_streams import by_actors, by_tasks
+from hydra_ray.cluster.place_of_work import stream
 from hydra_ray.cluster.predict_steps import AskMembers, AskTeachers, MakeShards, PlanItem, ReadRows, Work, WriteShard
 from hydra_ray.cluster.shard_facts import ShardFacts
 from hydra_ray.cluster.teachers import residual_variances
@@ -118,11 +118,13 @@ def _stream(
     work = _work(run, plan, splits)
     items = [{"item": index} for index in range(len(plan))]
     cluster = run.config.cluster
-    if cluster.has_gpu or run.config.ensemble.teachers.are_asked:
+    if not cluster.is_local and (cluster.has_gpu or run.config.ensemble.teachers.are_asked):
+        from hydra_ray.cluster.item_streams import by_actors
+
         asking = AskMembers if run.teachers is None else AskTeachers
         written = by_actors(items, cluster, ReadRows(work), asking, work, WriteShard(work))
     else:
-        written = by_tasks(items, cluster, MakeShards(work))
+        written = stream(items, cluster, MakeShards(work))
     pace = Pace(1, "rows")
     total = sum(map(run.num_rows, splits))
     num_rows = total * (num_shards - len(plan)) // num_shards  # about as many as an earlier command has finished

@@ -10,10 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
-
-import ray
-from ray.actor import ActorHandle
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from hydra_ray.cluster.channel import Channel, Event
 from hydra_ray.cluster.daemons import daemon_death
@@ -26,13 +24,49 @@ _LAST_SECONDS = 3.0
 _TICK_SECONDS = 1.0
 
 
+class Sender(Protocol):
+    """What work sends its events with."""
+
+    def send(self, event: Event, *, wait: bool = False) -> None:
+        """Send one; `wait` until it cannot be lost any more, though this process ends."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalSender:
+    """Of work in the driver's own process."""
+
+    handle: Callable[[Event], None]
+
+    def send(self, event: Event, *, wait: bool = False) -> None:
+        """See `Sender`."""
+        self.handle(event)
+
+
+@dataclass(frozen=True)
+class ActorSender:
+    """Of work in another process; pickled along with it."""
+
+    channel: Any
+
+    def send(self, event: Event, *, wait: bool = False) -> None:
+        """See `Sender`."""
+        sent = self.channel.put.remote(event)
+        if wait:
+            import ray
+
+            ray.get(sent)
+
+
 @contextmanager
-def progress_channel(handle: Callable[[Event], None], name: str | None = None) -> Iterator[ActorHandle]:
+def progress_channel(handle: Callable[[Event], None], name: str | None = None) -> Iterator[ActorSender]:
     """Call `handle` in the driver with every event that workers send, until the `with` block ends.
 
     With a `name`, the session's other processes find the channel by `ray.get_actor(name)`. What `handle` raises is
     raised again at the end of the block; an error that the user can mend, such as a full disk, ends the block at once.
     """
+    import ray
+
     make: Any = ray.remote(num_cpus=0)(Channel)
     channel: Any = make.options(name=name).remote()
     stop = threading.Event()
@@ -55,7 +89,7 @@ def progress_channel(handle: Callable[[Event], None], name: str | None = None) -
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
-        yield channel
+        yield ActorSender(channel)
     except BaseException:
         stop.set()
         thread.join(_LAST_SECONDS)  # what failed may be Ray itself, which then answers nothing
@@ -72,9 +106,9 @@ def progress_channel(handle: Callable[[Event], None], name: str | None = None) -
 class Ticker:
     """Tells the driver how many steps of a fit are done, at most once a second: an event `steps`."""
 
-    def __init__(self, channel: ActorHandle, **facts: Any) -> None:
+    def __init__(self, sender: Sender, **facts: Any) -> None:
         """`facts` say in each event whose steps they are."""
-        self._channel = channel
+        self._sender = sender
         self._facts = facts
         self._last = 0.0
 
@@ -83,7 +117,7 @@ class Ticker:
         now = time.monotonic()
         if now - self._last >= _TICK_SECONDS or done == total:
             self._last = now
-            self._channel.put.remote({"event": "steps", "done": done, "total": total, **self._facts})
+            self._sender.send({"event": "steps", "done": done, "total": total, **self._facts})
 
 
 def log_worker_event(stage: Stage, event: Event) -> bool:

@@ -9,9 +9,9 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-import ray
 
-from hydra_ray.cluster.worker_setup import placed, set_up_worker
+from hydra_ray.cluster.place_of_work import submit
+from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.config import Config
 from hydra_ray.data import Split
 from hydra_ray.runs import Run
@@ -24,19 +24,16 @@ def residual_variances(run: Run) -> np.ndarray | None:
     """Variance of each of a run's teachers that give a mean alone, [M], squared target units; None for all others."""
     if run.teachers is None or run.teachers.outputs != "mean":
         return None
-    ask = placed(_residual_variances, run.config.cluster)
-    return ray.get(ask.remote(run.teachers, run.data.splits["validation"], run.config))
+    return submit(_residual_variances, run.config.cluster, run.teachers, run.data.splits["validation"], run.config)()
 
 
 def teachers_latencies(run: Run, batches: Sequence[int]) -> dict[str, float] | None:
     """Milliseconds until all teachers have answered so many rows; None for those that are not asked."""
     if not isinstance(run.teachers, AskedTeachers):
         return None
-    ask = placed(_latencies, run.config.cluster)
-    return ray.get(ask.remote(run.teachers, batches, run.config))
+    return submit(_latencies, run.config.cluster, run.teachers, batches, run.config)()
 
 
-@ray.remote
 def _residual_variances(teachers: Teachers, validation: Split, config: Config) -> np.ndarray:
     """Mean squared error of each teacher's means on validation rows: float64 [M], squared target units.
 
@@ -56,7 +53,6 @@ def _residual_variances(teachers: Teachers, validation: Split, config: Config) -
     return squares / np.maximum(counts, 1)
 
 
-@ray.remote
 def _latencies(teachers: AskedTeachers, batches: Sequence[int], config: Config) -> dict[str, float]:
     """Milliseconds until all teachers have answered the first so many test rows, for each size of a batch."""
     set_up_worker(config.cluster)

@@ -12,12 +12,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import ray
 import torch
-from ray.actor import ActorHandle
 
-from hydra_ray.cluster.progress import Event, Ticker, log_worker_event, progress_channel
-from hydra_ray.cluster.workers import run_workers
+from hydra_ray.cluster.place_of_work import fit, progress
+from hydra_ray.cluster.progress import Event, Sender, Ticker, log_worker_event
 from hydra_ray.config import Config
 from hydra_ray.data import DataSet, Features, Ints, left_out
 from hydra_ray.models import Member, ModelSpec
@@ -46,7 +44,7 @@ class _Job:
     data: DataSet
     specs: list[ModelSpec]
     members: list[tuple[int, Artifact]]
-    channel: ActorHandle
+    sender: Sender
     features: Features | None
 
 
@@ -54,10 +52,10 @@ def train_ensemble(run: Run, stage: Stage) -> None:
     """Train and publish the members that are missing."""
     missing = [(number, member) for number, member in enumerate(run.members()) if not member.is_done]
     record = _Record(stage, run.task, run.config.ensemble.num_members, len(missing))
-    with progress_channel(record.handle) as channel:
+    with progress(record.handle, run.config.cluster) as sender:
         specs = [run.group_spec(place) for place in range(len(run.config.ensemble.groups))]
-        job = _Job(run.config, run.data, specs, missing, channel, run.features)
-        run_workers(_fit_members, job, run.config.cluster, run.folder, stage)
+        job = _Job(run.config, run.data, specs, missing, sender, run.features)
+        fit(_fit_members, job, run.config.cluster, run.folder, stage)
 
 
 class _Record:
@@ -120,13 +118,13 @@ def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> 
             tells_diversity=ensemble.own_objective is not None,
         )
         if job.config.ensemble.objective_of_groups is not None:
-            job.channel.put.remote({"event": "started", "rank": ranks.rank, "stacked": 1, **said})
+            job.sender.send({"event": "started", "rank": ranks.rank, "stacked": 1, **said})
             for group in alike:
                 _fit_together(job, among, dict(group), member_spec, train, validation)
             continue
         members = [each for group in alike for each in group]
         size = stack_size(job.config.ensemble, len(members), member_spec, train)
-        job.channel.put.remote({"event": "started", "rank": ranks.rank, "stacked": size, **said})
+        job.sender.send({"event": "started", "rank": ranks.rank, "stacked": size, **said})
         _fit_alike(job, members, size, member_spec, train, validation)
 
 
@@ -162,7 +160,7 @@ def _fit_together(
     """Train a group by one loss; its checkpoint is beside its first missing member, which is published last."""
     numbers = next(group for group in job.config.ensemble.trained_together if min(missing) in group)
     checkpoints = replace(_checkpoints(job, missing[min(missing)]), is_writer=ranks.is_first)
-    ticker = Ticker(job.channel, members=list(missing)) if ranks.is_first else None
+    ticker = Ticker(job.sender, members=list(missing)) if ranks.is_first else None
     fitted = fit_group(
         numbers, job.config.ensemble, job.config.seed, member_spec, train, validation, checkpoints,
         partial(_report, job), ticker, ranks,
@@ -202,7 +200,7 @@ def _fit_one(
         train = train.at(_rows_of(job, number, train.row_id.cpu().numpy()))
     model, figures = fit_member(
         number, settings, seed, member_spec, train, validation, _checkpoints(job, artifact), partial(_report, job),
-        Ticker(job.channel, members=[number]),
+        Ticker(job.sender, members=[number]),
     )  # fmt: skip
     _publish(job, number, artifact, model, figures)
 
@@ -217,7 +215,7 @@ def _fit_stack(
 ) -> None:
     settings = job.config.ensemble
     seed = job.config.seed
-    ticker = Ticker(job.channel, members=[slot.member for slot in slots])
+    ticker = Ticker(job.sender, members=[slot.member for slot in slots])
     fitted = fit_stacked(slots, settings, seed, member_spec, train, validation, partial(_report, job), ticker)
     for slot, (model, figures) in zip(slots, fitted, strict=True):
         _publish(job, slot.member, artifacts[slot.member], model, figures)
@@ -225,7 +223,7 @@ def _fit_stack(
 
 def _checkpoints(job: _Job, artifact: Artifact) -> Checkpoints:
     def say(text: str) -> None:
-        job.channel.put.remote({"event": "checkpoint_removed", "text": text})
+        job.sender.send({"event": "checkpoint_removed", "text": text})
 
     return Checkpoints(artifact.attempt, artifact.fingerprint, say)
 
@@ -239,9 +237,9 @@ def _rows_of(job: _Job, number: int, row_id: Ints) -> torch.Tensor:
 
 
 def _report(job: _Job, figures: dict[str, Any]) -> None:
-    job.channel.put.remote({"event": "epoch", **figures})
+    job.sender.send({"event": "epoch", **figures})
 
 
 def _publish(job: _Job, number: int, artifact: Artifact, model: Member, figures: dict[str, float]) -> None:
     publish_model(artifact, model, model.spec, {"member": number, "seed": job.config.seed, "figures": figures})
-    ray.get(job.channel.put.remote({"event": "member", "member": number, **figures}))
+    job.sender.send({"event": "member", "member": number, **figures}, wait=True)

@@ -4,6 +4,8 @@ threads and device.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,6 +21,16 @@ def set_up_worker(cluster: ClusterConfig) -> torch.device:
     """
     torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
     return torch.device("cuda", torch.cuda.current_device()) if cluster.has_gpu else torch.device("cpu")
+
+
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Put back the number of torch's threads, which a worker's work in this process sets."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def resources_of_worker(cluster: ClusterConfig, cpus: float) -> dict[str, float]:

@@ -8,14 +8,13 @@ counted here and not by Ray Train, which would also restart after errors that on
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from typing import Any
 
 import ray.train
-import torch
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError
 
 from hydra_ray.cluster.failures import cause_of, is_death, one_line
+from hydra_ray.cluster.place_of_work import Loop
 from hydra_ray.cluster.session import SCRATCH
 from hydra_ray.cluster.signals import interrupts_past_ray
 from hydra_ray.cluster.trainer import Trainer
@@ -25,8 +24,6 @@ from hydra_ray.errors import UserError
 from hydra_ray.runs import Stage
 from hydra_ray.storage import Folder
 from hydra_ray.training import DistributedContext
-
-Loop = Callable[[Any, DistributedContext, torch.device], None]
 
 
 def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, stage: Stage) -> None:

@@ -6,13 +6,14 @@ Whoever adds predictions to these files gives them back by `ensemble.teachers.ki
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hydra_ray.cluster.item_streams import by_tasks
-from hydra_ray.cluster.pipeline import check_own_session
+from hydra_ray.cluster.pipeline import check_own_session, works_here
+from hydra_ray.cluster.place_of_work import stream
 from hydra_ray.cluster.predict import plan_split
 from hydra_ray.cluster.predict_steps import ReadRows, Work
 from hydra_ray.cluster.session import check_storage, is_private, session
@@ -51,6 +52,10 @@ def write_transfer(run: Run, out: str) -> Written:
     if folder.files() or folder.folders():
         raise UserError(f"{out}: holds something already; name a new folder, or empty it")
     folder.check_writable("OUT")
+    if is_private():
+        check_own_session(run.config.cluster)
+    is_local = works_here(run, "predict", run.config.cluster.local)
+    run.decide_place(is_local=is_local)
     work = Work(
         plan=[item for split in run.split_names for item in plan_split(run, split)],
         config=run.config,
@@ -64,11 +69,9 @@ def write_transfer(run: Run, out: str) -> Written:
         dtype=run.shard_dtype,
     )
     cluster = run.config.cluster
-    if is_private():
-        check_own_session(cluster)
-    with session(cluster):
+    with nullcontext() if is_local else session(cluster):
         items = [{"item": place} for place in range(len(work.plan))]
-        written = by_tasks(items, cluster, _WriteInputs(work, folder))
+        written = stream(items, cluster, _WriteInputs(work, folder))
         rows = sum(row["rows"] for row in written)
     return Written(rows, run.split_names)
 

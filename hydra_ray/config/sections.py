@@ -312,6 +312,9 @@ class ClusterConfig(Section):
     """Processes that train members or one student; with GPUs also those that ask the members."""
     use_gpu: bool | Literal["auto"] = "auto"
     """A GPU for each worker. `auto`: where there are enough for all workers."""
+    local: bool | Literal["auto"] = "auto"
+    """Whether a stage works in the command's own process instead of Ray's workers. `auto`: where it is some seconds of
+    work, which workers would take longer to start for, and RAY_ADDRESS names no cluster. A search needs workers."""
     gpu_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of a GPU that each worker gets. At 0.2 five workers train small members on one card, which one alone leaves
     idle most of the time; of students each worker then trains its own."""
@@ -328,6 +331,11 @@ class ClusterConfig(Section):
     def has_gpu(self) -> bool:
         """Whether each worker has a GPU; while `auto` is not decided (`runs/gpus.py`), none has."""
         return self.use_gpu is True
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a stage works in this process; while `auto` is not decided (`runs/small_work.py`), none does."""
+        return self.local is True
 
     @property
     def gpus_per_worker(self) -> float:

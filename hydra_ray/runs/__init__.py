@@ -20,6 +20,7 @@ from hydra_ray.runs.preflight import (
 from hydra_ray.runs.provenance import software_facts
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.runs.siblings import has_sibling, take_from_siblings
+from hydra_ray.runs.small_work import is_small, is_small_to_answer
 from hydra_ray.runs.stage_times import StageTime, stage_times
 from hydra_ray.runs.stages import STAGES, StageSpec
 from hydra_ray.runs.study import STUDY_FILE, LoadVariant, study_results, sweep_of_study
@@ -57,6 +58,8 @@ __all__ = [
     "features_that_say_nothing",
     "group_weights",
     "has_sibling",
+    "is_small",
+    "is_small_to_answer",
     "load_published",
     "never",
     "publish_model",

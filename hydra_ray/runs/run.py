@@ -81,6 +81,12 @@ class Run:
         self._given = with_gpus_decided(self._given, gpus)
         self.__dict__.pop("config", None)
 
+    def decide_place(self, *, is_local: bool) -> None:
+        """Say whether the next stage works in this process, in place of `cluster.local`."""
+        cluster = self._given.cluster.model_copy(update={"local": is_local})
+        self._given = self._given.model_copy(update={"cluster": cluster})
+        self.__dict__.pop("config", None)
+
     @cached_property
     def data(self) -> DataSet:
         """The data set with all its splits, also the unknown sets that are views of the test rows.

@@ -8,7 +8,7 @@ import signal
 
 import pandas as pd
 import pytest
-from support import Command, events, leftovers, wait_for
+from support import WORKERS, Command, events, leftovers, wait_for
 
 pytestmark = pytest.mark.timeout(900)
 SLOWER = [
@@ -16,7 +16,7 @@ SLOWER = [
     "distill.body_options={width: 16, seconds: 0.08}",
     "tune.epochs=1",
 ]
-WORDS = ["pipelines.run", "tiny.yaml", "storage=killed", "distill.use_best_trial=true", *SLOWER]
+WORDS = ["pipelines.run", "tiny.yaml", "storage=killed", "distill.use_best_trial=true", *SLOWER, *WORKERS]
 
 
 class Story:

@@ -14,7 +14,7 @@ import time
 import pandas as pd
 import pytest
 from matrix import FOLDERS, STAGES, Scene, cells
-from support import Command, copied, events, leftovers, wait_for
+from support import WORKERS, Command, copied, events, leftovers, wait_for
 
 from hydra_ray.inference import CARD
 
@@ -48,7 +48,7 @@ def undisturbed(chain, project):
 def test_a_fault_costs_one_line_and_no_bit(stage, fault, undisturbed, chain, small_disk, outcome):
     folder = copied(undisturbed, small_disk)
     forget_from(stage, folder)
-    words = [f"pipelines.{stage.name}", *chain.words[1:], f"storage={small_disk}"]
+    words = [f"pipelines.{stage.name}", *chain.words[1:], f"storage={small_disk}", *WORKERS]
 
     command, scene = struck(stage, fault, words, folder, chain)
     outcome.line = command.err.strip()

@@ -40,9 +40,9 @@ def write_images(folder: Path, number: int = 40) -> np.ndarray:
     return np.concatenate([pixels[number // 2 :], pixels[: number // 2]])  # "below/..." comes after digits
 
 
-def write_digits(path: Path, *, as_pixels: bool = False, broken: int | None = None) -> np.ndarray:
-    """Digits as Parquet in the hub's layout, or as tensors; the pixels."""
-    pixels, _, labels = digits()
+def write_digits(path: Path, *, as_pixels: bool = False, broken: int | None = None, times: int = 1) -> np.ndarray:
+    """Digits as Parquet in the hub's layout, or as tensors, so many times over; the pixels."""
+    pixels, _, labels = (np.concatenate([part] * times) for part in digits())
     if as_pixels:
         column = pa.FixedShapeTensorArray.from_numpy_ndarray(pixels)
     else:

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from support import copied, events, kill_a_train_worker, tiny, wait_for
+from support import WORKERS, copied, events, kill_a_train_worker, tiny, wait_for
 
 
 @pytest.fixture(scope="session")
@@ -21,6 +21,6 @@ def extended_run(small_run, tmp_path_factory):
 
     killer = threading.Thread(target=kill_in_training)
     killer.start()
-    run_stages(Run(tiny(storage, "ensemble.num_members=6")), ["train_ensemble"])
+    run_stages(Run(tiny(storage, "ensemble.num_members=6", *WORKERS)), ["train_ensemble"])
     killer.join()
     return folder

@@ -17,6 +17,7 @@ from hydra_ray.cluster import apply as module
 from hydra_ray.cluster import apply_steps, item_streams
 from hydra_ray.cluster.apply import apply
 from hydra_ray.errors import UserError
+from hydra_ray.runs import small_work
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("ray_session")]
 
@@ -156,6 +157,8 @@ def test_an_object_store(students, tmp_path):
 def test_actors_beside_tasks_write_the_same_files(students, tmp_path, monkeypatch):
     """The way of rows with GPUs, whose number is 0 here: read by tasks, answered by an actor, written by tasks."""
     write_digits(tmp_path / "digits.parquet", broken=3)
+    applied(students / "images", tmp_path / "digits.parquet", tmp_path / "here")
+    monkeypatch.setattr(small_work, "SMALL_SECONDS", 0.0)
     applied(students / "images", tmp_path / "digits.parquet", tmp_path / "tasks")
     steps = (apply_steps.ReadPart, apply_steps.AskStudent, apply_steps.WriteAnswers)
 
@@ -165,7 +168,7 @@ def test_actors_beside_tasks_write_the_same_files(students, tmp_path, monkeypatc
 
     monkeypatch.setattr(item_streams, "by_tasks", by_actors)
     applied(students / "images", tmp_path / "digits.parquet", tmp_path / "actors")
-    assert contents(tmp_path / "tasks") == contents(tmp_path / "actors")
+    assert contents(tmp_path / "tasks") == contents(tmp_path / "actors") == contents(tmp_path / "here")
 
 
 def contents(folder):
@@ -188,7 +191,7 @@ def test_what_is_finished_is_not_done_again(students, tmp_path):
 
 def test_killed_and_started_again_the_same_contents(students, tmp_path):
     """In the middle, by SIGKILL, and at once; one of the finished files loses its end meanwhile."""
-    write_digits(tmp_path / "digits.parquet", broken=500)
+    write_digits(tmp_path / "digits.parquet", broken=500, times=20)
     words = [str(students / "images"), str(tmp_path / "digits.parquet"), str(tmp_path / "killed")]
     command = Command(["pipelines.apply", *words, "--batch-size", "10"], REPO)
     wait_for(lambda: list((tmp_path / "killed").glob("part-*.parquet")) or not command.is_running, 200, "first part")
@@ -212,7 +215,9 @@ def test_killed_and_started_again_the_same_contents(students, tmp_path):
 # what only a worker finds
 
 
-def test_a_value_that_is_missing_ends_the_command_and_leaves_no_manifest(students, tmp_path):
+@pytest.mark.parametrize("most", [small_work.SMALL_SECONDS, 0.0], ids=["here", "in a task"])
+def test_a_value_that_is_missing_ends_the_command_and_leaves_no_manifest(students, tmp_path, monkeypatch, most):
+    monkeypatch.setattr(small_work, "SMALL_SECONDS", most)
     rows = frame(50)
     rows.loc[31, "height"] = np.nan
     rows.to_csv(tmp_path / "rows.csv", index=False)

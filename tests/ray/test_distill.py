@@ -7,7 +7,7 @@ import threading
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import copied, events, kill_a_train_worker, leftovers, tiny, wait_for
+from support import TWO_WORKERS, copied, events, kill_a_train_worker, leftovers, tiny, wait_for
 
 from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.losses.classification import hydra_loss
@@ -77,7 +77,7 @@ def test_a_killed_worker_costs_a_few_steps_and_changes_nothing(small_run, tmp_pa
 
     killer = threading.Thread(target=kill_in_second_phase)
     killer.start()
-    run_stages(Run(tiny(tmp_path, "cluster.num_workers=2")), ["distill"])
+    run_stages(Run(tiny(tmp_path, *TWO_WORKERS)), ["distill"])
     killer.join()
     new = events(folder)[before:]
     assert len([each for each in new if each["event"] == "restart"]) == 1

@@ -1,11 +1,11 @@
-"""Through Ray: fits that diverge, and fits whose checkpoints are damaged."""
+"""Fits that diverge, and fits whose checkpoints are damaged."""
 
 import shutil
 
 import pytest
 from helpers.bits import assert_same_bits
 from safetensors.torch import load_file
-from support import copied, events, tiny
+from support import TWO_WORKERS, copied, events, tiny
 
 from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.errors import UserError
@@ -15,17 +15,17 @@ pytestmark = [pytest.mark.timeout(400), pytest.mark.usefixtures("ray_session")]
 
 
 @pytest.mark.parametrize(
-    ("key", "stage", "who", "place"),
+    ("key", "stage", "who", "place", "words"),
     [
-        ("ensemble.learning_rate", "train_ensemble", "member ", "ensemble"),
-        ("distill.learning_rate", "distill", "student hydra: ", "students"),
+        ("ensemble.learning_rate", "train_ensemble", "member ", "ensemble", ()),
+        ("distill.learning_rate", "distill", "student hydra: ", "students", TWO_WORKERS),
     ],
 )
-def test_a_fit_that_diverges_is_told_once_and_not_published(small_run, tmp_path, key, stage, who, place):
+def test_a_fit_that_diverges_is_told_once_and_not_published(small_run, tmp_path, key, stage, who, place, words):
     folder = copied(small_run, tmp_path)
     shutil.rmtree(folder / place)
     with pytest.raises(UserError) as raised:
-        run_stages(Run(tiny(tmp_path, f"{key}=1e39")), [stage])
+        run_stages(Run(tiny(tmp_path, f"{key}=1e39", *words)), [stage])
     assert str(raised.value).startswith(who)
     assert str(raised.value).endswith(f"; lower {key} (1e39)")
     assert not list((folder / place).glob("*/model.json"))
@@ -40,7 +40,7 @@ def test_a_fit_that_diverges_is_told_once_and_not_published(small_run, tmp_path,
     ],
 )
 def test_a_damaged_checkpoint_is_removed_with_a_line(small_run, tmp_path, capfd, stage, place, name):
-    folder, run = copied(small_run, tmp_path), Run(tiny(tmp_path, "cluster.num_workers=2"))
+    folder, run = copied(small_run, tmp_path), Run(tiny(tmp_path, *TWO_WORKERS))
     artifact = run.member(1) if stage == "train_ensemble" else run.student("hydra")
     shutil.rmtree(folder / place)
     artifact.attempt.write(name, b"cut short")

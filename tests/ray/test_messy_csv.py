@@ -25,7 +25,7 @@ ensemble: {num_members: 3, options: {hidden: [16]}, epochs: 12, batch_size: 32, 
 transfer: {views: [{view: identity}, {view: resample}]}
 distill: {epochs: 12, mean_phase_epochs: 2, batch_size: 32, head_width: 8, learning_rate: 1e-2}
 evaluate: {latency_repeats: 1, bootstrap_samples: 5}
-cluster: {num_workers: 2, object_store_mb: 100}
+cluster: {num_workers: 2, local: false, object_store_mb: 100}
 """
 
 

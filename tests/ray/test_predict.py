@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from support import copied, events, leftovers, tiny
+from support import WORKERS, copied, events, leftovers, tiny
 
-from hydra_ray.cluster import predict
+from hydra_ray.cluster import item_streams, predict
 from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.runs.model_store import load_published
 from hydra_ray.runs.run import Run
@@ -123,13 +123,13 @@ def test_actors_beside_tasks_write_the_same_shards(small_run, tmp_path, monkeypa
     folder = copied(small_run, tmp_path)
     shutil.rmtree(folder / "predictions")
     monkeypatch.setattr(
-        predict,
+        item_streams,
         "by_tasks",
-        lambda items, cluster, make: predict.by_actors(
+        lambda items, cluster, make: item_streams.by_actors(
             items, cluster, predict.ReadRows(make.work), predict.AskMembers, make.work, predict.WriteShard(make.work)
         ),
     )
-    run_stages(Run(tiny(tmp_path)), ["predict"])
+    run_stages(Run(tiny(tmp_path, *WORKERS)), ["predict"])
     for split in ("transfer", "unknown-photo_patches"):
         first, second = tables(small_run / "predictions" / split), tables(folder / "predictions" / split)
         assert first.keys() == second.keys()

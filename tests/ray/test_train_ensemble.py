@@ -4,7 +4,7 @@ import signal
 
 import pytest
 from safetensors.numpy import load_file
-from support import events, leftovers, tiny
+from support import TWO_WORKERS, WORKERS, events, leftovers, tiny
 
 from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.errors import StageError, UserError
@@ -53,8 +53,9 @@ def test_ctrl_c_is_pythons_again_after_the_workers_are_done(small_run):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_failing_network_ends_in_one_line_after_one_more_start(ray_session, tmp_path, capfd):
-    config = tiny(tmp_path, "ensemble.architecture=own_nets:failing_mlp")
+@pytest.mark.parametrize(("words", "restarts"), [(WORKERS, 1), ((), 0)], ids=["in a worker", "here"])
+def test_a_failing_network_ends_in_one_line_after_one_more_start(ray_session, tmp_path, capfd, words, restarts):
+    config = tiny(tmp_path, "ensemble.architecture=own_nets:failing_mlp", *words)
     with pytest.raises(StageError) as raised:
         run_stages(Run(config), ["train_ensemble"])
     line, log = str(raised.value), tmp_path / "tiny" / "error.log"
@@ -64,13 +65,13 @@ def test_a_failing_network_ends_in_one_line_after_one_more_start(ray_session, tm
     assert line.endswith(f"traceback in {Folder.open(str(log.parent))}/error.log")
     assert "\n" not in line
     assert "raise self.error" in log.read_text()
-    assert len(events(tmp_path / "tiny", event="restart")) == 1
+    assert len(events(tmp_path / "tiny", event="restart")) == restarts
     assert "Traceback" not in "".join(capfd.readouterr())
     assert leftovers(tmp_path / "tiny") == []
 
 
 def test_what_the_user_can_mend_is_told_by_a_worker_and_not_tried_again(ray_session, tmp_path):
-    config = tiny(tmp_path, "ensemble.architecture=own_nets:refusing_mlp", "cluster.num_workers=2")
+    config = tiny(tmp_path, "ensemble.architecture=own_nets:refusing_mlp", *TWO_WORKERS)
     with pytest.raises(UserError, match=r"^ensemble.options.width=16: too narrow for this network$"):
         run_stages(Run(config), ["train_ensemble"])
     assert events(tmp_path / "tiny", event="restart") == []

@@ -12,6 +12,7 @@ import torch
 from helpers.shards import synthetic, write
 
 import hydra_ray.cluster
+from hydra_ray.cluster.progress import LocalSender
 from hydra_ray.config.sections import ClusterConfig
 from hydra_ray.storage.folder import Folder
 
@@ -84,29 +85,22 @@ def test_on_a_shared_gpu_a_worker_trains_students_of_its_own(monkeypatch, share,
     monkeypatch.setattr(distill, "_fit_one", lambda job, kind, *rest: fitted.append((kind, rest[-2].num_ranks)))
     config = SimpleNamespace(cluster=ClusterConfig(use_gpu=True, gpu_share=share, num_workers=2))
     students = [(kind, config, SimpleNamespace(is_done=False)) for kind in ("hydra", "kd", "labels")]
-    channel = SimpleNamespace(put=SimpleNamespace(remote=lambda event: None))
-    job = SimpleNamespace(students=students, channel=channel)
+    job = SimpleNamespace(students=students, sender=LocalSender(lambda event: None))
     distill._fit_students(job, DistributedContext(rank=1, num_ranks=2), torch.device("cpu"))
     assert fitted == [(kind, 2 if len(mine) > 1 else 1) for kind in mine]
 
 
-def test_every_remote_function_of_a_stage_is_placed():
-    """None is called by `name.remote(...)` directly, which would reserve one CPU and no GPU."""
-    trees = [ast.parse(path.read_text()) for path in CLUSTER.glob("*.py")]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    remote = {
-        each.name
-        for each in nodes
-        if isinstance(each, ast.FunctionDef) and any("remote" in ast.unparse(one) for one in each.decorator_list)
+def test_tasks_of_stages_are_placed_in_one_place():
+    """No other file makes a function remote, which would reserve one CPU and no GPU, and never work in this process."""
+    of_a_stage = {
+        "place_of_work": "placed(ray.remote(function), cluster)",
+        "progress": "ray.remote(num_cpus=0)(Channel)",
     }
-    calls = [ast.unparse(each.func) for each in nodes if isinstance(each, ast.Call)]
-    assert not {f"{name}.remote" for name in remote} & set(calls)
-    placed = {ast.unparse(each.args[0]) for each in nodes if is_placing(each)}
-    assert {"ask_student", "measure_cost"} <= remote <= placed
-
-
-def is_placing(node):
-    return isinstance(node, ast.Call) and ast.unparse(node.func) == "placed"
+    for path in CLUSTER.glob("*.py"):
+        calls = [ast.unparse(node) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        made = [call for call in calls if "ray.remote(" in call]
+        assert "@ray.remote" not in path.read_text()
+        assert not made or any(of_a_stage[path.stem] in call for call in made), path
 
 
 @pytest.mark.parametrize(("store", "fits"), [(27_000, True), (26_000, False)])
@@ -139,7 +133,7 @@ def test_workers_are_set_up_in_one_place():
     users = {path.stem for path in CLUSTER.glob("*.py") if "set_up_worker(" in path.read_text()}
     assert users == {
         "worker_setup", "workers", "trial_jobs", "predict_steps", "evaluate_tasks", "input_grid", "apply_steps",
-        "serve_app", "teachers", "write_transfer", "attacks",
+        "serve_app", "teachers", "write_transfer", "attacks", "place_of_work",
     }  # fmt: skip
     words = ("set_num_threads", 'torch.device("cuda', "get_device(")
     others = {path.stem for path in CLUSTER.glob("*.py") if any(word in path.read_text() for word in words)}
