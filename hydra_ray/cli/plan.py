@@ -37,7 +37,7 @@ def call(arguments: argparse.Namespace) -> None:
 
 def show_plan(run: Run, *, time: bool = False) -> None:
     """States and costs of every stage, whether the resources are there, and how long it takes on this machine."""
-    from hydra_ray.cluster.pipeline import resources
+    from hydra_ray.cluster.pipeline import resources, works_here
     from hydra_ray.cluster.session import available
     from hydra_ray.runs import STAGES, check_networks, check_settings, stage_states, stage_times, what_is_replaced
 
@@ -52,10 +52,15 @@ def show_plan(run: Run, *, time: bool = False) -> None:
         print(f"data            {line}")
     for line in run.teacher_lines():
         print(f"teachers        {line}")
-    for state in stage_states(run):
+    states = stage_states(run)
+    for state in states:
         cost = "" if state.state == "off" else f"; whole stage: {costs[state.name]}"
         print(f"{state.name:<15} {state.state:<6} {state.detail}{cost}")
     print(f"resources       {resources(run)}")
+    wish = run.config.cluster.local
+    here = [state.name for state in states if state.state in ("to do", "waits") and works_here(run, state.name, wish)]
+    if here:
+        print(f"in this process {', '.join(here)}: over before workers would have started (cluster.local)")
     if time:
         for each in stage_times(run, available(run.config.cluster)[0]):
             print(f"time            {each}")

@@ -198,9 +198,6 @@ def works_here(run: Run, stage: str, wish: bool | str) -> bool:
         run: with GPUs decided.
         stage: its name.
         wish: `cluster.local` of the recipe.
-
-    Raises:
-        UserError: see `is_small`.
     """
     if stage == "tune" or wish is False:
         return False

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from torch import nn
 
-from hydra_ray.config import StudentKind
+from hydra_ray.config import Config, StudentKind
 from hydra_ray.models import build_member, build_student, count_macs
 from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.runs.run import TRANSFER, Run
@@ -35,9 +35,6 @@ def is_small(run: Run, stage: str) -> bool:
     Args:
         run: with GPUs decided.
         stage: its name; a search is never small, as its trials are Ray Tune's.
-
-    Raises:
-        UserError: students are of a search that has no result yet.
     """
     counted = _COUNTED.get(stage)
     return counted is not None and not run.config.cluster.has_gpu and counted(run) < SMALL_SECONDS
@@ -89,7 +86,7 @@ def _students(run: Run) -> float:
     rows = run.num_rows(TRANSFER)
     seconds = 0.0
     for kind in run.config.student_kinds:
-        distill = run.tuned(kind).distill
+        distill = _config_of(run, kind).distill
         epochs = distill.mean_phase_epochs + distill.epochs
         seconds += epochs * math.ceil(rows / distill.batch_size) * _STEP_SECONDS
         if seconds < SMALL_SECONDS:
@@ -116,6 +113,12 @@ _COUNTED: dict[str, Callable[[Run], float]] = {
 }
 
 
+def _config_of(run: Run, kind: StudentKind) -> Config:
+    """What a student is trained with; of a plan whose search is still to come, what the recipe says."""
+    is_searched = run.config.distill.use_best_trial and kind in run.searched_kinds
+    return run.config if is_searched and not run.search(kind).is_done else run.tuned(kind)
+
+
 def _values(run: Run) -> int:
     """Numbers of one row."""
     return int(np.prod(run.data.input_shape))
@@ -132,7 +135,7 @@ def _macs_of_ensemble(run: Run) -> int:
 
 def _macs_of_student(run: Run, kind: StudentKind) -> int:
     """Multiply-adds of one row by a student."""
-    config = run.tuned(kind)
+    config = _config_of(run, kind)
     plan = plan_of(
         config,
         run.task,
