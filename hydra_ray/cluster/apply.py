@@ -151,8 +151,7 @@ class _Command:
             check_own_session(cluster)
             gpus = _gpus(self.device, available(cluster)[1])
             rows = sum(part.stop - part.start for part in parts)
-            network, shape = self.student.network, self.student.inputs.shape
-            if not gpus and is_small_to_answer(rows, len(parts), network, shape):
+            if not gpus and is_small_to_answer(rows, len(parts), self.student.network, self.student.inputs.shape):
                 return ClusterConfig(local=True)
         stack.enter_context(session(cluster))
         gpus = _gpus(self.device, available(cluster)[1])

@@ -4,6 +4,7 @@ Imports neither torch nor ray; what a key does is written where it is used.
 """
 
 from hydra_ray.config.attacks import AttackKind, AttackLoss, AttacksConfig
+from hydra_ray.config.cluster import ClusterConfig
 from hydra_ray.config.import_paths import error_in_short, import_own, is_own, source_of
 from hydra_ray.config.load import load_config, validate, with_overlay
 from hydra_ray.config.member_groups import TIMM, is_published
@@ -22,7 +23,6 @@ from hydra_ray.config.options import NoOptions, OptionModels, named_views, parse
 from hydra_ray.config.recipes import shipped_recipes
 from hydra_ray.config.search import MACS, Goal, better, goal_of, overlay_of, space_of
 from hydra_ray.config.sections import (
-    ClusterConfig,
     DataConfig,
     DistillConfig,
     EnsembleConfig,

@@ -1,7 +1,7 @@
 """The sections of the configuration tree: their keys, each with its type, default and meaning.
 
 Part of `tree.py`, through which they are imported. Those of the transfer set are in `transfer.py`, those of kinds of
-students in `students.py`, those of teachers in `teachers.py`.
+students in `students.py`, those of teachers in `teachers.py`, those of the machine in `cluster.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ from hydra_ray.config.types import (
     Share,
     Side,
     SplitChoice,
-    StoreSize,
     Width,
 )
 
@@ -303,49 +302,6 @@ class EvaluateConfig(Section):
     attacks: Attacks | None = None
     """Attacks on members, ensemble and students, images alone: `[fgsm, pgd, mim]`, or with keys of their own, `{kinds:
     [pgd], eps: [0.03], rows: 1000}`. None tries none."""
-
-
-class ClusterConfig(Section):
-    """What of the machine or cluster a stage may use."""
-
-    num_workers: Several = 1
-    """Processes that train members or one student; with GPUs also those that ask the members."""
-    use_gpu: bool | Literal["auto"] = "auto"
-    """A GPU for each worker. `auto`: where there are enough for all workers."""
-    local: bool | Literal["auto"] = "auto"
-    """Whether a stage works in the command's own process instead of Ray's workers. `auto`: where it is some seconds of
-    work, which workers would take longer to start for, and RAY_ADDRESS names no cluster. A search needs workers."""
-    gpu_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of a GPU that each worker gets. At 0.2 five workers train small members on one card, which one alone leaves
-    idle most of the time; of students each worker then trains its own."""
-    cpus_per_worker: Positive = 1.0
-    """CPUs of one worker, or of one task that asks the members; also its number of threads."""
-    max_failures: CountOrNone = 3
-    """Times a stage starts its workers again after one died."""
-    transfer_memory_mb: Count = 2048
-    """Memory of one worker for transfer rows; a larger transfer set is read a window of shards at a time."""
-    object_store_mb: StoreSize = 1024
-    """Object store of a private local session; Ray takes no less than 75."""
-
-    @property
-    def has_gpu(self) -> bool:
-        """Whether each worker has a GPU; while `auto` is not decided (`runs/gpus.py`), none has."""
-        return self.use_gpu is True
-
-    @property
-    def is_local(self) -> bool:
-        """Whether a stage works in this process; while `auto` is not decided (`runs/small_work.py`), none does."""
-        return self.local is True
-
-    @property
-    def gpus_per_worker(self) -> float:
-        """GPUs that a worker, task or trial reserves."""
-        return self.gpu_share if self.has_gpu else 0.0
-
-    @property
-    def workers_share_gpus(self) -> bool:
-        """Whether several workers are on one card, where NCCL joins none and each only waits for the others."""
-        return 0 < self.gpus_per_worker <= 0.5
 
 
 class TrackingConfig(Section):

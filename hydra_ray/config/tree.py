@@ -14,11 +14,11 @@ from typing import Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from hydra_ray.config.cluster import ClusterConfig
 from hydra_ray.config.member_rules import check_members
 from hydra_ray.config.messages import explain, nearest
 from hydra_ray.config.search import overlay_of, space_of
 from hydra_ray.config.sections import (
-    ClusterConfig,
     DataConfig,
     DistillConfig,
     EnsembleConfig,

@@ -14,17 +14,19 @@ import numpy as np
 from torch import nn
 
 from hydra_ray.config import Config, StudentKind
-from hydra_ray.models import build_member, build_student, count_macs
+from hydra_ray.models import HydraStudent, Member, build_member, build_student, count_macs
 from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.training import plan_of
 
-SMALL_SECONDS = 10.0
-"""A stage of less work than this is done without workers: to start them takes about as long on two CPUs."""
+SMALL_SECONDS = 20.0
+"""A stage of less work than this is done without workers: two of them start in ten seconds and halve the rest."""
 _STEP_SECONDS = 1e-3  # of a training step, whatever its network
+_TENSOR_SECONDS = 2e-4  # more for each tensor of weights
 _MACS_A_SECOND = 1e10  # of one thread
 _VALUE_SECONDS = 1e-7  # of a view, for each number of a row
 _FILE_SECONDS = 0.02  # of a shard
+_OUTPUT_SECONDS = 5e-8  # of a student's loss, for each number that its heads say of a row
 _BACKWARD = 3  # a training step's multiply-adds, in those of a forward pass
 _ROWS_OF_LATENCIES = 257  # evaluate measures 1 and 256
 
@@ -53,24 +55,17 @@ def is_small_to_answer(rows: int, files: int, network: nn.Module, input_shape: t
     return _to_answer(rows, values, files, lambda: count_macs(network, input_shape)) < SMALL_SECONDS
 
 
-def _to_answer(rows: int, values: int, files: float, macs: Callable[[], int]) -> float:
-    """Seconds to read rows of so many values, answer them with so many multiply-adds each, and write files of them."""
-    seconds = rows * values * _VALUE_SECONDS + files * _FILE_SECONDS
-    return seconds if seconds >= SMALL_SECONDS else seconds + rows * macs() / _MACS_A_SECOND
-
-
 def _members(run: Run) -> float:
     ensemble = run.config.ensemble
-    if ensemble.objective is not None:
+    if ensemble.objective_of_groups is not None:
         return math.inf  # what its loss costs beside the network is not counted here
     rows = run.data.splits["train"].num_rows
-    steps = ensemble.num_members * ensemble.epochs * math.ceil(rows / ensemble.batch_size)
-    seconds = steps * _STEP_SECONDS
-    if ensemble.augment is not None:
-        seconds += ensemble.num_members * ensemble.epochs * rows * _values(run) * _VALUE_SECONDS
-    if seconds >= SMALL_SECONDS:
-        return seconds  # no network needs to be built to say so
-    return seconds + ensemble.epochs * rows * _BACKWARD * _macs_of_ensemble(run) / _MACS_A_SECOND
+    at_least = ensemble.num_members * ensemble.epochs * math.ceil(rows / ensemble.batch_size) * _STEP_SECONDS
+    if at_least >= SMALL_SECONDS:
+        return at_least  # no network needs to be built to say so
+    view = 0.0 if ensemble.augment is None else rows * _values(run) * _VALUE_SECONDS
+    epochs = [count * (view + _epoch(member, rows, ensemble.batch_size, run)) for count, member in _groups(run)]
+    return ensemble.epochs * sum(epochs)
 
 
 def _answers(run: Run) -> float:
@@ -79,18 +74,22 @@ def _answers(run: Run) -> float:
         return math.inf  # nobody knows how long somebody else's models take
     rows = sum(map(run.num_rows, run.split_names))
     files = rows / config.predict.rows_per_shard + sum(len(run.views(name)) for name in run.split_names)
-    return _to_answer(rows, _values(run), files, lambda: _macs_of_ensemble(run) if config.trains_members else 0)
+    return _to_answer(rows, _values(run), files, lambda: _macs_of_members(run))
 
 
 def _students(run: Run) -> float:
     rows = run.num_rows(TRANSFER)
+    tuned = {kind: _config_of(run, kind) for kind in run.config.student_kinds}
+    epochs = {kind: config.distill.mean_phase_epochs + config.distill.epochs for kind, config in tuned.items()}
+    batch_sizes = {kind: config.distill.batch_size for kind, config in tuned.items()}
+    at_least = sum(epochs[kind] * math.ceil(rows / batch_sizes[kind]) for kind in tuned) * _STEP_SECONDS
+    if at_least >= SMALL_SECONDS:
+        return at_least
     seconds = 0.0
-    for kind in run.config.student_kinds:
-        distill = _config_of(run, kind).distill
-        epochs = distill.mean_phase_epochs + distill.epochs
-        seconds += epochs * math.ceil(rows / distill.batch_size) * _STEP_SECONDS
-        if seconds < SMALL_SECONDS:
-            seconds += epochs * rows * _BACKWARD * _macs_of_student(run, kind) / _MACS_A_SECOND
+    for kind in tuned:
+        student = _student(run, kind)
+        loss = rows * student.spec.num_heads * run.data.num_outputs * _OUTPUT_SECONDS
+        seconds += epochs[kind] * (loss + _epoch(student, rows, batch_sizes[kind], run))
     return seconds
 
 
@@ -99,10 +98,9 @@ def _report(run: Run) -> float:
     if config.evaluate.attacks is not None or config.ensemble.teachers.are_asked:
         return math.inf
     rows = sum(map(run.num_rows, run.split_names)) - run.num_rows(TRANSFER)
-    students = sum(_macs_of_student(run, kind) for kind in config.student_kinds)
-    members = _macs_of_ensemble(run) if config.trains_members else 0
+    students = sum(count_macs(_student(run, kind), run.data.input_shape) for kind in config.student_kinds)
     timed = _ROWS_OF_LATENCIES * config.evaluate.latency_repeats
-    return (rows * students + timed * (students + members)) / _MACS_A_SECOND
+    return (rows * students + timed * (students + _macs_of_members(run))) / _MACS_A_SECOND
 
 
 _COUNTED: dict[str, Callable[[Run], float]] = {
@@ -111,6 +109,47 @@ _COUNTED: dict[str, Callable[[Run], float]] = {
     "distill": _students,
     "evaluate": _report,
 }
+
+
+def _epoch(network: nn.Module, rows: int, batch_size: int, run: Run) -> float:
+    """Seconds to train a network on so many rows once."""
+    step = _STEP_SECONDS + _TENSOR_SECONDS * len(list(network.parameters()))
+    products = rows * _BACKWARD * count_macs(network, run.data.input_shape) / _MACS_A_SECOND
+    return math.ceil(rows / batch_size) * step + products
+
+
+def _to_answer(rows: int, values: int, files: float, macs: Callable[[], int]) -> float:
+    """Seconds to read rows of so many values, answer them with so many multiply-adds each, and write files of them."""
+    seconds = rows * values * _VALUE_SECONDS + files * _FILE_SECONDS
+    return seconds if seconds >= SMALL_SECONDS else seconds + rows * macs() / _MACS_A_SECOND
+
+
+def _groups(run: Run) -> list[tuple[int, Member]]:
+    """Of each group of members that are alike how many there are, and one with weights that nobody keeps."""
+    groups = enumerate(run.config.ensemble.groups)
+    return [(group.count, build_member(run.group_spec(place), THROWN_AWAY)) for place, group in groups]
+
+
+def _macs_of_members(run: Run) -> int:
+    """Multiply-adds of one row by all members; 0 where others answer in their place."""
+    if not run.config.trains_members:
+        return 0
+    return sum(count * count_macs(member, run.data.input_shape) for count, member in _groups(run))
+
+
+def _student(run: Run, kind: StudentKind) -> HydraStudent:
+    """A student with weights that nobody keeps."""
+    config = _config_of(run, kind)
+    plan = plan_of(
+        config,
+        run.task,
+        kind,
+        num_members=len(config.members_to_distil),
+        input_shape=run.data.input_shape,
+        num_outputs=run.data.num_outputs,
+        categories=run.data.categories,
+    )
+    return build_student(plan.spec, THROWN_AWAY)
 
 
 def _config_of(run: Run, kind: StudentKind) -> Config:
@@ -122,27 +161,3 @@ def _config_of(run: Run, kind: StudentKind) -> Config:
 def _values(run: Run) -> int:
     """Numbers of one row."""
     return int(np.prod(run.data.input_shape))
-
-
-def _macs_of_ensemble(run: Run) -> int:
-    """Multiply-adds of one row by all members."""
-    total = 0
-    for place, group in enumerate(run.config.ensemble.groups):
-        spec = run.group_spec(place)
-        total += group.count * count_macs(build_member(spec, THROWN_AWAY), spec.input_shape)
-    return total
-
-
-def _macs_of_student(run: Run, kind: StudentKind) -> int:
-    """Multiply-adds of one row by a student."""
-    config = _config_of(run, kind)
-    plan = plan_of(
-        config,
-        run.task,
-        kind,
-        num_members=len(config.members_to_distil),
-        input_shape=run.data.input_shape,
-        num_outputs=run.data.num_outputs,
-        categories=run.data.categories,
-    )
-    return count_macs(build_student(plan.spec, THROWN_AWAY), plan.spec.input_shape)

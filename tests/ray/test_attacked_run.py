@@ -19,7 +19,7 @@ def attacked(small_run, tmp_path_factory):
     storage = tmp_path_factory.mktemp("attacked")
     folder = copied(small_run, storage)
     seen = len(events(folder))
-    run_stages(Run(tiny(storage, "tune.num_trials=0", TRIED)), ["evaluate"])
+    run_stages(Run(tiny(storage, "tune.num_trials=0", "cluster.local=true", TRIED)), ["evaluate"])
     return folder, seen
 
 

@@ -39,13 +39,15 @@ def test_a_fit_that_diverges_is_told_once_and_not_published(small_run, tmp_path,
         ("distill", "students/hydra", "phase-1-checkpoint-000000008-00ab.safetensors"),
     ],
 )
-def test_a_damaged_checkpoint_is_removed_with_a_line(small_run, tmp_path, capfd, stage, place, name):
-    folder, run = copied(small_run, tmp_path), Run(tiny(tmp_path, *TWO_WORKERS))
+def test_a_damaged_checkpoint_is_removed_with_a_line(chain, project, tmp_path, capfd, stage, place, name):
+    chain.require_success()
+    whole = project / "runs" / "tiny"
+    folder, run = copied(whole, tmp_path), Run(tiny(tmp_path))
     artifact = run.member(1) if stage == "train_ensemble" else run.student("hydra")
     shutil.rmtree(folder / place)
     artifact.attempt.write(name, b"cut short")
     run_stages(run, [stage])
-    assert_same_bits(*(load_file(each / place / "model.safetensors") for each in (folder, small_run)))
+    assert_same_bits(*(load_file(each / place / "model.safetensors") for each in (folder, whole)))
     line = f"{name}: damaged, or another's; it is removed and the fit begins anew"
     assert [each["text"].endswith(line) for each in events(folder, stage, "checkpoint_removed")] == [True]
     assert line in capfd.readouterr().out

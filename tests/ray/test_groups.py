@@ -11,6 +11,7 @@ from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.runs.run import Run
 
 pytestmark = pytest.mark.timeout(400)
+HERE = ["cluster.local=true"]
 PAIRS = [
     "ensemble.objective={kind: adp, volume_weight: 1.0}",
     "ensemble.group_size=2",
@@ -44,10 +45,10 @@ def killed_run(ray_session, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole_run(ray_session, tmp_path_factory):
-    """One worker trains both pairs, without interruption."""
+def whole_run(tmp_path_factory):
+    """One process trains both pairs, without interruption."""
     storage = tmp_path_factory.mktemp("whole")
-    run_stages(Run(tiny(storage, *PAIRS)), ["train_ensemble"])
+    run_stages(Run(tiny(storage, *PAIRS, *HERE)), ["train_ensemble"])
     return storage / "tiny"
 
 
@@ -73,7 +74,7 @@ def test_a_lost_member_is_trained_again_with_its_group_and_published_alone(whole
     }
     shutil.rmtree(folder / "ensemble/member-002")
     seen = len(events(folder))
-    run_stages(Run(tiny(tmp_path, *PAIRS)), ["train_ensemble"])
+    run_stages(Run(tiny(tmp_path, *PAIRS, *HERE)), ["train_ensemble"])
     assert same(weights(folder, 2), before)
     assert {
         number: (folder / f"ensemble/member-{number:03d}/model.safetensors").stat().st_mtime_ns for number in others

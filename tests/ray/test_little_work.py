@@ -1,15 +1,19 @@
 """Stages of little work in the command's own process: what they publish is what one worker publishes, to the bit."""
 
+import os
 import shutil
 import subprocess
 import sys
 
+import pyarrow as pa
 import pytest
 from helpers.bits import assert_same_bits
 from safetensors.torch import load_file
 from support import REPO, TESTS, TINY, WORKERS, copied, events, tiny
 
 from hydra_ray.cluster.pipeline import run_stages
+from hydra_ray.cluster.place_of_work import progress, shared, stream, submit
+from hydra_ray.config.cluster import ClusterConfig
 from hydra_ray.runs.run import Run
 
 pytestmark = pytest.mark.timeout(400)
@@ -30,6 +34,34 @@ def test_a_run_without_a_search_never_imports_ray(tmp_path):
     assert "torch" in done.stdout.split()
     assert "ray" not in done.stdout.split()
     assert (tmp_path / "tiny" / "report" / "report.html").exists()
+
+
+def put(items):
+    return items.append_column("pid", pa.array([os.getpid()] * items.num_rows))
+
+
+def add(first, second):
+    return first + second + [os.getpid()]
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("here", [True, False])
+def test_the_same_functions_are_called_in_another_process(here):
+    cluster = ClusterConfig(local=here)
+    numbers = shared([1], cluster)
+    found = [answer() for answer in [submit(add, cluster, numbers, [place]) for place in (2, 3)]]
+    assert [each[:2] for each in found] == [[1, 2], [1, 3]]
+    rows = list(stream([{"item": place} for place in range(3)], cluster, put))
+    assert sorted(row["item"] for row in rows) == [0, 1, 2]
+    assert ({each[2] for each in found} | {row["pid"] for row in rows} == {os.getpid()}) == here
+    seen = []
+    with progress(seen.append, cluster) as sender:
+        submit(tell, cluster, sender)()
+    assert seen == [{"event": "told"}]
+
+
+def tell(sender):
+    sender.send({"event": "told"}, wait=True)
 
 
 def test_students_are_those_of_one_worker(ray_session, chain, project, tmp_path):

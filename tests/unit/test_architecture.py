@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ MAX_FUNCTION_LINES, MAX_FILE_LINES = 60, 350
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPO)))
 
 
+@cache
 def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), str(path))
 

@@ -6,7 +6,7 @@ import torch
 
 from hydra_ray.cluster.place_of_work import LocalWorkError, fit, progress, shared, stream, submit
 from hydra_ray.cluster.worker_setup import set_up_worker
-from hydra_ray.config.sections import ClusterConfig
+from hydra_ray.config.cluster import ClusterConfig
 from hydra_ray.errors import UserError
 
 HERE = ClusterConfig(local=True, cpus_per_worker=3)

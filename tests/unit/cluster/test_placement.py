@@ -13,7 +13,7 @@ from helpers.shards import synthetic, write
 
 import hydra_ray.cluster
 from hydra_ray.cluster.progress import LocalSender
-from hydra_ray.config.sections import ClusterConfig
+from hydra_ray.config.cluster import ClusterConfig
 from hydra_ray.storage.folder import Folder
 
 CLUSTER = Path(hydra_ray.cluster.__file__).parent
