@@ -53,7 +53,7 @@ def test_an_example_ends_in_a_report(example, tmp_path):
     for line in example[-1].text.splitlines():
         module, *words = line.removeprefix("python -m ").split()
         environment = {"PYTHONPATH": os.pathsep.join([str(REPO), str(tmp_path)])}
-        more = ["cluster.num_workers=1"] if module == "pipelines.run" else []
+        more = ["cluster.local=true"] if module == "pipelines.run" else []
         Command([module, *words, *more], tmp_path, environment).finish(600).require_success()
     (report,) = (tmp_path / "runs").glob("*/report/metrics.json")
     predictors = json.loads(report.read_text())["test"]

@@ -10,9 +10,10 @@ pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
 def test_trials_of_two_workers(chain, project, tmp_path):
     chain.require_success()
     folder = copied(project / "runs" / "tiny", tmp_path)
-    words = [f"storage={tmp_path}", "tune.workers_per_trial=2", "tune.num_trials=2", "tune.space={head_width: [2, 3]}"]
+    words = ["tune.workers_per_trial=2", "tune.num_trials=2", "tune.space={head_width: [2, 3]}", "students=[hydra]"]
     before = len(events(folder))
-    command = Command(["pipelines.tune", "tiny.yaml", *words], project).finish().require_success()
+    command = Command(["pipelines.tune", "tiny.yaml", f"storage={tmp_path}", *words], project)
+    command.finish().require_success()
     assert command.err == ""
     table = pd.read_parquet(folder / "tune" / "hydra" / "trials.parquet")
     assert len(table) == 2

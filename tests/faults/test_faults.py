@@ -20,7 +20,8 @@ from hydra_ray.inference import CARD
 
 pytestmark = pytest.mark.timeout(900)
 _SIZE = "96m"
-_NOT_COMPARED = {"seconds", "latency_ms", "created", "checksum", "files", "storage"}  # files by their own bytes
+# files by their own bytes
+_NOT_COMPARED = {"seconds", "latency_ms", "created", "checksum", "files", "storage", "local"}
 
 
 @pytest.fixture
