@@ -52,10 +52,11 @@ def explain(
         overridden: dotted keys given on the command line; an error about one names that as its place.
         above: dotted key under which the tree stands; none for the whole configuration.
     """
-    first = min(error.errors(), key=_rank)
+    errors = error.errors()
+    first = min(errors, key=_rank)
     parts = _without_tags(first["loc"], root)
     key = ".".join([above, *parts] if above else parts)
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ") + _or_a_word(errors, first, root)
     if is_about(key or message, overridden, exact=bool(key)):
         place = "command line"
     prefix = f"{place}: " if place else ""
@@ -73,6 +74,17 @@ def _rank(found: ErrorDetails) -> int:
     if found["type"] == "extra_forbidden":
         return 0
     return 2 if found["type"] == "string_type" and isinstance(found["input"], Mapping) else 1
+
+
+def _or_a_word(errors: Sequence[ErrorDetails], first: ErrorDetails, root: Section) -> str:
+    """Of a key that takes a word too, e.g. a number or `auto`, what that word is; else nothing."""
+    parts = _without_tags(first["loc"], root)
+    words = [
+        each.get("ctx", {}).get("expected")
+        for each in errors
+        if each["type"] == "literal_error" and each is not first and _without_tags(each["loc"], root) == parts
+    ]
+    return f", or {words[0]}" if words else ""
 
 
 def _without_tags(location: Iterable[str | int], root: Section) -> list[str]:

@@ -130,6 +130,8 @@ def test_merge_keys_work(tmp_path):
         ("data.unknown.a={view: x, count: 0}", "data.unknown.a.count=0: must be greater than or equal to 1"),
         ("distill.temperature=hot", 'command line: distill.temperature="hot": must be a valid number'),
         ("ensemble.num_members=2.5", "command line: ensemble.num_members=2.5: must be a valid integer"),
+        ("cluster.local=maybe", "command line: cluster.local=\"maybe\": must be a valid boolean, or 'auto'"),
+        ("ensemble.stack_size=0", "command line: ensemble.stack_size=0: must be greater than or equal to 1, or 'auto'"),
         ("ensemble.num_members=true", "command line: ensemble.num_members=true: must be a valid integer"),
         ("ensemble.num_members='5'", 'command line: ensemble.num_members="5": must be a valid integer'),
         ("distill.temperature=0", "command line: distill.temperature=0: must be greater than 0"),
