@@ -10,13 +10,14 @@ from hydra_ray.cli import main
 
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch):
-    """Starting Ray, or connecting to it, fails the test."""
+    """Starting Ray, connecting to it, or beginning a stage without it fails the test."""
 
     def started(*_, **__):
-        raise AssertionError("Ray was started")
+        raise AssertionError("work has begun")
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("hydra_ray.cluster.pipeline.session", started)
+    monkeypatch.setattr("hydra_ray.cluster.pipeline._function_of", lambda stage: started)
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_other_data_are_refused_too(finished, refused, word, expected):
 @pytest.mark.parametrize("words", [["ensemble.learning_rate=0.5"], ["seed=1", "name=other"], ["seed=1", "--redo"]])
 def test_other_keys_other_names_and_redo_go_on(finished, words, call, monkeypatch):
     began = []
-    monkeypatch.setattr("hydra_ray.cluster.pipeline._Chain._connect", lambda chain: began.append(1) or 1 / 0)
+    monkeypatch.setattr("hydra_ray.cluster.pipeline._Chain._find_place", lambda chain, *_: began.append(1) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         call("train-ensemble", finished, *words)
     assert began

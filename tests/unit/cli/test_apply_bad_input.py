@@ -17,9 +17,10 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def no_session(monkeypatch):
     def started(*_, **__):
-        raise AssertionError("Ray was started")
+        raise AssertionError("work has begun")
 
     monkeypatch.setattr("hydra_ray.cluster.apply.session", started)
+    monkeypatch.setattr("hydra_ray.cluster.apply.stream", started)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,9 @@ def test_a_plan_starts_nothing_and_makes_nothing(path, call):
     code, out, errors = call("run", path, "--plan", "data.unknown={patches: photo_patches}")
     assert (code, errors) == (0, "")
     lines = {line.split()[0]: line for line in out.splitlines()}
-    assert list(lines) == ["run", "data", *STAGES, "resources"]
+    assert list(lines) == ["run", "data", *STAGES, "resources", "in"]
+    assert lines["in"].startswith("in this process train_ensemble, predict, distill, evaluate: over before")
+    assert "in this process" not in call("run", path, "--plan", "cluster.local=false")[1]
     assert "to do  0/5 members done; whole stage: 5 member-epochs of 200 rows" in lines["train_ensemble"]
     assert "waits  after train_ensemble" in lines["predict"]
     assert re.search(r"rows x 5 members, up to [\d.]+ [kM]B of shards", lines["predict"])

@@ -77,11 +77,11 @@ def test_a_new_row_is_in_the_plan_run_skipped_and_redone(path, plan, table):
     assert plan()[COUNT] == f"{COUNT:<15} waits  after train_ensemble; whole stage: next to nothing"
     assert main([COUNT, str(path)]) == 0
     assert main([COUNT, str(path)]) == 0
-    assert events(loaded(path)) == [(COUNT, name) for name in ("start", "counted", "done", "skipped")]
+    assert events(loaded(path)) == [(COUNT, name) for name in ("start", "place", "counted", "done", "skipped")]
     assert (loaded(path).folder / COUNT).read("count.txt") == b"3"
     changed = "evaluate.latency_repeats=7"
     pipeline.run_stages(loaded(path, changed), [COUNT])
-    assert [name for _, name in events(loaded(path))[4:]] == ["start", "counted", "done"]
+    assert [name for _, name in events(loaded(path))[5:]] == ["start", "place", "counted", "done"]
 
 
 def test_a_row_alone_is_to_do_then_done_then_names_the_key_that_changed(path, plan, table):
