@@ -16,7 +16,7 @@ from hydra_ray.models.outputs import GaussianOutput, MeanOutput, OutputKind
 from hydra_ray.models.own_code import code_of
 from hydra_ray.models.pretrained import Pretrained, load_pretrained, put_body, weights_key
 from hydra_ray.models.registry import Network
-from hydra_ray.models.size import check_size, in_gigabytes, memory_bytes
+from hydra_ray.models.size import check_size, count_weights, in_gigabytes, memory_bytes
 from hydra_ray.models.student import HydraStudent, body_and_heads, build_student, suited_head
 from hydra_ray.models.tensors import to_device, to_safetensors
 
@@ -45,6 +45,7 @@ __all__ = [
     "check_values",
     "code_of",
     "count_macs",
+    "count_weights",
     "from_model_json",
     "in_gigabytes",
     "latency_ms",

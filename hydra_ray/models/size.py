@@ -1,6 +1,6 @@
 """Checks that training a network would fit into this machine's memory, without allocating it.
 
-It is: a count of the parameters of a network built from tensors without storage.
+It is: a count of the numbers of a network built from tensors without storage.
 It is not: the cost of a built network (`cost.py`), nor the memory of activations.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +58,16 @@ def check_size(build: Callable[[], Any], what: str) -> None:
         return
 
 
+def count_weights(build: Callable[[], Any]) -> int:
+    """Numbers in all weights and statistics of a network, without allocating it; 0 where it cannot be built so."""
+    try:
+        with _Counted(sys.maxsize) as counted:
+            build()
+    except Exception:  # of a network of the user's own, which wants values
+        return 0
+    return counted.number
+
+
 class _NumbersError(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -77,7 +88,7 @@ class _Counted(TorchFunctionMode):
     def __init__(self, most: int) -> None:
         super().__init__()
         self._most = most
-        self._number = 0
+        self.number = 0
         self._num_tensors = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
@@ -93,10 +104,10 @@ class _Counted(TorchFunctionMode):
 
     def _count(self, args: Any, kwargs: Mapping[str, Any]) -> None:
         shape = kwargs.get("size", args[0] if args and isinstance(args[0], Sequence) else args)
-        self._number += math.prod(shape)
+        self.number += math.prod(shape)
         self._num_tensors += 1
-        if self._number > self._most:
-            raise _NumbersError(self._number)
+        if self.number > self._most:
+            raise _NumbersError(self.number)
         if self._num_tensors > _MOST_TENSORS:
             raise _TensorsError
 

@@ -7,14 +7,16 @@ docs/performance.md.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
 
-import numpy as np
 from torch import nn
 
 from hydra_ray.config import Config, StudentKind
-from hydra_ray.models import HydraStudent, Member, build_member, build_student, count_macs
+from hydra_ray.models import ModelSpec, build_member, build_student, count_macs, count_weights
 from hydra_ray.randomness import THROWN_AWAY
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.training import plan_of
@@ -29,6 +31,8 @@ _FILE_SECONDS = 0.02  # of a shard
 _OUTPUT_SECONDS = 5e-8  # of a student's loss, for each number that its heads say of a row
 _BACKWARD = 3  # a training step's multiply-adds, in those of a forward pass
 _ROWS_OF_LATENCIES = 257  # evaluate measures 1 and 256
+
+_SpecOf = Callable[[Run, StudentKind], ModelSpec]
 
 
 def is_small(run: Run, stage: str) -> bool:
@@ -51,8 +55,10 @@ def is_small_to_answer(rows: int, files: int, network: nn.Module, input_shape: t
         network: that answers.
         input_shape: of one stored row.
     """
-    values = int(np.prod(input_shape))
-    return _to_answer(rows, values, files, lambda: count_macs(network, input_shape)) < SMALL_SECONDS
+    seconds = _reading(rows, input_shape) + files * _FILE_SECONDS
+    return (
+        seconds < SMALL_SECONDS and seconds + rows * count_macs(network, input_shape) / _MACS_A_SECOND < SMALL_SECONDS
+    )
 
 
 def _members(run: Run) -> float:
@@ -60,12 +66,10 @@ def _members(run: Run) -> float:
     if ensemble.objective_of_groups is not None:
         return math.inf  # what its loss costs beside the network is not counted here
     rows = run.data.splits["train"].num_rows
-    at_least = ensemble.num_members * ensemble.epochs * math.ceil(rows / ensemble.batch_size) * _STEP_SECONDS
-    if at_least >= SMALL_SECONDS:
-        return at_least  # no network needs to be built to say so
-    view = 0.0 if ensemble.augment is None else rows * _values(run) * _VALUE_SECONDS
-    epochs = [count * (view + _epoch(member, rows, ensemble.batch_size, run)) for count, member in _groups(run)]
-    return ensemble.epochs * sum(epochs)
+    view = 0.0 if ensemble.augment is None else ensemble.epochs * _reading(rows, run.data.input_shape)
+    return sum(
+        count * (view + _training(spec, rows, ensemble.batch_size, ensemble.epochs)) for count, spec in _groups(run)
+    )
 
 
 def _answers(run: Run) -> float:
@@ -74,23 +78,24 @@ def _answers(run: Run) -> float:
         return math.inf  # nobody knows how long somebody else's models take
     rows = sum(map(run.num_rows, run.split_names))
     files = rows / config.predict.rows_per_shard + sum(len(run.views(name)) for name in run.split_names)
-    return _to_answer(rows, _values(run), files, lambda: _macs_of_members(run))
+    seconds = _reading(rows, run.data.input_shape) + files * _FILE_SECONDS
+    return seconds if seconds >= SMALL_SECONDS else seconds + _asking_members(run, rows)
 
 
 def _students(run: Run) -> float:
     rows = run.num_rows(TRANSFER)
-    tuned = {kind: _config_of(run, kind) for kind in run.config.student_kinds}
-    epochs = {kind: config.distill.mean_phase_epochs + config.distill.epochs for kind, config in tuned.items()}
-    batch_sizes = {kind: config.distill.batch_size for kind, config in tuned.items()}
-    at_least = sum(epochs[kind] * math.ceil(rows / batch_sizes[kind]) for kind in tuned) * _STEP_SECONDS
-    if at_least >= SMALL_SECONDS:
-        return at_least
-    seconds = 0.0
-    for kind in tuned:
-        student = _student(run, kind)
-        loss = rows * student.spec.num_heads * run.data.num_outputs * _OUTPUT_SECONDS
-        seconds += epochs[kind] * (loss + _epoch(student, rows, batch_sizes[kind], run))
-    return seconds
+
+    def training(spec_of: _SpecOf) -> float:
+        seconds = 0.0
+        for kind in run.config.student_kinds:
+            distill = _config_of(run, kind).distill
+            spec = spec_of(run, kind)
+            epochs = distill.mean_phase_epochs + distill.epochs
+            seconds += epochs * rows * spec.num_heads * spec.num_outputs * _OUTPUT_SECONDS
+            seconds += _training(spec, rows, distill.batch_size, epochs)
+        return seconds
+
+    return _at_least_of_bodies(training)
 
 
 def _report(run: Run) -> float:
@@ -98,9 +103,19 @@ def _report(run: Run) -> float:
     if config.evaluate.attacks is not None or config.ensemble.teachers.are_asked:
         return math.inf
     rows = sum(map(run.num_rows, run.split_names)) - run.num_rows(TRANSFER)
-    students = sum(count_macs(_student(run, kind), run.data.input_shape) for kind in config.student_kinds)
     timed = _ROWS_OF_LATENCIES * config.evaluate.latency_repeats
-    return (rows * students + timed * (students + _macs_of_members(run))) / _MACS_A_SECOND
+
+    def asking(spec_of: _SpecOf) -> float:
+        students = sum(_products(spec_of(run, kind), rows + timed) for kind in config.student_kinds)
+        return students + _asking_members(run, timed)
+
+    return _at_least_of_bodies(asking)
+
+
+def _at_least_of_bodies(seconds_with: Callable[[_SpecOf], float]) -> float:
+    """Seconds with students' bodies alone where they are long already; to say what heads suit takes a built network."""
+    seconds = seconds_with(_body)
+    return seconds if seconds >= SMALL_SECONDS else seconds_with(_student)
 
 
 _COUNTED: dict[str, Callable[[Run], float]] = {
@@ -111,36 +126,87 @@ _COUNTED: dict[str, Callable[[Run], float]] = {
 }
 
 
-def _epoch(network: nn.Module, rows: int, batch_size: int, run: Run) -> float:
-    """Seconds to train a network on so many rows once."""
-    step = _STEP_SECONDS + _TENSOR_SECONDS * len(list(network.parameters()))
-    products = rows * _BACKWARD * count_macs(network, run.data.input_shape) / _MACS_A_SECOND
-    return math.ceil(rows / batch_size) * step + products
+def _reading(rows: int, input_shape: tuple[int, ...]) -> float:
+    """Seconds to read so many rows, or to make a view of them."""
+    return rows * math.prod(input_shape) * _VALUE_SECONDS
 
 
-def _to_answer(rows: int, values: int, files: float, macs: Callable[[], int]) -> float:
-    """Seconds to read rows of so many values, answer them with so many multiply-adds each, and write files of them."""
-    seconds = rows * values * _VALUE_SECONDS + files * _FILE_SECONDS
-    return seconds if seconds >= SMALL_SECONDS else seconds + rows * macs() / _MACS_A_SECOND
+def _training(spec: ModelSpec, rows: int, batch_size: int, epochs: int) -> float:
+    """Seconds to train a network on so many rows; a part of them where that is long already."""
+    steps = epochs * math.ceil(rows / batch_size)
+    seconds = steps * _STEP_SECONDS
+    if seconds < SMALL_SECONDS:
+        seconds += _products(spec, epochs * rows * _BACKWARD)
+    if seconds < SMALL_SECONDS:
+        seconds += steps * _size_of(_text(spec)).num_tensors * _TENSOR_SECONDS
+    return seconds
 
 
-def _groups(run: Run) -> list[tuple[int, Member]]:
-    """Of each group of members that are alike how many there are, and one with weights that nobody keeps."""
-    groups = enumerate(run.config.ensemble.groups)
-    return [(group.count, build_member(run.group_spec(place), THROWN_AWAY)) for place, group in groups]
-
-
-def _macs_of_members(run: Run) -> int:
-    """Multiply-adds of one row by all members; 0 where others answer in their place."""
+def _asking_members(run: Run, rows: int) -> float:
+    """Seconds in which all members answer so many rows; 0 where others have answered in their place."""
     if not run.config.trains_members:
-        return 0
-    return sum(count * count_macs(member, run.data.input_shape) for count, member in _groups(run))
+        return 0.0
+    return sum(count * _products(spec, rows) for count, spec in _groups(run))
 
 
-def _student(run: Run, kind: StudentKind) -> HydraStudent:
-    """A student with weights that nobody keeps."""
+def _products(spec: ModelSpec, rows: int) -> float:
+    """Seconds of a network's products for so many rows; of a large one for images, less: it is not built for it."""
+    if len(spec.input_shape) == 3:  # embeddings of tables have weights that nothing is multiplied with
+        at_least = rows * _weights_of(_text(spec)) / _MACS_A_SECOND
+        if at_least >= SMALL_SECONDS:
+            return at_least
+    return rows * _size_of(_text(spec)).macs / _MACS_A_SECOND
+
+
+@dataclass(frozen=True)
+class _Size:
+    """Multiply-adds of a row, and tensors of weights."""
+
+    macs: int
+    num_tensors: int
+
+
+def _text(spec: ModelSpec) -> str:
+    """A spec as a key of what is remembered: stages ask about the same networks."""
+    return json.dumps(spec.to_json(), sort_keys=True)
+
+
+@lru_cache(maxsize=64)
+def _weights_of(text: str) -> int:
+    return count_weights(ModelSpec.from_json(json.loads(text)).build_network)
+
+
+@lru_cache(maxsize=64)
+def _size_of(text: str) -> _Size:
+    """Of a network that is built and thrown away."""
+    spec = ModelSpec.from_json(json.loads(text))
+    build = build_student if spec.kind == "student" else build_member
+    network = build(spec, THROWN_AWAY)
+    return _Size(count_macs(network, spec.input_shape), len(list(network.parameters())))
+
+
+def _groups(run: Run) -> list[tuple[int, ModelSpec]]:
+    """Of each group of members that are alike how many there are, and what they are."""
+    return [(group.count, run.group_spec(place)) for place, group in enumerate(run.config.ensemble.groups)]
+
+
+def _body(run: Run, kind: StudentKind) -> ModelSpec:
+    """A student's body with a single linear head."""
     config = _config_of(run, kind)
-    plan = plan_of(
+    options = config.distill.body_options
+    return ModelSpec(
+        "member",
+        config.distill.body or config.ensemble.architecture,
+        run.data.input_shape,
+        run.data.num_outputs,
+        config.ensemble.options if options is None else options,
+        categories=run.data.categories,
+    )
+
+
+def _student(run: Run, kind: StudentKind) -> ModelSpec:
+    config = _config_of(run, kind)
+    return plan_of(
         config,
         run.task,
         kind,
@@ -148,16 +214,10 @@ def _student(run: Run, kind: StudentKind) -> HydraStudent:
         input_shape=run.data.input_shape,
         num_outputs=run.data.num_outputs,
         categories=run.data.categories,
-    )
-    return build_student(plan.spec, THROWN_AWAY)
+    ).spec
 
 
 def _config_of(run: Run, kind: StudentKind) -> Config:
     """What a student is trained with; of a plan whose search is still to come, what the recipe says."""
     is_searched = run.config.distill.use_best_trial and kind in run.searched_kinds
     return run.config if is_searched and not run.search(kind).is_done else run.tuned(kind)
-
-
-def _values(run: Run) -> int:
-    """Numbers of one row."""
-    return int(np.prod(run.data.input_shape))

@@ -4,9 +4,11 @@ import math
 
 import pytest
 from support import tiny
+from torch import nn
 
 from hydra_ray.cluster.pipeline import works_here
 from hydra_ray.config.load import load_config
+from hydra_ray.models import count_weights
 from hydra_ray.runs import Run, is_small, small_work
 
 STAGES = ("train_ensemble", "predict", "distill", "evaluate")
@@ -57,6 +59,21 @@ def test_what_cannot_be_counted_is_not_small(tmp_path, stage):
 def test_a_wide_network_is_long_though_its_steps_are_few(tmp_path):
     wide = run_of(tmp_path, "ensemble.architecture=mlp", "ensemble.options={hidden: [8000, 8000]}", "ensemble.epochs=1")
     assert 4 * 8 * 1e-3 < small_work.SMALL_SECONDS < small_work._members(wide) < math.inf
+
+
+def test_a_large_network_for_images_is_not_built_to_be_called_large(tmp_path, monkeypatch):
+    for build in ("build_member", "build_student"):
+        monkeypatch.setattr(small_work, build, lambda *_: pytest.fail("built"))
+    words = ["ensemble.architecture=mlp", "ensemble.options={hidden: [9000, 9000]}", "distill.body_options=null"]
+    large = run_of(tmp_path, *words, "evaluate.latency_repeats=20")
+    assert not any(is_small(large, stage) for stage in STAGES)
+
+
+def test_weights_are_counted_without_storage():
+    found = count_weights(lambda: nn.Sequential(nn.Linear(7, 5), nn.BatchNorm1d(5)))
+    assert found == 7 * 5 + 5 + 4 * 5  # weight, bias, mean and variance of each feature
+    assert count_weights(lambda: nn.Linear(10**7, 10**7)) == 10**14 + 10**7
+    assert count_weights(lambda: 1 / 0) == 0
 
 
 def test_work_that_is_done_already_counts(tmp_path, monkeypatch):
