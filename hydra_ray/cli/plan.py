@@ -57,8 +57,7 @@ def show_plan(run: Run, *, time: bool = False) -> None:
         cost = "" if state.state == "off" else f"; whole stage: {costs[state.name]}"
         print(f"{state.name:<15} {state.state:<6} {state.detail}{cost}")
     print(f"resources       {resources(run)}")
-    wish = run.config.cluster.local
-    here = [state.name for state in states if state.state in ("to do", "waits") and works_here(run, state.name, wish)]
+    here = [state.name for state in states if state.state in ("to do", "waits") and works_here(run, state.name)]
     if here:
         print(f"in this process {', '.join(here)}: over before workers would have started (cluster.local)")
     if time:

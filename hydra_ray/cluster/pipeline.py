@@ -123,7 +123,6 @@ class _Chain:
         self._run = run
         self._stack = stack
         self._tracker = tracker
-        self._local = run.config.cluster.local  # as the recipe has it, before it is decided for a stage
         self._ready = False
         self._said_here = False
         self._connected = False
@@ -153,22 +152,23 @@ class _Chain:
             interrupts_noticed(),
             clear_errors(self._run.folder, stage.name),
         ):
-            self._find_place(stage.name, running)
-            _function_of(stage)(self._run, running)
+            is_local = self._find_place(stage.name, running)
+            with self._run.working(is_local=is_local):
+                _function_of(stage)(self._run, running)
 
-    def _find_place(self, name: str, running: Stage) -> None:
-        """Decide where a stage works; connect to Ray for the first that does not work here."""
+    def _find_place(self, name: str, running: Stage) -> bool:
+        """Whether a stage works in this process; for the first that does not, Ray is connected to."""
         if is_private():
             self._get_ready()
-        is_local = works_here(self._run, name, self._local)
+        is_local = works_here(self._run, name)
         if not is_local:
             self._connect()
             self._get_ready()
-        self._run.decide_place(is_local=is_local)
         running.event("place", local=is_local)
         if is_local and not self._said_here:
             self._said_here = True
             running.say("in this process, as all stages that are shorter than the start of workers")
+        return is_local
 
     def _connect(self) -> None:
         if self._connected:
@@ -191,14 +191,14 @@ class _Chain:
         self._ready = True
 
 
-def works_here(run: Run, stage: str, wish: bool | str) -> bool:
+def works_here(run: Run, stage: str) -> bool:
     """Whether a stage works in this process.
 
     Args:
         run: with GPUs decided.
         stage: its name.
-        wish: `cluster.local` of the recipe.
     """
+    wish = run.config.cluster.local
     if stage == "tune" or wish is False:
         return False
     return wish is True or (is_private() and is_small(run, stage))

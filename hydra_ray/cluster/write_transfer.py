@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hydra_ray.cluster.pipeline import check_own_session, works_here
+from hydra_ray.cluster.pipeline import check_own_session, clear_errors, works_here
 from hydra_ray.cluster.place_of_work import stream
 from hydra_ray.cluster.predict import plan_split
 from hydra_ray.cluster.predict_steps import ReadRows, Work
@@ -54,8 +54,14 @@ def write_transfer(run: Run, out: str) -> Written:
     folder.check_writable("OUT")
     if is_private():
         check_own_session(run.config.cluster)
-    is_local = works_here(run, "predict", run.config.cluster.local)
-    run.decide_place(is_local=is_local)
+    is_local = works_here(run, "predict")
+    place = nullcontext() if is_local else session(run.config.cluster)
+    with run.working(is_local=is_local), place, clear_errors(folder, "write-transfer"):
+        return Written(_write_all(run, folder), run.split_names)
+
+
+def _write_all(run: Run, folder: Folder) -> int:
+    """Write the rows of all splits; how many they are."""
     work = Work(
         plan=[item for split in run.split_names for item in plan_split(run, split)],
         config=run.config,
@@ -68,12 +74,8 @@ def write_transfer(run: Run, out: str) -> Written:
         features=run.features,
         dtype=run.shard_dtype,
     )
-    cluster = run.config.cluster
-    with nullcontext() if is_local else session(cluster):
-        items = [{"item": place} for place in range(len(work.plan))]
-        written = stream(items, cluster, _WriteInputs(work, folder))
-        rows = sum(row["rows"] for row in written)
-    return Written(rows, run.split_names)
+    items = [{"item": place} for place in range(len(work.plan))]
+    return sum(row["rows"] for row in stream(items, run.config.cluster, _WriteInputs(work, folder)))
 
 
 class _WriteInputs:

@@ -5,6 +5,8 @@ What each result depends on is in `fingerprints.py`; which stage makes it, in `s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -81,11 +83,18 @@ class Run:
         self._given = with_gpus_decided(self._given, gpus)
         self.__dict__.pop("config", None)
 
-    def decide_place(self, *, is_local: bool) -> None:
-        """Say whether the next stage works in this process, in place of `cluster.local`."""
-        cluster = self._given.cluster.model_copy(update={"local": is_local})
-        self._given = self._given.model_copy(update={"cluster": cluster})
+    @contextmanager
+    def working(self, *, is_local: bool) -> Iterator[None]:
+        """Say for the length of a `with` block, a stage, whether its work is done in this process."""
+        wished = self._given
+        cluster = wished.cluster.model_copy(update={"local": is_local})
+        self._given = wished.model_copy(update={"cluster": cluster})
         self.__dict__.pop("config", None)
+        try:
+            yield
+        finally:
+            self._given = wished
+            self.__dict__.pop("config", None)
 
     @cached_property
     def data(self) -> DataSet:

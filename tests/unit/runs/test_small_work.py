@@ -97,9 +97,9 @@ def test_work_that_is_done_already_counts(tmp_path, monkeypatch):
 def test_who_works_here(tmp_path, monkeypatch, wish, address, gpus, here):
     if address:
         monkeypatch.setenv("RAY_ADDRESS", address)
-    run = run_of(tmp_path, f"cluster.use_gpu={str(gpus).lower()}")
-    assert works_here(run, "distill", wish) == here
-    assert not works_here(run, "tune", wish), "trials are Ray Tune's"
+    run = run_of(tmp_path, f"cluster.use_gpu={str(gpus).lower()}", f"cluster.local={str(wish).lower()}")
+    assert works_here(run, "distill") == here
+    assert not works_here(run, "tune"), "trials are Ray Tune's"
 
 
 def test_the_demo_needs_workers_for_its_search_alone():

@@ -84,6 +84,15 @@ def test_a_new_row_is_in_the_plan_run_skipped_and_redone(path, plan, table):
     assert [name for _, name in events(loaded(path))[5:]] == ["start", "place", "counted", "done"]
 
 
+def test_where_one_stage_works_is_no_wish_for_the_next(path, table):
+    """A run that is kept, as by a notebook, is asked for stage after stage."""
+    table(toy())
+    for wish in ("auto", True):
+        run = loaded(path, f"cluster.local={str(wish).lower()}", f"name=wish-{wish}")
+        pipeline.run_stages(run, [COUNT])
+        assert run.config.cluster.local == wish
+
+
 def test_a_row_alone_is_to_do_then_done_then_names_the_key_that_changed(path, plan, table):
     table(toy())
     assert plan()[COUNT].split(None, 1)[1] == "to do  0/1 counts done; whole stage: next to nothing"
