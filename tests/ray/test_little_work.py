@@ -49,7 +49,8 @@ def add(first, second):
 def test_the_same_functions_are_called_in_another_process(here):
     cluster = ClusterConfig(local=here)
     numbers = shared([1], cluster)
-    found = [answer() for answer in [submit(add, cluster, numbers, [place]) for place in (2, 3)]]
+    pending = [submit(add, cluster, numbers, [place]) for place in (2, 3)]
+    found = [answer() for answer in pending]
     assert [each[:2] for each in found] == [[1, 2], [1, 3]]
     rows = list(stream([{"item": place} for place in range(3)], cluster, put))
     assert sorted(row["item"] for row in rows) == [0, 1, 2]
