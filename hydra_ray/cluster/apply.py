@@ -20,7 +20,6 @@ from hydra_ray.cluster.apply_steps import AskStudent, MakeAnswers, ReadPart, Wor
 from hydra_ray.cluster.pipeline import ERROR_LOG, check_own_session, clear_errors
 from hydra_ray.cluster.place_of_work import stream
 from hydra_ray.cluster.session import available, check_storage, is_private, session
-from hydra_ray.cluster.signals import interrupts_noticed
 from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.inference import (
@@ -134,7 +133,7 @@ class _Command:
             self.say(f"answers {rows:,} rows of an earlier command are kept")
         seconds = 0.0
         if todo:
-            with ExitStack() as stack, interrupts_noticed(), clear_errors(self.answers.folder, "apply"):
+            with ExitStack() as stack, clear_errors(self.answers.folder, "apply"):
                 cluster = self._connected(stack, todo)
                 began = time.monotonic()
                 self._stream(todo, cluster)

@@ -20,7 +20,7 @@ from hydra_ray.cluster.session import (
     prepare_environment,
     session,
 )
-from hydra_ray.cluster.signals import interrupts_noticed, raise_if_interrupted
+from hydra_ray.cluster.signals import interrupts_noticed
 from hydra_ray.cluster.temporary_folder import check_temporary_folder
 from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
@@ -149,7 +149,6 @@ class _Chain:
         makes = [artifact.lineage for artifact in stage.missing(self._run)]  # to count the seconds of work behind each
         with (
             self._tracker.stage(stage.name, detail=state.detail, makes=makes) as running,
-            interrupts_noticed(),
             clear_errors(self._run.folder, stage.name),
         ):
             is_local = self._find_place(stage.name, running)
@@ -206,20 +205,20 @@ def works_here(run: Run, stage: str) -> bool:
 
 @contextmanager
 def clear_errors(folder: Folder, name: str) -> Iterator[None]:
-    """Raise Ray's errors again as one line, and write their tracebacks to a file of the folder.
+    """Raise Ray's errors again as one line, and write their tracebacks to a file of the folder; notice signals.
 
     Args:
         folder: of the run, or whatever else is being written.
         name: of the stage or command, for the line.
     """
     try:
-        yield
+        with interrupts_noticed():
+            yield
     except Exception as error:
         prepare_environment()  # these import ray
         from hydra_ray.cluster.daemons import daemon_death
         from hydra_ray.cluster.failures import cause_of, explained, full_text, is_from_ray
 
-        raise_if_interrupted()
         failed_here = isinstance(error, LocalWorkError)
         failure = error.cause if failed_here else error
         of_storage = as_storage_error(cause_of(failure), folder, is_local=folder.is_local)

@@ -85,16 +85,21 @@ def command_ends_in_order(leave: Callable[[BaseException], None]) -> Iterator[No
 def interrupts_noticed() -> Iterator[None]:
     """Raise signals as usual, and note them, so that `raise_if_interrupted` can raise those that Ray lost.
 
-    An exception that follows a signal, as when workers are stopped, is replaced by the signal's.
+    An exception that follows a signal, as when workers are stopped, is replaced by the signal's. What was noted is
+    forgotten with the last of such blocks: the next command of a user's own process knows nothing of it.
     """
     _END.forget()
-    with _handled_by(_notice_and_raise):
-        try:
-            yield
-        except BaseException:
+    try:
+        with _handled_by(_notice_and_raise):
+            try:
+                yield
+            except BaseException:
+                raise_if_interrupted()
+                raise
             raise_if_interrupted()
-            raise
-        raise_if_interrupted()
+    finally:
+        if not _END.num_listening:
+            _END.forget()
 
 
 @contextmanager

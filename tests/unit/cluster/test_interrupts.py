@@ -120,9 +120,11 @@ def test_another_thread_ends_a_command(block):
         signal.pause()
 
 
-def test_the_next_stage_knows_nothing_of_the_last_ones_interrupt():
+def test_what_follows_knows_nothing_of_an_interrupt():
+    """Neither the next stage, nor what asks without a block of its own."""
     with pytest.raises(KeyboardInterrupt), interrupts_noticed():
         signal.raise_signal(signal.SIGINT)
+    raise_if_interrupted()
     with interrupts_noticed():
         raise_if_interrupted()
 
