@@ -8,7 +8,18 @@ from typing import Any
 
 from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.report import TextTable, sweep_files, sweep_picture, sweep_table
-from hydra_ray.runs import STAGES, SWEEP_FILE, Redo, Sweep, always, check_experiment, never, summarise
+from hydra_ray.runs import (
+    STAGES,
+    SWEEP_FILE,
+    Redo,
+    Sweep,
+    always,
+    check_experiment,
+    check_networks,
+    check_run,
+    never,
+    summarise,
+)
 from hydra_ray.storage import Folder, sealed
 
 
@@ -40,7 +51,9 @@ def make_runs(sweep: Sweep, *, wait: bool = False, redo: Redo = never) -> tuple[
         UserError: see `run_stages`; the results of earlier runs stay.
     """
     runs = sweep.make_runs()
-    for run in runs:  # asked before hours of work, not in between
+    for run in runs:  # checked and asked before hours of work, not in between
+        check_run(run)
+        check_networks(run)
         check_experiment(run, redo)
     found = []
     with ExitStack() as stack:

@@ -8,8 +8,10 @@ import pytest
 from helpers.dataset_files import write_copies
 from support import DATA, NEEDS_DATA, REPO
 
-from hydra_ray.config import load_config
+from hydra_ray.cli.study import with_seeds
+from hydra_ray.config import load_config, load_study, shipped_studies
 from hydra_ray.config.recipes import shipped_recipes
+from hydra_ray.runs import check_networks, check_run, sweep_of_study
 
 RECIPES = sorted((REPO / "configs").glob("*.yaml"))
 TEACHERS = {"adult_lightgbm", "adult_forest"}
@@ -83,6 +85,16 @@ def test_a_recipe_plans_with_copies_of_its_data(recipe, copies, call, monkeypatc
     assert (code, errors) == (0, "")
     assert "train_ensemble  to do" in out
     assert ("($HYDRA_RAY_DATA)" in out) == (recipe.stem in WAYS)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_studies()))
+def test_every_run_of_a_study_suits_copies_of_its_data(name, copies, monkeypatch):
+    monkeypatch.setenv("HYDRA_RAY_DATA", str(copies))
+    study = with_seeds(load_study(name), "0")
+    sweep = sweep_of_study(study, lambda laid_over: load_config(study.recipe, laid_over=laid_over))
+    for run in sweep.make_runs():
+        check_run(run)
+        check_networks(run)
 
 
 @each_recipe
