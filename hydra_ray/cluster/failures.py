@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import cast
 
 from ray.exceptions import NodeDiedError, OutOfMemoryError, RayActorError, RayError, WorkerCrashedError
-from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
+from ray.train import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from hydra_ray.errors import StageError, UserError, elided
 
@@ -63,6 +64,16 @@ def cause_of(error: BaseException) -> BaseException:
 def is_death(error: BaseException) -> bool:
     """Whether an error says that a process died, and not that it raised an exception."""
     return isinstance(error, (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError))
+
+
+def is_preempted(error: BaseException) -> bool:
+    """Whether workers failed because a machine was taken back: a spot machine, whose end the cluster had announced."""
+    return any(isinstance(each, PreemptionError) or getattr(each, "preempted", False) for each in _causes(error))
+
+
+def found_no_room(error: BaseException) -> bool:
+    """Whether workers did not start because others took the room that there was for them."""
+    return isinstance(cause_of(error), WorkerGroupStartupTimeoutError)
 
 
 def _tells_of_a_peer(error: BaseException) -> bool:

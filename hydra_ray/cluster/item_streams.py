@@ -38,7 +38,7 @@ def by_tasks(items: Items, cluster: ClusterConfig, make: Callable[..., Any]) -> 
         make: items as an Arrow table -> one table for each, of what was written.
     """
     cpus = cluster.cpus_per_worker
-    at_least = ray.cluster_resources()["CPU"] / cpus * _TASKS_A_CPU
+    at_least = ray.cluster_resources().get("CPU", 0.0) / cpus * _TASKS_A_CPU
     num_tasks = min(len(items), math.ceil(max(at_least, len(items) / _ITEMS_A_TASK)))
     rows = ray.data.from_items(list(items), override_num_blocks=num_tasks)
     written = rows.map_batches(make, num_cpus=cpus, **_WHOLE_BLOCK)
@@ -64,7 +64,7 @@ def by_actors(
         work: what the class is called with.
         write: rows -> what was written of them.
     """
-    pool = ActorPoolStrategy(size=cluster.num_workers)
+    pool = ActorPoolStrategy(min_size=cluster.fewest_workers, max_size=cluster.most_workers)
     place: dict[str, Any] = {"num_cpus": _ACTOR_CPUS, "num_gpus": cluster.gpus_per_worker}
     rows = ray.data.from_items(list(items), override_num_blocks=len(items))
     inputs = rows.map_batches(read, num_cpus=_TASK_CPUS, **_WHOLE_BLOCK)

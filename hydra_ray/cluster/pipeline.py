@@ -6,6 +6,7 @@ ray is imported when the first stage has something to do, so that a run that is 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
@@ -18,6 +19,7 @@ from hydra_ray.cluster.session import (
     is_private,
     needs_dashboard,
     prepare_environment,
+    reachable,
     session,
 )
 from hydra_ray.cluster.signals import interrupts_noticed
@@ -100,10 +102,21 @@ def resources(run: Run) -> str:
             check_own_session(run.config.cluster)
         else:
             stack.enter_context(session(run.config.cluster))
-        cpus, gpus = available(run.config.cluster)
-        run.decide_gpus(gpus)
-        check_resources(run.config, cpus, gpus)
-        return resources_in_words(run.config, cpus, gpus)
+        return _resources(run)
+
+
+def _resources(run: Run) -> str:
+    """Decide who gets a GPU, and say in words what there is.
+
+    Raises:
+        UserError: there are too few CPUs or GPUs, and there will be no more.
+    """
+    cluster = run.config.cluster
+    cpus, gpus = available(cluster)
+    most_cpus, most_gpus = reachable(cluster)
+    run.decide_gpus(gpus if math.isinf(most_gpus) else most_gpus)
+    check_resources(run.config, most_cpus, most_gpus)
+    return resources_in_words(run.config, cpus, gpus)
 
 
 def check_own_session(cluster: ClusterConfig) -> None:
@@ -152,6 +165,10 @@ class _Chain:
             clear_errors(self._run.folder, stage.name),
         ):
             is_local = self._find_place(stage.name, running)
+            if not is_local:
+                from hydra_ray.cluster.room import wait_for_room
+
+                wait_for_room(self._run.config.cluster, running, stage.workers(self._run.config))
             with self._run.working(is_local=is_local):
                 _function_of(stage)(self._run, running)
 
@@ -182,11 +199,10 @@ class _Chain:
             return
         if is_private():
             check_own_session(self._run.config.cluster)
-        cpus, gpus = available(self._run.config.cluster)
-        self._run.decide_gpus(gpus)
-        check_resources(self._run.config, cpus, gpus)
-        if gpus:
-            self._tracker.say(f"  {resources_in_words(self._run.config, cpus, gpus)}")
+        _, gpus = available(self._run.config.cluster)
+        resources = _resources(self._run)
+        if gpus or not is_private():
+            self._tracker.say(f"  {resources}")
         self._ready = True
 
 

@@ -62,13 +62,16 @@ class ActorSender:
 def progress_channel(handle: Callable[[Event], None], name: str | None = None) -> Iterator[ActorSender]:
     """Call `handle` in the driver with every event that workers send, until the `with` block ends.
 
-    With a `name`, the session's other processes find the channel by `ray.get_actor(name)`. What `handle` raises is
-    raised again at the end of the block; an error that the user can mend, such as a full disk, ends the block at once.
+    The channel is on the driver's machine, so that no other one has to live for it. With a `name`, the session's other
+    processes find it by `ray.get_actor(name)`. What `handle` raises is raised again at the end of the block; an error
+    that the user can mend, such as a full disk, ends the block at once.
     """
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     make: Any = ray.remote(num_cpus=0)(Channel)
-    channel: Any = make.options(name=name).remote()
+    with_the_driver = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    channel: Any = make.options(name=name, scheduling_strategy=with_the_driver).remote()
     stop = threading.Event()
     failures: list[Exception] = []
 

@@ -6,6 +6,7 @@ Environment variables are set here, before `import ray`, and nowhere else. A clu
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -188,6 +189,21 @@ def available(cluster: ClusterConfig) -> tuple[float, float]:
         resources = ray.cluster_resources()
         return resources.get("CPU", 0.0), resources.get("GPU", 0.0) if cluster.use_gpu else 0.0
     return float(_machine_cpus()), float(_machine_gpus() if cluster.use_gpu else 0)
+
+
+def reachable(cluster: ClusterConfig) -> tuple[float, float]:
+    """Number of CPUs and GPUs that the connected cluster has or may grow to, infinite where it does not say how far.
+
+    Only some autoscalers say it. With `cluster.wait_minutes=0`, or in a private session, it is what there is.
+    """
+    cpus, gpus = available(cluster)
+    if is_private() or not cluster.wait_minutes:
+        return cpus, gpus
+    from ray._private.state import state  # as Ray Train does; there is no public way
+
+    most = state.get_max_resources_from_cluster_config()
+    grown = {"CPU": math.inf, "GPU": math.inf} if most is None else most
+    return max(cpus, grown.get("CPU", 0.0)), max(gpus, grown.get("GPU", 0.0) if cluster.use_gpu else 0.0)
 
 
 def _machine_cpus() -> int:

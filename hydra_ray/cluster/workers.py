@@ -2,19 +2,22 @@
 
 Ray Train places the workers and sets up their process group. Checkpoints and results are files in the run folder, so
 the number of workers may change from one start to the next, and a restart is like the first start. Restarts are
-counted here and not by Ray Train, which would also restart after errors that only the user can mend.
+counted here and not by Ray Train, which would also restart after errors that only the user can mend, and without a
+word; with `cluster.num_workers=[2, 8]` it restarts by itself to use nodes that have come.
 """
 
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray.train
-from ray.train import RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 
-from hydra_ray.cluster.failures import cause_of, is_death, one_line
+from hydra_ray.cluster.failures import cause_of, found_no_room, is_death, is_preempted, one_line
 from hydra_ray.cluster.place_of_work import Loop
+from hydra_ray.cluster.room import wait_for_room
 from hydra_ray.cluster.session import SCRATCH
 from hydra_ray.cluster.signals import interrupts_past_ray
 from hydra_ray.cluster.trainer import Trainer
@@ -40,7 +43,7 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, st
         ray.train.TrainingFailedError: workers failed more often than `cluster.max_failures`, or twice in the same way.
     """
     scratch = folder / SCRATCH
-    failures: list[str] = []
+    restarts = _Restarts(cluster.max_failures)
     try:
         while True:
             try:
@@ -48,11 +51,54 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, st
                     _trainer(loop, job, cluster, scratch, stage.name).fit()
                 return
             except TrainingFailedError as error:
-                _require_another_start(error, failures, cluster.max_failures)
-                stage.event("restart", failure=failures[-1], number=len(failures))
-                stage.say(f"{failures[-1]}; starting again ({len(failures)} of at most {cluster.max_failures} times)")
+                restarts.count(error)
+                stage.event("restart", failure=restarts.last, number=restarts.number, preempted=restarts.preempted)
+                stage.say(f"{restarts.last}; starting again ({restarts})")
+            wait_for_room(cluster, stage, cluster.fewest_workers)
     finally:
         scratch.remove()
+
+
+@dataclass
+class _Restarts:
+    """Why workers were started again, and how often.
+
+    Attributes:
+        most: how many failures there may be.
+        failures: each in a line.
+        preempted: how often a machine was taken back, which is nobody's failure; Ray has no limit for it either.
+        last: the reason for the last start.
+    """
+
+    most: int
+    failures: list[str] = field(default_factory=list)
+    preempted: int = 0
+    last: str = ""
+
+    @property
+    def number(self) -> int:
+        """How many there were."""
+        return len(self.failures) + self.preempted
+
+    def count(self, error: TrainingFailedError) -> None:
+        """Count one, or raise it if no start is left: what failed twice in the same way will fail again."""
+        if is_preempted(error):
+            self.preempted += 1
+            self.last = "a machine was taken back (preempted)"
+            return
+        cause = cause_of(error)
+        self.last = "others took the room for the workers" if found_no_room(error) else one_line(cause)
+        if found_no_room(error):
+            return
+        same_again = self.last in self.failures and not is_death(cause)
+        if isinstance(cause, UserError) or same_again or len(self.failures) >= self.most:
+            raise error
+        self.failures.append(self.last)
+
+    def __str__(self) -> str:
+        if self.preempted:
+            return f"restarted {self.number} times: {self.preempted} preempted"
+        return f"{len(self.failures)} of at most {self.most} times"
 
 
 def ranks_of_train() -> DistributedContext:
@@ -61,29 +107,27 @@ def ranks_of_train() -> DistributedContext:
     return DistributedContext(context.get_world_rank(), context.get_world_size())
 
 
-def _require_another_start(error: TrainingFailedError, failures: list[str], most: int) -> None:
-    """Count the failure, or raise it if no restart is left: what failed twice in the same way will fail again."""
-    cause = cause_of(error)
-    failure = one_line(cause)
-    same_again = failure in failures and not is_death(cause)
-    if isinstance(cause, UserError) or same_again or len(failures) >= most:
-        raise error
-    failures.append(failure)
-
-
 def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name: str) -> Trainer:
     return Trainer(
         _worker,
         (loop, job, cluster),
         scaling_config=ScalingConfig(
-            num_workers=cluster.num_workers,
+            num_workers=_fixed_or_elastic(cluster),
             use_gpu=cluster.has_gpu,
             resources_per_worker=resources_of_worker(cluster, cluster.cpus_per_worker),
         ),
         run_config=RunConfig(
-            name=f"{name}-{uuid.uuid4().hex[:8]}", storage_path=scratch.path, storage_filesystem=scratch.fs
+            name=f"{name}-{uuid.uuid4().hex[:8]}",
+            storage_path=scratch.path,
+            storage_filesystem=scratch.fs,
+            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0, controller_failure_limit=0),
         ),
     )
+
+
+def _fixed_or_elastic(cluster: ClusterConfig) -> int | tuple[int, int]:
+    few, many = cluster.fewest_workers, cluster.most_workers
+    return many if few == many else (few, many)
 
 
 def _worker(work: tuple[Loop, Any, ClusterConfig]) -> None:

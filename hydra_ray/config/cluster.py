@@ -9,14 +9,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hydra_ray.config.types import Count, CountOrNone, Positive, Section, Several, StoreSize
+from hydra_ray.config.types import Count, CountOrNone, FewToMany, NotNegative, Positive, Section, Several, StoreSize
 
 
 class ClusterConfig(Section):
     """What of the machine or cluster a stage may use."""
 
-    num_workers: Several = 1
-    """Processes that train members or one student; with GPUs also those that ask the members."""
+    num_workers: Several | FewToMany = 1
+    """Processes that train members or one student; with GPUs also those that ask the members. `[2, 8]`: as many as
+    there is room for on a cluster, and never fewer than 2; workers are lost and added while a stage runs."""
     use_gpu: bool | Literal["auto"] = "auto"
     """A GPU for each worker. `auto`: where there are enough for all workers."""
     local: bool | Literal["auto"] = "auto"
@@ -28,11 +29,23 @@ class ClusterConfig(Section):
     cpus_per_worker: Positive = 1.0
     """CPUs of one worker, or of one task that asks the members; also its number of threads."""
     max_failures: CountOrNone = 3
-    """Times a stage starts its workers again after one died."""
+    """Times a stage starts its workers again after one died, those not counted whose machine was taken back."""
+    wait_minutes: NotNegative = 10.0
+    """How long a stage waits until a cluster has room for its workers: one that grows, or that others use."""
     transfer_memory_mb: Count = 2048
     """Memory of one worker for transfer rows; a larger transfer set is read a window of shards at a time."""
     object_store_mb: StoreSize = 1024
     """Object store of a private local session; Ray takes no less than 75."""
+
+    @property
+    def fewest_workers(self) -> int:
+        """Workers without which a stage does not start."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """Workers that a stage has where there is room for all."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
     @property
     def has_gpu(self) -> bool:

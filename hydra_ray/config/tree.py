@@ -136,7 +136,7 @@ def _check_batch(config: Config) -> None:
     """Every worker has a row of every batch; some may have one more than others."""
     size = config.distill.batch_size
     wanted = {
-        "cluster.num_workers": config.cluster.num_workers,
+        "cluster.num_workers": config.cluster.most_workers,
         "tune.workers_per_trial": config.tune.workers_per_trial,
     }
     for key, workers in wanted.items():

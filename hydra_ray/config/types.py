@@ -32,6 +32,12 @@ def _splits(choice: int | str) -> int | str:
     return choice
 
 
+def _ascending(ends: list[int]) -> list[int]:
+    if ends[0] > ends[1]:
+        raise ValueError(f"the fewest come first: [{ends[1]}, {ends[0]}]")
+    return ends
+
+
 FolderName = Annotated[str, AfterValidator(_folder_name)]
 OnlyTrue = Annotated[bool | None, AfterValidator(lambda given: given or None)]  # false is as if it were not there
 NotEmpty = Annotated[str, Field(min_length=1)]
@@ -41,6 +47,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]  # of rows, steps, epochs
 CountOrNone = Annotated[int, Field(ge=0, le=1_000_000_000)]
 Several = Annotated[int, Field(ge=1, le=10_000)]  # of what is made one by one: networks, views, processes
+FewToMany = Annotated[list[Several], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 SeveralOrNone = Annotated[int, Field(ge=0, le=10_000)]
 Samples = Annotated[int, Field(ge=0, le=100_000)]
 ConsensusRule = Literal["mean", "plurality", "majority", "weighted", "learned"]

@@ -39,7 +39,7 @@ def check_objective(run: Run) -> None:
 def _check_batch(run: Run, key: str) -> None:
     """Check that every worker has a row of each batch, where all of them train one group."""
     ensemble = run.config.ensemble
-    workers = run.config.cluster.num_workers
+    workers = run.config.cluster.most_workers
     batch = min(ensemble.batch_size, run.data.splits["train"].num_rows)
     if len(ensemble.trained_together) < workers and batch < workers:
         raise UserError(

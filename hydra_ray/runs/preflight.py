@@ -254,7 +254,7 @@ def check_resources(config: Config, cpus: float, gpus: float) -> None:
         UserError: there are too few; Ray would wait for ever.
     """
     cluster = config.cluster
-    wanted = cluster.num_workers * cluster.cpus_per_worker
+    wanted = cluster.fewest_workers * cluster.cpus_per_worker
     if wanted > cpus:
         most = int(cpus / cluster.cpus_per_worker)
         raise UserError(
@@ -267,7 +267,7 @@ def check_resources(config: Config, cpus: float, gpus: float) -> None:
             f"tune.workers_per_trial={config.tune.workers_per_trial} needs {trial:g} CPUs, there are {cpus:g}: "
             "lower it or cluster.cpus_per_worker"
         )
-    workers = max(cluster.num_workers, config.tune.workers_per_trial)
+    workers = max(cluster.fewest_workers, config.tune.workers_per_trial)
     if cluster.has_gpu and workers > most_workers(cluster, gpus):
         wanted = math.ceil(workers / most_workers(cluster, 1))
         raise UserError(
@@ -292,7 +292,7 @@ def check_object_store(cluster: ClusterConfig) -> None:
 
 
 def _check_batches(run: Run) -> None:
-    workers = run.config.cluster.num_workers
+    workers = run.config.cluster.most_workers
     rows = run.data.splits["train"].num_rows
     if rows < workers:
         raise UserError(f"cluster.num_workers={workers}, but there are {rows} training rows: lower cluster.num_workers")

@@ -57,8 +57,8 @@ def stage_times(run: Run, cpus: float) -> list[StageTime]:
     device = torch.device("cuda" if cluster.has_gpu else "cpu")
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
-    workers = f"{cluster.num_workers} worker" + "s" * (cluster.num_workers > 1)
-    askers = cluster.num_workers if cluster.has_gpu else max(1, int(cpus / cluster.cpus_per_worker))
+    workers = f"{cluster.most_workers} worker" + "s" * (cluster.most_workers > 1)
+    askers = cluster.most_workers if cluster.has_gpu else max(1, int(cpus / cluster.cpus_per_worker))
     try:
         members = sum(not member.is_done for member in run.members())
         found = [
@@ -95,7 +95,7 @@ def _members(run: Run, device: torch.device) -> float:
 def _group(run: Run, spec: MemberSpec, train: LabelledRows, missing: int, device: torch.device) -> float:
     """Seconds to train so many members that are alike."""
     config = run.config
-    rounds = math.ceil(missing / config.cluster.num_workers)
+    rounds = math.ceil(missing / config.cluster.most_workers)
     size = stack_size(config.ensemble, rounds, spec, train)
     networks = [spec.build(seed_of(0, "thrown away", number)).to(device) for number in range(size)]
     step = statistics.median(member_step_times(networks, config.ensemble, train, run.task)) / size
@@ -151,12 +151,12 @@ def _students(run: Run, missing_members: int, device: torch.device) -> float:
     cluster = run.config.cluster
     if not cluster.workers_share_gpus:
         return sum(seconds)
-    return max(sum(seconds[rank :: cluster.num_workers]) for rank in range(cluster.num_workers))
+    return max(sum(seconds[rank :: cluster.most_workers]) for rank in range(cluster.most_workers))
 
 
 def _student(run: Run, kind: StudentKind, device: torch.device) -> float:
     config = run.config
-    ranks = 1 if config.cluster.workers_share_gpus else config.cluster.num_workers
+    ranks = 1 if config.cluster.workers_share_gpus else config.cluster.most_workers
     batch_size = math.ceil(config.distill.batch_size / ranks)
     rows = _answered(run, _first_rows(run, batch_size * _BATCHES))
     plan = plan_of(

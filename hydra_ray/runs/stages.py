@@ -32,6 +32,7 @@ class StageSpec:
         cost: in words, what it costs to run the whole stage.
         run: `module:function`, called with the run and the running stage. A string, so that a plan imports no Ray.
         trains_on_shards: whether it trains on shards; every byte of them is checked first.
+        workers: how many have to be there at the same time; other work goes on as far as there is room.
         shared: whether a result of the same key may be taken from another run of the sweep.
         off: why the configuration switches it off; None where it does not.
     """
@@ -44,6 +45,7 @@ class StageSpec:
     cost: Callable[[Run], str]
     run: str
     trains_on_shards: bool = False
+    workers: Callable[[Config], int] = lambda config: 1
     shared: bool = True
     off: Callable[[Config], str | None] = lambda config: None
 
@@ -128,6 +130,7 @@ _ROWS = (
         unit="members",
         cost=_members_cost,
         off=_no_members,
+        workers=lambda config: config.cluster.fewest_workers,
         run="hydra_ray.cluster.train_ensemble:train_ensemble",
     ),
     StageSpec(
@@ -147,6 +150,7 @@ _ROWS = (
         artifacts=lambda run: [run.search(kind) for kind in run.searched_kinds],
         unit="searches",
         cost=_search_cost,
+        workers=lambda config: config.tune.workers_per_trial,
         off=lambda config: None if config.tune.num_trials else "tune.num_trials=0",
         run="hydra_ray.cluster.tune:tune",
     ),
@@ -158,6 +162,7 @@ _ROWS = (
         artifacts=lambda run: [run.student(kind) for kind in run.config.student_kinds],
         unit="students",
         cost=_students_cost,
+        workers=lambda config: config.cluster.fewest_workers,
         run="hydra_ray.cluster.distill:distill",
     ),
     StageSpec(
