@@ -6,6 +6,7 @@ Drawn from study.json alone, as its tables are (`study_tables.py`).
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ _DOT = "#0072b2"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a4fa3", "#a6761d", "#333333")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _NUM_COLUMNS = 3
+_NAME_LETTERS = 12  # a line in a panel of a matrix
 
 
 def study_picture(results: Results) -> bytes:
@@ -76,20 +78,25 @@ def _draw_row(axes: Axes, place: int, values: Sequence[float]) -> None:
 
 @picture
 def _scatter_matrix(results: Results, columns: Sequence[str]) -> Figure:
-    """Every column against every other, a point for each row and seed; a row has one colour and marker."""
+    """Every column against every other, its name on the diagonal; a row of the table has one colour and marker.
+
+    Below a name are the panels in which it is across, left of it those in which it goes up.
+    """
     number = len(columns)
     whole = new_figure(1.0 + 1.25 * number, results["study"]["title"])
     grid = whole.subplots(number, number, squeeze=False)
     for i, below in enumerate(columns):
         for j, across in enumerate(columns):
             axes = grid[i, j]
-            if j > i:
+            if j >= i:
                 axes.set_axis_off()
-                continue
-            _draw_pair(axes, results, across, below)
-            axes.tick_params(labelsize=6, labelbottom=i == number - 1, labelleft=j == 0)
-            axes.set_xlabel(across if i == number - 1 else "", fontsize=7)
-            axes.set_ylabel(below if j == 0 else "", fontsize=7)
+            if j == i:
+                name = textwrap.fill(across, _NAME_LETTERS)
+                written = axes.text(0.5, 0.5, name, ha="center", va="center", fontsize=7, fontweight="bold")
+                written.set_in_layout(False)  # panels are of one size, however long the names
+            if j < i:
+                _draw_pair(axes, results, across, below)
+                axes.tick_params(labelsize=6, labelbottom=i == number - 1, labelleft=j == 0)
     entries = [
         Line2D([], [], linestyle="", marker=marker, color=colour, markersize=5, label=name)
         for name, (colour, marker) in _looks(results).items()
@@ -104,7 +111,7 @@ def _draw_pair(axes: Axes, results: Results, across: str, below: str) -> None:
         pairs = [(x, y) for x, y in zip(values[across], values[below], strict=True) if x is not None and y is not None]
         x, y = zip(*pairs, strict=True) if pairs else ((), ())
         axes.scatter(x, y, s=16, color=colour, marker=marker, alpha=0.8, linewidths=0)
-    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.xaxis.set_major_locator(MaxNLocator(2))
     axes.yaxis.set_major_locator(MaxNLocator(3))
 
 
