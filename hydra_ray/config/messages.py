@@ -35,6 +35,7 @@ RENAMED = {
     "tune.objective": "tune.objectives, a list,",
 }
 """Keys that are gone -> what they are called now."""
+_OF_A_TYPE = re.compile(r"[\w-]*\[.*\]")  # in an error's path: `[key]`, `function-after[check(), list[int]]`
 _NO_MODE = "is no key any more: leave it out, as an objective says which way is better"
 GONE = {"tune.direction": _NO_MODE, "tune.mode": _NO_MODE}
 """Keys that are gone and have no successor -> what to do."""
@@ -70,10 +71,14 @@ def explain(
 
 
 def _rank(found: ErrorDetails) -> int:
-    """Order of the errors about a key: one misspelt in `str | Section` gives unknown key, missing key, not a string."""
+    """Order of the errors about a key: one misspelt in `str | Section` gives unknown key, missing key, not a string.
+
+    Where a list or mapping is one choice, that it is neither a string nor a number says the least.
+    """
     if found["type"] == "extra_forbidden":
         return 0
-    return 2 if found["type"] == "string_type" and isinstance(found["input"], Mapping) else 1
+    is_one = found["type"] in ("string_type", "int_type", "float_type", "bool_type")
+    return 2 if is_one and isinstance(found["input"], (Mapping, list)) else 1
 
 
 def _or_a_word(errors: Sequence[ErrorDetails], first: ErrorDetails, root: Section) -> str:
@@ -99,7 +104,7 @@ def _without_tags(location: Iterable[str | int], root: Section) -> list[str]:
         is_place = following in _by_kind(annotation)
         if part in _tagged(annotation):
             annotation = _tagged(annotation)[part]
-        elif part != "[key]" and part not in _branches(annotation) and not is_place:
+        elif not _OF_A_TYPE.fullmatch(part) and part not in _branches(annotation) and not is_place:
             parts.append(part)
             annotation = _step(annotation, part)
     return parts

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,11 @@ def free_ports(number: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
+
+
+def _node_id(mark: str) -> str:
+    """As Ray wants it: 56 hexadecimal digits."""
+    return mark.ljust(56, "0")
 
 
 class Nodes:
@@ -52,8 +58,9 @@ class Nodes:
         }
         port, client, agent = free_ports(3)
         self.address = f"127.0.0.1:{port}"
-        words = ["--head", f"--port={port}", f"--num-cpus={head_cpus}", f"--temp-dir={self.folder}"]
-        words += ["--include-dashboard=false", f"--ray-client-server-port={client}"]
+        words = [BIN / "ray", "start", "--head", "--block", "--disable-usage-stats", "--include-dashboard=false"]
+        words += [f"--num-cpus={head_cpus}", f"--object-store-memory={_STORE}", f"--temp-dir={self.folder}"]
+        words += ["--node-ip-address=127.0.0.1", f"--port={port}", f"--ray-client-server-port={client}"]
         words += [f"--dashboard-agent-listen-port={agent}"]
         growing = {}
         if node_types is not None:
@@ -70,9 +77,7 @@ class Nodes:
 
     def add(self, cpus: int = 1) -> str:
         """Start a node, and return its mark for `kill`."""
-        (agent,) = free_ports(1)
-        words = [f"--address={self.address}", f"--num-cpus={cpus}", f"--dashboard-agent-listen-port={agent}"]
-        return self._start(words)
+        return self._start([sys.executable, TESTS / "helpers" / "one_node.py", self.address, str(cpus), str(_STORE)])
 
     def kill(self, mark: str) -> None:
         """SIGKILL to a node and all that runs on it."""
@@ -80,21 +85,28 @@ class Nodes:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
+    def take_back(self, mark: str, seconds: int) -> None:
+        """Announce that a node will be gone, as clouds do with spot machines, and end it then."""
+        words = ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot", f"--address={self.address}"]
+        words += [f"--node-id={_node_id(mark)}", f"--deadline-remaining-seconds={seconds}"]
+        subprocess.run([BIN / "ray", "drain-node", *words], env=self.environment, check=True, capture_output=True)
+        time.sleep(seconds)
+        self.kill(mark)
+
     def end(self) -> None:
         """End all of it."""
         for mark in self._marks:
             self.kill(mark)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _start(self, words: list[str], more: dict[str, str] | None = None) -> str:
+    def _start(self, words: list[str | Path], more: dict[str, str] | None = None) -> str:
         mark = uuid.uuid4().hex
         self._marks.append(mark)
         log = self.folder / f"{mark}.log"
-        usual = ["--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats", f"--object-store-memory={_STORE}"]
         with log.open("w") as output:
             started = subprocess.Popen(
-                [BIN / "ray", "start", *usual, *words],
-                env=self.environment | {MARK: mark} | (more or {}),
+                words,
+                env=self.environment | {MARK: mark} | (more or {"RAY_OVERRIDE_NODE_ID_FOR_TESTING": _node_id(mark)}),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

@@ -23,6 +23,9 @@ from hydra_ray.runs.gpus import with_gpus_decided
             "8 CPUs, 2 GPUs: enough for 7 workers with 0.1 of a "
             "GPU each; 1 GPU idle: cluster.num_workers=20 would use every one",
         ),
+        (["cluster.num_workers=[1, 8]"], 3, "8 CPUs, 3 GPUs: enough for 3 workers with a GPU each"),
+        (["cluster.num_workers=[1, 2]"], 0, "8 CPUs, 0 GPUs: enough for 2 workers with CPUs alone"),
+        (["cluster.num_workers=[9, 20]"], 0, "8 CPUs, 0 GPUs now: stages wait for room for their workers, 10 minutes"),
         (["cluster.use_gpu=false"], 0, "8 CPUs, 0 GPUs: enough for 2 workers with CPUs alone"),
     ],
 )
