@@ -41,6 +41,7 @@ def show_plan(run: Run, *, time: bool = False) -> None:
     from hydra_ray.cluster.session import available
     from hydra_ray.runs import STAGES, check_networks, check_settings, stage_states, stage_times, what_is_replaced
 
+    run.folder.check_place("storage")
     check_settings(run)
     check_networks(run)
     costs = {stage.name: stage.cost(run) for stage in STAGES.values()}

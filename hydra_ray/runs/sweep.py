@@ -25,7 +25,7 @@ from hydra_ray.errors import UserError
 from hydra_ray.evaluation import figure, figures
 from hydra_ray.runs.named_inputs import image_options, table_options
 from hydra_ray.runs.run import Run
-from hydra_ray.storage import Folder, unsealed
+from hydra_ray.storage import Folder, below, unsealed
 
 SWEEP_FILE = "sweep.json"
 SCHEMA = 2
@@ -94,7 +94,7 @@ def placed(shared: Config, settings: Sequence[Settings], configs: Sequence[Confi
     """
     names = [_name(each) for each in settings]
     _check_names(names)
-    storage = f"{shared.storage.rstrip('/')}/{shared.name}"
+    storage = below(shared.storage, shared.name)
     runs = [
         config.model_copy(update={"name": name, "storage": storage})
         for name, config in zip(names, configs, strict=True)

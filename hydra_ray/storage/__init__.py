@@ -18,6 +18,7 @@ from hydra_ray.storage.manifests import (
     unsealed,
     way_out,
 )
+from hydra_ray.storage.opening import below
 from hydra_ray.storage.ownership import OWNER, Fence, owned
 from hydra_ray.storage.plain_json import as_json
 from hydra_ray.storage.publishing import WrittenFile
@@ -31,6 +32,7 @@ __all__ = [
     "WrittenFile",
     "as_json",
     "as_storage_error",
+    "below",
     "check_bytes",
     "check_listed",
     "check_sizes",

@@ -73,19 +73,15 @@ class Folder:
 
     def files(self) -> dict[str, int]:
         """Names and sizes in bytes of the files directly inside, hidden ones left out."""
-        selector = pafs.FileSelector(self.path, allow_not_found=True)
         return {
             info.base_name: info.size
-            for info in self.fs.get_file_info(selector)
+            for info in self._inside()
             if info.type == pafs.FileType.File and not info.base_name.startswith(".")
         }
 
     def folders(self) -> list[str]:
         """Names of the folders directly inside, hidden ones too."""
-        selector = pafs.FileSelector(self.path, allow_not_found=True)
-        return sorted(
-            info.base_name for info in self.fs.get_file_info(selector) if info.type == pafs.FileType.Directory
-        )
+        return sorted(info.base_name for info in self._inside() if info.type == pafs.FileType.Directory)
 
     def take_file(self, name: str, source: Folder) -> None:
         """Put a file of another folder of the same file system here too: on local disks as a link, which takes no room.
@@ -102,11 +98,15 @@ class Folder:
 
     def exists(self) -> bool:
         """Whether a file or folder exists at this path."""
-        return self.fs.get_file_info(self.path).type != pafs.FileType.NotFound
+        with self._storage_errors():
+            return self.fs.get_file_info(self.path).type != pafs.FileType.NotFound
 
     def read(self, name: str) -> bytes:
         """A file's bytes; raises FileNotFoundError if there is no such file."""
-        with self.fs.open_input_stream(f"{self.path}/{name}", compression=None) as stream:
+        with (
+            self._storage_errors(name),
+            self.fs.open_input_stream(f"{self.path}/{name}", compression=None) as stream,
+        ):
             return stream.read()
 
     def write(self, name: str, data: bytes) -> None:
@@ -212,6 +212,10 @@ class Folder:
 
     def _not_writable(self, key: str, reason: str) -> UserError:
         return UserError(f"{key}={self}: cannot be written ({reason}); choose another place with {key}=...")
+
+    def _inside(self) -> list[pafs.FileInfo]:
+        with self._storage_errors():
+            return self.fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
 
     def _storage_errors(self, name: str = "") -> AbstractContextManager[None]:
         """Raise the storage's errors about this folder, or a file in it, as a `StorageError`."""

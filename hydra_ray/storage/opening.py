@@ -50,6 +50,12 @@ def open_place(place: str, key: str) -> tuple[pafs.FileSystem, str]:
     return fs, path.rstrip("/")
 
 
+def below(place: str, name: str) -> str:
+    """The path or URI of a folder inside another, before whatever options a URI ends with."""
+    base, mark, options = place.partition("?") if "://" in place else (place, "", "")
+    return f"{base.rstrip('/')}/{name}{mark}{options}"
+
+
 def probe(fs: pafs.FileSystem, path: str) -> None:
     """Ask for the bucket and the folder's content with a short timeout; the folder may be missing, the bucket may not.
 
