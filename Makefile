@@ -1,9 +1,9 @@
-# make demo | test-unit | test-device | test | test-faults | check: each makes .venv first where it is missing.
+# make demo | test-unit | test-device | test | test-faults | test-cluster | check: each makes .venv first where it is missing.
 # `test` runs those of a Ray session beside those of whole commands: together they keep two CPUs busy.
 PYTHON ?= python3
 RUN = .venv/bin/python
 
-.PHONY: demo test-unit test test-device test-ray test-commands test-faults check setup clean
+.PHONY: demo test-unit test test-device test-ray test-commands test-faults test-cluster check setup clean
 demo: setup
 	$(RUN) -m pipelines.run configs/digits.yaml tracking.wandb=offline
 
@@ -23,6 +23,10 @@ test-ray: setup
 
 test-commands: setup
 	$(RUN) -m pytest tests/e2e tests/faults
+
+# clusters of several nodes on this machine; a quarter of an hour, no part of `test`
+test-cluster: setup
+	$(RUN) -m pytest tests/cluster
 
 test-faults: setup
 	rm -f .faults.json

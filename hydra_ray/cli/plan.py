@@ -62,7 +62,7 @@ def show_plan(run: Run, *, time: bool = False) -> None:
     if here:
         print(f"in this process {', '.join(here)}: over before workers would have started (cluster.local)")
     if time:
-        for each in stage_times(run, available(run.config.cluster)[0]):
+        for each in stage_times(run, available(run.config.cluster)[0], here):
             print(f"time            {each}")
 
 

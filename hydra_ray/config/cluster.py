@@ -58,6 +58,11 @@ class ClusterConfig(Section):
         return self.local is True
 
     @property
+    def most_processes(self) -> int:
+        """Processes that a stage has where there is room for all: one where it works in this process."""
+        return 1 if self.is_local else self.most_workers
+
+    @property
     def gpus_per_worker(self) -> float:
         """GPUs that a worker, task or trial reserves."""
         return self.gpu_share if self.has_gpu else 0.0

@@ -10,7 +10,7 @@ import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,34 +43,52 @@ class StageTime:
     workers: str
 
     def __str__(self) -> str:
-        return f"{self.name:<15} about {time_in_words(self.seconds)} on {self.workers}"
+        return f"{self.name:<15} about {time_in_words(self.seconds)} {self.workers}"
 
 
-def stage_times(run: Run, cpus: float) -> list[StageTime]:
+def stage_times(run: Run, cpus: float, here: Collection[str] = ()) -> list[StageTime]:
     """Of the stages that train or ask the members, or train students, as far as they are still to be done.
 
     Args:
         run: with GPUs decided.
         cpus: of the machine or cluster.
+        here: stages that work in this process.
     """
     cluster = run.config.cluster
     device = torch.device("cuda" if cluster.has_gpu else "cpu")
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
-    workers = f"{cluster.most_workers} worker" + "s" * (cluster.most_workers > 1)
-    askers = cluster.most_workers if cluster.has_gpu else max(1, int(cpus / cluster.cpus_per_worker))
+    members = sum(not member.is_done for member in run.members())
+    seconds = {
+        "train_ensemble": lambda: _members(run, device),
+        "predict": lambda: _predict(run, members, device) / _askers(run, cpus),
+        "distill": lambda: _students(run, members, device),
+    }
+    found = []
     try:
-        members = sum(not member.is_done for member in run.members())
-        found = [
-            StageTime("train_ensemble", _members(run, device), workers),
-            StageTime(
-                "predict", _predict(run, members, device) / askers, workers if cluster.has_gpu else f"{askers} CPUs"
-            ),
-            StageTime("distill", _students(run, members, device), workers),
-        ]
+        for name, measure in seconds.items():
+            with run.working(is_local=name in here):
+                found.append(StageTime(name, measure(), _workers(run, name, cpus)))
     finally:
         torch.set_num_threads(threads)
     return [each for each in found if each.seconds]
+
+
+def _askers(run: Run, cpus: float) -> int:
+    """How many processes ask the members."""
+    cluster = run.config.cluster
+    if cluster.is_local or cluster.has_gpu:
+        return cluster.most_processes
+    return max(1, int(cpus / cluster.cpus_per_worker))
+
+
+def _workers(run: Run, stage: str, cpus: float) -> str:
+    cluster = run.config.cluster
+    if cluster.is_local:
+        return "in this process"
+    if stage == "predict" and not cluster.has_gpu:
+        return f"on {_askers(run, cpus)} CPUs"
+    return f"on {cluster.most_workers} worker" + "s" * (cluster.most_workers > 1)
 
 
 def _members(run: Run, device: torch.device) -> float:
@@ -95,7 +113,7 @@ def _members(run: Run, device: torch.device) -> float:
 def _group(run: Run, spec: MemberSpec, train: LabelledRows, missing: int, device: torch.device) -> float:
     """Seconds to train so many members that are alike."""
     config = run.config
-    rounds = math.ceil(missing / config.cluster.most_workers)
+    rounds = math.ceil(missing / config.cluster.most_processes)
     size = stack_size(config.ensemble, rounds, spec, train)
     networks = [spec.build(seed_of(0, "thrown away", number)).to(device) for number in range(size)]
     step = statistics.median(member_step_times(networks, config.ensemble, train, run.task)) / size
@@ -151,12 +169,12 @@ def _students(run: Run, missing_members: int, device: torch.device) -> float:
     cluster = run.config.cluster
     if not cluster.workers_share_gpus:
         return sum(seconds)
-    return max(sum(seconds[rank :: cluster.most_workers]) for rank in range(cluster.most_workers))
+    return max(sum(seconds[rank :: cluster.most_processes]) for rank in range(cluster.most_processes))
 
 
 def _student(run: Run, kind: StudentKind, device: torch.device) -> float:
     config = run.config
-    ranks = 1 if config.cluster.workers_share_gpus else config.cluster.most_workers
+    ranks = 1 if config.cluster.workers_share_gpus else config.cluster.most_processes
     batch_size = math.ceil(config.distill.batch_size / ranks)
     rows = _answered(run, _first_rows(run, batch_size * _BATCHES))
     plan = plan_of(

@@ -98,3 +98,4 @@ def test_a_plan_says_how_long_stages_take_where_it_is_asked(path, call):
     times = [line for line in out.splitlines() if line.startswith("time ")]
     assert len(times) == 3
     assert re.fullmatch(r"time +train_ensemble +about \d+ (minutes|hours|days) on 1 worker", times[0])
+    assert re.fullmatch(r"time +predict +about .* in this process", times[1])
