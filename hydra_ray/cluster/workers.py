@@ -126,8 +126,9 @@ def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name
 
 
 def _fixed_or_elastic(cluster: ClusterConfig) -> int | tuple[int, int]:
-    few, many = cluster.fewest_workers, cluster.most_workers
-    return many if few == many else (few, many)
+    if cluster.fewest_workers == cluster.most_workers:
+        return cluster.most_workers
+    return cluster.fewest_workers, cluster.most_workers
 
 
 def _worker(work: tuple[Loop, Any, ClusterConfig]) -> None:
