@@ -153,6 +153,9 @@ class _Command:
             if not gpus and is_small_to_answer(rows, len(parts), self.student.network, self.student.inputs.shape):
                 return ClusterConfig(local=True)
         stack.enter_context(session(cluster))
+        from hydra_ray.cluster.shared_folder import check_shared
+
+        check_shared(self.answers.folder, "answers")
         gpus = _gpus(self.device, available(cluster)[1])
         return ClusterConfig(use_gpu=gpus > 0, num_workers=max(1, gpus))
 

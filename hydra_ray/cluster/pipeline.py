@@ -191,6 +191,9 @@ class _Chain:
             return
         config = self._run.config
         self._stack.enter_context(session(config.cluster, dashboard=needs_dashboard(config)))
+        from hydra_ray.cluster.shared_folder import check_shared
+
+        check_shared(self._run.folder, "storage")
         self._connected = True
 
     def _get_ready(self) -> None:

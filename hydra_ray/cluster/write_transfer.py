@@ -57,6 +57,10 @@ def write_transfer(run: Run, out: str) -> Written:
     is_local = works_here(run, "predict")
     place = nullcontext() if is_local else session(run.config.cluster)
     with run.working(is_local=is_local), place, clear_errors(folder, "write-transfer"):
+        if not is_local:
+            from hydra_ray.cluster.shared_folder import check_shared
+
+            check_shared(folder, "OUT")
         return Written(_write_all(run, folder), run.split_names)
 
 

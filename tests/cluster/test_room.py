@@ -24,6 +24,19 @@ def test_every_stage_works_on_a_cluster_that_has_no_cpu_yet_and_whose_head_never
     assert finished == ["train_ensemble", "predict", "tune", "distill", "evaluate"]
 
 
+def test_a_folder_that_another_machine_does_not_see_is_refused(start_nodes, project, tmp_path):
+    nodes = start_nodes(head_cpus=1)
+    storage = tmp_path / "runs"
+    storage.mkdir()
+    nodes.add(hides=storage)
+    done = command(project, storage, nodes).finish(300)
+    assert done.code == 2
+    line = done.err.strip()
+    assert line.startswith(f"error: storage={storage}/tiny: ")
+    assert "does not see this folder; use one that all machines of the cluster see" in line
+    assert not list((storage / "tiny").glob(".*"))
+
+
 def test_a_wait_ends(start_nodes, project, tmp_path):
     nodes = start_nodes(head_cpus=1)
     done = command(project, tmp_path, nodes, "cluster.wait_minutes=0.2").finish(300)

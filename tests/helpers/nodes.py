@@ -75,9 +75,13 @@ class Nodes:
         ray = {key: value for key, value in self.environment.items() if key.startswith("RAY_")}
         return {"RAY_ADDRESS": self.address, **ray}
 
-    def add(self, cpus: int = 1) -> str:
-        """Start a node, and return its mark for `kill`."""
-        return self._start([sys.executable, TESTS / "helpers" / "one_node.py", self.address, str(cpus), str(_STORE)])
+    def add(self, cpus: int = 1, *, hides: Path | None = None) -> str:
+        """Start a node, and return its mark for `kill`; one that `hides` a folder sees an empty one in its place."""
+        words = [sys.executable, TESTS / "helpers" / "one_node.py", self.address, str(cpus), str(_STORE)]
+        if hides is not None:
+            mounted = f'mount -t tmpfs none "{hides}" && exec "$@"'
+            words = ["unshare", "--mount", "sh", "-c", mounted, "sh", *words]
+        return self._start(words)
 
     def kill(self, mark: str) -> None:
         """SIGKILL to a node and all that runs on it."""
