@@ -139,7 +139,7 @@ def tune(setting: Setting) -> list[Table]:
     whole = time.perf_counter() - begin
     ends = sorted(event["time"] for event in found if event["event"] == "trial")
     own = pq.read_table(f"{run.search('hydra').folder.path}/trials.parquet", columns=["seconds"])["seconds"].to_pylist()
-    at_once = run.config.cluster.num_workers
+    at_once = run.config.cluster.most_workers
     each = at_once * (ends[-1] - ends[at_once - 1]) / (len(ends) - at_once)  # seconds of a process, once it has begun
     later = sorted(own)[: len(own) - at_once]  # the first of each process import what they need
     overhead = each - sum(later) / len(later)

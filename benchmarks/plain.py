@@ -92,7 +92,7 @@ def _one_process(work: Any, rank: int, num_processes: int, barrier: Any, results
 
 def train_members(run: Run, place: Path) -> tuple[float, Moments]:
     """Every process fits its share of the members, one after the other."""
-    return in_processes(partial(_train_members, run.config, str(place)), run.config.cluster.num_workers)
+    return in_processes(partial(_train_members, run.config, str(place)), run.config.cluster.most_workers)
 
 
 def _train_members(config: Any, place: str, rank: int, num_ranks: int, ready: Callable[[], None]) -> Moments:
@@ -156,7 +156,7 @@ def _cosine(optimizer: torch.optim.Optimizer, settings: Any, steps: int) -> torc
 
 def predict(run: Run, place: Path) -> tuple[float, Moments]:
     """Every process writes its share of the shards: read rows, make the view, ask every member, write."""
-    return in_processes(partial(_predict, run.config, str(place)), run.config.cluster.num_workers)
+    return in_processes(partial(_predict, run.config, str(place)), run.config.cluster.most_workers)
 
 
 @torch.no_grad()
@@ -206,7 +206,7 @@ def _rows_of(split: str) -> str:
 def distil(run: Run) -> tuple[float, Moments]:
     """The second phase of a Hydra student with DDP, all rows of the shards as tensors in memory."""
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
-    return in_processes(partial(_distil, run.config), run.config.cluster.num_workers)
+    return in_processes(partial(_distil, run.config), run.config.cluster.most_workers)
 
 
 def _distil(config: Any, rank: int, num_ranks: int, ready: Callable[[], None]) -> Moments:
