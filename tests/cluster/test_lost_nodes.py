@@ -1,7 +1,9 @@
 """Nodes that go and come while members are trained: the command says so, and goes on with those there are."""
 
+import signal
+
 import pytest
-from support import Command, events, wait_for
+from support import Command, events, processes, wait_for
 
 SLOW = ["ensemble.options.seconds=0.4", "ensemble.epochs=6"]  # 4 members x 6 epochs x 0.4 s a step: time to lose a node
 
@@ -62,3 +64,25 @@ def test_a_node_that_is_taken_back_is_no_failure(start_nodes, project, tmp_path,
     assert "a machine was taken back (preempted); starting again (restarted 1 times: 1 preempted)" in command.out
     assert events(tmp_path / "tiny", event="restart")[-1]["preempted"] == 1
     assert members(tmp_path) == weights
+
+
+def test_a_node_without_a_worker_can_go(start_nodes, project, tmp_path, weights):
+    nodes = start_nodes(head_cpus=0)
+    added = [nodes.add(), nodes.add()]
+    command = training(project, tmp_path, nodes, "cluster.num_workers=1")
+    first_epoch_is_done(tmp_path)
+    (idle,) = [mark for mark in added if not processes(mark, "ray::RayTrainWorker")]
+    nodes.kill(idle)
+    command.finish(300).require_success()
+    assert not events(tmp_path / "tiny", event="restart")
+    assert members(tmp_path) == weights
+
+
+def test_a_command_on_a_cluster_ends_in_order(start_nodes, project, tmp_path):
+    nodes = start_nodes(head_cpus=1)
+    command = training(project, tmp_path, nodes)
+    first_epoch_is_done(tmp_path)
+    command.send(signal.SIGTERM)
+    command.finish(60)
+    assert command.code == 143
+    assert command.err == "terminated; the same command goes on from here\n"
