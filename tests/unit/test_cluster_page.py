@@ -14,7 +14,7 @@ SYMPTOMS = PAGE.split("## What one sees, why, and what to do")[1]
 QUOTES = [one or two for two, one in re.findall(r"^\*\*(?:`` ?(.+?)``|`(.+?)`)", SYMPTOMS, re.MULTILINE)]
 OTHERS = ("ModuleNotFoundError", "ray job submit", "kubectl get")
 """What Python, Ray and Kubernetes say."""
-VARIABLE = re.compile(r"\.\.\.|[^\s(]*[\d{}=][^\s,;]*|[:;,()`]+|\b[CG]PUs?\b|AWS Error \w+|Connection refused")
+VARIABLE = re.compile(r"\bNAME\b|\.\.\.|[^\s(]*[\d{}=][^\s,;]*|[:;,()`]+|\b[CG]PUs?\b|AWS Error \w+|Connection refused")
 """Parts of a message that are not its own text."""
 
 
