@@ -29,7 +29,8 @@ class ClusterConfig(Section):
     cpus_per_worker: Positive = 1.0
     """CPUs of one worker, or of one task that asks the members; also its number of threads."""
     max_failures: CountOrNone = 3
-    """Times a stage starts its workers again after one died, those not counted whose machine was taken back."""
+    """Times a stage starts its workers again after one died, those not counted whose machine was taken back with an
+    announcement, as spot machines under Kubernetes are."""
     wait_minutes: NotNegative = 10.0
     """How long a stage waits until a cluster has room for its workers: one that grows, or that others use."""
     transfer_memory_mb: Count = 2048
