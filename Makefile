@@ -24,7 +24,7 @@ test-ray: setup
 test-commands: setup
 	$(RUN) -m pytest tests/e2e tests/faults
 
-# clusters of several nodes on this machine; a quarter of an hour, no part of `test`
+# clusters of several nodes on this machine; half an hour, no part of `test`
 test-cluster: setup
 	$(RUN) -m pytest tests/cluster
 
