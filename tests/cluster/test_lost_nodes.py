@@ -27,16 +27,22 @@ def training(project, storage, nodes, *words):
     return Command(words, project, nodes.for_commands)
 
 
+def in_the_middle(start_nodes, project, storage, *words):
+    """A command whose members have begun, on a cluster of two nodes: cluster, command, and the nodes' marks."""
+    nodes = start_nodes(head_cpus=0)
+    added = [nodes.add(), nodes.add()]
+    command = training(project, storage, nodes, *words)
+    first_epoch_is_done(storage)
+    return nodes, command, added
+
+
 def first_epoch_is_done(storage):
     wait_for(lambda: events(storage / "tiny", event="epoch"), 240, "the first epoch")
 
 
 def test_a_command_waits_for_another_node(start_nodes, project, tmp_path, weights):
-    nodes = start_nodes(head_cpus=0)
-    lost, _ = nodes.add(), nodes.add()
-    command = training(project, tmp_path, nodes, "cluster.num_workers=2")
-    first_epoch_is_done(tmp_path)
-    nodes.kill(lost)
+    nodes, command, added = in_the_middle(start_nodes, project, tmp_path, "cluster.num_workers=2")
+    nodes.kill(added[0])
     wait_for(lambda: events(tmp_path / "tiny", event="restart"), 240, "the loss is noticed")
     nodes.add()
     command.finish(300).require_success()
@@ -45,21 +51,16 @@ def test_a_command_waits_for_another_node(start_nodes, project, tmp_path, weight
 
 
 def test_elastic_workers_go_on_with_fewer(start_nodes, project, tmp_path, weights):
-    nodes = start_nodes(head_cpus=0)
-    lost, _ = nodes.add(), nodes.add()
-    command = training(project, tmp_path, nodes, "cluster.num_workers=[1, 2]")
-    first_epoch_is_done(tmp_path)
-    nodes.kill(lost)
+    nodes, command, added = in_the_middle(start_nodes, project, tmp_path, "cluster.num_workers=[1, 2]")
+    nodes.kill(added[0])
     command.finish(300).require_success()
     assert members(tmp_path) == weights
 
 
 def test_a_node_that_is_taken_back_is_no_failure(start_nodes, project, tmp_path, weights):
-    nodes = start_nodes(head_cpus=0)
-    lost, _ = nodes.add(), nodes.add()
-    command = training(project, tmp_path, nodes, "cluster.num_workers=[1, 2]", "cluster.max_failures=0")
-    first_epoch_is_done(tmp_path)
-    nodes.take_back(lost, seconds=5)
+    words = ["cluster.num_workers=[1, 2]", "cluster.max_failures=0"]
+    nodes, command, added = in_the_middle(start_nodes, project, tmp_path, *words)
+    nodes.take_back(added[0], seconds=5)
     command.finish(300).require_success()
     assert "a machine was taken back (preempted); starting again (restarted 1 times: 1 preempted)" in command.out
     assert events(tmp_path / "tiny", event="restart")[-1]["preempted"] == 1
@@ -67,10 +68,7 @@ def test_a_node_that_is_taken_back_is_no_failure(start_nodes, project, tmp_path,
 
 
 def test_a_node_without_a_worker_can_go(start_nodes, project, tmp_path, weights):
-    nodes = start_nodes(head_cpus=0)
-    added = [nodes.add(), nodes.add()]
-    command = training(project, tmp_path, nodes, "cluster.num_workers=1")
-    first_epoch_is_done(tmp_path)
+    nodes, command, added = in_the_middle(start_nodes, project, tmp_path, "cluster.num_workers=1")
     (idle,) = [mark for mark in added if not processes(mark, "ray::RayTrainWorker")]
     nodes.kill(idle)
     command.finish(300).require_success()

@@ -4,32 +4,19 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import urllib.error
 import urllib.request
 import uuid
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from helpers.listeners import listeners
+from helpers.nodes import BIN, free_ports
 from support import MARK, REPO, Command, events, leftovers, processes, wait_for
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.slow]
-BIN = Path(sys.executable).parent
-
-
-def free_ports(number):
-    sockets = [socket.socket() for _ in range(number)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def status_of(address, token=None):
