@@ -1,5 +1,6 @@
 """Networks as a user would write them, found by import path in the working directory: one is slow, some fail."""
 
+import os
 import time
 
 import torch
@@ -22,6 +23,22 @@ class _Patient(nn.Module):
         return inputs
 
 
+class _Diverges(nn.Module):
+    """Answers with no numbers while it is trained."""
+
+    def forward(self, inputs):
+        return inputs * float("nan") if self.training else inputs
+
+
+class _Moody(nn.Module):
+    """Fails in training while the environment says so."""
+
+    def forward(self, inputs):
+        if self.training and "OWN_NETS_FAIL" in os.environ:
+            raise RuntimeError("not today")
+        return inputs
+
+
 class _Raises(nn.Module):
     """Fails when it is trained, which only workers do."""
 
@@ -41,6 +58,14 @@ def patient_mlp(input_shape, num_outputs, *, width, seconds=0.02):
 
 def failing_mlp(input_shape, num_outputs, *, width):
     return _mlp(input_shape, num_outputs, width, _Raises(ZeroDivisionError("no rows\nin this batch")))
+
+
+def diverging_mlp(input_shape, num_outputs, *, width):
+    return _mlp(input_shape, num_outputs, width, _Diverges())
+
+
+def moody_mlp(input_shape, num_outputs, *, width):
+    return _mlp(input_shape, num_outputs, width, _Moody())
 
 
 def refusing_mlp(input_shape, num_outputs, *, width):

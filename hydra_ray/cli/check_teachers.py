@@ -12,7 +12,7 @@ from hydra_ray.errors import UserError
 if TYPE_CHECKING:
     from hydra_ray.data import Rows
     from hydra_ray.evaluation.teacher_check import TeacherCheck
-    from hydra_ray.runs import Run
+    from hydra_ray.runs import Run, teacher_lines
 
 ROWS = 512
 
@@ -37,7 +37,7 @@ def call(arguments: argparse.Namespace) -> None:
 
     run = Run(config)
     check_settings(run)
-    for heading, lines in (("data", run.data.lines()), ("teachers", run.teacher_lines())):
+    for heading, lines in (("data", run.data.lines()), ("teachers", teacher_lines(run))):
         for line in lines:
             print(f"{heading:<9} {line}")
     rows = _labelled_rows(run)

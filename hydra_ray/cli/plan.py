@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hydra_ray.cli.arguments import add_each, add_recipe, add_time, recipe_of
 
 if TYPE_CHECKING:
-    from hydra_ray.runs import Run
+    from hydra_ray.runs import Run, teacher_lines
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def show_plan(run: Run, *, time: bool = False) -> None:
         print(f"{'':<15} {replaced}: `run` asks first, or takes --redo")
     for line in run.data.lines():
         print(f"data            {line}")
-    for line in run.teacher_lines():
+    for line in teacher_lines(run):
         print(f"teachers        {line}")
     states = stage_states(run)
     for state in states:

@@ -29,7 +29,7 @@ from hydra_ray.evaluation import ENSEMBLE, MEMBER, Answers, Plane, StudentVersio
 from hydra_ray.inference import CARD, THRESHOLDS, Thresholds
 from hydra_ray.metrics import Members
 from hydra_ray.report import ReportInputs, SearchResult, make_report, student_card
-from hydra_ray.runs import STAGES, TRANSFER, Run, Stage, Tracker, software_facts
+from hydra_ray.runs import STAGES, TRANSFER, Run, Stage, Tracker, in_words, software_facts
 from hydra_ray.runs.work_seconds import work_seconds
 from hydra_ray.shards import ShardReader, ShardRows, concatenate, is_labelled
 from hydra_ray.storage import Artifact, Folder
@@ -198,6 +198,8 @@ def _report_inputs(run: Run, tracker: Tracker, metrics: dict[str, Any], answers:
 def _notes(run: Run) -> list[str]:
     """Which figures are of a student without its calibration, and what is known against a calibration."""
     notes = []
+    if run.given_up:
+        notes.append(f"The ensemble is {in_words(run.given_up)}.")
     for kind in run.config.student_kinds:
         facts = run.student(kind).manifest() or {}
         if "calibration" in facts:
@@ -223,7 +225,7 @@ def _plane(run: Run, config: Config) -> Plane:
 def _epochs(run: Run, tracker: Tracker) -> list[dict[str, Any]]:
     """What was reported after each epoch of the members and students there are now, in order."""
     latest: dict[tuple[str, str, int], dict[str, Any]] = {}
-    lengths = {str(number): run.config.ensemble.epochs for number in range(run.config.ensemble.num_members)}
+    lengths = {str(number): run.config.ensemble.epochs for number in run.member_numbers}
     for kind in run.config.student_kinds:
         distill = run.tuned(kind).distill
         lengths[kind] = distill.mean_phase_epochs + distill.epochs

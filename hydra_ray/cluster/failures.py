@@ -61,6 +61,13 @@ def cause_of(error: BaseException) -> BaseException:
     return min(causes, key=lambda cause: (not isinstance(cause, UserError), _tells_of_a_peer(cause), is_death(cause)))
 
 
+def failures_by_rank(error: BaseException) -> dict[int, str]:
+    """How each worker of a Ray Train job failed, in a line; none where they say what the user can mend."""
+    if not isinstance(error, WorkerGroupError) or isinstance(cause_of(error), UserError):
+        return {}
+    return {rank: one_line(cause_of(failure)) for rank, failure in error.worker_failures.items()}
+
+
 def is_death(error: BaseException) -> bool:
     """Whether an error says that a process died, and not that it raised an exception."""
     return isinstance(error, (RayActorError, WorkerCrashedError, NodeDiedError, OutOfMemoryError))

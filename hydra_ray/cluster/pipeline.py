@@ -45,6 +45,7 @@ from hydra_ray.runs import (
     resources_in_words,
     stage_state,
     take_from_siblings,
+    teacher_lines,
 )
 from hydra_ray.storage import Folder, as_storage_error, owned
 
@@ -78,7 +79,7 @@ def run_stages(
     tracker = Tracker(run.folder, run.config, listener, group=run.group)
     for line in [*run.data.lines(), *features_that_say_nothing(run)]:
         tracker.say(f"{'data':<15} {line}")
-    for line in run.teacher_lines():
+    for line in teacher_lines(run):
         tracker.say(f"{'teachers':<15} {line}")
     with owned(run.folder, wait=wait) as run.fence, ExitStack() as own:
         check_experiment(run, redo)

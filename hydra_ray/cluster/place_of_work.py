@@ -17,7 +17,7 @@ from hydra_ray.cluster.channel import Event
 from hydra_ray.cluster.progress import LocalSender, Sender, progress_channel
 from hydra_ray.cluster.worker_setup import placed, set_up_worker, threads_kept
 from hydra_ray.config import ClusterConfig
-from hydra_ray.errors import OneLineError
+from hydra_ray.errors import OneLineError, reason_of
 from hydra_ray.runs import Stage
 from hydra_ray.storage import Folder
 from hydra_ray.training import DistributedContext
@@ -54,6 +54,17 @@ def fit(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, stage: Sta
     from hydra_ray.cluster.workers import run_workers
 
     run_workers(loop, job, cluster, folder, stage)
+
+
+def failed_workers(error: Exception) -> dict[int, str]:
+    """Ranks of the workers whose failure ended `fit`, and in a line how; none where their work is not at fault."""
+    if isinstance(error, LocalWorkError):
+        return {0: reason_of(error)}
+    if isinstance(error, OneLineError):
+        return {}
+    from hydra_ray.cluster.failures import failures_by_rank
+
+    return failures_by_rank(error)
 
 
 def submit(function: Callable[..., Any], cluster: ClusterConfig, *arguments: Any) -> Callable[[], Any]:

@@ -145,7 +145,7 @@ def _work(run: Run, plan: list[PlanItem], splits: dict[str, Shards]) -> Work:
         members=run.members(),
         splits=splits,
         views={name: run.views(name) for name in splits},
-        reuse={name: _reusable(shards) if run.teachers is None else 0 for name, shards in splits.items()},
+        reuse={name: _reusable(run, shards) for name, shards in splits.items()},
         metadata={name: _metadata(run, name) for name in splits},
         features=run.features,
         dtype=run.shard_dtype,
@@ -154,8 +154,10 @@ def _work(run: Run, plan: list[PlanItem], splits: dict[str, Shards]) -> Work:
     )
 
 
-def _reusable(shards: Shards) -> int:
-    return shards.num_reusable() if shards.num_reusable() < len(shards.members) else 0
+def _reusable(run: Run, shards: Shards) -> tuple[int | None, ...]:
+    """For each member, the place of its predictions in the published shards; of teachers none are taken again."""
+    found = shards.reusable()
+    return found if run.teachers is None and None in found else (None,) * len(found)
 
 
 def _metadata(run: Run, split: str) -> dict[str, Any]:

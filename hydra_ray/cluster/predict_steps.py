@@ -6,6 +6,7 @@ in `predict.py`.
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -73,7 +74,8 @@ class Work:
         members: all members, in order.
         splits: predicted split -> its shards.
         views: predicted split -> view number -> view.
-        reuse: predicted split -> number of members whose published predictions are used again.
+        reuse: predicted split -> for each member, the place of its predictions in the published shards, which are used
+            again; None where it is asked.
         metadata: predicted split -> metadata of its shards' footers.
         features: statistics of the training rows' features; None for images.
         dtype: of the stored outputs.
@@ -88,7 +90,7 @@ class Work:
     members: list[Artifact] = field(compare=False)
     splits: dict[str, Shards] = field(compare=False)
     views: dict[str, dict[int, NumberedView]] = field(compare=False)
-    reuse: dict[str, int] = field(compare=False)
+    reuse: dict[str, tuple[int | None, ...]] = field(compare=False)
     metadata: dict[str, dict[str, Any]] = field(compare=False)
     features: Features | None = field(compare=False)
     dtype: str = field(compare=False)
@@ -111,6 +113,14 @@ class Work:
     def asked(self, item: PlanItem, row_id: np.ndarray) -> np.ndarray | None:
         """Members that are asked about a plan item's rows, bool [N, M]; None for all."""
         return asked_members(self.config, item.split, item.view, self.view(item), row_id)
+
+    def to_ask(self, split: str) -> tuple[int, ...]:
+        """Places of the members whose predictions on a split are not published yet."""
+        return tuple(place for place, published in enumerate(self.reuse[split]) if published is None)
+
+    def extends(self, split: str) -> bool:
+        """Whether a split's published shards hold some of the members."""
+        return len(self.to_ask(split)) < len(self.reuse[split])
 
     def is_masked(self, split: str) -> bool:
         """Whether some rows of a split are not asked of all members: then all its shards say of whom."""
@@ -168,7 +178,7 @@ class ReadRows:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """The item, as a table of one row -> all columns of a shard but `logits`, and the item."""
         item = self.work.item(batch)
-        table = self._published(item) if self.work.reuse[item.split] else self._made(item)
+        table = self._published(item) if self.work.extends(item.split) else self._made(item)
         return table.append_column("item", pa.array(np.full(table.num_rows, batch.column("item")[0].as_py())))
 
     def _published(self, item: PlanItem) -> pa.Table:
@@ -196,18 +206,17 @@ class AskMembers:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.batch_size = work.config.predict.batch_size
-        self.ensembles: dict[int, Ensemble] = {}
+        self.ensembles: dict[tuple[int, ...], Ensemble] = {}
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """The same rows with `logits`; a view that needs the members' gradients moves the rows first."""
         item = self.work.item(rows)
-        first = self.work.reuse[item.split]
-        if view_named(self.work.view(item).view.view).needs_members:  # `first` is 0: such shards are never extended
+        if view_named(self.work.view(item).view.view).needs_members:  # such shards are never extended
             rows = self._moved(rows, item)
         mask_NM = self.work.asked(item, rows.column("row_id").to_numpy())
         if mask_NM is not None and self.work.config.predict.members_per_row is not None:  # nor are these
             return with_logits(rows, self._ask_some(inputs_of(rows), mask_NM))
-        return with_logits(rows, self._ask(inputs_of(rows), first))
+        return with_logits(rows, self._ask(inputs_of(rows), self.work.to_ask(item.split)))
 
     @torch.inference_mode()
     def _ask_some(self, inputs: np.ndarray, mask_NM: np.ndarray) -> np.ndarray:
@@ -233,11 +242,11 @@ class AskMembers:
         for start in range(0, len(arrays[0]), self.batch_size):
             yield tuple(array[start : start + self.batch_size] for array in arrays)
 
-    def _ask(self, inputs: np.ndarray, first: int) -> np.ndarray:
-        """Logits of the members from number `first` on."""
-        if first not in self.ensembles:
-            self.ensembles[first] = Ensemble(self.members[first:])
-        ensemble = self.ensembles[first]
+    def _ask(self, inputs: np.ndarray, places: tuple[int, ...]) -> np.ndarray:
+        """Logits of the members at these places."""
+        if places not in self.ensembles:
+            self.ensembles[places] = Ensemble([self.members[place] for place in places])
+        ensemble = self.ensembles[places]
         answers = [ensemble(to_device(part, self.device)) for (part,) in self._batches(inputs)]
         return torch.cat(answers).float().cpu().numpy().astype(self.work.dtype)
 
@@ -298,7 +307,7 @@ def _asking(work: Work) -> AskMembers | AskTeachers:
 
 
 class WriteShard:
-    """Checks predicted rows and writes a file of them, behind predictions of members that an earlier command asked."""
+    """Checks predicted rows and writes a file of them, beside predictions of members that an earlier command asked."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -308,10 +317,9 @@ class WriteShard:
         item = self.work.item(table)
         index = table.column("item")[0].as_py()
         shards = self.work.splits[item.split]
-        reuse = self.work.reuse[item.split]
         table = table.drop_columns(["item"])
-        if reuse:
-            table = _behind(shards.folder, self.work.name(item), table, reuse)
+        if self.work.extends(item.split):
+            table = _beside(shards.folder, self.work.name(item), table, self.work.reuse[item.split])
         if self.work.teachers is None and self.work.is_masked(item.split):
             asked_NM = self.work.asked(item, table.column("row_id").to_numpy())
             all_NM = np.ones((table.num_rows, len(self.work.members)), np.bool_)
@@ -327,10 +335,12 @@ class WriteShard:
         return replace(ShardFacts.of(task, rows), file=write_shard(folder, name, table, footer))
 
 
-def _behind(folder: Folder, name: str, new: pa.Table, num_old: int) -> pa.Table:
-    """`new` with its members appended to the first `num_old` of the published shard of the same rows."""
-    old = read_shard(folder, name, num_members=num_old)
+def _beside(folder: Folder, name: str, new: pa.Table, published: tuple[int | None, ...]) -> pa.Table:
+    """`new` with all members: each from its place in the published shard of the same rows, or the next in `new`."""
+    old = read_shard(folder, name)
     if not np.array_equal(old.row_id, new.column("row_id").to_numpy()):
         raise ValueError(f"{folder}/{name}: rows differ from those of the plan")
-    logits = new.column("logits").combine_chunks().to_numpy_ndarray()
-    return with_logits(new.drop_columns(["logits"]), np.concatenate([old.logits_NMC, logits], axis=1))
+    logits = np.concatenate([old.logits_NMC, new.column("logits").combine_chunks().to_numpy_ndarray()], axis=1)
+    asked = itertools.count(old.logits_NMC.shape[1])
+    places = [next(asked) if place is None else place for place in published]
+    return with_logits(new.drop_columns(["logits"]), logits[:, places])

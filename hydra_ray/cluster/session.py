@@ -20,10 +20,13 @@ from hydra_ray.cluster.signals import interrupts_past_ray
 from hydra_ray.config import ClusterConfig, Config
 from hydra_ray.errors import UserError
 
+PLACEMENT_SECONDS = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+"""The variable that says how long a Ray Train job waits for places for its workers."""
+
 _ALWAYS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers would start through `uv run` with a copy of the project
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the controller's poll: 2 s otherwise, felt at every end
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    PLACEMENT_SECONDS: "120",
     "RAY_DATA_USE_DATASOURCE_V2": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_ENABLE_AUTO_CONNECT": "0",  # what still calls Ray after a shutdown must not start another one

@@ -2,11 +2,13 @@
 
 Independent members have nothing to average, and there is no barrier between workers. Each is published as soon as it is
 trained; the next start, with any number of workers, trains those that are missing. Members that one loss trains
-(`ensemble.objective`) are resumed and published as one.
+(`ensemble.objective`) are resumed and published as one. With `ensemble.min_members` those that fail for good are left
+out.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from hydra_ray.cluster.place_of_work import fit, progress
+from hydra_ray.cluster.place_of_work import failed_workers, fit, progress
 from hydra_ray.cluster.progress import Event, Sender, Ticker, log_worker_event
-from hydra_ray.config import Config
+from hydra_ray.config import Config, EnsembleConfig
 from hydra_ray.data import DataSet, Features, Ints, left_out
+from hydra_ray.errors import DivergedError, UserError
 from hydra_ray.models import Member, ModelSpec
-from hydra_ray.runs import Pace, Run, Stage, group_weights, publish_model
+from hydra_ray.runs import Pace, Run, Stage, group_weights, in_words, publish_model
 from hydra_ray.storage import Artifact
 from hydra_ray.tasks import Task, task_named
 from hydra_ray.training import (
@@ -49,25 +52,73 @@ class _Job:
 
 
 def train_ensemble(run: Run, stage: Stage) -> None:
-    """Train and publish the members that are missing."""
-    missing = [(number, member) for number, member in enumerate(run.members()) if not member.is_done]
-    record = _Record(stage, run.task, run.config.ensemble.num_members, len(missing))
-    with progress(record.handle, run.config.cluster) as sender:
-        specs = [run.group_spec(place) for place in range(len(run.config.ensemble.groups))]
-        job = _Job(run.config, run.data, specs, missing, sender, run.features)
-        fit(_fit_members, job, run.config.cluster, run.folder, stage)
+    """Train and publish the members that are missing.
+
+    Raises:
+        UserError: members failed, and fewer are left than `ensemble.min_members`.
+    """
+    ensemble = run.wanted.ensemble
+    failed = dict(run.given_up)
+    while missing := _missing(run, failed):
+        finished = ensemble.num_members - len(missing) - len(failed)
+        record = _Record(stage, run.task, ensemble.num_members, finished, len(missing))
+        try:
+            _train(run, stage, record, missing)
+        except Exception as error:
+            record.fail_with_their_workers(error)
+            if ensemble.min_members is None or not record.failed:
+                raise
+            _require_quorum(ensemble, {**failed, **record.failed}, error)
+        failed |= record.failed
+        _require_quorum(ensemble, failed)
+    if ensemble.min_members is not None:
+        run.give_up(failed)
+    if failed:
+        stage.say(f"[{ensemble.num_members - len(failed)}/{ensemble.num_members}] goes on {in_words(failed)}")
+
+
+def _missing(run: Run, failed: Collection[int]) -> list[int]:
+    """Numbers of the members that are still to be trained."""
+    return [number for number in run.member_numbers if number not in failed and not run.member(number).is_done]
+
+
+def _train(run: Run, stage: Stage, record: _Record, missing: list[int]) -> None:
+    """Train these members in one job."""
+    config = run.wanted
+    with progress(record.handle, config.cluster) as sender:
+        specs = [run.group_spec(place) for place in range(len(config.ensemble.groups))]
+        members = [(number, run.member(number)) for number in missing]
+        job = _Job(config, run.data, specs, members, sender, run.features)
+        fit(_fit_members, job, config.cluster, run.folder, stage)
+
+
+def _require_quorum(ensemble: EnsembleConfig, failed: Mapping[int, str], error: Exception | None = None) -> None:
+    """Check that enough members are left without those that failed.
+
+    Raises:
+        UserError: there are too few.
+        Exception: `error`, in its place.
+    """
+    left = ensemble.num_members - len(failed)
+    if not failed or left >= (ensemble.min_members or ensemble.num_members):
+        return
+    if error is not None:
+        raise error
+    raise UserError(f"{in_words(failed)} there are {left} members, but ensemble.min_members={ensemble.min_members}")
 
 
 class _Record:
     """Logs what workers send."""
 
-    def __init__(self, stage: Stage, task: Task, num_members: int, num_missing: int) -> None:
+    def __init__(self, stage: Stage, task: Task, num_members: int, num_finished: int, num_missing: int) -> None:
         self._stage = stage
         self._task = task
         self._num_members = num_members
-        self._finished = num_members - num_missing
+        self._finished = num_finished
         self._pace = Pace(num_missing, "steps")
         self._latest = ""
+        self._in_work: dict[int, list[int]] = {}
+        self.failed: dict[int, str] = {}
 
     def handle(self, event: Event) -> None:
         """Log one event."""
@@ -75,8 +126,23 @@ class _Record:
             for member in event["members"]:
                 self._pace.update(member, event["done"], event["total"])
             self._show()
+        elif event["event"] == "begins":
+            self._in_work[event["rank"]] = event["members"]
+        elif event["event"] == "failed":
+            self._fail([event["member"]], event["reason"])
         elif not log_worker_event(self._stage, event):
             self._record(event)
+
+    def fail_with_their_workers(self, error: Exception) -> None:
+        """Count as failed what those workers were at which failed, as far as the error says which they were."""
+        for rank, reason in failed_workers(error).items():
+            self._fail(self._in_work.get(rank, []), reason)
+
+    def _fail(self, members: list[int], reason: str) -> None:
+        for number in members:
+            self.failed[number] = reason
+            self._stage.event("member_failed", member=number, reason=reason)
+            self._stage.say(f"member {number} failed: {reason}")
 
     def _record(self, event: Event) -> None:
         facts = {key: value for key, value in event.items() if key != "event"}
@@ -125,7 +191,7 @@ def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> 
         members = [each for group in alike for each in group]
         size = stack_size(job.config.ensemble, len(members), member_spec, train)
         job.sender.send({"event": "started", "rank": ranks.rank, "stacked": size, **said})
-        _fit_alike(job, members, size, member_spec, train, validation)
+        _fit_alike(job, ranks.rank, members, size, member_spec, train, validation)
 
 
 def _share(job: _Job, ranks: DistributedContext) -> tuple[list[list[tuple[int, Artifact]]], DistributedContext]:
@@ -172,6 +238,7 @@ def _fit_together(
 
 def _fit_alike(
     job: _Job,
+    rank: int,
     members: list[tuple[int, Artifact]],
     size: int,
     member_spec: MemberSpec,
@@ -179,16 +246,43 @@ def _fit_alike(
     validation: LabelledRows,
 ) -> None:
     """Train members that are alike, `size` of them at a time."""
-    if size == 1:
-        for number, artifact in members:
-            _fit_one(job, number, artifact, member_spec, train, validation)
-        return
+    artifacts = dict(members)
     row_id = train.row_id.cpu().numpy()
     slots = [
         StackSlot(number, _rows_of(job, number, row_id), _checkpoints(job, artifact)) for number, artifact in members
     ]
-    for stack in stacks(slots, size):
-        _fit_stack(job, stack, dict(members), member_spec, train, validation)
+    for stack in [[slot] for slot in slots] if size == 1 else stacks(slots, size):
+        _fit_or_leave_out(job, rank, stack, artifacts, member_spec, train, validation)
+
+
+def _fit_or_leave_out(
+    job: _Job,
+    rank: int,
+    stack: list[StackSlot],
+    artifacts: dict[int, Artifact],
+    member_spec: MemberSpec,
+    train: LabelledRows,
+    validation: LabelledRows,
+) -> None:
+    """Train a stack; with a quorum, members whose training diverges are left out, each of them found by itself."""
+    numbers = [slot.member for slot in stack]
+    job.sender.send({"event": "begins", "rank": rank, "members": numbers}, wait=True)
+    try:
+        if len(stack) == 1:
+            _fit_one(job, numbers[0], artifacts[numbers[0]], member_spec, train, validation)
+        else:
+            _fit_stack(job, stack, artifacts, member_spec, train, validation)
+    except DivergedError as error:
+        if job.config.ensemble.min_members is None:
+            raise
+        if len(stack) == 1:
+            job.sender.send(
+                {"event": "failed", "member": numbers[0], "reason": str(error).removeprefix(f"member {numbers[0]}: ")},
+                wait=True,
+            )
+            return
+        for slot in stack:
+            _fit_or_leave_out(job, rank, [slot], artifacts, member_spec, train, validation)
 
 
 def _fit_one(

@@ -8,7 +8,10 @@ word; with `cluster.num_workers=[2, 8]` it restarts by itself to use nodes that 
 
 from __future__ import annotations
 
+import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +21,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from hydra_ray.cluster.failures import cause_of, found_no_room, is_death, is_preempted, one_line
 from hydra_ray.cluster.place_of_work import Loop
 from hydra_ray.cluster.room import wait_for_room
-from hydra_ray.cluster.session import SCRATCH
+from hydra_ray.cluster.session import PLACEMENT_SECONDS, SCRATCH
 from hydra_ray.cluster.signals import interrupts_past_ray
 from hydra_ray.cluster.trainer import Trainer
 from hydra_ray.cluster.worker_setup import resources_of_worker, set_up_worker
@@ -27,6 +30,9 @@ from hydra_ray.errors import UserError
 from hydra_ray.runs import Stage
 from hydra_ray.storage import Folder
 from hydra_ray.training import DistributedContext
+
+_ELASTIC_PLACEMENT_SECONDS = 20.0
+"""How long elastic workers wait for places: they ask for no more than the nodes have that Ray knows."""
 
 
 def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, stage: Stage) -> None:
@@ -47,7 +53,7 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, st
     try:
         while True:
             try:
-                with interrupts_past_ray():
+                with interrupts_past_ray(), _short_wait_for_lost_nodes(cluster):
                     _trainer(loop, job, cluster, scratch, stage.name).fit()
                 return
             except TrainingFailedError as error:
@@ -123,6 +129,18 @@ def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name
             failure_config=FailureConfig(max_failures=0, max_preemption_failures=0, controller_failure_limit=0),
         ),
     )
+
+
+@contextmanager
+def _short_wait_for_lost_nodes(cluster: ClusterConfig) -> Iterator[None]:
+    """Have elastic workers give up a place within seconds: on a node that just died, which Ray lists for a while."""
+    before = os.environ[PLACEMENT_SECONDS]
+    if cluster.fewest_workers < cluster.most_workers:
+        os.environ[PLACEMENT_SECONDS] = str(min(_ELASTIC_PLACEMENT_SECONDS, float(before)))
+    try:
+        yield
+    finally:
+        os.environ[PLACEMENT_SECONDS] = before
 
 
 def _fixed_or_elastic(cluster: ClusterConfig) -> int | tuple[int, int]:

@@ -73,7 +73,7 @@ def _write_all(run: Run, folder: Folder) -> int:
         members=[],
         splits={},
         views={name: run.views(name) for name in run.split_names},
-        reuse=dict.fromkeys(run.split_names, 0),
+        reuse=dict.fromkeys(run.split_names, ()),
         metadata={},
         features=run.features,
         dtype=run.shard_dtype,

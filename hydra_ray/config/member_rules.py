@@ -17,6 +17,7 @@ def check_members(ensemble: EnsembleConfig, *, are_trained: bool) -> None:
         key = "members" if ensemble.members else "weights"
         raise ValueError(f"ensemble.{key}: no member is trained here, others answer in their place; leave it out")
     _check_objective(ensemble, are_trained=are_trained)
+    _check_quorum(ensemble, are_trained=are_trained)
     _check_architecture(ensemble)
     for place, group in enumerate(ensemble.members or ()):
         _check_weights(f"ensemble.members.{place}.", group)
@@ -25,6 +26,28 @@ def check_members(ensemble: EnsembleConfig, *, are_trained: bool) -> None:
         raise ValueError("ensemble.train=head: no member is trained here, others answer in their place; leave it out")
     if ensemble.members is not None:
         _check_groups(ensemble, ensemble.members)
+
+
+def _check_quorum(ensemble: EnsembleConfig, *, are_trained: bool) -> None:
+    """A quorum is of members that are trained here, each by itself on all rows."""
+    quorum = ensemble.min_members
+    if quorum is None:
+        return
+    key = f"ensemble.min_members={quorum}"
+    if not are_trained:
+        raise ValueError(f"{key}: no member is trained here, others answer in their place; leave it out")
+    if quorum > ensemble.num_members:
+        raise ValueError(f"{key}, but ensemble.num_members={ensemble.num_members}: use fewer")
+    if ensemble.objective_of_groups is not None:
+        raise ValueError(
+            f"{key}: one loss trains the members of a group together (ensemble.objective), none can fail alone; leave "
+            "it out"
+        )
+    if ensemble.folds is not None:
+        raise ValueError(
+            f"{key} with ensemble.folds={ensemble.folds}: the rows of a fold would have no teacher without their "
+            "member; leave one of them out"
+        )
 
 
 def _check_groups(ensemble: EnsembleConfig, groups: list[MemberGroup]) -> None:

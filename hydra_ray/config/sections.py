@@ -148,6 +148,9 @@ class EnsembleConfig(Optimisation):
 
     num_members: Several = 8
     """M. Follows from the counts of `members`, where that is set."""
+    min_members: Several | None = None
+    """Go on without members that failed for good, as long as so many are there; the report names those left out. None:
+    all have to be there. Without this key the others are tried again."""
     architecture: str = "mlp"
     """`mlp`, `cnn`, `resnet20`, for tables also `tabm`, `tabular_resnet`, `xdeepfm` and `dexdeepfm`, a
     `torchvision.models` name, `timm:NAME`, or an import path `package.module:function`. Where published `weights` are

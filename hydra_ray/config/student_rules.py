@@ -44,6 +44,11 @@ def _check_team(config: Config) -> None:
         raise ValueError(f"distill.members={chosen}: there is no member {max(chosen)}; members are 0 to {last}")
     if len(set(chosen)) < len(chosen):
         raise ValueError(f"distill.members={chosen}: a member stands there more than once; name each once")
+    if config.ensemble.min_members is not None:
+        raise ValueError(
+            f"distill.members={chosen} with ensemble.min_members={config.ensemble.min_members}: one of these members "
+            "may be missing; leave ensemble.min_members out once the ensemble is complete"
+        )
 
 
 def _key_of_members(config: Config) -> str:

@@ -18,6 +18,7 @@ from hydra_ray.runs.preflight import (
     features_that_say_nothing,
 )
 from hydra_ray.runs.provenance import software_facts
+from hydra_ray.runs.quorum import in_words
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.runs.siblings import has_sibling, take_from_siblings
 from hydra_ray.runs.small_work import is_small, is_small_to_answer
@@ -25,6 +26,7 @@ from hydra_ray.runs.stage_times import StageTime, stage_times
 from hydra_ray.runs.stages import STAGES, StageSpec
 from hydra_ray.runs.study import STUDY_FILE, LoadVariant, study_results, sweep_of_study
 from hydra_ray.runs.sweep import REPEATED, SPLIT, SWEEP_FILE, Load, Sweep, read_sweep, summarise, sweep_of
+from hydra_ray.runs.teacher_lines import teacher_lines
 from hydra_ray.runs.tracking import Listener, Stage, Tracker, WandbSink
 from hydra_ray.runs.view_checks import check_views
 
@@ -58,6 +60,7 @@ __all__ = [
     "features_that_say_nothing",
     "group_weights",
     "has_sibling",
+    "in_words",
     "is_small",
     "is_small_to_answer",
     "load_published",
@@ -74,5 +77,6 @@ __all__ = [
     "sweep_of",
     "sweep_of_study",
     "take_from_siblings",
+    "teacher_lines",
     "what_is_replaced",
 ]

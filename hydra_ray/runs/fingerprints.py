@@ -34,26 +34,27 @@ if TYPE_CHECKING:
 
 TRANSFER = "transfer"
 """The split on which members are asked and from which students learn."""
-_HOW_MEMBERS_ARE_TRAINED = {"num_members", "stack_size", "compile", "teachers"}  # keys that leave each member as it is
+_HOW_MEMBERS_ARE_TRAINED = {"num_members", "min_members", "stack_size", "compile", "teachers"}
+"""Keys that leave each member as it is."""
 _OF_GROUPS = {"members", "weights", "train", "objective", "group_size"}  # a member's own group says what holds for it
 _NOT_OF_TRIALS = {"max_concurrent", "workers_per_trial", "budget"}  # how they are run, which of them is taken
 
 
 def member_key(run: Run, number: int) -> dict[str, Any]:
     """The key of one member of the ensemble."""
-    ensemble = run.config.ensemble
+    ensemble = run.wanted.ensemble
     group = ensemble.groups[ensemble.group_of(number)]
     return {
-        "data": data_key(run.config.data, run.data, "train"),
+        "data": data_key(run.wanted.data, run.data, "train"),
         "ensemble": {
             **_what_is_set(ensemble, _HOW_MEMBERS_ARE_TRAINED | _OF_GROUPS),
             **group.model_dump(include={"architecture", "options"}),
             **key_of_weights(ensemble, group),
         },
         **_objective(ensemble, number),
-        **member_code(run.config, run.data, group, run.member_spec(number).num_outputs),
+        **member_code(run.wanted, run.data, group, run.member_spec(number).num_outputs),
         "streams": STREAMS_VERSION,
-        "seed": run.config.seed,
+        "seed": run.wanted.seed,
         "member": number,
     }
 

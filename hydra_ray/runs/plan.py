@@ -50,6 +50,7 @@ def stage_state(run: Run, stage: StageSpec) -> StageState:
         check_shards(run, run.splits_students_read if stage.trains_on_shards else ())
     stale = [artifact for artifact in missing if artifact.manifest() is not None]
     detail = f"{len(artifacts) - len(missing)}/{len(artifacts)} {stage.unit} done"
+    detail += stage.remark(run)
     if stale:
         changes = "; ".join(_shortened(change) for change in stale[0].changes()[:2])
         detail += f", {len(stale)} redone because {changes}"

@@ -5,7 +5,7 @@ What each result depends on is in `fingerprints.py`; which stage makes it, in `s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -28,7 +28,6 @@ from hydra_ray.data import (
     InputFormat,
     Ints,
     SplitId,
-    shortened,
     unknown_split,
 )
 from hydra_ray.errors import UserError
@@ -46,11 +45,12 @@ from hydra_ray.runs.fingerprints import (
 )
 from hydra_ray.runs.gpus import with_gpus_decided
 from hydra_ray.runs.named_inputs import data_of, group_weights
-from hydra_ray.runs.suitable_views import has_fixed_rows, with_suitable_views
+from hydra_ray.runs.quorum import given_up, record_given_up, without_members
+from hydra_ray.runs.suitable_views import with_suitable_views
 from hydra_ray.shards import Shards, shard_names
 from hydra_ray.storage import Artifact, Fence, Folder, check_listed
 from hydra_ray.tasks import Task, task_named
-from hydra_ray.teachers import LEAST_PROBABILITY, Teachers, teacher_digests, teachers_of
+from hydra_ray.teachers import Teachers, teacher_digests, teachers_of
 from hydra_ray.views import IDENTITY, NumberedView, number_views, view_named
 
 
@@ -74,14 +74,19 @@ class Run:
         self.fence: Fence | None = None  # of the command that holds the run folder
 
     @cached_property
-    def config(self) -> Config:
+    def wanted(self) -> Config:
         """The configuration; where it names no views, those that suit the kind of rows are filled in."""
         return with_suitable_views(self._given, lambda: self.data)
+
+    @cached_property
+    def config(self) -> Config:
+        """The same of the members that there will be: without those that were given up."""
+        return without_members(self.wanted, self.given_up)
 
     def decide_gpus(self, gpus: float) -> None:
         """Replace `cluster.use_gpu=auto` by what so many GPUs allow."""
         self._given = with_gpus_decided(self._given, gpus)
-        self.__dict__.pop("config", None)
+        self._forget("wanted", "config")
 
     @contextmanager
     def working(self, *, is_local: bool) -> Iterator[None]:
@@ -89,12 +94,17 @@ class Run:
         wished = self._given
         cluster = wished.cluster.model_copy(update={"local": is_local})
         self._given = wished.model_copy(update={"cluster": cluster})
-        self.__dict__.pop("config", None)
+        self._forget("wanted", "config")
         try:
             yield
         finally:
             self._given = wished
-            self.__dict__.pop("config", None)
+            self._forget("wanted", "config")
+
+    def _forget(self, *names: str) -> None:
+        """Have cached properties computed again."""
+        for name in names:
+            self.__dict__.pop(name, None)
 
     @cached_property
     def data(self) -> DataSet:
@@ -148,13 +158,13 @@ class Run:
 
     def member_spec(self, number: int = 0) -> ModelSpec:
         """What to build for a member; those of one group differ by their weights alone."""
-        return self.group_spec(self.config.ensemble.group_of(number))
+        return self.group_spec(self.wanted.ensemble.group_of(number))
 
     def group_spec(self, place: int) -> ModelSpec:
         """What to build for the members of one of `ensemble.groups`."""
-        group = self.config.ensemble.groups[place]
+        group = self.wanted.ensemble.groups[place]
         data = self.data
-        output, num_outputs = self.task.likelihood.member_output(self.config, data.num_outputs)
+        output, num_outputs = self.task.likelihood.member_output(self.wanted, data.num_outputs)
         spec = ModelSpec("member", group.architecture, data.input_shape, num_outputs, group.options, output=output)
         return replace(spec, categories=data.categories)
 
@@ -164,13 +174,28 @@ class Run:
         Raises:
             UserError: see `load_pretrained`.
         """
-        return group_weights(self.config, place, self.data)
+        return group_weights(self.wanted, place, self.data)
+
+    @cached_property
+    def given_up(self) -> dict[int, str]:
+        """Members that failed for good and without which the run goes on (`ensemble.min_members`), and why."""
+        return given_up(self)
+
+    def give_up(self, reasons: Mapping[int, str]) -> None:
+        """Go on without these members, now and in later commands, as long as they would be trained in the same way."""
+        record_given_up(self, reasons)
+        self._forget("given_up", "config", "member_digests")
+
+    @property
+    def member_numbers(self) -> list[int]:
+        """Numbers of the members that are trained here, in order; none where teachers answer in their place."""
+        if not self.wanted.trains_members:
+            return []
+        return [number for number in range(self.wanted.ensemble.num_members) if number not in self.given_up]
 
     def members(self) -> list[Artifact]:
-        """All members that are trained here, in order; none where teachers answer in their place."""
-        if not self.config.trains_members:
-            return []
-        return [self.member(number) for number in range(self.config.ensemble.num_members)]
+        """Those members."""
+        return [self.member(number) for number in self.member_numbers]
 
     @cached_property
     def member_digests(self) -> tuple[str, ...]:
@@ -179,33 +204,14 @@ class Run:
             return tuple(member.digest() for member in self.members())
         return teacher_digests(self.config)
 
-    def teacher_lines(self) -> list[str]:
-        """Who answers in the members' place, one line each; none where members are trained here."""
-        config = self.config
-        if config.trains_members:
-            return []
-        members = config.ensemble.num_members
-        if config.predict.shards is not None:
-            return [f"{members} members' predictions are read from {config.predict.shards}; no views are asked about"]
-        teachers = config.ensemble.teachers
-        who = teachers.function or shortened(teachers.files, most=3) or "predictions in files"
-        lines = [f"{members} members of kind {teachers.kind}: {who}"]
-        if teachers.outputs in ("probabilities", None) and self.data.task == "classification":
-            where = "" if teachers.outputs else ", where they say probabilities and not logits"
-            lines.append(f"probabilities below {LEAST_PROBABILITY:g} count as that{where}")
-        if has_fixed_rows(config):
-            lines.append(
-                "no views are asked about: on training rows members agree, and students keep little of their "
-                "disagreement (hydra-ray write-transfer writes views to be answered)"
-            )
-        return lines
-
     @property
     def member_ids(self) -> list[dict[str, str]]:
         """What stands in footers of the members, in order: id and fingerprint."""
         word = "member" if self.config.trains_members else "teacher"
+        numbers = self.member_numbers or range(len(self.member_digests))
         return [
-            {"id": f"{word}-{number:03d}", "fingerprint": digest} for number, digest in enumerate(self.member_digests)
+            {"id": f"{word}-{number:03d}", "fingerprint": digest}
+            for number, digest in zip(numbers, self.member_digests, strict=True)
         ]
 
     # shards

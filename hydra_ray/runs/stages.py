@@ -13,6 +13,7 @@ import numpy as np
 
 from hydra_ray.config import Config
 from hydra_ray.data import VALIDATION_VIEWS
+from hydra_ray.runs.quorum import in_words
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.storage import Artifact
 
@@ -35,6 +36,7 @@ class StageSpec:
         workers: how many have to be there at the same time; other work goes on as far as there is room.
         shared: whether a result of the same key may be taken from another run of the sweep.
         off: why the configuration switches it off; None where it does not.
+        remark: what else there is to say of its results.
     """
 
     name: str
@@ -48,6 +50,7 @@ class StageSpec:
     workers: Callable[[Config], int] = lambda config: 1
     shared: bool = True
     off: Callable[[Config], str | None] = lambda config: None
+    remark: Callable[[Run], str] = lambda run: ""
 
     def missing(self, run: Run) -> list[Artifact]:
         """The results that are not published, or are of another configuration.
@@ -130,6 +133,7 @@ _ROWS = (
         unit="members",
         cost=_members_cost,
         off=_no_members,
+        remark=lambda run: f", goes on {in_words(run.given_up)}" if run.given_up else "",
         workers=lambda config: config.cluster.fewest_workers,
         run="hydra_ray.cluster.train_ensemble:train_ensemble",
     ),

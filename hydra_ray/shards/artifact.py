@@ -31,14 +31,13 @@ class Shards(Artifact):
         """Identifies the shards of the first member, which shards of more members extend."""
         return self.digest_of([0])
 
-    def num_reusable(self) -> int:
-        """Number of members, from the first on, whose published predictions can be used again."""
+    def reusable(self) -> tuple[int | None, ...]:
+        """For each member, the place of its predictions in the published shards; None where it has to be asked."""
         manifest = self.manifest()
         if manifest is None or self.rows_follow_members or not self._same_rows(manifest):
-            return 0
-        published = manifest["key"]["members"]
-        same = published == list(self.members[: len(published)])
-        return len(published) if same else 0
+            return (None,) * len(self.members)
+        places = {digest: place for place, digest in enumerate(manifest["key"]["members"])}
+        return tuple(map(places.get, self.members))
 
     def digest_of(self, places: Iterable[int]) -> str:
         """Hash of what a student of the members at these places depends on."""

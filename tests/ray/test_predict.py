@@ -141,7 +141,7 @@ def test_further_members_are_asked_alone_and_finished_shards_are_left(extended_r
     folder = copied(extended_run, tmp_path)
     run = Run(tiny(tmp_path, "ensemble.num_members=6"))
     transfer = run.shards("transfer")
-    assert transfer.num_reusable() == 4
+    assert transfer.reusable() == (0, 1, 2, 3, None, None)
     old = tables(folder / "predictions" / "transfer")
     done = "part-001-00000.parquet"
     finished = old[done]  # a stand-in: were this shard asked for again, the file would differ

@@ -86,3 +86,23 @@ def test_what_does_not_agree_is_one_line(path, words, expected):
         load_config(path, words, option_models=lambda: OptionModels(view_options, architecture_options))
     assert expected in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ensemble.min_members=9"], "ensemble.min_members=9, but ensemble.num_members=8: use fewer"),
+        (["ensemble.min_members=0"], "ensemble.min_members=0: must be greater than or equal to 1"),
+        (["ensemble.objective=joint"], "none can fail alone; leave it out"),
+        (
+            ["ensemble.folds=4"],
+            "ensemble.min_members=3 with ensemble.folds=4: the rows of a fold would have no teacher",
+        ),
+        (["predict.shards=/shards"], "ensemble.min_members=3: no member is trained here, others answer in their place"),
+        (["distill.members=[0, 2]"], "distill.members=[0, 2] with ensemble.min_members=3: one of these members may be"),
+    ],
+)
+def test_a_quorum_that_makes_no_sense(path, words, message):
+    with pytest.raises(UserError) as raised:
+        load_config(path, ["ensemble.min_members=3", *words])
+    assert message in str(raised.value)
