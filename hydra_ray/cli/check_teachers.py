@@ -12,7 +12,7 @@ from hydra_ray.errors import UserError
 if TYPE_CHECKING:
     from hydra_ray.data import Rows
     from hydra_ray.evaluation.teacher_check import TeacherCheck
-    from hydra_ray.runs import Run, teacher_lines
+    from hydra_ray.runs import Run
 
 ROWS = 512
 
@@ -33,7 +33,7 @@ def call(arguments: argparse.Namespace) -> None:
     import torch
 
     from hydra_ray.evaluation.teacher_check import check_outputs
-    from hydra_ray.runs import Run, check_settings
+    from hydra_ray.runs import Run, check_settings, teacher_lines
 
     run = Run(config)
     check_settings(run)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from hydra_ray.cli.arguments import add_each, add_recipe, add_time, recipe_of
 
 if TYPE_CHECKING:
-    from hydra_ray.runs import Run, teacher_lines
+    from hydra_ray.runs import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +39,15 @@ def show_plan(run: Run, *, time: bool = False) -> None:
     """States and costs of every stage, whether the resources are there, and how long it takes on this machine."""
     from hydra_ray.cluster.pipeline import resources, works_here
     from hydra_ray.cluster.session import available
-    from hydra_ray.runs import STAGES, check_networks, check_settings, stage_states, stage_times, what_is_replaced
+    from hydra_ray.runs import (
+        STAGES,
+        check_networks,
+        check_settings,
+        stage_states,
+        stage_times,
+        teacher_lines,
+        what_is_replaced,
+    )
 
     run.folder.check_place("storage")
     check_settings(run)
