@@ -6,11 +6,12 @@ in `predict.py`.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -24,11 +25,11 @@ from hydra_ray.models import Ensemble, Member, to_device
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs import TRANSFER, load_published
 from hydra_ray.shards import (
+    ShardReader,
     Shards,
     check_content,
     inputs_of,
     no_labels,
-    read_shard,
     rows_of,
     rows_table,
     with_inputs,
@@ -61,13 +62,23 @@ class PlanItem:
         """The shard's file name."""
         return f"part-{self.view:03d}-{self.start // rows_per_shard:05d}.parquet"
 
+    def to_text(self) -> str:
+        """For the way to a task and back, where a table's column `item` has it in each row."""
+        return json.dumps([self.split, self.view, self.start, self.stop])
+
+    @classmethod
+    def of_text(cls, text: str) -> Self:
+        """What `to_text` gave."""
+        return cls(*json.loads(text))
+
 
 @dataclass(frozen=True)
 class Work:
-    """What tasks and actors need; two are equal where their keys are.
+    """What tasks and actors need, of whatever item; two are equal where their keys are.
+
+    It has no list of the items: every task unpickles it, and there are as many tasks as items.
 
     Attributes:
-        plan: the shards to write; each table carries its item's place in it.
         config: the run's.
         data: where rows are read from.
         members: all members, in order.
@@ -82,7 +93,6 @@ class Work:
         key: distinguishes this work from other stages' in the same process.
     """
 
-    plan: list[PlanItem] = field(compare=False)
     config: Config = field(compare=False)
     data: DataSet = field(compare=False)
     members: list[Artifact] = field(compare=False)
@@ -98,7 +108,7 @@ class Work:
 
     def item(self, rows: pa.Table) -> PlanItem:
         """The plan item of a table of rows."""
-        return self.plan[rows.column("item")[0].as_py()]
+        return PlanItem.of_text(rows.column("item")[0].as_py())
 
     def view(self, item: PlanItem) -> NumberedView:
         """The view of a plan item."""
@@ -169,10 +179,10 @@ class ReadRows:
         """The item, as a table of one row -> all columns of a shard but `logits`, and the item."""
         item = self.work.item(batch)
         table = self._published(item) if self.work.reuse[item.split] else self._made(item)
-        return table.append_column("item", pa.array(np.full(table.num_rows, batch.column("item")[0].as_py())))
+        return table.append_column("item", pa.repeat(batch.column("item")[0], table.num_rows))
 
     def _published(self, item: PlanItem) -> pa.Table:
-        old = read_shard(self.work.splits[item.split].folder, self.work.name(item))
+        old = _reader_of(self.work, item.split).read(self.work.name(item))
         return rows_table(old.row_id, item.view, old.inputs, old.labels)
 
     def _made(self, item: PlanItem) -> pa.Table:
@@ -306,18 +316,17 @@ class WriteShard:
     def __call__(self, table: pa.Table) -> pa.Table:
         """What was written: item, rows, facts (`ShardFacts`)."""
         item = self.work.item(table)
-        index = table.column("item")[0].as_py()
         shards = self.work.splits[item.split]
         reuse = self.work.reuse[item.split]
         table = table.drop_columns(["item"])
         if reuse:
-            table = _behind(shards.folder, self.work.name(item), table, reuse)
+            table = _behind(_reader_of(self.work, item.split), self.work.name(item), table, reuse)
         if self.work.teachers is None and self.work.is_masked(item.split):
             asked_NM = self.work.asked(item, table.column("row_id").to_numpy())
             all_NM = np.ones((table.num_rows, len(self.work.members)), np.bool_)
             table = with_mask(table, all_NM if asked_NM is None else asked_NM)
         facts = self._write(shards.attempt, self.work.name(item), table, self.work.metadata[item.split])
-        return pa.table({"item": [index], "rows": [table.num_rows], "facts": [facts.to_json()]})
+        return pa.table({"item": [item.to_text()], "rows": [table.num_rows], "facts": [facts.to_json()]})
 
     def _write(self, folder: Folder, name: str, table: pa.Table, footer: dict[str, Any]) -> ShardFacts:
         data = self.work.data
@@ -327,10 +336,16 @@ class WriteShard:
         return replace(ShardFacts.of(task, rows), file=write_shard(folder, name, table, footer))
 
 
-def _behind(folder: Folder, name: str, new: pa.Table, num_old: int) -> pa.Table:
+@lru_cache(maxsize=4)
+def _reader_of(work: Work, split: str) -> ShardReader:
+    """Reads a split's published shards; its manifest, which lists all of them, is read once a process."""
+    return ShardReader(work.splits[split].folder)
+
+
+def _behind(published: ShardReader, name: str, new: pa.Table, num_old: int) -> pa.Table:
     """`new` with its members appended to the first `num_old` of the published shard of the same rows."""
-    old = read_shard(folder, name, num_members=num_old)
+    old = published.read(name, num_members=num_old)
     if not np.array_equal(old.row_id, new.column("row_id").to_numpy()):
-        raise ValueError(f"{folder}/{name}: rows differ from those of the plan")
+        raise ValueError(f"{published.folder}/{name}: rows differ from those of the plan")
     logits = new.column("logits").combine_chunks().to_numpy_ndarray()
     return with_logits(new.drop_columns(["logits"]), np.concatenate([old.logits_NMC, logits], axis=1))
