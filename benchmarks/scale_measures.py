@@ -19,8 +19,8 @@ import pyarrow.fs as pafs
 from fsspec.implementations.memory import MemoryFileSystem
 
 from benchmarks.scale_run import Scale, run_of, shard_table
+from hydra_ray.cluster.plan_item import PlanItem
 from hydra_ray.cluster.predict import check_rows, items_of, plan_split, work_of
-from hydra_ray.cluster.predict_steps import PlanItem
 from hydra_ray.cluster.shard_facts import ShardFacts
 from hydra_ray.data.splits import known_parts
 from hydra_ray.evaluation.view_diversity import disagreement_sums

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from hydra_ray.cluster.place_of_work import stream
-from hydra_ray.cluster.predict_steps import AskMembers, AskTeachers, MakeShards, PlanItem, ReadRows, Work, WriteShard
+from hydra_ray.cluster.plan_item import PlanItem
+from hydra_ray.cluster.predict_steps import AskMembers, AskTeachers, MakeShards, ReadRows, Work, WriteShard
 from hydra_ray.cluster.shard_facts import ShardFacts
 from hydra_ray.cluster.teachers import residual_variances
 from hydra_ray.data import InputFormat, Ints

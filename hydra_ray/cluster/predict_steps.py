@@ -6,17 +6,17 @@ in `predict.py`.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
 
+from hydra_ray.cluster.plan_item import PlanItem
 from hydra_ray.cluster.shard_facts import ShardFacts
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.config import Config
@@ -41,35 +41,6 @@ from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import task_named
 from hydra_ray.teachers import AskedTeachers, Found, Teachers
 from hydra_ray.views import NumberedView, apply_view, apply_with_members, asked_members, view_named
-
-
-@dataclass(frozen=True)
-class PlanItem:
-    """One shard to write.
-
-    Attributes:
-        split: predicted split, e.g. `transfer`.
-        view: number of the view.
-        start, stop: range of source rows.
-    """
-
-    split: str
-    view: int
-    start: int
-    stop: int
-
-    def name(self, rows_per_shard: int) -> str:
-        """The shard's file name."""
-        return f"part-{self.view:03d}-{self.start // rows_per_shard:05d}.parquet"
-
-    def to_text(self) -> str:
-        """For the way to a task and back, where a table's column `item` has it in each row."""
-        return json.dumps([self.split, self.view, self.start, self.stop])
-
-    @classmethod
-    def of_text(cls, text: str) -> Self:
-        """What `to_text` gave."""
-        return cls(*json.loads(text))
 
 
 @dataclass(frozen=True)
