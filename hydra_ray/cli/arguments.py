@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from hydra_ray.config import Config, OptionModels, load_config, shipped_recipes
+from hydra_ray.errors import UserError
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +28,31 @@ def add_each(parser: argparse.ArgumentParser) -> None:
 
 
 def add_time(parser: argparse.ArgumentParser) -> None:
-    """--time."""
+    """--time and --hourly-cost."""
     parser.add_argument(
         "--time", action="store_true", help="of a plan: measure a few steps here and say how long each stage takes"
     )
+    parser.add_argument(
+        "--hourly-cost", metavar="X",
+        help="of a plan: what an hour of one worker costs, that is of a machine divided by the workers on it; "
+        "says, with --time's hours, what each stage costs",
+    )  # fmt: skip
+
+
+def price_of(arguments: argparse.Namespace) -> float | None:
+    """The price of --hourly-cost; None where there is none.
+
+    Raises:
+        UserError: it is no number above 0.
+    """
+    given = arguments.hourly_cost
+    if given is None:
+        return None
+    with suppress(ValueError):
+        price = float(given)
+        if 0 < price < math.inf:
+            return price
+    raise UserError(f"--hourly-cost={given}: not a price; give a number above 0, e.g. --hourly-cost=2.5")
 
 
 def recipe_of(arguments: argparse.Namespace, further: Sequence[str] = ()) -> Config:

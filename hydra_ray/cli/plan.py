@@ -6,14 +6,15 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hydra_ray.cli.arguments import add_each, add_recipe, add_time, recipe_of
+from hydra_ray.cli.arguments import add_each, add_recipe, add_time, price_of, recipe_of
 
 if TYPE_CHECKING:
-    from hydra_ray.runs import Run
+    from hydra_ray.config import ClusterConfig
+    from hydra_ray.runs import Run, StageTime
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """CONFIG, key=value words, --each and --time."""
+    """CONFIG, key=value words, --each, --time and --hourly-cost."""
     add_recipe(parser)
     add_each(parser)
     add_time(parser)
@@ -21,22 +22,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> None:
     """Print the plan, of a sweep one for each run."""
+    price = price_of(arguments)
     config = recipe_of(arguments)  # a wrong key is told before torch is imported
     from hydra_ray.runs import Run, sweep_of
 
     sweep = sweep_of(arguments.each, partial(recipe_of, arguments))
     if sweep is None:
-        show_plan(Run(config), time=arguments.time)
+        show_plan(Run(config), time=arguments.time, price=price)
         return
     runs = sweep.make_runs()
     for number, run in enumerate(runs):
-        show_plan(run, time=arguments.time)
+        show_plan(run, time=arguments.time, price=price)
         _show_shared(run, runs[:number])
         print()
 
 
-def show_plan(run: Run, *, time: bool = False) -> None:
-    """States and costs of every stage, whether the resources are there, and how long it takes on this machine."""
+def show_plan(run: Run, *, time: bool = False, price: float | None = None) -> None:
+    """States and costs of every stage, whether the resources are there, and what is asked for besides.
+
+    Args:
+        run: to plan.
+        time: whether to measure how long stages take on this machine.
+        price: of an hour of one worker, and then what stages cost by that; None to leave it out.
+    """
     from hydra_ray.cluster.pipeline import resources, works_here
     from hydra_ray.cluster.session import available
     from hydra_ray.runs import (
@@ -69,9 +77,42 @@ def show_plan(run: Run, *, time: bool = False) -> None:
     here = [state.name for state in states if state.state in ("to do", "waits") and works_here(run, state.name)]
     if here:
         print(f"in this process {', '.join(here)}: over before workers would have started (cluster.local)")
-    if time:
-        for each in stage_times(run, available(run.config.cluster)[0], here):
-            print(f"time            {each}")
+    if time or price is not None:
+        times = stage_times(run, available(run.config.cluster)[0], here)
+        _show_times(times, where_measured(run.config.cluster), price)
+
+
+def where_measured(cluster: ClusterConfig) -> str | None:
+    """In words, where times are measured, if that is not where the run would work; None where it is."""
+    import torch
+
+    from hydra_ray.cluster.session import is_private
+    from hydra_ray.runs.provenance import software_facts
+
+    lacks_gpu = cluster.has_gpu and not torch.cuda.is_available()
+    if is_private() and not lacks_gpu:
+        return None
+    why = "the workers are the cluster's"
+    if lacks_gpu:
+        why = "it has no GPU, the workers have"
+    return f"measured on this machine ({software_facts()['machine']}), but {why}: plan on one of their kind"
+
+
+def _show_times(times: list[StageTime], where: str | None, price: float | None) -> None:
+    for each in times:
+        print(f"time            {each}")
+    if times and where is not None:
+        print(f"time            {where}")
+    if not times or price is None:
+        return
+    for each in times:
+        print(f"cost            {each.cost_line(price)}")
+    hours = sum(each.hours for each in times)
+    total = sum(each.cost(price) for each in times)
+    print(
+        f"cost            {'in all':<15} {hours:,.2f} hours, {total:,.2f}; "
+        "without search, report, the head, and waits for machines"
+    )
 
 
 def _show_shared(run: Run, before: list[Run]) -> None:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from hydra_ray.cli import plan
 from hydra_ray.cli.arguments import add_each, add_recipe, add_time, asked, recipe_of
 from hydra_ray.cli.terminal import show
+from hydra_ray.errors import UserError
 
 if TYPE_CHECKING:
     from hydra_ray.runs import Redo
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """CONFIG, key=value words, --wait, --redo; --each, --plan and --time of `run`."""
+    """CONFIG, key=value words, --wait, --redo; --each, --plan, --time and --hourly-cost of `run`."""
     add_recipe(parser)
     parser.add_argument("--wait", action="store_true", help="wait for another command that works in the run folder")
     parser.add_argument(
@@ -35,7 +36,14 @@ def call(arguments: argparse.Namespace) -> None:
     elif arguments.plan:
         plan.call(arguments)
     else:
+        _refuse_plan_words(arguments)
         run(arguments)
+
+
+def _refuse_plan_words(arguments: argparse.Namespace) -> None:
+    given = {"--time": arguments.time, "--hourly-cost": arguments.hourly_cost is not None}
+    for word in (word for word, is_given in given.items() if is_given):
+        raise UserError(f"{word}: is of a plan, which starts nothing; add --plan")
 
 
 def run(arguments: argparse.Namespace) -> None:

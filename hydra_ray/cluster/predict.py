@@ -9,18 +9,21 @@ killed run resumes where it was. Where shards of fewer members exist, only the n
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from hydra_ray.cluster.place_of_work import stream
-from hydra_ray.cluster.predict_steps import AskMembers, AskTeachers, MakeShards, PlanItem, ReadRows, Work, WriteShard
+from hydra_ray.cluster.plan_item import PlanItem
+from hydra_ray.cluster.predict_steps import AskMembers, AskTeachers, MakeShards, ReadRows, Work, WriteShard
 from hydra_ray.cluster.shard_facts import ShardFacts
 from hydra_ray.cluster.teachers import residual_variances
 from hydra_ray.data import InputFormat, Ints
 from hydra_ray.errors import UserError
 from hydra_ray.evaluation import merged
 from hydra_ray.evaluation.view_diversity import view_diversity
+from hydra_ray.randomness import seed_of
 from hydra_ray.runs import Pace, Run, Stage
 from hydra_ray.shards import ShardReader, Shards, check_content, count_rows, is_labelled, row_digest, shard_names
 from hydra_ray.shards.schema import member_fingerprints
@@ -59,19 +62,19 @@ def _finished(attempt: Folder, stage: Stage) -> set[str]:
 
 def plan_split(run: Run, split: str) -> list[PlanItem]:
     """The shards of one split: slices of source rows, without those that have no row under the view."""
-    plan = []
+    return [item for item, _ in items_of(run, split)]
+
+
+def items_of(run: Run, split: str) -> Iterator[tuple[PlanItem, Ints]]:
+    """The same, each with its rows: the positions in the source, int64 [n]. Never are all rows in memory together."""
     for number, view in run.views(split).items():
-        rows = run.rows_of_view(split, number)
-        for start, stop in run.data.splits[view.rows_of].chunks(_rows(run)):
-            item = PlanItem(split, number, start, stop)
-            if len(_rows_of(item, rows)):
-                plan.append(item)
-    return plan
-
-
-def _rows_of(item: PlanItem, rows: Ints) -> Ints:
-    """The rows of a plan item, of those of its view in order."""
-    return rows[slice(*np.searchsorted(rows, (item.start, item.stop)))]
+        source = run.data.splits[view.rows_of]
+        share = seed_of(run.config.seed, "share of a view", split, number)
+        for start, stop in source.chunks(_rows(run)):
+            rows = source.row_ids(start, stop)
+            rows = rows[view.kept(rows, share)]
+            if len(rows):
+                yield PlanItem(split, number, start, stop), rows
 
 
 def _facts_of_finished(run: Run, split: str, shards: Shards, name: str) -> ShardFacts:
@@ -83,18 +86,17 @@ def _facts_of_finished(run: Run, split: str, shards: Shards, name: str) -> Shard
     return ShardFacts.of(run.task, shard)
 
 
-def _check_rows(run: Run, split: str, attempt: Folder, facts: dict[str, ShardFacts]) -> None:
+def check_rows(run: Run, split: str, attempt: Folder, facts: dict[str, ShardFacts]) -> None:
     """Check that the shards are those of the plan, each with its rows in their order.
 
     Raises:
         UserError: one is missing, one too many, or has other rows.
     """
-    rows = {number: run.rows_of_view(split, number) for number in run.views(split)}
-    plan = {item.name(_rows(run)): item for item in plan_split(run, split)}
+    plan = {item.name(_rows(run)): row_digest(item.view, rows) for item, rows in items_of(run, split)}
     for name in sorted(plan.keys() ^ facts.keys()):
         raise _not_ours(attempt, name, "is missing" if name in plan else "is none of this split's shards")
-    for name, item in plan.items():
-        if facts[name].digest != row_digest(item.view, _rows_of(item, rows[item.view])):
+    for name, digest in plan.items():
+        if facts[name].digest != digest:
             raise _not_ours(attempt, name, "has other rows than the run's, or in another order (row_id and view)")
 
 
@@ -115,8 +117,8 @@ def _stream(
     facts: dict[str, dict[str, ShardFacts]],
 ) -> None:
     """Write the shards of `plan`, and put what is known of each into `facts`."""
-    work = _work(run, plan, splits)
-    items = [{"item": index} for index in range(len(plan))]
+    work = work_of(run, splits)
+    items = [{"item": item.to_text()} for item in plan]
     cluster = run.config.cluster
     if not cluster.is_local and (cluster.has_gpu or run.config.ensemble.teachers.are_asked):
         from hydra_ray.cluster.item_streams import by_actors
@@ -130,16 +132,16 @@ def _stream(
     num_rows = total * (num_shards - len(plan)) // num_shards  # about as many as an earlier command has finished
     for done, row in enumerate(written, start=1):
         num_rows += row["rows"]
-        item = plan[row["item"]]
+        item = PlanItem.of_text(row["item"])
         facts[item.split][work.name(item)] = ShardFacts.from_json(row["facts"])
         stage.figures("shard", split=item.split, view=item.view, rows=row["rows"], shards_done=done)
         pace.update("rows", num_rows, total)
         stage.show(f"[{done}/{len(plan)}] shards, {pace}")
 
 
-def _work(run: Run, plan: list[PlanItem], splits: dict[str, Shards]) -> Work:
+def work_of(run: Run, splits: dict[str, Shards]) -> Work:
+    """What tasks and actors need to write the shards of some splits."""
     return Work(
-        plan=plan,
         config=run.config,
         data=run.data,
         members=run.members(),
@@ -191,11 +193,17 @@ def _publish(run: Run, stage: Stage, split: str, shards: Shards, facts: dict[str
     for number, name in enumerate(finished, start=1):
         stage.show(f"{split}: [{number}/{len(finished)}] shards of an earlier command looked through")
         facts[name] = _facts_of_finished(run, split, shards, name)
-    _check_rows(run, split, shards.attempt, facts)
-    num_rows = sum(len(run.rows_of_view(split, number)) for number in run.views(split))
+    check_rows(run, split, shards.attempt, facts)
+    shard_rows = {name: int(facts[name].sums["rows"]) for name in sorted(facts)}
     diversity = view_diversity((facts[name].view, facts[name].sums) for name in sorted(facts))
     written = {name: found.file for name, found in facts.items() if found.file is not None}
-    shards.publish({"rows": num_rows, "members": run.member_ids, "views": diversity}, written=written)
+    content = {
+        "rows": sum(shard_rows.values()),
+        "members": run.member_ids,
+        "views": diversity,
+        "shard_rows": shard_rows,
+    }
+    shards.publish(content, written=written)
     for number, figures in diversity.items():
         where: dict[str, Any] = {"split": split, "view": int(number), "name": run.views(split)[int(number)].label}
         stage.figures("view", **where, **dict[str, Any](figures))

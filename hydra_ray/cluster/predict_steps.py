@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from hydra_ray.cluster.plan_item import PlanItem
 from hydra_ray.cluster.shard_facts import ShardFacts
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.config import Config
@@ -25,11 +26,11 @@ from hydra_ray.models import Ensemble, Member, to_device
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs import TRANSFER, load_published
 from hydra_ray.shards import (
+    ShardReader,
     Shards,
     check_content,
     inputs_of,
     no_labels,
-    read_shard,
     rows_of,
     rows_table,
     with_inputs,
@@ -44,31 +45,12 @@ from hydra_ray.views import NumberedView, apply_view, apply_with_members, asked_
 
 
 @dataclass(frozen=True)
-class PlanItem:
-    """One shard to write.
-
-    Attributes:
-        split: predicted split, e.g. `transfer`.
-        view: number of the view.
-        start, stop: range of source rows.
-    """
-
-    split: str
-    view: int
-    start: int
-    stop: int
-
-    def name(self, rows_per_shard: int) -> str:
-        """The shard's file name."""
-        return f"part-{self.view:03d}-{self.start // rows_per_shard:05d}.parquet"
-
-
-@dataclass(frozen=True)
 class Work:
-    """What tasks and actors need; two are equal where their keys are.
+    """What tasks and actors need, of whatever item; two are equal where their keys are.
+
+    It has no list of the items: every task unpickles it, and there are as many tasks as items.
 
     Attributes:
-        plan: the shards to write; each table carries its item's place in it.
         config: the run's.
         data: where rows are read from.
         members: all members, in order.
@@ -84,7 +66,6 @@ class Work:
         key: distinguishes this work from other stages' in the same process.
     """
 
-    plan: list[PlanItem] = field(compare=False)
     config: Config = field(compare=False)
     data: DataSet = field(compare=False)
     members: list[Artifact] = field(compare=False)
@@ -100,7 +81,7 @@ class Work:
 
     def item(self, rows: pa.Table) -> PlanItem:
         """The plan item of a table of rows."""
-        return self.plan[rows.column("item")[0].as_py()]
+        return PlanItem.of_text(rows.column("item")[0].as_py())
 
     def view(self, item: PlanItem) -> NumberedView:
         """The view of a plan item."""
@@ -179,10 +160,10 @@ class ReadRows:
         """The item, as a table of one row -> all columns of a shard but `logits`, and the item."""
         item = self.work.item(batch)
         table = self._published(item) if self.work.extends(item.split) else self._made(item)
-        return table.append_column("item", pa.array(np.full(table.num_rows, batch.column("item")[0].as_py())))
+        return table.append_column("item", pa.repeat(batch.column("item")[0], table.num_rows))
 
     def _published(self, item: PlanItem) -> pa.Table:
-        old = read_shard(self.work.splits[item.split].folder, self.work.name(item))
+        old = _reader_of(self.work, item.split).read(self.work.name(item))
         return rows_table(old.row_id, item.view, old.inputs, old.labels)
 
     def _made(self, item: PlanItem) -> pa.Table:
@@ -315,17 +296,17 @@ class WriteShard:
     def __call__(self, table: pa.Table) -> pa.Table:
         """What was written: item, rows, facts (`ShardFacts`)."""
         item = self.work.item(table)
-        index = table.column("item")[0].as_py()
         shards = self.work.splits[item.split]
         table = table.drop_columns(["item"])
         if self.work.extends(item.split):
-            table = _beside(shards.folder, self.work.name(item), table, self.work.reuse[item.split])
+            published = _reader_of(self.work, item.split)
+            table = _beside(published, self.work.name(item), table, self.work.reuse[item.split])
         if self.work.teachers is None and self.work.is_masked(item.split):
             asked_NM = self.work.asked(item, table.column("row_id").to_numpy())
             all_NM = np.ones((table.num_rows, len(self.work.members)), np.bool_)
             table = with_mask(table, all_NM if asked_NM is None else asked_NM)
         facts = self._write(shards.attempt, self.work.name(item), table, self.work.metadata[item.split])
-        return pa.table({"item": [index], "rows": [table.num_rows], "facts": [facts.to_json()]})
+        return pa.table({"item": [item.to_text()], "rows": [table.num_rows], "facts": [facts.to_json()]})
 
     def _write(self, folder: Folder, name: str, table: pa.Table, footer: dict[str, Any]) -> ShardFacts:
         data = self.work.data
@@ -335,12 +316,18 @@ class WriteShard:
         return replace(ShardFacts.of(task, rows), file=write_shard(folder, name, table, footer))
 
 
-def _beside(folder: Folder, name: str, new: pa.Table, published: tuple[int | None, ...]) -> pa.Table:
+@lru_cache(maxsize=4)
+def _reader_of(work: Work, split: str) -> ShardReader:
+    """Reads a split's published shards; its manifest, which lists all of them, is read once a process."""
+    return ShardReader(work.splits[split].folder)
+
+
+def _beside(published: ShardReader, name: str, new: pa.Table, places: tuple[int | None, ...]) -> pa.Table:
     """`new` with all members: each from its place in the published shard of the same rows, or the next in `new`."""
-    old = read_shard(folder, name)
+    old = published.read(name)
     if not np.array_equal(old.row_id, new.column("row_id").to_numpy()):
-        raise ValueError(f"{folder}/{name}: rows differ from those of the plan")
+        raise ValueError(f"{published.folder}/{name}: rows differ from those of the plan")
     logits = np.concatenate([old.logits_NMC, new.column("logits").combine_chunks().to_numpy_ndarray()], axis=1)
     asked = itertools.count(old.logits_NMC.shape[1])
-    places = [next(asked) if place is None else place for place in published]
-    return with_logits(new.drop_columns(["logits"]), logits[:, places])
+    chosen = [next(asked) if place is None else place for place in places]
+    return with_logits(new.drop_columns(["logits"]), logits[:, chosen])

@@ -29,7 +29,7 @@ from hydra_ray.errors import StageError, UserError
 from hydra_ray.models import build_member, count_macs
 from hydra_ray.runs import Pace, Run, Stage, WandbSink
 from hydra_ray.runs.gpus import most_workers
-from hydra_ray.shards import ShardRows, bytes_per_row, count_rows, load, required_names
+from hydra_ray.shards import ShardReader, ShardRows, bytes_per_row, load, required_names
 from hydra_ray.storage import Folder, fingerprint, read_checked, sealed, unsealed
 from hydra_ray.training import StoppingRule, Trial, best_of, table_of
 
@@ -133,8 +133,7 @@ def _run_trials(run: Run, searches: Sequence[KindSearch], record: _Record) -> No
 def _rows_that_fit(source: StudentInputs) -> ShardRows | None:
     """The transfer rows, if in memory they take less than half of the object store; else None."""
     names = required_names(source.transfer)
-    num_rows = sum(count_rows(source.transfer, name) for name in names)
-    size = num_rows * bytes_per_row(source.transfer, names[0], source.num_members)
+    size = ShardReader(source.transfer).count_rows() * bytes_per_row(source.transfer, names[0], source.num_members)
     store = ray.cluster_resources().get("object_store_memory", 0)
     return load(source.transfer, source.members) if size < _OF_THE_STORE * store else None
 

@@ -67,7 +67,6 @@ def write_transfer(run: Run, out: str) -> Written:
 def _write_all(run: Run, folder: Folder) -> int:
     """Write the rows of all splits; how many they are."""
     work = Work(
-        plan=[item for split in run.split_names for item in plan_split(run, split)],
         config=run.config,
         data=run.data,
         members=[],
@@ -78,7 +77,7 @@ def _write_all(run: Run, folder: Folder) -> int:
         features=run.features,
         dtype=run.shard_dtype,
     )
-    items = [{"item": place} for place in range(len(work.plan))]
+    items = [{"item": item.to_text()} for split in run.split_names for item in plan_split(run, split)]
     return sum(row["rows"] for row in stream(items, run.config.cluster, _WriteInputs(work, folder)))
 
 

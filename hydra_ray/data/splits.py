@@ -8,6 +8,7 @@ rows that a source's own column names are taken as they are. Labels are not look
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -21,6 +22,9 @@ from hydra_ray.randomness import seed_of, splitmix64
 Part = Literal["train", "validation", "test"]
 Role = Literal["train", "validation", "validation_views", "test", "transfer", "unknown"]
 _CODES: dict[Part, int] = {"train": 1, "validation": 2, "test": 3}
+_BLOCK = 1 << 18  # rows
+_BIN_BITS = 16
+_SHIFT = np.uint64(64 - _BIN_BITS)  # of a rank, to its bin
 
 
 @dataclass(frozen=True)
@@ -97,15 +101,15 @@ class Split:
 
     def read(self, start: int, stop: int) -> Rows:
         """The split's rows among the source's positions `start` to `stop - 1`; `row_id` is the position."""
-        return self.source.read(start, stop, None if self.shares is None else self._members()[start:stop])
+        return self.source.read(start, stop, None if self.shares is None else self._members(start, stop))
 
     def read_all(self) -> Rows:
         """All rows of the split, in memory."""
         return self.read(0, self.source_rows)
 
-    def row_ids(self) -> Ints:
-        """int64 [num_rows], positions in the source; nothing is read."""
-        return np.flatnonzero(self._members())
+    def row_ids(self, start: int = 0, stop: int | None = None) -> Ints:
+        """Positions in the source, int64 [num_rows], or those in `start` to `stop - 1` alone; nothing is read."""
+        return start + np.flatnonzero(self._members(start, stop))
 
     def read_labels(self) -> Ints | Floats | None:
         """[num_rows] as in `Rows`, without reading any input; None where the source has none."""
@@ -127,18 +131,18 @@ class Split:
         slices = [(start, min(start + rows_per_chunk, self.source_rows)) for start in starts]
         if self.shares is None:
             return slices
-        members = self._members()
-        return [(start, stop) for start, stop in slices if members[start:stop].any()]
+        return [(start, stop) for start, stop in slices if self._members(start, stop).any()]
 
-    def _members(self) -> Bools:
-        """bool [source_rows]"""
+    def _members(self, start: int = 0, stop: int | None = None) -> Bools:
+        """Which of the source's positions `start` to `stop - 1` are the split's: bool [stop - start]."""
+        stop = self.source_rows if stop is None else stop
         if self.shares is None:
-            return np.ones(self.source_rows, np.bool_)
-        return _parts(self.shares) == _CODES[self.part]
+            return np.ones(stop - start, np.bool_)
+        return known_parts(self.shares)[start:stop] == _CODES[self.part]
 
 
 @lru_cache(maxsize=4)
-def _parts(shares: Shares) -> npt.NDArray[np.uint8]:
+def known_parts(shares: Shares) -> npt.NDArray[np.uint8]:
     """The code of each row's part, 0 for rows left out: uint8 [num_rows], not to be written to."""
     parts = np.full(shares.num_rows, _CODES["train"], np.uint8)
     if shares.test_rows is not None:
@@ -147,12 +151,12 @@ def _parts(shares: Shares) -> npt.NDArray[np.uint8]:
         parts[_unpacked(shares.held_out, shares.num_rows)] = 0
     wanted: tuple[tuple[Part, float], ...] = (("test", shares.test), ("validation", shares.validation))
     for part, share in wanted:
-        free = _ranked(np.flatnonzero(parts == _CODES["train"]), shares.seed, part)
-        parts[free[: round(share * shares.num_rows)]] = _CODES[part]
+        for rows, is_first in _first_of_train(parts, shares.seed, part, round(share * shares.num_rows)):
+            parts[rows[is_first]] = _CODES[part]
     parts[list(shares.broken)] = 0
     if shares.max_train_rows is not None:
-        free = _ranked(np.flatnonzero(parts == _CODES["train"]), shares.seed, "train")
-        parts[free[shares.max_train_rows :]] = 0
+        for rows, is_first in _first_of_train(parts, shares.seed, "train", shares.max_train_rows):
+            parts[rows[~is_first]] = 0
     parts.setflags(write=False)
     return parts
 
@@ -161,6 +165,28 @@ def _unpacked(flags: bytes, num_rows: int) -> Bools:
     return np.unpackbits(np.frombuffer(flags, np.uint8), count=num_rows).astype(np.bool_)
 
 
-def _ranked(row_id: Ints, seed: int, part: Part) -> Ints:
-    """Positions in the random order of (seed, part)."""
-    return row_id[np.argsort(splitmix64(seed_of(seed, "split", part), row_id), kind="stable")]
+def _first_of_train(
+    parts: npt.NDArray[np.uint8], seed: int, part: Part, number: int
+) -> Iterator[tuple[Ints, npt.NDArray[np.bool_]]]:
+    """The training rows, a block of them at a time, and which are the first `number` in the order of (seed, part).
+
+    No array of all rows is made, which for 10^9 of them would be 8 GB each. No two rows have the same rank.
+    """
+    bins = np.zeros(1 << _BIN_BITS, np.int64)
+    for _, rank in _ranked(parts, seed, part):
+        bins += np.bincount((rank >> _SHIFT).astype(np.int64), minlength=len(bins))
+    ends = np.cumsum(bins)
+    if number >= ends[-1]:
+        yield from ((rows, np.ones(len(rows), np.bool_)) for rows, _ in _ranked(parts, seed, part))
+        return
+    last = int(np.searchsorted(ends, number, side="right"))  # the bin with the first rank that is too large
+    within = np.concatenate([rank[rank >> _SHIFT == last] for _, rank in _ranked(parts, seed, part)])
+    limit = np.sort(within)[number - (ends[last] - bins[last])]
+    yield from ((rows, rank < limit) for rows, rank in _ranked(parts, seed, part))
+
+
+def _ranked(parts: npt.NDArray[np.uint8], seed: int, part: Part) -> Iterator[tuple[Ints, npt.NDArray[np.uint64]]]:
+    """The training rows and their ranks in the random order of (seed, part), a block at a time."""
+    for start in range(0, len(parts), _BLOCK):
+        rows = start + np.flatnonzero(parts[start : start + _BLOCK] == _CODES["train"])
+        yield rows, splitmix64(seed_of(seed, "split", part), rows)

@@ -286,7 +286,10 @@ class Run:
 
     def num_rows(self, split: str) -> int:
         """Number of rows of a predicted split, summed over its views."""
-        return sum(len(self.rows_of_view(split, number)) for number in self.views(split))
+        return sum(
+            self.data.splits[view.rows_of].num_rows if view.keep >= 1 else len(self.rows_of_view(split, number))
+            for number, view in self.views(split).items()
+        )
 
     def require_shards(self, split: str) -> None:
         """Check that a split's shards are those of this run, complete, and no others beside them.

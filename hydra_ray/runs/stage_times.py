@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -36,14 +37,41 @@ _GRADIENT_STEPS = 3  # a view that moves rows by members' gradients costs about 
 
 @dataclass(frozen=True)
 class StageTime:
-    """Seconds that a stage would take, and who works on it."""
+    """Seconds that a stage would take, and who works on it.
+
+    Attributes:
+        name: of the stage.
+        seconds: from its first step to its last.
+        processes: how many work on it at the same time, each with a worker's CPUs and GPU.
+        unit: what one of them is called.
+    """
 
     name: str
     seconds: float
-    workers: str
+    processes: int
+    unit: Literal["process", "CPU", "worker"]
 
     def __str__(self) -> str:
-        return f"{self.name:<15} about {time_in_words(self.seconds)} {self.workers}"
+        where = "in this process" if self.unit == "process" else f"on {self._processes}"
+        return f"{self.name:<15} about {time_in_words(self.seconds)} {where}"
+
+    @property
+    def hours(self) -> float:
+        """Of each process."""
+        return self.seconds / 3600
+
+    def cost(self, hourly: float) -> float:
+        """Of all processes together, at so much an hour of one."""
+        return self.hours * self.processes * hourly
+
+    def cost_line(self, hourly: float) -> str:
+        """The same in words, with what it is made of."""
+        return f"{self.name:<15} {self.hours:,.2f} hours x {self._processes} x {hourly:g} = {self.cost(hourly):,.2f}"
+
+    @property
+    def _processes(self) -> str:
+        plural = {"process": "processes"}.get(self.unit, f"{self.unit}s")
+        return f"{self.processes} {self.unit if self.processes == 1 else plural}"
 
 
 def stage_times(run: Run, cpus: float, here: Collection[str] = ()) -> list[StageTime]:
@@ -55,7 +83,7 @@ def stage_times(run: Run, cpus: float, here: Collection[str] = ()) -> list[Stage
         here: stages that work in this process.
     """
     cluster = run.config.cluster
-    device = torch.device("cuda" if cluster.has_gpu else "cpu")
+    device = torch.device("cuda" if cluster.has_gpu and torch.cuda.is_available() else "cpu")
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, int(cluster.cpus_per_worker)))
     members = sum(not member.is_done for member in run.members())
@@ -68,7 +96,7 @@ def stage_times(run: Run, cpus: float, here: Collection[str] = ()) -> list[Stage
     try:
         for name, measure in seconds.items():
             with run.working(is_local=name in here):
-                found.append(StageTime(name, measure(), _workers(run, name, cpus)))
+                found.append(StageTime(name, measure(), *_workers(run, name, cpus)))
     finally:
         torch.set_num_threads(threads)
     return [each for each in found if each.seconds]
@@ -82,13 +110,13 @@ def _askers(run: Run, cpus: float) -> int:
     return max(1, int(cpus / cluster.cpus_per_worker))
 
 
-def _workers(run: Run, stage: str, cpus: float) -> str:
+def _workers(run: Run, stage: str, cpus: float) -> tuple[int, Literal["process", "CPU", "worker"]]:
     cluster = run.config.cluster
     if cluster.is_local:
-        return "in this process"
+        return 1, "process"
     if stage == "predict" and not cluster.has_gpu:
-        return f"on {_askers(run, cpus)} CPUs"
-    return f"on {cluster.most_workers} worker" + "s" * (cluster.most_workers > 1)
+        return _askers(run, cpus), "CPU"
+    return cluster.most_workers, "worker"
 
 
 def _members(run: Run, device: torch.device) -> float:

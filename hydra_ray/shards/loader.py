@@ -19,7 +19,7 @@ from torch import Tensor
 from hydra_ray.errors import UserError
 from hydra_ray.models import to_device
 from hydra_ray.randomness import numpy_generator, seed_of
-from hydra_ray.shards.files import bytes_per_row, count_members, count_rows, required_names
+from hydra_ray.shards.files import bytes_per_row, count_members, required_names
 from hydra_ray.shards.schema import ShardReader, ShardRows, concatenate
 from hydra_ray.shards.uneven_draws import EpochDraws, UnevenDraws, draw_rates
 from hydra_ray.storage import Folder
@@ -94,7 +94,7 @@ class BatchReader:
         self._names = required_names(folder)
         wanted = self.num_members if members is None else max(members) + 1
         _require_members(str(folder), count_members(folder, self._names[0]), wanted)
-        self.num_rows = sum(count_rows(folder, name) for name in self._names)
+        self.num_rows = self._shards.count_rows()
         size = self.num_rows * bytes_per_row(folder, self._names[0], self.num_members)
         self._num_windows = max(1, -(-2 * size // max_bytes))
         self._kept = None

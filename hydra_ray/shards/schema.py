@@ -24,6 +24,7 @@ from hydra_ray.errors import UserError
 from hydra_ray.shards.files import (
     METADATA_KEY,
     check_nulls,
+    count_rows,
     metadata_of,
     opened,
     read_bytes,
@@ -190,12 +191,17 @@ class ShardReader:
         self._members = members
         manifest = read_manifest(folder, SHARDS_MANIFEST)
         self._files: dict[str, Any] | None = None if manifest is None else manifest["files"]
+        self._rows: dict[str, int] = {} if manifest is None else manifest.get("shard_rows", {})
         self._compared: set[str] = set()
 
     @property
     def names(self) -> list[str]:
         """Names of the Parquet files, in order."""
         return shard_names(self.folder)
+
+    def count_rows(self) -> int:
+        """Number of rows of all shards: from the manifest where it has them, else from each file's footer."""
+        return sum(self._rows[name] if name in self._rows else count_rows(self.folder, name) for name in self.names)
 
     def read(self, name: str, *, num_members: int | None = None) -> ShardRows:
         """One shard with the first `num_members` of its members, or of those that this reader reads.

@@ -1,8 +1,8 @@
 """events.jsonl: the log of a run folder over all commands that worked in it, one JSON object a line.
 
 It is strict JSON: numbers that are not finite become null. Lines are appended; an object store cannot append, so there
-the whole file is written again, when a stage begins or ends, otherwise every few seconds at most. Each line ends with
-its checksum; reading skips damaged lines.
+the whole file is written again, when a stage begins or ends, otherwise every few seconds at most, a large one less
+often. Each line ends with its checksum; reading skips damaged lines.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ EVENTS = "events.jsonl"
 _BOUNDARIES = ("start", "done", "failed", "skipped")
 _SUM = "crc32"
 _SECONDS_BETWEEN_WRITES = 5.0
+_BYTES_A_SECOND = 1 << 20  # that are sent of a file that has become large
 
 
 class EventFile:
@@ -33,7 +34,7 @@ class EventFile:
         """Opens nothing yet."""
         self._folder = folder
         self._lock = threading.Lock()
-        self._content: bytes | None = None  # of an object store's file, with what has not been written yet
+        self._content: bytearray | None = None  # of an object store's file, with what has not been written yet
         self._written_at = -math.inf
         self._is_whole = False  # the local file's last line has its end
 
@@ -45,16 +46,18 @@ class EventFile:
             if self._folder.is_local:
                 self._append_locally(line)
                 return
-            self._content = self._known() + line
-            is_due = time.monotonic() - self._written_at > _SECONDS_BETWEEN_WRITES
+            content = self._known()
+            content += line
+            pause = max(_SECONDS_BETWEEN_WRITES, len(content) / _BYTES_A_SECOND)
+            is_due = time.monotonic() - self._written_at > pause
             if is_due or event.get("event") in _BOUNDARIES:
-                self._folder.write(EVENTS, self._content)
+                self._folder.write(EVENTS, bytes(content))
                 self._written_at = time.monotonic()
 
     def read(self) -> list[dict[str, Any]]:
         """All events, also those that an object store lacks so far; damaged and incomplete lines are skipped."""
         with self._lock:
-            content = self._stored() if self._folder.is_local else self._known()
+            content = self._stored() if self._folder.is_local else bytes(self._known())
         return [event for line in content.splitlines() if (event := _parsed(line)) is not None]
 
     def _append_locally(self, line: bytes) -> None:
@@ -68,10 +71,11 @@ class EventFile:
                 file.write(line)
             self._is_whole = True
 
-    def _known(self) -> bytes:
+    def _known(self) -> bytearray:
+        """What `append` adds to in place: a copy a line would take time by the square of their number."""
         if self._content is None:
             stored = self._stored()
-            self._content = stored + _missing_end(stored)
+            self._content = bytearray(stored + _missing_end(stored))
         return self._content
 
     def _stored(self) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 from support import REPO
 
 from benchmarks.pairs import PAIRED, Pairs, line_through, paired_table, steady_rate
+from benchmarks.scale_measures import Growth
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +42,33 @@ def test_what_a_gpu_is_measured_with_runs_on_a_cpu_and_without_ray():
     printed = run("-c", code, "--device", "cpu", "--tiny")
     for name in ("ceilings", "checks", "train", "predict", "distill", "infer"):
         assert f"## {name}\n" in printed
+
+
+def test_a_run_too_large_for_this_machine_is_planned():
+    """Shards as `predict` would write them, requests to make them count, and what breaks in order."""
+    sizes = ["--row-sizes", "8", "16", "--file-sizes", "8", "16"]
+    printed = run("-m", "benchmarks.scale_sim", "--rows", "1e6", "--views", "4", "--worker-gigabytes", "0.5", *sizes)
+    assert "1,000,000 rows (4 views) x 50 members, 256 GPUs" in printed
+    assert "| shards of the transfer set | 200 of 5,000 rows |" in printed
+    assert "| a row | 4092 bytes |" in printed  # 32 x 32 x 3, 50 members of 10 float16, 20 beside
+    assert "| requests to open for training | 0 a shard, 0 |" in printed
+    limits = printed.split("## what breaks, the first first")[1].splitlines()[6:]
+    limits = [line.split(" | ") for line in limits if line.startswith("|")]
+    assert limits[0][0].startswith("| train_ensemble: training rows")
+    assert limits[0][1:3] == ["0.768 GB", "0.5 GB"]
+    assert "ends the run" in limits[0][4]
+    times = [float(line[3]) for line in limits[1:]]
+    assert times == sorted(times, reverse=True)
+    assert len(times) > 8
+
+
+def test_what_grows_is_carried_on_by_the_law_with_which_it_grows():
+    sizes = [10, 100, 1000]
+    assert Growth(sizes, [0.0, 2.0, 20.0]).at(100_000) == pytest.approx(2000)
+    assert Growth(sizes, [1.0, 5.0, 5.0]).at(100_000) == 5
+    assert Growth(sizes, [50.0, 51.0, 60.0]).at(2000) == pytest.approx(70)
+    assert Growth(sizes, [0.0, 1.0, 100.0]).at(10_000) == pytest.approx(10_000), "by the square"
+    assert Growth(sizes, [0.0, 1.0, 100.0]).power == pytest.approx(2)
 
 
 def test_pairs_are_taken_in_turn_and_compared_by_medians():

@@ -6,6 +6,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+import torch
 from support import REPO
 
 STAGES = ["train_ensemble", "predict", "tune", "distill", "evaluate"]
@@ -99,3 +101,48 @@ def test_a_plan_says_how_long_stages_take_where_it_is_asked(path, call):
     assert len(times) == 3
     assert re.fullmatch(r"time +train_ensemble +about \d+ (minutes|hours|days) on 1 worker", times[0])
     assert re.fullmatch(r"time +predict +about .* in this process", times[1])
+
+
+def test_a_plan_says_what_stages_cost_where_a_price_is_given(path, call):
+    words = ["ensemble.epochs=1000000", "cluster.num_workers=2", "cluster.local=false"]
+    code, out, errors = call("run", path, "--plan", "--hourly-cost", "2.5", *words)
+    assert (code, errors) == (0, "")
+    assert sum(line.startswith("time ") for line in out.splitlines()) == 3, "a price asks for the times"
+    costs = [line for line in out.splitlines() if line.startswith("cost ")]
+    found = [re.fullmatch(r"cost +(\w+) +([\d,.]+) hours x 2 \w+ x 2\.5 = ([\d,.]+)", line) for line in costs[:3]]
+    assert [each and each[1] for each in found] == ["train_ensemble", "predict", "distill"]
+    hours, prices = ([float(each[part].replace(",", "")) for each in found] for part in (2, 3))
+    assert prices[0] == pytest.approx(2 * 2.5 * hours[0], abs=0.03)
+    total = re.fullmatch(r"cost +in all +([\d,.]+) hours, ([\d,.]+); without .*", costs[3])
+    assert [float(each.replace(",", "")) for each in total.groups()] == pytest.approx(
+        [sum(hours), sum(prices)], abs=0.1
+    )
+    assert costs[4:] == []
+
+
+def test_a_plan_for_another_machine_says_where_it_was_measured(path, call, monkeypatch):
+    from hydra_ray.cli.plan import where_measured
+    from hydra_ray.config import ClusterConfig
+
+    assert where_measured(ClusterConfig(use_gpu=False)) is None
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    line = where_measured(ClusterConfig(use_gpu=False))
+    assert line.startswith("measured on this machine (")
+    assert line.endswith("), but the workers are the cluster's: plan on one of their kind")
+    line = where_measured(ClusterConfig(use_gpu=True))
+    assert "it has no GPU, the workers have" in line or torch.cuda.is_available()
+
+
+@pytest.mark.parametrize("price", ["-1", "0", "nan", "inf", "1e999", "two", "", "2,5"])
+def test_a_price_that_is_none_is_one_line(path, call, price):
+    for command in (["plan", path], ["run", path, "--plan"]):
+        code, out, errors = call(*command, f"--hourly-cost={price}")
+        assert (code, out, errors.count("\n")) == (2, "", 1)
+        assert errors == f"error: --hourly-cost={price}: not a price; give a number above 0, e.g. --hourly-cost=2.5\n"
+
+
+@pytest.mark.parametrize("word", ["--time", "--hourly-cost=2.5"])
+def test_what_is_of_a_plan_is_refused_without_one(path, call, word):
+    code, out, errors = call("run", path, word)
+    assert (code, out) == (2, "")
+    assert errors == f"error: {word.partition('=')[0]}: is of a plan, which starts nothing; add --plan\n"

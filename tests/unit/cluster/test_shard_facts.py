@@ -1,5 +1,6 @@
 """What predict knows of a shard from writing it: publishing reads nothing again, and finds what is not as planned."""
 
+import pickle
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,7 +13,8 @@ from hydra_ray.cluster import predict
 from hydra_ray.cluster.predict_steps import MakeShards
 from hydra_ray.cluster.shard_facts import ShardFacts
 from hydra_ray.errors import UserError
-from hydra_ray.shards import load, row_digest, shard_names, with_logits
+from hydra_ray.runs import Run
+from hydra_ray.shards import ShardReader, load, row_digest, schema, shard_names, with_logits
 from hydra_ray.storage import Folder, artifact, manifests
 
 VIEWS = "transfer.views=[{view: identity}, {view: affine, count: 2}, {view: mixup}]"
@@ -26,8 +28,8 @@ def written(tmp_path):
     publish_members(run)
     shards = run.shards("transfer")
     plan = predict.plan_split(run, "transfer")
-    work = predict._work(run, plan, {"transfer": shards})
-    made = MakeShards(work)(pa.table({"item": range(len(plan))}))
+    work = predict.work_of(run, {"transfer": shards})
+    made = MakeShards(work)(pa.table({"item": [item.to_text() for item in plan]}))
     facts = {
         work.name(item): ShardFacts.from_json(each["facts"][0].as_py()) for item, each in zip(plan, made, strict=True)
     }
@@ -90,17 +92,46 @@ CHANGES = {
 def test_shards_that_are_not_as_planned_are_not_published(written, text, change):
     run, shards, facts = written
     with pytest.raises(UserError, match=rf"part-\d+-\d+.parquet: .*{text}.*; delete .* to have it made again"):
-        predict._check_rows(run, "transfer", shards.attempt, change(facts, min(facts)))
+        predict.check_rows(run, "transfer", shards.attempt, change(facts, min(facts)))
     assert not shards.is_done
 
 
 def test_outputs_that_are_not_finite_are_refused_before_they_are_written(written):
     run, shards, _ = written
     shards.attempt.remove()
-    work = predict._work(run, predict.plan_split(run, "transfer"), {"transfer": shards})
+    work = predict.work_of(run, {"transfer": shards})
     make = MakeShards(work)
-    inputs = predict.ReadRows(work)(pa.table({"item": [0]}))
+    inputs = predict.ReadRows(work)(pa.table({"item": [predict.plan_split(run, "transfer")[0].to_text()]}))
     logits = np.full((inputs.num_rows, 5, work.data.num_outputs), np.inf, np.float16)
     with pytest.raises(UserError, match=r"part-000-00000.parquet: logits are not finite; .* predict.dtype=float32"):
         predict.WriteShard(make.work)(with_logits(inputs, logits))
     assert shard_names(shards.attempt) == []
+
+
+def test_what_tasks_get_does_not_grow_with_the_plan(tmp_path):
+    """Each unpickles it, so that it would cost time by the square of the number of shards."""
+    sizes = []
+    for rows in (64, 1):
+        run = loaded(recipe(tmp_path), VIEWS.replace(", {view: mixup}", ""), f"predict.rows_per_shard={rows}")
+        sizes.append(len(pickle.dumps(predict.work_of(run, {"transfer": run.shards("transfer")}))))
+    assert abs(sizes[1] - sizes[0]) < 100
+
+
+def test_numbers_of_rows_are_in_the_manifest_so_that_nobody_opens_each_shard_for_them(written, monkeypatch):
+    run, shards, facts = written
+    predict._publish(run, SILENT, "transfer", shards, dict(facts))
+    monkeypatch.setattr(schema, "count_rows", lambda folder, name: pytest.fail(f"{name} is opened"))
+    assert ShardReader(shards.folder).count_rows() == len(load(shards.folder))
+
+
+def test_the_manifest_of_published_shards_is_read_once_a_process(written, read):
+    run, shards, facts = written
+    predict._publish(run, SILENT, "transfer", shards, dict(facts))
+    more = Run(run.config.model_copy(update={"ensemble": run.config.ensemble.model_copy(update={"num_members": 6})}))
+    publish_members(more)
+    work = predict.work_of(more, {"transfer": more.shards("transfer")})
+    texts = [item.to_text() for item in predict.plan_split(more, "transfer")]
+    read.clear()
+    assert len(list(MakeShards(work)(pa.table({"item": texts})))) == len(facts) > 4
+    assert read.count("manifest.json") == 1
+    assert load(more.shards("transfer").attempt).logits_NMC.shape[1] == 6

@@ -1,6 +1,7 @@
 """Which rows belong to which split, and chunks of them."""
 
 import hashlib
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from helpers.dataset_files import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydra_ray.data import splits
 from hydra_ray.data.rows import concatenate
 from hydra_ray.data.splits import Shares, Split
-from hydra_ray.randomness import splitmix64
+from hydra_ray.randomness import seed_of, splitmix64
 
 
 @pytest.mark.parametrize("rows_per_chunk", [1, 7, 100, 5000])
@@ -83,3 +85,40 @@ def test_sizes_are_the_rounded_shares(num_rows, seed, validation, test):
     assert sizes["test"] == round(test * num_rows)
     assert sizes["validation"] == round(validation * num_rows)
     assert sum(sizes.values()) == num_rows
+
+
+def ranked(rows, seed, part):
+    return rows[np.argsort(splitmix64(seed_of(seed, "split", part), rows), kind="stable")]
+
+
+@pytest.mark.parametrize("block", [64, 1000, 1 << 18])
+def test_membership_is_that_of_a_sort_of_all_rows(monkeypatch, block):
+    monkeypatch.setattr(splits, "_BLOCK", block)
+    cases = [(0.1, 0.2, None), (0.0, 0.5, 300), (0.3, 0.0, 5), (0.7, 0.299, 9999)]
+    for number, (validation, test, most) in enumerate(cases):
+        shares = Shares(2000, 70 + number, validation, test, most)
+        parts = splits.known_parts.__wrapped__(shares)
+        wanted = np.full(2000, 1)
+        wanted[ranked(np.arange(2000), shares.seed, "test")[: round(test * 2000)]] = 3
+        wanted[ranked(np.flatnonzero(wanted == 1), shares.seed, "validation")[: round(validation * 2000)]] = 2
+        if most is not None:
+            wanted[ranked(np.flatnonzero(wanted == 1), shares.seed, "train")[most:]] = 0
+        np.testing.assert_array_equal(parts, wanted)
+
+
+def test_membership_of_many_rows_takes_a_byte_a_row():
+    shares = Shares(4_000_000, 0, 0.1, 0.1, 2_000_000)
+    tracemalloc.start()
+    try:
+        splits.known_parts.__wrapped__(shares)
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000 + 30_000_000, "a sort of them takes 130 MB"
+    finally:
+        tracemalloc.stop()
+
+
+def test_rows_of_a_slice_are_those_of_the_whole_in_it():
+    found = opened("digits").splits
+    for split in (*found.values(), Split("test", read("digits"))):
+        rows = split.row_ids()
+        np.testing.assert_array_equal(np.concatenate([split.row_ids(0, 400), split.row_ids(400, 1797)]), rows)
+        assert 0 < len(split.row_ids(0, 400)) < len(rows)

@@ -1,9 +1,11 @@
 """Times of stages, counted up from a few steps: what they depend on, and how they are said."""
 
+import math
+
 import pytest
 from helpers.finished import loaded, publish_members, publish_shards, recipe
 
-from hydra_ray.runs import stage_times
+from hydra_ray.runs import StageTime, stage_times
 from hydra_ray.runs.pace import time_in_words
 
 
@@ -58,3 +60,20 @@ def test_every_kind_of_run_can_be_measured(tmp_path, words):
     found = stage_times(loaded(recipe(tmp_path), *words), 2)
     assert [each.name for each in found] == ["train_ensemble", "predict", "distill"]
     assert all(0 < each.seconds < 1000 for each in found)
+
+
+def test_a_stage_costs_what_its_workers_cost():
+    """Those of docs/cluster.md: twenty members of an hour each; workers without a member are paid for too."""
+    for workers, hours, euros in (
+        (1, 20, 50),
+        (4, 5, 50),
+        (8, 3, 60),
+        (10, 2, 50),
+        (16, 2, 80),
+        (20, 1, 50),
+        (32, 1, 80),
+    ):
+        stage = StageTime("train_ensemble", 3600 * math.ceil(20 / workers), workers, "worker")
+        assert (stage.hours, stage.cost(2.5)) == (hours, euros)
+    assert stage.cost_line(2.5) == "train_ensemble  1.00 hours x 32 workers x 2.5 = 80.00"
+    assert StageTime("predict", 90, 1, "process").cost_line(10) == "predict         0.03 hours x 1 process x 10 = 0.25"

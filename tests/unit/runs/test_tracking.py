@@ -181,3 +181,14 @@ def test_a_remote_file_is_read_once(remote, clock, monkeypatch):
         tracker.record("tune", "skipped")
     assert len(tracker.events()) == 6
     assert reads == ["events.jsonl"]
+
+
+def test_a_large_remote_file_is_rewritten_less_often(remote, clock, writes):
+    """A megabyte a second: a run of many shards would send its events again and again all day."""
+    tracker = Tracker(remote, config())
+    tracker.record("predict", "start")
+    tracker.record("predict", "shard", text="x" * (40 << 20))  # stands for 200,000 lines
+    for _ in range(200):
+        clock.now += 1.0
+        tracker.record("predict", "shard")
+    assert [size > 40 << 20 for size in writes] == [False, *[True] * 4]

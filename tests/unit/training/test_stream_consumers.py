@@ -17,6 +17,7 @@ from torch import nn
 from hydra_ray import randomness
 from hydra_ray.cluster import distill as students
 from hydra_ray.cluster import predict_steps as shard_steps
+from hydra_ray.cluster.plan_item import PlanItem
 from hydra_ray.config import AttacksConfig
 from hydra_ray.config.load import validate
 from hydra_ray.data import TEST, VALIDATION, generated, unknown_split
@@ -129,12 +130,10 @@ def views_of_rows(record, config, place):
 
 def rows_under(run, split, number):
     """The pixels that members are asked about."""
-    plan = [shard_steps.PlanItem(split, number, 0, 400)]
-    work = shard_steps.Work(
-        plan, run.config, run.data, [], {}, {split: run.views(split)}, {split: 0}, {}, None, "float16"
-    )
-    work.asked(plan[0], np.arange(9))
-    return shard_steps.inputs_of(shard_steps.ReadRows(work)(pa.table({"item": [0]})))
+    item = PlanItem(split, number, 0, 400)
+    work = shard_steps.Work(run.config, run.data, [], {}, {split: run.views(split)}, {split: 0}, {}, None, "float16")
+    work.asked(item, np.arange(9))
+    return shard_steps.inputs_of(shard_steps.ReadRows(work)(pa.table({"item": [item.to_text()]})))
 
 
 def student_fits(record, config, place):
