@@ -21,6 +21,7 @@ from hydra_ray.cluster.session import (
     prepare_environment,
     reachable,
     session,
+    submitted_as,
 )
 from hydra_ray.cluster.signals import interrupts_noticed
 from hydra_ray.cluster.temporary_folder import check_temporary_folder
@@ -81,6 +82,7 @@ def run_stages(
     for line in run.teacher_lines():
         tracker.say(f"{'teachers':<15} {line}")
     with owned(run.folder, wait=wait) as run.fence, ExitStack() as own:
+        tracker.sign(run.fence.attempt, **submitted_as())
         check_experiment(run, redo)
         run.folder.delete(ERROR_LOG)
         (run.folder / SCRATCH).remove()  # a killed command's, whose workers may have finished what it was for

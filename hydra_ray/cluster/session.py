@@ -5,6 +5,7 @@ Environment variables are set here, before `import ray`, and nowhere else. A clu
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -63,6 +64,16 @@ def check_storage(storage: str, key: str = "storage") -> None:
             f"{key}={storage}: would lie in the job's copy of the working directory, which goes with the job; "
             f"use {key}=/a/folder/that/all/machines/see or a URI such as s3://bucket/runs"
         )
+
+
+def submitted_as() -> dict[str, str]:
+    """`{"job": ID}` where this command was handed in as a Ray job, with the ID that `ray job list` has; else nothing.
+
+    KubeRay's variable comes first; Ray itself tells the command of a job its ID in the job's metadata alone.
+    """
+    metadata = json.loads(os.environ.get(_JOB) or "{}").get("metadata") or {}
+    job = os.environ.get("RAY_JOB_SUBMISSION_ID") or metadata.get("job_submission_id")
+    return {"job": job} if job else {}
 
 
 def prepare_environment() -> None:
