@@ -18,6 +18,7 @@ from hydra_ray.cluster.daemons import daemons_watched
 from hydra_ray.cluster.loopback import close_to_others
 from hydra_ray.cluster.patience import start_patiently
 from hydra_ray.cluster.signals import interrupts_past_ray
+from hydra_ray.cluster.worker_logs import worker_logs_heard
 from hydra_ray.config import ClusterConfig, Config
 from hydra_ray.errors import UserError
 
@@ -96,7 +97,8 @@ def session(cluster: ClusterConfig, *, dashboard: bool = False) -> Iterator[None
     import ray
 
     if ray.is_initialized():
-        yield
+        with worker_logs_heard():
+            yield
         return
     with interrupts_past_ray():
         if is_private():
@@ -105,7 +107,7 @@ def session(cluster: ClusterConfig, *, dashboard: bool = False) -> Iterator[None
             _connect()
     _quiet_libraries()
     try:
-        with daemons_watched() if is_private() else nullcontext():
+        with worker_logs_heard(), daemons_watched() if is_private() else nullcontext():
             yield
     finally:
         ray.shutdown()

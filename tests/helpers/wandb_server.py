@@ -48,7 +48,7 @@ class WandbServer(ThreadingHTTPServer):
             self.history.setdefault(run, [])
             self.groups.setdefault(run, variables.get("groupName"))
             self.names.setdefault(run, variables.get("displayName"))
-            self.configs[run] = json.loads(variables.get("config") or "{}")
+            self.configs[run] = self.configs.get(run, {}) | json.loads(variables.get("config") or "{}")
             return {"upsertBucket": {"bucket": {"id": run, "project": _WHERE, **self._bucket(run)}, "inserted": is_new}}
         if name == "CreateRunFiles":
             files = [{"name": file, "uploadUrl": f"{self.url}/file/{file}"} for file in variables["files"]]
@@ -59,7 +59,8 @@ class WandbServer(ThreadingHTTPServer):
         lines = [json.dumps(row) for row in self.history[run]]
         counts = {"historyLineCount": len(lines), "logLineCount": 0, "eventsLineCount": 0}
         tails = {"historyTail": json.dumps(lines[-1:]), "eventsTail": "[]", "tags": []}
-        known = {"summaryMetrics": "{}", "config": "{}", "wandbConfig": json.dumps(self.configs[run])}
+        config = json.dumps(self.configs[run])
+        known = {"summaryMetrics": "{}", "config": config, "wandbConfig": json.dumps({"t": {"value": 1}})}
         return {"name": run, "displayName": self.names.get(run), "sweepName": None, **counts, **tails, **known}
 
     def stream(self, run: str, sent: dict[str, Any]) -> None:
