@@ -19,18 +19,18 @@ from hydra_ray.runs import Stage
 from hydra_ray.storage import Folder
 
 WORKER_LOG = "workers.log"
-_LINES = 200  # of each process
+_LINES = 200  # of each stream
 _LETTERS = 1000  # of a line
-_PROCESSES = 64
+_STREAMS = 128  # two of each process
 _ARRIVAL_SECONDS = 1.0  # between writing a line and its being here
 
 
 class _Lines:
-    """What has arrived: for each process its last lines; of many processes those that wrote last."""
+    """What has arrived: for each stream of a process its last lines; of many streams those written to last."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._of: OrderedDict[tuple[str, Any], deque[str]] = OrderedDict()
+        self._of: OrderedDict[tuple[str, ...], deque[str]] = OrderedDict()
         self.is_heard = False
 
     def begin(self) -> None:
@@ -41,17 +41,20 @@ class _Lines:
 
     def add(self, found: Mapping[str, Any]) -> None:
         """Keep some lines of a process, as Ray publishes them."""
-        process = (found["ip"], found["pid"])
+        stream = (str(found["pid"]), found["ip"], "error" if found["is_err"] else "output")
         with self._lock:
-            lines = self._of.setdefault(process, deque(maxlen=_LINES))
-            self._of.move_to_end(process)
+            lines = self._of.setdefault(stream, deque(maxlen=_LINES))
+            self._of.move_to_end(stream)
             lines.extend(line[:_LETTERS] for line in found["lines"])
-            if len(self._of) > _PROCESSES:
+            if len(self._of) > _STREAMS:
                 self._of.popitem(last=False)
 
     def __str__(self) -> str:
         with self._lock:
-            texts = [f"--- process {pid} on {ip}\n" + "\n".join(lines) for (ip, pid), lines in self._of.items()]
+            texts = [
+                f"--- process {pid} on {ip}, standard {stream}\n" + "\n".join(lines)
+                for (pid, ip, stream), lines in self._of.items()
+            ]
         return "".join(f"{text}\n" for text in texts)
 
 

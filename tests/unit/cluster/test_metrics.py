@@ -86,6 +86,11 @@ def test_every_query_of_the_dashboard_names_metrics_that_ray_exports():
     assert set().union(*named) == EXPORTED
 
 
+def test_the_documentation_has_each_metric():
+    page = (REPO / "docs" / "cluster.md").read_text()
+    assert set(re.findall(r"^\| `(ray_hydra_\w+)` \|", page, re.MULTILINE)) == EXPORTED
+
+
 def test_panels_of_the_dashboard_have_places_of_their_own():
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
