@@ -1,6 +1,7 @@
 """Networks as a user would write them, found by import path in the working directory: one is slow, some fail."""
 
 import os
+import signal
 import time
 
 import torch
@@ -50,6 +51,20 @@ class _Raises(nn.Module):
         if self.training:
             raise self.error
         return inputs
+
+
+class _Dies(nn.Module):
+    """Says something when it is trained, and kills its process."""
+
+    def forward(self, inputs):
+        if self.training:
+            print("the last words of a network", flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inputs
+
+
+def telling_mlp(input_shape, num_outputs, *, width):
+    return _mlp(input_shape, num_outputs, width, _Dies())
 
 
 def patient_mlp(input_shape, num_outputs, *, width, seconds=0.02):

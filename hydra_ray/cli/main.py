@@ -66,7 +66,8 @@ Distil an ensemble into one network with a head a member, on Ray.
   hydra-ray plan digits                         what a run of the recipe `digits` would do; starts nothing
   hydra-ray run digits ensemble.num_members=4   run it, with one key of the recipe changed"""
 _END = """`hydra-ray COMMAND --help` explains one command. Words are completed by the shell after
-`eval "$(hydra-ray --print-completion bash)"`; zsh, fish, tcsh and powershell have theirs."""
+`eval "$(hydra-ray --print-completion bash)"`; zsh, fish, tcsh and powershell have theirs.
+Exit codes: 0 done, 1 a stage failed, 2 something that you can mend, 128 + the signal that ended the command."""
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -20,6 +20,7 @@ from hydra_ray.cluster.apply_steps import AskStudent, MakeAnswers, ReadPart, Wor
 from hydra_ray.cluster.pipeline import ERROR_LOG, check_own_session, clear_errors
 from hydra_ray.cluster.place_of_work import stream
 from hydra_ray.cluster.session import available, check_storage, is_private, session
+from hydra_ray.cluster.worker_logs import WORKER_LOG
 from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.inference import (
@@ -94,7 +95,8 @@ def apply(
     place = AnswerFolder(folder, key_of(loaded, files))
     say(f"input   {files.num_rows:,} rows in {files.noun}")
     with owned(folder):
-        folder.delete(ERROR_LOG)
+        for log in (ERROR_LOG, WORKER_LOG):
+            folder.delete(log)
         totals = place.done()
         if totals is not None:
             say(f"answers {folder}: all there, nothing is done again")

@@ -180,14 +180,16 @@ def _fit_one(
         facts = {**facts_of(plan, student, held_out), **job.source.about}
         finished = Student(student, facts)
         finished.fit_thresholds(validation.inputs, validation.labels, plan.seed)
-        publish_model(artifact, student, plan.spec, facts, finished.files_beside())
+        num_bytes = publish_model(artifact, student, plan.spec, facts, finished.files_beside())
         calibration = {key: facts[key] for key in ("calibration", "calibration_caveat") if key in facts}
-        job.sender.send({"event": "student", "student": kind, **facts["figures"], **calibration}, wait=True)
+        told = {**facts["figures"], **calibration, "bytes": num_bytes}
+        job.sender.send({"event": "student", "student": kind, **told}, wait=True)
     ranks.wait()
 
 
 def _record(stage: Stage, event: Event, num_epochs: Mapping[StudentKind, int], task: Task, pace: Pace) -> None:
     if event["event"] == "steps":
+        stage.tell(**event)
         pace.update(event["student"], event["done"], event["total"])
         stage.show(f"{event['student']}: {pace}")
         return

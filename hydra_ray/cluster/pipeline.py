@@ -21,11 +21,13 @@ from hydra_ray.cluster.session import (
     prepare_environment,
     reachable,
     session,
+    submitted_as,
 )
 from hydra_ray.cluster.signals import interrupts_noticed
 from hydra_ray.cluster.temporary_folder import check_temporary_folder
+from hydra_ray.cluster.worker_logs import WORKER_LOG, with_worker_logs
 from hydra_ray.config import ClusterConfig
-from hydra_ray.errors import UserError
+from hydra_ray.errors import StageError, UserError
 from hydra_ray.runs import (
     STAGES,
     Listener,
@@ -82,8 +84,10 @@ def run_stages(
     for line in teacher_lines(run):
         tracker.say(f"{'teachers':<15} {line}")
     with owned(run.folder, wait=wait) as run.fence, ExitStack() as own:
+        tracker.sign(run.fence.attempt, **submitted_as())
         check_experiment(run, redo)
-        run.folder.delete(ERROR_LOG)
+        for log in (ERROR_LOG, WORKER_LOG):
+            run.folder.delete(log)
         (run.folder / SCRATCH).remove()  # a killed command's, whose workers may have finished what it was for
         run.folder.write("config.json", (run.config.model_dump_json(indent=1) + "\n").encode())
         run.folder.write("data.json", (json.dumps(run.data.describe(), indent=1) + "\n").encode())
@@ -195,6 +199,9 @@ class _Chain:
         from hydra_ray.cluster.shared_folder import check_shared
 
         check_shared(self._run.folder, "storage")
+        from hydra_ray.cluster.metrics import RunMetrics
+
+        self._tracker.observe(RunMetrics(config.name).count)
         self._connected = True
 
     def _get_ready(self) -> None:
@@ -245,15 +252,18 @@ def clear_errors(folder: Folder, name: str) -> Iterator[None]:
         if of_storage is not None:
             raise of_storage from None
         if not failed_here and not is_from_ray(error):
+            if isinstance(error, StageError):
+                raise with_worker_logs(error, folder) from None
             raise
         death = daemon_death()
         if death is not None:
             raise death from None
         clear = explained(failure, name, f"{folder}/{ERROR_LOG}")
-        if not isinstance(clear, UserError):
-            with suppress(OSError, UserError):  # on a disk that is full; what failed is what counts
-                folder.write(ERROR_LOG, full_text(failure).encode())
-        raise clear from None
+        if isinstance(clear, UserError):
+            raise clear from None
+        with suppress(OSError, UserError):  # on a disk that is full; what failed is what counts
+            folder.write(ERROR_LOG, full_text(failure).encode())
+        raise (clear if failed_here else with_worker_logs(clear, folder)) from None
 
 
 def _require_inputs(run: Run, stage: StageSpec) -> None:

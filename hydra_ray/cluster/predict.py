@@ -133,8 +133,10 @@ def _stream(
     for done, row in enumerate(written, start=1):
         num_rows += row["rows"]
         item = PlanItem.of_text(row["item"])
-        facts[item.split][work.name(item)] = ShardFacts.from_json(row["facts"])
-        stage.figures("shard", split=item.split, view=item.view, rows=row["rows"], shards_done=done)
+        found = ShardFacts.from_json(row["facts"])
+        facts[item.split][work.name(item)] = found
+        size = 0 if found.file is None else found.file.bytes
+        stage.figures("shard", split=item.split, view=item.view, rows=row["rows"], bytes=size, shards_done=done)
         pace.update("rows", num_rows, total)
         stage.show(f"[{done}/{len(plan)}] shards, {pace}")
 

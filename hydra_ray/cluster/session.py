@@ -5,6 +5,7 @@ Environment variables are set here, before `import ray`, and nowhere else. A clu
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -17,6 +18,7 @@ from hydra_ray.cluster.daemons import daemons_watched
 from hydra_ray.cluster.loopback import close_to_others
 from hydra_ray.cluster.patience import start_patiently
 from hydra_ray.cluster.signals import interrupts_past_ray
+from hydra_ray.cluster.worker_logs import worker_logs_heard
 from hydra_ray.config import ClusterConfig, Config
 from hydra_ray.errors import UserError
 
@@ -68,6 +70,16 @@ def check_storage(storage: str, key: str = "storage") -> None:
         )
 
 
+def submitted_as() -> dict[str, str]:
+    """`{"job": ID}` where this command was handed in as a Ray job, with the ID that `ray job list` has; else nothing.
+
+    KubeRay's variable comes first; Ray itself tells the command of a job its ID in the job's metadata alone.
+    """
+    metadata = json.loads(os.environ.get(_JOB) or "{}").get("metadata") or {}
+    job = os.environ.get("RAY_JOB_SUBMISSION_ID") or metadata.get("job_submission_id")
+    return {"job": job} if job else {}
+
+
 def prepare_environment() -> None:
     """Set the variables that Ray reads; called before ray is imported, and inherited by its processes."""
     for name, value in (_ALWAYS | _PRIVATE if is_private() else _ALWAYS).items():
@@ -88,7 +100,8 @@ def session(cluster: ClusterConfig, *, dashboard: bool = False) -> Iterator[None
     import ray
 
     if ray.is_initialized():
-        yield
+        with worker_logs_heard():
+            yield
         return
     with interrupts_past_ray():
         if is_private():
@@ -97,7 +110,7 @@ def session(cluster: ClusterConfig, *, dashboard: bool = False) -> Iterator[None
             _connect()
     _quiet_libraries()
     try:
-        with daemons_watched() if is_private() else nullcontext():
+        with worker_logs_heard(), daemons_watched() if is_private() else nullcontext():
             yield
     finally:
         ray.shutdown()

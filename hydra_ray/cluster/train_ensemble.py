@@ -123,6 +123,7 @@ class _Record:
     def handle(self, event: Event) -> None:
         """Log one event."""
         if event["event"] == "steps":
+            self._stage.tell(**event)
             for member in event["members"]:
                 self._pace.update(member, event["done"], event["total"])
             self._show()
@@ -335,5 +336,6 @@ def _report(job: _Job, figures: dict[str, Any]) -> None:
 
 
 def _publish(job: _Job, number: int, artifact: Artifact, model: Member, figures: dict[str, float]) -> None:
-    publish_model(artifact, model, model.spec, {"member": number, "seed": job.config.seed, "figures": figures})
-    job.sender.send({"event": "member", "member": number, **figures}, wait=True)
+    facts = {"member": number, "seed": job.config.seed, "figures": figures}
+    num_bytes = publish_model(artifact, model, model.spec, facts)
+    job.sender.send({"event": "member", "member": number, **figures, "bytes": num_bytes}, wait=True)

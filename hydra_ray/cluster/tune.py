@@ -287,7 +287,7 @@ class _Record:
 
     def _log(self, name: str, facts: dict[str, Any]) -> None:
         if name not in self._sinks:
-            self._sinks[name] = self._stage.tracker.trial_sink(name, facts["parameters"])
+            self._sinks[name] = self._stage.trial_sink(name, facts["parameters"])
         sink = self._sinks[name]
         if sink is not None:
             sink.log({key: value for key, value in facts.items() if isinstance(value, (int, float))})

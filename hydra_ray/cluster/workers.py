@@ -24,6 +24,7 @@ from hydra_ray.cluster.room import wait_for_room
 from hydra_ray.cluster.session import PLACEMENT_SECONDS, SCRATCH
 from hydra_ray.cluster.signals import interrupts_past_ray
 from hydra_ray.cluster.trainer import Trainer
+from hydra_ray.cluster.worker_logs import say_worker_logs
 from hydra_ray.cluster.worker_setup import resources_of_worker, set_up_worker
 from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
@@ -60,6 +61,7 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, st
                 restarts.count(error)
                 stage.event("restart", failure=restarts.last, number=restarts.number, preempted=restarts.preempted)
                 stage.say(f"{restarts.last}; starting again ({restarts})")
+                say_worker_logs(folder, stage)
             wait_for_room(cluster, stage, cluster.fewest_workers)
     finally:
         scratch.remove()

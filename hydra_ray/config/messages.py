@@ -36,6 +36,7 @@ RENAMED = {
 }
 """Keys that are gone -> what they are called now."""
 _OF_A_TYPE = re.compile(r"[\w-]*\[.*\]")  # in an error's path: `[key]`, `function-after[check(), list[int]]`
+_SECRET = re.compile(r"(?:^|_)(?:key|token|secret|password)$")
 _NO_MODE = "is no key any more: leave it out, as an objective says which way is better"
 GONE = {"tune.direction": _NO_MODE, "tune.mode": _NO_MODE}
 """Keys that are gone and have no successor -> what to do."""
@@ -67,7 +68,10 @@ def explain(
         section = section_at(root, parts)
         needed = f"{key}.{_first_required(section)}" if section else key
         return f"{prefix}{needed} is missing: add {needed}"
-    return f"{prefix}{key}={shortened(first['input'])}: {_reason(first, parts, message, root, above)}"
+    reason = _reason(first, parts, message, root, above)
+    if first["type"] == "extra_forbidden" and _SECRET.search(key):  # lines like this one end in logs
+        return f"{prefix}{key}=...: {reason}; secrets stay in the environment, W&B's key in WANDB_API_KEY"
+    return f"{prefix}{key}={shortened(first['input'])}: {reason}"
 
 
 def _rank(found: ErrorDetails) -> int:

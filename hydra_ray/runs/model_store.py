@@ -28,7 +28,7 @@ def publish_model(
     spec: ModelSpec,
     facts: Mapping[str, Any],
     beside: Mapping[str, bytes] | None = None,
-) -> None:
+) -> int:
     """Publish the weights and the JSON file with spec, fingerprint and `facts`; checkpoints are removed.
 
     Args:
@@ -37,6 +37,9 @@ def publish_model(
         spec: what rebuilds it.
         facts: further entries of the JSON file.
         beside: further files by name.
+
+    Returns:
+        The bytes of all files but the JSON file.
 
     Raises:
         DivergedError: a weight or a figure is not finite; nothing is published.
@@ -50,6 +53,7 @@ def publish_model(
     for name, content in files.items():
         artifact.attempt.write(name, content)
     artifact.publish(to_model_json(spec, facts), files)
+    return sum(map(len, files.values()))
 
 
 def load_published(artifact: Artifact, device: torch.device | str = "cpu") -> Member | HydraStudent:

@@ -1,26 +1,25 @@
 """Metrics logging: always to events.jsonl, as lines to the terminal, and to W&B on request.
 
 The driver process does all of it; workers send it their figures (`cluster/progress.py`). Each stage and each trial is
-a W&B run, in one group for the run folder, or for the sweep. When W&B cannot start, an error names the key to change;
-when it fails later, a line says so once and the work goes on.
+a W&B run (`wandb_runs.py`), in one group for the run folder, or for the sweep; a command that goes on with an
+interrupted stage goes on with its W&B run.
 """
 
 from __future__ import annotations
 
-import io
-import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from numbers import Real
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from hydra_ray.config import Config, TrackingConfig, flatten
-from hydra_ray.errors import StorageError, UserError, reason_of
-from hydra_ray.storage import EventFile, Folder, storage_errors
+from hydra_ray.config import Config, flatten
+from hydra_ray.errors import StorageError, UserError
+from hydra_ray.runs.wandb_runs import WandbSink, note
+from hydra_ray.storage import EventFile, Folder
 
 Listener = Callable[[Mapping[str, Any]], None]
 """Takes an event as events.jsonl has it."""
@@ -28,23 +27,6 @@ Listener = Callable[[Mapping[str, Any]], None]
 _QUIET_SECONDS = 5.0
 _QUIET_SHARE = 1 / 60  # of a stage's time so far: after an hour a line a minute
 _START_OF_LINE = "\r\x1b[2K"  # and the line is empty
-# a run folder is a group, its stages are names and job types; WANDB_ENTITY, _TAGS, _NOTES and others stay W&B's
-_OF_ONE_RUN = (
-    "WANDB_RUN_ID",
-    "WANDB_RESUME",
-    "WANDB_RESUME_FROM",
-    "WANDB_FORK_FROM",
-    "WANDB_NAME",
-    "WANDB_JOB_TYPE",
-    "WANDB_RUN_GROUP",
-    "WANDB_SWEEP_ID",
-    "WANDB_SWEEP_PARAM_PATH",
-)
-_WANDB_SETTINGS: dict[str, Any] = {"silent": True, "console": "off"}
-_WANDB_ONLINE: dict[str, Any] = {
-    "init_timeout": 15,  # seconds; no network is found out soon
-    "finish_timeout": 60,  # a network lost meanwhile does not hold the next stage up; `wandb sync` sends the rest
-}
 
 
 class Tracker:
@@ -64,17 +46,31 @@ class Tracker:
         self._group = group
         self._has_line = False
         self._listener = listener
+        self._observers: list[Listener] = []
+        self._folder = folder
         self._events = EventFile(folder)
         self._config = config
-        here = Path("runs").absolute() / config.name  # W&B's own process may have another working directory
-        self._wandb_folder = folder.path if folder.is_local else str(here)
+
+    def sign(self, attempt: str, **facts: Any) -> None:
+        """Say in every line from now on which command writes it: `attempt` as in owner.json, and further facts."""
+        self._events.sign(attempt, facts)
+
+    def observe(self, observer: Listener) -> None:
+        """Call `observer` too with every event, also with those that are no line of events.jsonl (`tell`)."""
+        self._observers.append(observer)
 
     @contextmanager
     def stage(self, name: str, **facts: Any) -> Iterator[Stage]:
-        """Log one stage from `start` to `done` or `failed`; the last event has its seconds."""
-        stage = Stage(name, self, self._sink(name))
+        """Log one stage from `start` to `done` or `failed`; the last event has its seconds.
+
+        Args:
+            name: of the stage.
+            facts: for the event `start`; among them `makes`, the lineages of the results that are missing.
+        """
+        wandb_run = None if self._config.tracking.wandb == "off" else self._wandb_run(name, facts.get("makes") or ())
+        stage = Stage(name, self, None if wandb_run is None else self.open_wandb(name, wandb_run), wandb_run)
         began = time.monotonic()
-        stage.event("start", **facts)
+        stage.event("start", **facts, **({} if wandb_run is None else {"wandb": wandb_run}))
         try:
             yield stage
         except BaseException as error:
@@ -91,6 +87,12 @@ class Tracker:
         self._events.append({"stage": stage, "event": event, **facts})
         if self._listener is not None:
             self._listener({"stage": stage, "event": event, **facts})
+        self.tell(stage, event, **facts)
+
+    def tell(self, stage: str, event: str, /, **facts: Any) -> None:
+        """Tell observers of an event that is not worth a line, such as a step."""
+        for observer in self._observers:
+            observer({"stage": stage, "event": event, **facts})
 
     def say(self, line: str) -> None:
         """Print a line, unless somebody listens to the events."""
@@ -115,42 +117,55 @@ class Tracker:
             print(_START_OF_LINE, end="", flush=True)
         self._has_line = False
 
-    def trial_sink(self, trial: str, parameters: Mapping[str, Any]) -> WandbSink | None:
-        """Open a W&B run for a trial of the search; None where W&B is off or fails."""
-        try:
-            return self._sink(f"tune/{trial}", parameters)
-        except UserError as error:  # the stage's own run did start, so this is W&B failing later
-            _note(error)
-            return None
-
     def events(self) -> list[dict[str, Any]]:
         """All events of the run folder, also those of earlier commands."""
         return self._events.read()
 
-    def _sink(self, name: str, parameters: Mapping[str, Any] | None = None) -> WandbSink | None:
-        tracking = self._config.tracking
-        if tracking.wandb == "off":
-            return None
-        facts = flatten(parameters if parameters is not None else self._config.model_dump())
+    def _wandb_run(self, stage: str, makes: Collection[str]) -> str:
+        """ID of the W&B run of an earlier command that did not finish this work, or a new one."""
+        latest: Mapping[str, Any] = {}
+        for event in self.events():
+            if event.get("stage") != stage:
+                continue
+            if event["event"] == "start":
+                latest = event
+            elif event["event"] in ("done", "skipped"):
+                latest = {}
+        goes_on = set(makes) & set(latest.get("makes") or ())
+        return (latest.get("wandb") if goes_on else None) or uuid.uuid4().hex[:12]
+
+    def open_wandb(self, name: str, wandb_run: str, parameters: Mapping[str, Any] | None = None) -> WandbSink:
+        """Open a W&B run, or the one of this ID again.
+
+        Args:
+            name: of the stage, or of the stage and the trial.
+            wandb_run: its ID.
+            parameters: of the trial; None for the whole configuration.
+
+        Raises:
+            UserError: W&B does not start.
+        """
         own = self._config.name
         return WandbSink(
-            tracking,
-            folder=self._wandb_folder,
+            self._config.tracking,
+            folder=self._folder,
             group=self._group or own,
             name=f"{own}/{name}" if self._group else name,
             job_type=name.split("/")[0],
-            config=facts,
+            wandb_run=wandb_run,
+            config=flatten(self._config.model_dump() if parameters is None else parameters),
         )
 
 
 class Stage:
     """What a running stage logs its events, figures and pictures to."""
 
-    def __init__(self, name: str, tracker: Tracker, sink: WandbSink | None) -> None:
+    def __init__(self, name: str, tracker: Tracker, sink: WandbSink | None, wandb_run: str | None) -> None:
         """Made by `Tracker.stage`."""
         self.name = name
         self.tracker = tracker
         self._sink = sink
+        self._wandb_run = wandb_run
         self._last_line = 0.0
         self._began = time.monotonic()
 
@@ -164,6 +179,21 @@ class Stage:
         if self._sink is not None:
             prefix = f"{series}/" if series else ""
             self._sink.log({prefix + key: float(value) for key, value in facts.items() if isinstance(value, Real)})
+
+    def tell(self, event: str, **facts: Any) -> None:
+        """See `Tracker.tell`."""
+        self.tracker.tell(self.name, event, **facts)
+
+    def trial_sink(self, trial: str, parameters: Mapping[str, Any]) -> WandbSink | None:
+        """Open a W&B run for a trial of the search; None where W&B is off or fails."""
+        if self._wandb_run is None:
+            return None
+        wandb_run = f"{self._wandb_run}-{trial.replace('/', '-')}"
+        try:
+            return self.tracker.open_wandb(f"{self.name}/{trial}", wandb_run, parameters)
+        except UserError as error:  # the stage's own run did start, so this is W&B failing later
+            note(error)
+            return None
 
     def picture(self, name: str, png: bytes) -> None:
         """Log a picture to W&B."""
@@ -189,104 +219,3 @@ class Stage:
         self.tracker.clear_line()
         if self._sink is not None:
             self._sink.close(failed=failed)
-
-
-class WandbSink:
-    """One W&B run."""
-
-    def __init__(
-        self, tracking: TrackingConfig, *, folder: str, group: str, name: str, job_type: str, config: Mapping[str, Any]
-    ) -> None:
-        """Start the run.
-
-        Raises:
-            UserError: W&B does not start.
-        """
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        import wandb
-
-        with storage_errors(folder):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-        mode = _mode(tracking)
-        wanted = _WANDB_SETTINGS | (_WANDB_ONLINE if mode == "online" else {})
-        settings = {key: value for key, value in wanted.items() if key in wandb.Settings.model_fields}
-        try:
-            with _no_questions(), _variables_of_one_run_hidden():
-                self._run = wandb.init(
-                    project=tracking.project or os.environ.get("WANDB_PROJECT") or "hydra-ray",
-                    group=group,
-                    name=name,
-                    job_type=job_type,
-                    dir=folder,
-                    mode=mode,
-                    config=dict(config),
-                    reinit="create_new",
-                    settings=wandb.Settings(**settings),
-                )
-        except Exception as error:  # wandb raises its own, and others below it
-            reason = reason_of(error, 160)
-            raise UserError(
-                f"tracking.wandb={tracking.wandb}: W&B does not start ({reason}); log in with `wandb login`, "
-                "or set tracking.wandb=offline or off"
-            ) from None
-        self._failed = False
-
-    def log(self, figures: Mapping[str, float]) -> None:
-        """Log the figures of one step."""
-        self._attempt(lambda: self._run.log(dict(figures)))
-
-    def picture(self, name: str, png: bytes) -> None:
-        """Log one picture."""
-        self._attempt(lambda: self._run.log({name: _image(png)}))
-
-    def close(self, *, failed: bool = False) -> None:
-        """End the run."""
-        self._attempt(lambda: self._run.finish(exit_code=int(failed)))
-
-    def _attempt(self, call: Callable[[], Any]) -> None:
-        try:
-            call()
-        except Exception as error:  # whatever W&B does now, the work goes on
-            if not self._failed:
-                _note(error)
-            self._failed = True
-
-
-def _note(error: Exception) -> None:
-    print(f"  W&B failed, the run goes on without it: {' '.join(str(error).split())}", file=sys.stderr)
-
-
-def _mode(tracking: TrackingConfig) -> Literal["online", "offline", "disabled"]:
-    """The configured mode; WANDB_MODE may send less than the configuration says, never more."""
-    asked = os.environ.get("WANDB_MODE", "").lower()
-    if asked in ("disabled", "offline", "dryrun"):
-        return "disabled" if asked == "disabled" else "offline"
-    return "online" if tracking.wandb == "online" else "offline"
-
-
-@contextmanager
-def _variables_of_one_run_hidden() -> Iterator[None]:
-    """Hide variables that name one run; otherwise all stages and trials of a command would log into that one."""
-    hidden = {name: os.environ.pop(name) for name in _OF_ONE_RUN if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)
-
-
-@contextmanager
-def _no_questions() -> Iterator[None]:
-    """Keep W&B from asking for a key on the terminal, where a chain of stages would wait for the answer."""
-    stdin = sys.stdin
-    sys.stdin = io.StringIO()
-    try:
-        yield
-    finally:
-        sys.stdin = stdin
-
-
-def _image(png: bytes) -> Any:
-    import wandb
-    from PIL import Image
-
-    return wandb.Image(Image.open(io.BytesIO(png)))

@@ -2,7 +2,9 @@
 
 It is strict JSON: numbers that are not finite become null. Lines are appended; an object store cannot append, so there
 the whole file is written again, when a stage begins or ends, otherwise every few seconds at most, a large one less
-often. Each line ends with its checksum; reading skips damaged lines.
+often. Each line ends with its checksum; reading skips damaged lines. A line says whose it is, so that it can be read
+where lines of many runs are gathered: `run`, the same in all of a run folder, and `attempt`, that of the command as in
+owner.json.
 """
 
 from __future__ import annotations
@@ -37,10 +39,16 @@ class EventFile:
         self._content: bytearray | None = None  # of an object store's file, with what has not been written yet
         self._written_at = -math.inf
         self._is_whole = False  # the local file's last line has its end
+        self._signature: dict[str, Any] = {}
+
+    def sign(self, attempt: str, facts: Mapping[str, Any]) -> None:
+        """Let every line from now on say which command writes it; `run` is the attempt of the folder's first one."""
+        first = next((event["run"] for event in self.read() if "run" in event), attempt)
+        self._signature = {"run": first, "attempt": attempt, **facts}
 
     def append(self, event: Mapping[str, Any]) -> None:
         """Append an event with its time as one line."""
-        facts = as_json({"time": round(time.time(), 3), **event})
+        facts = as_json({"time": round(time.time(), 3), **self._signature, **event})
         line = (json.dumps({**facts, _SUM: _sum_of(facts)}, allow_nan=False) + "\n").encode()
         with self._lock:
             if self._folder.is_local:

@@ -54,7 +54,7 @@ class Owner:
     process_start: str
     started: float
     heartbeat: float
-    attempt: str = field(default_factory=lambda: uuid.uuid4().hex)
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
 
     @classmethod
     def here(cls, command: str) -> Owner:

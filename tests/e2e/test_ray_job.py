@@ -1,5 +1,6 @@
 """A cluster that is there already: the command as a Ray job, with the user's own network in the working directory."""
 
+import json
 import os
 import secrets
 import shutil
@@ -10,6 +11,7 @@ import urllib.error
 import urllib.request
 import uuid
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from helpers.listeners import listeners
@@ -31,18 +33,29 @@ def status_of(address, token=None):
         return None
 
 
+def jobs_of(address, token):
+    """What the job server tells of jobs: the page of Ray's dashboard shows it."""
+    request = urllib.request.Request(f"{address}/api/jobs/", headers={"Authorization": f"Bearer {token}"})
+    return json.load(urllib.request.urlopen(request, timeout=30))
+
+
+def files_in(*folders):
+    return [path for folder in folders for path in Path(folder).resolve().rglob("*") if path.is_file()]
+
+
 @pytest.fixture(scope="module")
 def environment():
     """As after `. .venv/bin/activate`: the cluster's `python` is the one that has everything installed."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     own = {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(REPO), MARK: uuid.uuid4().hex}
     closed = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token"}  # see hydra_ray/cluster/loopback.py
-    return {**inherited, **own, **closed, "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    secret = {"RAY_AUTH_TOKEN": secrets.token_hex(32), "WANDB_API_KEY": secrets.token_hex(20)}
+    return {**inherited, **own, **closed, **secret}
 
 
 @pytest.fixture(scope="module")
 def cluster(environment):
-    """`ray start --head` on ports of its own, on loopback and with a token: the address for jobs."""
+    """`ray start --head` on ports of its own, on loopback and with a token: the address for jobs, and Ray's folder."""
     port, dashboard, client, agent = free_ports(4)
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # a short path: sockets lie in it
     ports = [f"--port={port}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}"]
@@ -58,7 +71,7 @@ def cluster(environment):
     try:
         token = environment["RAY_AUTH_TOKEN"]
         wait_for(lambda: status_of(address, token) == 200, 120, "the cluster's job server")
-        yield address
+        yield address, Path(folder)
     finally:
         for process in processes(environment[MARK]):
             with suppress(ProcessLookupError):
@@ -73,18 +86,21 @@ def test_nobody_else_gets_into_the_cluster(cluster, environment):
     def found():
         return listeners(processes(environment[MARK]))
 
+    address, _ = cluster
     wait_for(
         lambda: all(any(title in each.title for each in found()) for title in titles), 60, "sockets of all daemons"
     )
     assert [each for each in found() if not each.is_on_loopback] == []
-    assert [status_of(cluster), status_of(cluster, "0" * 64)] == [401, 403]
+    assert [status_of(address), status_of(address, "0" * 64)] == [401, 403]
 
 
 def test_a_job_trains_members_of_the_users_own_on_the_cluster(cluster, environment, project, tmp_path):
-    words = ["job", "submit", "--address", cluster, "--working-dir", project, "--"]
+    """Its events name the job, and W&B's key, which is in the cluster's environment, is nowhere."""
+    address, rays_folder = cluster
+    words = ["job", "submit", "--address", address, "--submission-id", "by-hand", "--working-dir", project, "--"]
     command = ["python", "-m", "pipelines.train_ensemble", "tiny.yaml", f"storage={tmp_path}", "ensemble.epochs=1"]
     job = subprocess.run(
-        [BIN / "ray", *words, *command],
+        [BIN / "ray", *words, *command, "tracking.wandb=offline"],
         env=environment,
         capture_output=True,
         text=True,
@@ -95,6 +111,14 @@ def test_a_job_trains_members_of_the_users_own_on_the_cluster(cluster, environme
     assert "[4/4] member" in job.stdout
     assert sorted(each["member"] for each in events(tmp_path / "tiny", event="member")) == [0, 1, 2, 3]
     assert leftovers(tmp_path / "tiny") == []
+    lines = events(tmp_path / "tiny")
+    assert {line["job"] for line in lines} == {"by-hand"}
+    assert {line["run"] for line in lines} == {line["attempt"] for line in lines}
+    key = environment["WANDB_API_KEY"]
+    shown = [job.stdout + job.stderr, json.dumps(jobs_of(address, environment["RAY_AUTH_TOKEN"]))]
+    shown += [path.read_bytes().decode(errors="replace") for path in files_in(tmp_path, rays_folder / "session_latest")]
+    assert "by-hand" in shown[1]
+    assert not [text for text in shown if key in text]
 
 
 def test_a_job_wants_storage_that_outlives_it(project):

@@ -118,6 +118,11 @@ def test_merge_keys_work(tmp_path):
     [
         ("distill.temprature=2", "command line: distill.temprature=2: unknown key; nearest: distill.temperature"),
         ("temperature=2", "command line: temperature=2: unknown key; nearest: distill.temperature"),
+        (
+            "tracking.api_key=0123456789abcdef",
+            "command line: tracking.api_key=...: unknown key; valid here: wandb, project; secrets stay in the "
+            "environment, W&B's key in WANDB_API_KEY",
+        ),
         ("ensemble.nummembers=3", "command line: ensemble.nummembers=3: unknown key; nearest: ensemble.num_members"),
         ("T=2", "command line: T=2: unknown key; valid here: name, storage, seed"),
         ("distill.K=2", "command line: distill.K=2: unknown key; valid here: epochs, batch_size"),

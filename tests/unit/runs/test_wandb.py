@@ -12,9 +12,10 @@ from helpers.records import config, lines, names
 from helpers.wandb_files import offline_runs
 from PIL import Image
 
-import hydra_ray.runs.tracking
+import hydra_ray.runs.wandb_runs
 from hydra_ray.errors import UserError
-from hydra_ray.runs.tracking import Tracker, WandbSink
+from hydra_ray.runs.tracking import Tracker
+from hydra_ray.runs.wandb_runs import WandbSink
 from hydra_ray.storage.folder import Folder
 
 
@@ -45,12 +46,13 @@ def test_offline_and_without_a_key_runs_are_written_and_can_be_read_back(folder,
         for epoch in range(3):
             stage.figures("epoch", epoch=epoch, loss=1 / (epoch + 1), phase="mean", accuracy=np.float32(0.5))
         stage.picture("reliability", png())
-    trial = tracker.trial_sink("t1", {"head_width": 8})
-    trial.log({"validation_nll": 0.25})
-    trial.close()
+    with tracker.stage("tune") as search:
+        trial = search.trial_sink("t1", {"head_width": 8})
+        trial.log({"validation_nll": 0.25})
+        trial.close()
 
     runs = offline_runs(tmp_path / "run")
-    assert set(runs) == {"train_ensemble", "tune/t1"}
+    assert set(runs) == {"train_ensemble", "tune", "tune/t1"}
     stage, trial = runs["train_ensemble"], runs["tune/t1"]
     assert (stage.group, stage.job_type, stage.project, stage.exit_code) == ("run", "train_ensemble", "hydra-ray", 0)
     assert (stage.config["seed"], stage.config["data.source"], stage.config["tracking.wandb"]) == (
@@ -86,12 +88,18 @@ def test_a_failed_stage_is_a_failed_run(folder, no_account, tmp_path):
     assert offline_runs(tmp_path / "run")["tune"].exit_code == 1
 
 
-def test_remote_run_folders_keep_wandb_s_files_here(no_account, tmp_path, monkeypatch):
+def test_wandb_s_files_are_here_and_at_the_end_in_the_remote_run_folder(no_account, tmp_path, monkeypatch):
+    """The machine that wrote them may go with its job."""
     remote = Folder.open(f"memory://{uuid.uuid4().hex}/run")
     monkeypatch.chdir(tmp_path)
-    with Tracker(remote, config("offline")).stage("tune"):
-        pass
-    assert set(offline_runs(tmp_path / "runs" / "run")) == {"tune"}
+    with Tracker(remote, config("offline")).stage("evaluate") as stage:
+        stage.picture("reliability", png())
+    run = offline_runs(tmp_path / "runs" / "run")["evaluate"]
+    files = [path for path in run.folder.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".png" for path in files)
+    for path in files:
+        kept = remote / "wandb" / str(path.parent.relative_to(run.folder.parent))
+        assert kept.read(path.name) == path.read_bytes()
 
 
 def test_off_is_off(folder, monkeypatch):
@@ -99,7 +107,7 @@ def test_off_is_off(folder, monkeypatch):
     tracker = Tracker(folder, config("off"))
     with tracker.stage("tune") as stage:
         stage.figures("epoch", loss=1.0)
-    assert tracker.trial_sink("t1", {}) is None
+        assert stage.trial_sink("t1", {}) is None
     assert not (Path(folder.path) / "wandb").exists()
 
 
@@ -137,9 +145,10 @@ def test_wandb_that_starts_for_the_stage_and_not_for_a_trial_stops_nothing(folde
     def fail(**options):
         raise wandb.errors.CommError("no network any more")
 
-    monkeypatch.setattr(wandb, "init", fail)
-    assert Tracker(folder, config("online")).trial_sink("t1", {"head_width": 8}) is None
-    assert "W&B failed, the run goes on without it: tracking.wandb=online" in capsys.readouterr().err
+    with Tracker(folder, config("offline")).stage("tune") as stage:
+        monkeypatch.setattr(wandb, "init", fail)
+        assert stage.trial_sink("t1", {"head_width": 8}) is None
+    assert "W&B failed, the run goes on without it: tracking.wandb=offline" in capsys.readouterr().err
 
 
 def refusal(folder) -> tuple[str, float]:
@@ -175,19 +184,19 @@ def test_online_without_a_network_is_an_error_soon(folder, no_account, monkeypat
     """A port of this machine where nobody listens; as long as W&B tries, so long is `init_timeout`."""
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setitem(hydra_ray.runs.tracking._WANDB_ONLINE, "init_timeout", 2)
+    monkeypatch.setitem(hydra_ray.runs.wandb_runs._WANDB_ONLINE, "init_timeout", 2)
     text, seconds = refusal(folder)
     assert text.startswith("tracking.wandb=online: W&B does not start (")
     assert seconds < 60, "W&B's own minute and a half is not waited for"
 
 
 def test_wandb_is_given_little_time():
-    assert hydra_ray.runs.tracking._WANDB_ONLINE["init_timeout"] < 20
+    assert hydra_ray.runs.wandb_runs._WANDB_ONLINE["init_timeout"] < 20
 
 
 def test_a_sink_closes_once_more_without_harm(folder, no_account):
     sink = WandbSink(
-        config("offline").tracking, folder=folder.path, group="g", name="tune/x", job_type="tune", config={}
+        config("offline").tracking, folder=folder, group="g", name="tune/x", job_type="tune", wandb_run="x", config={}
     )
     sink.close()
     sink.close()

@@ -7,7 +7,8 @@ from helpers.records import config
 from helpers.wandb_files import offline_runs
 
 from hydra_ray.config.sections import TrackingConfig
-from hydra_ray.runs.tracking import Tracker, _mode
+from hydra_ray.runs.tracking import Tracker
+from hydra_ray.runs.wandb_runs import _mode
 from hydra_ray.storage.folder import Folder
 
 
