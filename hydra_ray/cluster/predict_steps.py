@@ -27,6 +27,7 @@ from hydra_ray.shards import (
     Shards,
     check_content,
     inputs_of,
+    joined_logits,
     no_labels,
     read_shard,
     rows_of,
@@ -40,6 +41,9 @@ from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import task_named
 from hydra_ray.teachers import AskedTeachers, Found, Teachers
 from hydra_ray.views import NumberedView, apply_view, apply_with_members, asked_members, view_named
+
+_EARLIER = "earlier logits"
+"""Column of what members said that an earlier command asked, until the file is written."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ class MakeShards:
 
 
 class ReadRows:
-    """Reads a plan item's rows and makes their view; where shards of fewer members exist, reads the rows in them."""
+    """Reads a plan item's rows and makes their view; where shards of fewer members exist, reads what is in them."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -172,8 +176,9 @@ class ReadRows:
         return table.append_column("item", pa.array(np.full(table.num_rows, batch.column("item")[0].as_py())))
 
     def _published(self, item: PlanItem) -> pa.Table:
-        old = read_shard(self.work.splits[item.split].folder, self.work.name(item))
-        return rows_table(old.row_id, item.view, old.inputs, old.labels)
+        reuse = self.work.reuse[item.split]
+        old = read_shard(self.work.splits[item.split].folder, self.work.name(item), num_members=reuse)
+        return with_logits(rows_table(old.row_id, item.view, old.inputs, old.labels), old.logits_NMC, _EARLIER)
 
     def _made(self, item: PlanItem) -> pa.Table:
         numbered = self.work.view(item)
@@ -308,10 +313,9 @@ class WriteShard:
         item = self.work.item(table)
         index = table.column("item")[0].as_py()
         shards = self.work.splits[item.split]
-        reuse = self.work.reuse[item.split]
         table = table.drop_columns(["item"])
-        if reuse:
-            table = _behind(shards.folder, self.work.name(item), table, reuse)
+        if self.work.reuse[item.split]:
+            table = joined_logits(table, [_EARLIER, "logits"])
         if self.work.teachers is None and self.work.is_masked(item.split):
             asked_NM = self.work.asked(item, table.column("row_id").to_numpy())
             all_NM = np.ones((table.num_rows, len(self.work.members)), np.bool_)
@@ -325,12 +329,3 @@ class WriteShard:
         rows = rows_of(f"{folder}/{name}", table)
         check_content(f"{folder}/{name}", folder, rows, footer, data.task, data.num_outputs)
         return replace(ShardFacts.of(task, rows), file=write_shard(folder, name, table, footer))
-
-
-def _behind(folder: Folder, name: str, new: pa.Table, num_old: int) -> pa.Table:
-    """`new` with its members appended to the first `num_old` of the published shard of the same rows."""
-    old = read_shard(folder, name, num_members=num_old)
-    if not np.array_equal(old.row_id, new.column("row_id").to_numpy()):
-        raise ValueError(f"{folder}/{name}: rows differ from those of the plan")
-    logits = new.column("logits").combine_chunks().to_numpy_ndarray()
-    return with_logits(new.drop_columns(["logits"]), np.concatenate([old.logits_NMC, logits], axis=1))

@@ -26,8 +26,8 @@ from hydra_ray.shards.files import (
     check_nulls,
     metadata_of,
     opened,
-    read_bytes,
     read_metadata,
+    reading,
     required_names,
     shard_names,
 )
@@ -42,9 +42,11 @@ __all__ = [
     "concatenate",
     "inputs_of",
     "is_labelled",
+    "joined_logits",
     "load",
     "member_fingerprints",
     "no_labels",
+    "read_finished",
     "read_metadata",
     "read_shard",
     "rows_of",
@@ -82,6 +84,12 @@ class ShardRows:
 
     def __len__(self) -> int:
         return len(self.row_id)
+
+    def __getitem__(self, rows: slice) -> ShardRows:
+        """Rows that follow each other, in the same memory."""
+        mask_NM = None if self.mask_NM is None else self.mask_NM[rows]
+        fields = (self.row_id, self.view, self.inputs, self.labels, self.logits_NMC)
+        return ShardRows(*(field[rows] for field in fields), mask_NM)
 
     def of_members(self, members: Sequence[int] | None) -> ShardRows:
         """The same rows with these members alone, in this order; None for all."""
@@ -133,9 +141,9 @@ def rows_table(row_id: np.ndarray, view: int, inputs: np.ndarray, labels: np.nda
     )
 
 
-def with_logits(rows: pa.Table, logits_NMC: np.ndarray) -> pa.Table:
+def with_logits(rows: pa.Table, logits_NMC: np.ndarray, column: str = "logits") -> pa.Table:
     """`rows` with the members' logits as the last column."""
-    return rows.append_column("logits", _tensor(logits_NMC))
+    return rows.append_column(column, _tensor(logits_NMC))
 
 
 def with_mask(rows: pa.Table, mask_NM: np.ndarray) -> pa.Table:
@@ -151,6 +159,12 @@ def with_inputs(rows: pa.Table, inputs: np.ndarray) -> pa.Table:
 def inputs_of(rows: pa.Table) -> np.ndarray:
     """The `input` column as one array [N, ...]."""
     return _to_numpy(rows.column("input"))
+
+
+def joined_logits(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """`rows` with columns of logits joined to one, `logits`, the members of the first column first."""
+    logits = [_to_numpy(rows.column(column)) for column in columns]
+    return with_logits(rows.drop_columns(list(columns)), np.concatenate(logits, axis=1))
 
 
 def write_shard(folder: Folder, name: str, table: pa.Table, metadata: Mapping[str, Any]) -> WrittenFile:
@@ -227,7 +241,7 @@ class ShardReader:
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[pq.ParquetFile]:
-        content = read_bytes(self.folder, name)
+        content = reading(self.folder, name, lambda: self.folder.read(name))
         if self._files is not None and name not in self._compared:
             check_bytes(self.folder, name, content, self._files)
             self._compared.add(name)
@@ -238,6 +252,18 @@ class ShardReader:
 def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> ShardRows:
     """One shard, see `ShardReader.read`."""
     return ShardReader(folder).read(name, num_members=num_members)
+
+
+def read_finished(folder: Folder, name: str) -> tuple[ShardRows, dict[str, Any], WrittenFile]:
+    """A shard of a folder that is not published yet: its rows, its footer, and what a manifest says of its file.
+
+    Raises:
+        UserError: see `ShardReader.read_all`.
+    """
+    subject = f"{folder}/{name}"
+    written, content = reading(folder, name, lambda: WrittenFile.read(folder, name))
+    with opened(folder, name, content) as file:
+        return rows_of(subject, file.read()), metadata_of(subject, file.schema_arrow), written
 
 
 def load(folder: Folder, members: Sequence[int] | None = None, *, names: Sequence[str] | None = None) -> ShardRows:
@@ -282,9 +308,14 @@ def concatenate(parts: Sequence[ShardRows]) -> ShardRows:
     """Several shards' rows as one."""
     fields = ("row_id", "view", "inputs", "labels", "logits_NMC")
     columns = {field: np.concatenate([getattr(part, field) for part in parts]) for field in fields}
-    masks = [np.ones(part.logits_NMC.shape[:2], np.bool_) if part.mask_NM is None else part.mask_NM for part in parts]
-    is_masked = any(part.mask_NM is not None for part in parts)
-    return ShardRows(**columns, mask_NM=np.concatenate(masks) if is_masked else None)
+    return ShardRows(**columns, mask_NM=joined_masks([(part.mask_NM, part.logits_NMC.shape[:2]) for part in parts]))
+
+
+def joined_masks(masks: Sequence[tuple[np.ndarray | None, tuple[int, ...]]]) -> np.ndarray | None:
+    """Several shards' masks as one; each may be None for all members, and so has its shape (N, M) beside it."""
+    if all(mask_NM is None for mask_NM, _ in masks):
+        return None
+    return np.concatenate([np.ones(shape, np.bool_) if mask_NM is None else mask_NM for mask_NM, shape in masks])
 
 
 def member_fingerprints(metadata: Mapping[str, Any]) -> list[str]:
