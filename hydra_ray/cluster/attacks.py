@@ -15,7 +15,6 @@ import torch
 from hydra_ray.cluster.place_of_work import shared, submit
 from hydra_ray.cluster.worker_setup import set_up_worker
 from hydra_ray.config import AttacksConfig, Config
-from hydra_ray.data import TEST
 from hydra_ray.evaluation import (
     ENSEMBLE,
     AttackedRows,
@@ -29,7 +28,7 @@ from hydra_ray.evaluation import (
 from hydra_ray.metrics import LogProbs
 from hydra_ray.models import HydraStudent, Member
 from hydra_ray.runs import Run, Stage, load_published
-from hydra_ray.shards import ShardReader
+from hydra_ray.shards import ShardRows
 from hydra_ray.storage import Artifact
 
 
@@ -55,7 +54,9 @@ class _Work:
         return predictors, self.rows.to(device)
 
 
-def attack_all(run: Run, stage: Stage, settings: AttacksConfig, students: Mapping[str, Artifact]) -> UnderAttack:
+def attack_all(
+    run: Run, stage: Stage, settings: AttacksConfig, students: Mapping[str, Artifact], test_rows: ShardRows
+) -> UnderAttack:
     """Attack everybody.
 
     Args:
@@ -63,9 +64,10 @@ def attack_all(run: Run, stage: Stage, settings: AttacksConfig, students: Mappin
         stage: evaluate.
         settings: what is tried.
         students: by the name that each has without its calibration.
+        test_rows: with their inputs.
     """
     members = run.members()
-    work = _Work(members, students, _attacked_rows(run, settings), settings, run.config)
+    work = _Work(members, students, _attacked_rows(run, settings, test_rows), settings, run.config)
     cluster = run.config.cluster
     sent = shared(work, cluster)
     others = [ENSEMBLE, *students]
@@ -82,9 +84,8 @@ def attack_all(run: Run, stage: Stage, settings: AttacksConfig, students: Mappin
     return UnderAttack(settings, len(members), others, torch.tensor(clean), torch.stack(right), cosine)
 
 
-def _attacked_rows(run: Run, settings: AttacksConfig) -> AttackedRows:
-    rows = ShardReader(run.shards(TEST.name).folder).load()
-    row_id, inputs, labels = (torch.from_numpy(part) for part in (rows.row_id, rows.inputs, rows.labels))
+def _attacked_rows(run: Run, settings: AttacksConfig, rows: ShardRows) -> AttackedRows:
+    row_id, inputs, labels = (torch.tensor(part) for part in (rows.row_id, rows.inputs, rows.labels))
     return AttackedRows.chosen(row_id, inputs, labels, settings.rows, run.config.seed)
 
 

@@ -6,8 +6,9 @@ is done; one that was interrupted resumes from its last checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from hydra_ray.config import Config, StudentKind
 from hydra_ray.inference import Student
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs import Pace, Run, Stage, publish_model
-from hydra_ray.shards import BatchReader, ShardRows, load, shard_names
+from hydra_ray.shards import BatchReader, ShardReader, ShardRows, Sharing, Sizes, required_names, windows_of
 from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import Task
 from hydra_ray.training import (
@@ -31,6 +32,21 @@ from hydra_ray.training import (
     facts_of,
     plan_of,
 )
+
+
+@dataclass(frozen=True)
+class StudentRows:
+    """Rows that all students read.
+
+    Attributes:
+        held_out: validation rows and views of them.
+        first: rows of the transfer set's first shard.
+        transfer: of the whole transfer set; None where they do not fit into memory, and are read in windows.
+    """
+
+    held_out: HeldOut
+    first: ShardRows
+    transfer: ShardRows | None
 
 
 @dataclass(frozen=True)
@@ -62,15 +78,30 @@ class StudentInputs:
         """How many members are learnt from."""
         return len(self.members)
 
-    def held_out(self) -> HeldOut:
-        """Validation rows and views of them, in memory."""
-        views = self.validation_views
-        return HeldOut(load(self.validation, self.members), None if views is None else load(views, self.members))
+    def rows(self, max_bytes: int, sharing: Sharing) -> StudentRows:
+        """What every student reads, once for all of them; of the transfer set all rows if they take so little memory.
 
-    def scaling(self, num_members: int) -> InputOutputScaling:
+        Args:
+            max_bytes: memory for rows of the transfer set; while they are read, they take it twice.
+            sharing: of this process, with all ranks.
+
+        Raises:
+            UserError: shards are missing or damaged.
+        """
+        held_out = [
+            sharing.rows(partial(_parts, folder, self.members))
+            for folder in (self.validation, self.validation_views)
+            if folder is not None
+        ]
+        sizes: Sizes = sharing.first_says(ShardReader(self.transfer).sizes)
+        first, *_ = sizes.rows
+        fits = windows_of(sizes.bytes(self.num_members), max_bytes) == 1
+        transfer = sharing.rows(partial(_parts, self.transfer, self.members, None if fits else [first]))
+        return StudentRows(HeldOut(*held_out), transfer[: sizes.rows[first]], transfer if fits else None)
+
+    def scaling(self, rows: StudentRows, num_members: int) -> InputOutputScaling:
         """Of a student of the first `num_members`, from the first shard's rows: the same on every rank."""
-        rows = load(self.transfer, self.members, names=shard_names(self.transfer)[:1])
-        return InputOutputScaling.of(self.task, rows, num_members, self.categories)
+        return InputOutputScaling.of(self.task, rows.first, num_members, self.categories)
 
     def plan(self, config: Config, kind: StudentKind, input_shape: tuple[int, ...]) -> Distillation:
         """The student of this kind that `config` describes."""
@@ -84,12 +115,10 @@ class StudentInputs:
             categories=self.categories,
         )
 
-    def batches(
-        self, config: Config, plan: Distillation, ranks: DistributedContext, rows: ShardRows | None = None
-    ) -> BatchReader:
-        """This rank's part of seeded batches; of `rows`, where the caller has them in memory."""
+    def batches(self, config: Config, plan: Distillation, ranks: DistributedContext, rows: StudentRows) -> BatchReader:
+        """This rank's part of seeded batches."""
         return BatchReader(
-            self.transfer if rows is None else rows,
+            self.transfer if rows.transfer is None else rows.transfer,
             batch_size=config.distill.batch_size,
             seed=seed_of(plan.seed, "student order", plan.objective.kind),
             num_members=plan.num_members,
@@ -98,6 +127,7 @@ class StudentInputs:
             num_ranks=ranks.num_ranks,
             max_bytes=config.cluster.transfer_memory_mb << 20,
             draws=plan.draws,
+            sharing=ranks.sharing,
         )
 
 
@@ -142,25 +172,39 @@ def student_inputs_of(run: Run) -> StudentInputs:
     )
 
 
+def _parts(folder: Folder, members: Sequence[int], names: Sequence[str] | None = None) -> Iterator[ShardRows]:
+    """A folder's shards, or those in `names`, one after the other."""
+    shards = ShardReader(folder, members)
+    for name in required_names(folder) if names is None else names:
+        yield shards.read(name)
+
+
 def _fit_students(job: _Job, ranks: DistributedContext, device: torch.device) -> None:
     """Train the missing students on one worker, which takes its part of every batch; on a shared GPU, its students."""
     job.sender.send({"event": "started", "rank": ranks.rank})
     students = job.students
+    rows = job.source.rows(students[0][1].cluster.transfer_memory_mb << 20, ranks.sharing)
     if students[0][1].cluster.workers_share_gpus:
         students = students[ranks.rank :: ranks.num_ranks]
         ranks = DistributedContext()
     for kind, config, artifact in students:
         if not artifact.is_done:
-            _fit_one(job, kind, config, artifact, ranks, device)
+            _fit_one(job, rows, kind, config, artifact, ranks, device)
 
 
 def _fit_one(
-    job: _Job, kind: StudentKind, config: Config, artifact: Artifact, ranks: DistributedContext, device: torch.device
+    job: _Job,
+    rows: StudentRows,
+    kind: StudentKind,
+    config: Config,
+    artifact: Artifact,
+    ranks: DistributedContext,
+    device: torch.device,
 ) -> None:
-    held_out = job.source.held_out()
+    held_out = rows.held_out
     validation = held_out.rows
     plan = job.source.plan(config, kind, validation.inputs.shape[1:])
-    batches = job.source.batches(config, plan, ranks)
+    batches = job.source.batches(config, plan, ranks, rows)
 
     def report(figures: dict[str, Any]) -> None:
         if ranks.is_first:
@@ -169,7 +213,7 @@ def _fit_one(
     def say(text: str) -> None:
         job.sender.send({"event": "checkpoint_removed", "text": text})
 
-    scaling = job.source.scaling(plan.num_members)
+    scaling = job.source.scaling(rows, plan.num_members)
     checkpoints = Checkpoints(artifact.attempt, artifact.fingerprint, say, is_writer=ranks.is_first)
     student = distil(
         plan, batches, held_out, scaling, device=device, ranks=ranks, checkpoints=checkpoints, report=report,

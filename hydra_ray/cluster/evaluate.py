@@ -1,14 +1,13 @@
 """evaluate: students answer the rows the members answered; metrics.json, report.md, report.html and pictures.
 
-The ensemble's answers are in the shards. Each student answers in a Ray task; then, with nothing else
-running, one task after the other measures what each predictor costs.
+The ensemble's answers are in the shards. A Ray task for each split reads them, and has the students answer the same
+rows; then, with nothing else running, one task after the other measures what each predictor costs.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from itertools import takewhile
 from typing import Any
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 import torch
 
 from hydra_ray.cluster.attacks import attack_all
-from hydra_ray.cluster.evaluate_tasks import LATENCY_BATCHES, ask_student, measure_cost
+from hydra_ray.cluster.evaluate_tasks import LATENCY_BATCHES, ask_students, measure_cost
 from hydra_ray.cluster.input_grid import ask_grid, has_plane, plane_of
 from hydra_ray.cluster.place_of_work import submit
 from hydra_ray.cluster.teachers import teachers_latencies
@@ -31,8 +30,8 @@ from hydra_ray.metrics import Members
 from hydra_ray.report import ReportInputs, SearchResult, make_report, student_card
 from hydra_ray.runs import STAGES, TRANSFER, Run, Stage, Tracker, in_words, software_facts
 from hydra_ray.runs.work_seconds import work_seconds
-from hydra_ray.shards import ShardReader, ShardRows, concatenate, is_labelled
-from hydra_ray.storage import Artifact, Folder
+from hydra_ray.shards import ShardRows, is_labelled
+from hydra_ray.storage import Artifact
 from hydra_ray.tasks import Prediction, Task
 from hydra_ray.training import calibration_from_json, kind_named
 
@@ -41,11 +40,11 @@ def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
     """Write and publish the report; its metrics."""
     for split in _evaluated(run):
         run.require_shards(split.name)
-    answers = _answers(run)
+    answers, test_rows = _answers(run)
     stage.event("answers", predictors=list(answers.predictions), splits=[split.name for split in answers.ensemble])
     stage.say(f"answers of {', '.join(answers.predictions)} on {', '.join(split.name for split in answers.ensemble)}")
     asked = run.config.evaluate
-    under_attack = _under_attack(run, stage, answers.versions)
+    under_attack = _under_attack(run, stage, answers.versions, test_rows)
     metrics = metrics_of(
         answers,
         _costs(run, answers.versions),
@@ -68,21 +67,20 @@ def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
     return metrics
 
 
-def _answers(run: Run) -> Answers:
-    """The ensemble's answers from the shards, the students' from Ray tasks."""
+def _answers(run: Run) -> tuple[Answers, ShardRows]:
+    """What the ensemble has said in the shards, and what students say of their rows; the test rows."""
     config = run.config
-    splits = {split: run.shards(split.name).folder for split in _evaluated(run)}
-    pending = {
-        kind: submit(ask_student, config.cluster, run.student(kind), splits, config) for kind in config.student_kinds
-    }
+    students = {kind: run.student(kind) for kind in config.student_kinds}
+    pending = {split: _asked(run, split, students) for split in _evaluated(run)}
     ensemble = {}
     labels = {}
-    row_id = {}
-    for split, folder in splits.items():
-        rows = _without_inputs(folder, config.ensemble.num_members)
+    found: dict[SplitId, ShardRows] = {}
+    said: dict[SplitId, dict[StudentKind, np.ndarray]] = {}
+    for split, answer in pending.items():
+        rows, said[split] = answer()
+        found[split] = rows
         answered = Members.of(None if rows.mask_NM is None else torch.tensor(rows.mask_NM))
         ensemble[split] = run.task.of_members(torch.tensor(rows.logits_NMC).float(), answered)
-        row_id[split] = rows.row_id
         if is_labelled(rows.labels).all():
             labels[split] = torch.tensor(rows.labels)
     predictions = {ENSEMBLE: ensemble}
@@ -90,36 +88,39 @@ def _answers(run: Run) -> Answers:
     thresholds: dict[str, Thresholds] = {}
     for kind in config.student_kinds:
         facts = run.student(kind).require()
-        said: dict[SplitId, np.ndarray] = pending[kind]()
         if THRESHOLDS in facts["files"]:
             thresholds[kind] = Thresholds.from_json(json.loads(run.student(kind).read(THRESHOLDS)))
         for version in _versions_of(kind, facts):
             versions.append(version)
             predictions[version.name] = {
-                split: _prediction_of(run.task, version, facts, each) for split, each in said.items()
+                split: _prediction_of(run.task, version, facts, each[kind]) for split, each in said.items()
             }
-    views = {split for split in run.views_of_test if np.array_equal(row_id[split], row_id[TEST])}
-    return Answers(run.task, predictions, labels, frozenset(views), versions, thresholds, config.distill.members)
+    views = {split for split in run.views_of_test if np.array_equal(found[split].row_id, found[TEST].row_id)}
+    answers = Answers(run.task, predictions, labels, frozenset(views), versions, thresholds, config.distill.members)
+    return answers, found[TEST]
 
 
-def _under_attack(run: Run, stage: Stage, versions: Sequence[StudentVersion]) -> UnderAttack | None:
+def _asked(
+    run: Run, split: SplitId, students: Mapping[StudentKind, Artifact]
+) -> Callable[[], tuple[ShardRows, dict[StudentKind, np.ndarray]]]:
+    """Has a task read a split's shards and ask the students; inputs come back where they are to be attacked."""
+    is_attacked = split == TEST and run.config.evaluate.attacks is not None
+    folder = run.shards(split.name).folder
+    return submit(ask_students, run.config.cluster, students, folder, is_attacked, run.config)
+
+
+def _under_attack(run: Run, stage: Stage, versions: Sequence[StudentVersion], rows: ShardRows) -> UnderAttack | None:
     """What attacks do, where any are asked for; students are attacked without their calibration."""
     settings = run.config.evaluate.attacks
     if settings is None:
         return None
     students = {version.name: run.student(version.kind) for version in versions if not version.calibrated}
-    return attack_all(run, stage, settings, students)
+    return attack_all(run, stage, settings, students, rows)
 
 
 def _evaluated(run: Run) -> list[SplitId]:
     """Not the rows that students learn from, nor the views that they are calibrated on."""
     return [split for split in run.predicted_splits if split.role not in ("transfer", "validation_views")]
-
-
-def _without_inputs(folder: Folder, num_members: int) -> ShardRows:
-    shards = ShardReader(folder)
-    parts = [shards.read(name, num_members=num_members) for name in shards.names]
-    return concatenate([replace(part, inputs=part.inputs[:, :0]) for part in parts])
 
 
 def _versions_of(kind: str, facts: dict[str, Any]) -> list[StudentVersion]:

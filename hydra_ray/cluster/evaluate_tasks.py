@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hydra_ray.cluster.worker_setup import set_up_worker
-from hydra_ray.config import Config
-from hydra_ray.data import SplitId
+from hydra_ray.config import Config, StudentKind
 from hydra_ray.models import Ensemble, HydraStudent, Member, count_macs, latency_ms, num_parameters
 from hydra_ray.runs import load_published
-from hydra_ray.shards import ShardReader
+from hydra_ray.shards import ShardReader, ShardRows, concatenate
 from hydra_ray.storage import Artifact, Folder
 from hydra_ray.training import predict
 
@@ -20,15 +20,29 @@ LATENCY_BATCHES = (1, 256)
 """Rows of the requests whose latency is measured."""
 
 
-def ask_student(artifact: Artifact, splits: dict[SplitId, Folder], config: Config) -> dict[SplitId, np.ndarray]:
-    """A student's outputs [N, M, C] on every split, a shard at a time."""
-    student = load_published(artifact, set_up_worker(config.cluster))
-    assert isinstance(student, HydraStudent)
-    answers = {}
-    for split, folder in splits.items():
-        shards = ShardReader(folder)
-        answers[split] = np.concatenate([predict(student, shards.read(part).inputs).numpy() for part in shards.names])
-    return answers
+def ask_students(
+    students: Mapping[StudentKind, Artifact], folder: Folder, keep_inputs: bool, config: Config
+) -> tuple[ShardRows, dict[StudentKind, np.ndarray]]:
+    """What the members have said of a split's rows, and what students say: outputs [N, M, C]. Each shard is read once.
+
+    Args:
+        students: who is asked.
+        folder: of the split's shards.
+        keep_inputs: whether the rows are to come with their inputs.
+        config: of the run.
+    """
+    device = set_up_worker(config.cluster)
+    loaded = {kind: load_published(artifact, device) for kind, artifact in students.items()}
+    said: dict[StudentKind, list[np.ndarray]] = {kind: [] for kind in loaded}
+    parts = []
+    shards = ShardReader(folder)
+    for name in shards.names:
+        rows = shards.read(name, num_members=config.ensemble.num_members)
+        for kind, student in loaded.items():
+            assert isinstance(student, HydraStudent)
+            said[kind].append(predict(student, rows.inputs).numpy())
+        parts.append(rows if keep_inputs else replace(rows, inputs=rows.inputs[:, :0].copy()))
+    return concatenate(parts), {kind: np.concatenate(outputs) for kind, outputs in said.items()}
 
 
 def measure_cost(artifacts: Sequence[Artifact], config: Config) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from hydra_ray.evaluation import merged
 from hydra_ray.evaluation.view_diversity import view_diversity
 from hydra_ray.randomness import seed_of
 from hydra_ray.runs import Pace, Run, Stage
-from hydra_ray.shards import ShardReader, Shards, check_content, count_rows, is_labelled, row_digest, shard_names
+from hydra_ray.shards import Shards, check_content, count_rows, is_labelled, read_finished, row_digest, shard_names
 from hydra_ray.shards.schema import member_fingerprints
 from hydra_ray.storage import Folder
 
@@ -78,12 +78,12 @@ def items_of(run: Run, split: str) -> Iterator[tuple[PlanItem, Ints]]:
 
 
 def _facts_of_finished(run: Run, split: str, shards: Shards, name: str) -> ShardFacts:
-    """Of a shard that an earlier command finished; it is read, and checked again."""
-    shard, _, footer = ShardReader(shards.attempt).read_all(name)
+    """Of a shard that an earlier command finished; it is read, once, and checked again."""
+    shard, footer, file = read_finished(shards.attempt, name)
     check_content(f"{shards.attempt}/{name}", shards.attempt, shard, footer, run.data.task, run.data.num_outputs)
     if member_fingerprints(footer) != list(shards.members) or footer.get("split") != split:
         raise _not_ours(shards.attempt, name, "is of another split or ensemble")
-    return ShardFacts.of(run.task, shard)
+    return ShardFacts.of(run.task, shard, file)
 
 
 def check_rows(run: Run, split: str, attempt: Folder, facts: dict[str, ShardFacts]) -> None:

@@ -30,6 +30,7 @@ from hydra_ray.shards import (
     Shards,
     check_content,
     inputs_of,
+    joined_logits,
     no_labels,
     rows_of,
     rows_table,
@@ -42,6 +43,9 @@ from hydra_ray.storage import Artifact, Folder
 from hydra_ray.tasks import task_named
 from hydra_ray.teachers import AskedTeachers, Found, Teachers
 from hydra_ray.views import NumberedView, apply_view, apply_with_members, asked_members, view_named
+
+_EARLIER = "earlier logits"
+"""Column of what members said that an earlier command asked, until the file is written."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,12 @@ class Work:
         """Places of the members whose predictions on a split are not published yet."""
         return tuple(place for place, published in enumerate(self.reuse[split]) if published is None)
 
+    def joined_places(self, split: str) -> list[int]:
+        """For each member, its place where those that are published stand before those that are asked."""
+        asked = itertools.count(len(self.reuse[split]) - len(self.to_ask(split)))
+        published = itertools.count()
+        return [next(asked if place is None else published) for place in self.reuse[split]]
+
     def extends(self, split: str) -> bool:
         """Whether a split's published shards hold some of the members."""
         return len(self.to_ask(split)) < len(self.reuse[split])
@@ -151,7 +161,7 @@ class MakeShards:
 
 
 class ReadRows:
-    """Reads a plan item's rows and makes their view; where shards of fewer members exist, reads the rows in them."""
+    """Reads a plan item's rows and makes their view; where shards of fewer members exist, reads what is in them."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
@@ -163,8 +173,9 @@ class ReadRows:
         return table.append_column("item", pa.repeat(batch.column("item")[0], table.num_rows))
 
     def _published(self, item: PlanItem) -> pa.Table:
-        old = _reader_of(self.work, item.split).read(self.work.name(item))
-        return rows_table(old.row_id, item.view, old.inputs, old.labels)
+        published = [place for place in self.work.reuse[item.split] if place is not None]
+        old = _reader_of(self.work, item.split).read(self.work.name(item)).of_members(published)
+        return with_logits(rows_table(old.row_id, item.view, old.inputs, old.labels), old.logits_NMC, _EARLIER)
 
     def _made(self, item: PlanItem) -> pa.Table:
         numbered = self.work.view(item)
@@ -299,8 +310,7 @@ class WriteShard:
         shards = self.work.splits[item.split]
         table = table.drop_columns(["item"])
         if self.work.extends(item.split):
-            published = _reader_of(self.work, item.split)
-            table = _beside(published, self.work.name(item), table, self.work.reuse[item.split])
+            table = joined_logits(table, [_EARLIER, "logits"], self.work.joined_places(item.split))
         if self.work.teachers is None and self.work.is_masked(item.split):
             asked_NM = self.work.asked(item, table.column("row_id").to_numpy())
             all_NM = np.ones((table.num_rows, len(self.work.members)), np.bool_)
@@ -320,14 +330,3 @@ class WriteShard:
 def _reader_of(work: Work, split: str) -> ShardReader:
     """Reads a split's published shards; its manifest, which lists all of them, is read once a process."""
     return ShardReader(work.splits[split].folder)
-
-
-def _beside(published: ShardReader, name: str, new: pa.Table, places: tuple[int | None, ...]) -> pa.Table:
-    """`new` with all members: each from its place in the published shard of the same rows, or the next in `new`."""
-    old = published.read(name)
-    if not np.array_equal(old.row_id, new.column("row_id").to_numpy()):
-        raise ValueError(f"{published.folder}/{name}: rows differ from those of the plan")
-    logits = np.concatenate([old.logits_NMC, new.column("logits").combine_chunks().to_numpy_ndarray()], axis=1)
-    asked = itertools.count(old.logits_NMC.shape[1])
-    chosen = [next(asked) if place is None else place for place in places]
-    return with_logits(new.drop_columns(["logits"]), logits[:, chosen])

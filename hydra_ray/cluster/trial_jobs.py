@@ -17,15 +17,14 @@ from ray import tune
 from ray.train import RunConfig, ScalingConfig, TrainingFailedError
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from hydra_ray.cluster.distill import StudentInputs
+from hydra_ray.cluster.distill import StudentInputs, StudentRows
 from hydra_ray.cluster.failures import cause_of, full_text, is_death, one_line
 from hydra_ray.cluster.trainer import Trainer
 from hydra_ray.cluster.worker_setup import resources_of_worker, set_up_worker
 from hydra_ray.cluster.workers import ranks_of_train
 from hydra_ray.config import MACS, Config, StudentKind, overlay_of, with_overlay
 from hydra_ray.models import build_student, count_macs
-from hydra_ray.shards import ShardRows
-from hydra_ray.training import DistributedContext, HeldOut, Report, distil
+from hydra_ray.training import DistributedContext, Report, distil
 
 FAILED = "failed"
 """Key of a result that says why the trial failed."""
@@ -40,14 +39,12 @@ class Job:
     Attributes:
         config: the run's.
         source: the shards.
-        held_out: rows to compare trials on.
-        transfer: rows to train on; None where a trial reads them itself.
+        rows: those that all trials read.
     """
 
     config: Config
     source: StudentInputs
-    held_out: HeldOut
-    transfer: ShardRows | None
+    rows: StudentRows
 
 
 @dataclass(frozen=True)
@@ -126,14 +123,14 @@ def _fit(work: TrialWork, job: Job, ranks: DistributedContext, device: torch.dev
     """Train a trial's student; whatever it has heads for, its figures compare it with all members."""
     epochs = {"epochs": job.config.tune.epochs} if job.config.tune.epochs else {}
     config = with_overlay(job.config, overlay_of(work.kind, {**epochs, **work.parameters}), "tune")
-    own = job.source.plan(config, work.kind, job.held_out.rows.inputs.shape[1:])
+    own = job.source.plan(config, work.kind, job.rows.held_out.rows.inputs.shape[1:])
     plan = replace(own, compared_with=job.source.num_members)
     macs = count_macs(build_student(plan.spec, seed=0), plan.spec.input_shape)
     distil(
         plan,
-        job.source.batches(config, plan, ranks, rows=job.transfer),
-        job.held_out,
-        job.source.scaling(plan.num_members),
+        job.source.batches(config, plan, ranks, job.rows),
+        job.rows.held_out,
+        job.source.scaling(job.rows, plan.num_members),
         device=device,
         ranks=ranks,
         checkpoints=None,

@@ -18,7 +18,7 @@ import ray
 import ray.tune
 import yaml
 
-from hydra_ray.cluster.distill import StudentInputs, student_inputs_of
+from hydra_ray.cluster.distill import student_inputs_of
 from hydra_ray.cluster.progress import Event, progress_channel
 from hydra_ray.cluster.session import SCRATCH, available
 from hydra_ray.cluster.signals import interrupts_kept
@@ -29,12 +29,11 @@ from hydra_ray.errors import StageError, UserError
 from hydra_ray.models import build_member, count_macs
 from hydra_ray.runs import Pace, Run, Stage, WandbSink
 from hydra_ray.runs.gpus import most_workers
-from hydra_ray.shards import ShardReader, ShardRows, bytes_per_row, load, required_names
+from hydra_ray.shards import Sharing
 from hydra_ray.storage import Folder, fingerprint, read_checked, sealed, unsealed
 from hydra_ray.training import StoppingRule, Trial, best_of, table_of
 
 TRIALS = "trials"
-_OF_THE_STORE = 0.5  # the most that rows take of it
 
 
 def tune(run: Run, stage: Stage) -> None:
@@ -120,7 +119,9 @@ def _run_trials(run: Run, searches: Sequence[KindSearch], record: _Record) -> No
     """
     source = student_inputs_of(run)
     scratch = run.folder / SCRATCH
-    job = Job(run.config, source, source.held_out(), _rows_that_fit(source))
+    store = ray.cluster_resources().get("object_store_memory", 1)
+    rows = source.rows(int(store), Sharing())  # of the transfer set if they take at most half of it
+    job = Job(run.config, source, rows)
     try:
         with progress_channel(record.handle, name=CHANNEL), interrupts_kept():
             _tuner(run.config, job, searches, scratch).fit()
@@ -128,14 +129,6 @@ def _run_trials(run: Run, searches: Sequence[KindSearch], record: _Record) -> No
         record.close()
         scratch.remove()
     record.require_all()
-
-
-def _rows_that_fit(source: StudentInputs) -> ShardRows | None:
-    """The transfer rows, if in memory they take less than half of the object store; else None."""
-    names = required_names(source.transfer)
-    size = ShardReader(source.transfer).count_rows() * bytes_per_row(source.transfer, names[0], source.num_members)
-    store = ray.cluster_resources().get("object_store_memory", 0)
-    return load(source.transfer, source.members) if size < _OF_THE_STORE * store else None
 
 
 def _tuner(config: Config, job: Job, searches: Sequence[KindSearch], scratch: Folder) -> ray.tune.Tuner:

@@ -29,6 +29,7 @@ from hydra_ray.cluster.worker_setup import resources_of_worker, set_up_worker
 from hydra_ray.config import ClusterConfig
 from hydra_ray.errors import UserError
 from hydra_ray.runs import Stage
+from hydra_ray.shards import Sharing
 from hydra_ray.storage import Folder
 from hydra_ray.training import DistributedContext
 
@@ -112,7 +113,9 @@ class _Restarts:
 def ranks_of_train() -> DistributedContext:
     """This worker among those of its Ray Train job."""
     context = ray.train.get_context()
-    return DistributedContext(context.get_world_rank(), context.get_world_size())
+    num_ranks = context.get_world_size()
+    sharing = Sharing(context.get_node_rank(), context.get_local_rank(), context.get_local_world_size(), num_ranks)
+    return DistributedContext(context.get_world_rank(), num_ranks, sharing)
 
 
 def _trainer(loop: Loop, job: Any, cluster: ClusterConfig, scratch: Folder, name: str) -> Trainer:

@@ -5,8 +5,8 @@ Their schema, their files, the checks of their content, and batches from them.
 
 from hydra_ray.shards.artifact import Shards
 from hydra_ray.shards.checks import check_content, row_digest
-from hydra_ray.shards.files import bytes_per_row, count_rows, required_names, shard_names
-from hydra_ray.shards.loader import Batch, BatchReader, Feed
+from hydra_ray.shards.files import Sizes, count_rows, required_names, shard_names
+from hydra_ray.shards.loader import Batch, BatchReader, Feed, windows_of
 from hydra_ray.shards.schema import (
     NO_LABEL,
     ShardReader,
@@ -14,8 +14,10 @@ from hydra_ray.shards.schema import (
     concatenate,
     inputs_of,
     is_labelled,
+    joined_logits,
     load,
     no_labels,
+    read_finished,
     read_shard,
     rows_of,
     rows_table,
@@ -24,6 +26,7 @@ from hydra_ray.shards.schema import (
     with_mask,
     write_shard,
 )
+from hydra_ray.shards.sharing import Sharing
 from hydra_ray.shards.uneven_draws import UnevenDraws
 
 __all__ = [
@@ -34,21 +37,25 @@ __all__ = [
     "ShardReader",
     "ShardRows",
     "Shards",
+    "Sharing",
+    "Sizes",
     "UnevenDraws",
-    "bytes_per_row",
     "check_content",
     "concatenate",
     "count_rows",
     "inputs_of",
     "is_labelled",
+    "joined_logits",
     "load",
     "no_labels",
+    "read_finished",
     "read_shard",
     "required_names",
     "row_digest",
     "rows_of",
     "rows_table",
     "shard_names",
+    "windows_of",
     "with_inputs",
     "with_logits",
     "with_mask",

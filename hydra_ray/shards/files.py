@@ -6,9 +6,10 @@ What is in a shard is defined in `schema.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +19,7 @@ from hydra_ray.errors import UserError, reason_of
 from hydra_ray.storage import Folder
 
 METADATA_KEY = b"hydra_ray"
+_T = TypeVar("_T")
 COLUMNS = ("row_id", "view", "input", "label", "logits")
 _TYPES = {  # column -> its types, and of a tensor the number of its axes
     "row_id": ((pa.int64(),), ()),
@@ -55,14 +57,14 @@ def opened(folder: Folder, name: str, content: bytes | None = None) -> Iterator[
         raise UserError(f"{folder}/{name}: damaged or cut short ({reason}); {_way_out(folder)}") from None
 
 
-def read_bytes(folder: Folder, name: str) -> bytes:
-    """A shard's bytes.
+def reading(folder: Folder, name: str, read: Callable[[], _T]) -> _T:
+    """What reads a shard's bytes, and an error of the file as a UserError.
 
     Raises:
         UserError: the file is missing, or cannot be read.
     """
     try:
-        return folder.read(name)
+        return read()
     except FileNotFoundError:
         raise UserError(f"{folder}/{name}: no such file; run the predict stage first") from None
     except _DAMAGE as error:
@@ -119,19 +121,53 @@ def count_rows(folder: Folder, name: str) -> int:
         return file.metadata.num_rows
 
 
-def count_members(folder: Folder, name: str) -> int:
-    """Number of members in one shard: the first length of its logits."""
-    with opened(folder, name) as file:
-        return _tensor_type(file, "logits").shape[0]
+@dataclass(frozen=True)
+class Sizes:
+    """How many rows a folder's shards have, and how large they are.
 
+    Attributes:
+        rows: name of each file -> its number of rows, in order.
+        num_members: of each row.
+        member_bytes: in memory, of one member's outputs of a row.
+        other_bytes: in memory, of the rest of a row.
+    """
 
-def bytes_per_row(folder: Folder, name: str, num_members: int) -> int:
-    """Bytes in memory of one row of a shard with its first `num_members` members."""
-    with opened(folder, name) as file:
-        logits = _tensor_type(file, "logits")
-        mask = _size(_tensor_type(file, "mask")) if "mask" in file.schema_arrow.names else 0
-        of_members = (_size(logits) + mask) * num_members // logits.shape[0]
-        return _size(_tensor_type(file, "input")) + of_members + _EXTRA_BYTES
+    rows: dict[str, int]
+    num_members: int
+    member_bytes: int
+    other_bytes: int
+
+    @classmethod
+    def of(cls, folder: Folder, known: Mapping[str, int]) -> Self:
+        """Reads the first footer, and those of files whose rows are not known.
+
+        Args:
+            folder: of the shards.
+            known: name of a file -> its number of rows, as the manifest says.
+
+        Raises:
+            UserError: there are no shards, or see `opened`.
+        """
+        rows: dict[str, int] = {}
+        names = required_names(folder)
+        with opened(folder, names[0]) as file:
+            logits = _tensor_type(file, "logits")
+            mask = _size(_tensor_type(file, "mask")) if "mask" in file.schema_arrow.names else 0
+            other_bytes = _size(_tensor_type(file, "input")) + _EXTRA_BYTES
+            rows[names[0]] = file.metadata.num_rows
+        for name in names[1:]:
+            rows[name] = known[name] if name in known else count_rows(folder, name)
+        members = logits.shape[0]
+        return cls(rows, members, (_size(logits) + mask) // members, other_bytes)
+
+    @property
+    def num_rows(self) -> int:
+        """Of all shards."""
+        return sum(self.rows.values())
+
+    def bytes(self, num_members: int) -> int:
+        """Of all rows in memory, with their first `num_members` members."""
+        return self.num_rows * (self.other_bytes + self.member_bytes * num_members)
 
 
 def check_nulls(subject: str, table: pa.Table) -> None:

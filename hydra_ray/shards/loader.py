@@ -8,7 +8,7 @@ N rows, B batch, M members, C outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -19,8 +19,9 @@ from torch import Tensor
 from hydra_ray.errors import UserError
 from hydra_ray.models import to_device
 from hydra_ray.randomness import numpy_generator, seed_of
-from hydra_ray.shards.files import bytes_per_row, count_members, required_names
-from hydra_ray.shards.schema import ShardReader, ShardRows, concatenate
+from hydra_ray.shards.files import Sizes
+from hydra_ray.shards.schema import ShardReader, ShardRows
+from hydra_ray.shards.sharing import Sharing
 from hydra_ray.shards.uneven_draws import EpochDraws, UnevenDraws, draw_rates
 from hydra_ray.storage import Folder
 
@@ -35,6 +36,9 @@ class BatchReader:
     in a seeded order, as many at a time as fit, and their rows are permuted. Every batch is split over the ranks, so
     that all take the same number of steps whatever the shards' sizes; if a batch cannot be split evenly, the first
     ranks have one row more than the others. The last, incomplete batch of an epoch is left out.
+
+    One rank of each node reads the shards, once where all fit and else once an epoch; the others of its node share
+    what it has read.
 
     With `draws` an epoch has as many rows, but some of them several times and some not at all. How often each is
     drawn is found when the first epoch begins, at the cost of reading all shards once more where they do not fit.
@@ -52,8 +56,9 @@ class BatchReader:
         num_ranks: int = 1,
         max_bytes: int = 0,
         draws: UnevenDraws | None = None,
+        sharing: Sharing = Sharing(),  # noqa: B008
     ) -> None:
-        """Read the footers.
+        """Have the footers read.
 
         Args:
             source: a published folder of shards, or rows that are in memory already.
@@ -66,6 +71,7 @@ class BatchReader:
             num_ranks: number of processes.
             max_bytes: memory for rows of a folder; while they are read, they take it twice.
             draws: how often rows are drawn; None for once an epoch.
+            sharing: of this process, with ranks that read the same folder at the same pace.
 
         Raises:
             UserError: there are no shards, or they hold too few members, or fewer rows than there are ranks.
@@ -73,12 +79,14 @@ class BatchReader:
         self.num_members = num_members
         self._seed = seed
         self._draws = draws
+        self._sharing = sharing
         if isinstance(source, ShardRows):
             self._open_rows(source)
         else:
             self._open_folder(source, members, max_bytes)
         if self.num_rows < num_ranks:
-            raise UserError(f"{source}: {self.num_rows} rows for {num_ranks} workers; lower cluster.num_workers")
+            place = "the transfer set" if isinstance(source, ShardRows) else str(source)
+            raise UserError(f"{place}: {self.num_rows} rows for {num_ranks} workers; lower cluster.num_workers")
         self._batch = min(batch_size, self.num_rows)
         self._rank = rank
         self._num_ranks = num_ranks
@@ -91,12 +99,11 @@ class BatchReader:
 
     def _open_folder(self, folder: Folder, members: Sequence[int] | None, max_bytes: int) -> None:
         self._shards = ShardReader(folder, members)
-        self._names = required_names(folder)
-        wanted = self.num_members if members is None else max(members) + 1
-        _require_members(str(folder), count_members(folder, self._names[0]), wanted)
-        self.num_rows = self._shards.count_rows()
-        size = self.num_rows * bytes_per_row(folder, self._names[0], self.num_members)
-        self._num_windows = max(1, -(-2 * size // max_bytes))
+        sizes: Sizes = self._sharing.first_says(self._shards.sizes)
+        _require_members(str(folder), sizes.num_members, self.num_members if members is None else max(members) + 1)
+        self._names = list(sizes.rows)
+        self.num_rows = sizes.num_rows
+        self._num_windows = windows_of(sizes.bytes(self.num_members), max_bytes)
         self._kept = None
 
     @property
@@ -118,56 +125,79 @@ class BatchReader:
         rng = numpy_generator(seed_of(self._seed, "epoch of a reader", epoch))
         draw = self._drawer(rng)
         step = 0
-        pending = None
-        for names, window in self._windows(rng):
-            num_held = 0 if pending is None else len(pending)
-            pending = window if pending is None else concatenate([pending, window])
-            order = rng.permutation(np.concatenate([np.arange(num_held), num_held + draw(names, window)]))
+        left = None
+        for names in self._windows(rng):
+            window = self._window(names, left)
+            num_left = 0 if left is None else len(left)
+            order = rng.permutation(
+                np.concatenate([np.arange(num_left), num_left + draw(names, len(window) - num_left)])
+            )
             whole = len(order) // self._batch * self._batch
             for begin in range(0, whole, self._batch):
                 if step >= start:
-                    yield pending, order[begin + self._rank : begin + self._batch : self._num_ranks]
+                    yield window, order[begin + self._rank : begin + self._batch : self._num_ranks]
                 step += 1
-            pending = pending.take(order[whole:]) if self._num_windows > 1 else None
+            left = window.take(order[whole:]) if self._num_windows > 1 else None
 
-    def _windows(self, rng: np.random.Generator) -> Iterator[tuple[list[str], ShardRows]]:
-        """Rows, with the names under which `_rates` has theirs."""
+    def _windows(self, rng: np.random.Generator) -> Iterator[list[str]]:
+        """Names of the shards whose rows are in memory together; of all rows `_ALL`, as `_rates` has them too."""
         if self._num_windows == 1:
-            yield [_ALL], self._all_rows()
+            yield [_ALL]
             return
-        names = [self._names[i] for i in rng.permutation(len(self._names))]
-        for chunk in np.array_split(np.array(names), min(self._num_windows, len(names))):
-            yield chunk.tolist(), self._shards.load(num_members=self.num_members, names=chunk.tolist())
+        names = np.array([self._names[i] for i in rng.permutation(len(self._names))])
+        yield from (chunk.tolist() for chunk in np.array_split(names, min(self._num_windows, len(names))))
+
+    def _window(self, names: list[str], left: ShardRows | None) -> ShardRows:
+        """The rows that the window before has left, and those of these shards."""
+        if self._num_windows == 1:
+            return self._all_rows()
+
+        def parts() -> Iterator[ShardRows]:
+            if left is not None:
+                yield left
+            for name in names:
+                yield self._shards.read(name, num_members=self.num_members)
+
+        return self._sharing.rows(parts)
 
     def _all_rows(self) -> ShardRows:
         """Of the only window."""
         if self._kept is None:
-            self._kept = self._shards.load(num_members=self.num_members)
+            self._kept = self._sharing.rows(
+                lambda: (self._shards.read(name, num_members=self.num_members) for name in self._names)
+            )
         return self._kept
 
-    def _drawer(self, rng: np.random.Generator) -> Callable[[list[str], ShardRows], np.ndarray]:
-        """Gives the positions of those rows of a window that an epoch has."""
+    def _drawer(self, rng: np.random.Generator) -> Callable[[list[str], int], np.ndarray]:
+        """Gives the positions of those rows of a window that an epoch has, from the window's shards and size."""
         if self._draws is None:
-            return lambda names, window: np.arange(len(window))
+            return lambda names, num_rows: np.arange(num_rows)
         epoch = EpochDraws(self.num_rows, rng)
         rates = self._rates
-        return lambda names, window: epoch.of_window(np.concatenate([rates[name] for name in names]))
+        return lambda names, num_rows: epoch.of_window(np.concatenate([rates[name] for name in names]))
 
     @cached_property
     def _rates(self) -> dict[str, np.ndarray]:
         """How often each row is drawn, by shard, or of all rows where they are in memory together."""
+        if self._num_windows == 1:
+            return self._rates_of([(_ALL, self._all_rows())])
+        return self._sharing.first_says(
+            lambda: self._rates_of(
+                (name, self._shards.read(name, num_members=self.num_members)) for name in self._names
+            )
+        )
+
+    def _rates_of(self, rows: Iterable[tuple[str, ShardRows]]) -> dict[str, np.ndarray]:
         assert self._draws is not None
-        found = {name: self._draws.disagreement(rows) for name, rows in self._by_shard()}
+        found = {name: self._draws.disagreement(part) for name, part in rows}
         rates = draw_rates(np.concatenate(list(found.values())), self._draws.cap)
-        ends = np.cumsum([len(rows) for rows in found.values()])
+        ends = np.cumsum([len(part) for part in found.values()])
         return dict(zip(found, np.split(rates, ends[:-1]), strict=True))
 
-    def _by_shard(self) -> Iterator[tuple[str, ShardRows]]:
-        if self._num_windows == 1:
-            yield _ALL, self._all_rows()
-            return
-        for name in self._names:
-            yield name, self._shards.read(name, num_members=self.num_members)
+
+def windows_of(num_bytes: int, max_bytes: int) -> int:
+    """Number of windows in which so many bytes of rows are read: while they are read, they take twice their memory."""
+    return max(1, -(-2 * num_bytes // max_bytes))
 
 
 class Batch(NamedTuple):

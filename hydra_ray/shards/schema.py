@@ -23,12 +23,12 @@ from hydra_ray.data import LABEL_DTYPES, TaskName
 from hydra_ray.errors import UserError
 from hydra_ray.shards.files import (
     METADATA_KEY,
+    Sizes,
     check_nulls,
-    count_rows,
     metadata_of,
     opened,
-    read_bytes,
     read_metadata,
+    reading,
     required_names,
     shard_names,
 )
@@ -43,9 +43,11 @@ __all__ = [
     "concatenate",
     "inputs_of",
     "is_labelled",
+    "joined_logits",
     "load",
     "member_fingerprints",
     "no_labels",
+    "read_finished",
     "read_metadata",
     "read_shard",
     "rows_of",
@@ -83,6 +85,12 @@ class ShardRows:
 
     def __len__(self) -> int:
         return len(self.row_id)
+
+    def __getitem__(self, rows: slice) -> ShardRows:
+        """Rows that follow each other, in the same memory."""
+        mask_NM = None if self.mask_NM is None else self.mask_NM[rows]
+        fields = (self.row_id, self.view, self.inputs, self.labels, self.logits_NMC)
+        return ShardRows(*(field[rows] for field in fields), mask_NM)
 
     def of_members(self, members: Sequence[int] | None) -> ShardRows:
         """The same rows with these members alone, in this order; None for all."""
@@ -134,9 +142,9 @@ def rows_table(row_id: np.ndarray, view: int, inputs: np.ndarray, labels: np.nda
     )
 
 
-def with_logits(rows: pa.Table, logits_NMC: np.ndarray) -> pa.Table:
+def with_logits(rows: pa.Table, logits_NMC: np.ndarray, column: str = "logits") -> pa.Table:
     """`rows` with the members' logits as the last column."""
-    return rows.append_column("logits", _tensor(logits_NMC))
+    return rows.append_column(column, _tensor(logits_NMC))
 
 
 def with_mask(rows: pa.Table, mask_NM: np.ndarray) -> pa.Table:
@@ -152,6 +160,12 @@ def with_inputs(rows: pa.Table, inputs: np.ndarray) -> pa.Table:
 def inputs_of(rows: pa.Table) -> np.ndarray:
     """The `input` column as one array [N, ...]."""
     return _to_numpy(rows.column("input"))
+
+
+def joined_logits(rows: pa.Table, columns: Sequence[str], places: Sequence[int]) -> pa.Table:
+    """`rows` with columns of logits joined to one, `logits`; `places`: of each member among those of all columns."""
+    logits = np.concatenate([_to_numpy(rows.column(column)) for column in columns], axis=1)
+    return with_logits(rows.drop_columns(list(columns)), logits[:, places])
 
 
 def write_shard(folder: Folder, name: str, table: pa.Table, metadata: Mapping[str, Any]) -> WrittenFile:
@@ -199,9 +213,13 @@ class ShardReader:
         """Names of the Parquet files, in order."""
         return shard_names(self.folder)
 
-    def count_rows(self) -> int:
-        """Number of rows of all shards: from the manifest where it has them, else from each file's footer."""
-        return sum(self._rows[name] if name in self._rows else count_rows(self.folder, name) for name in self.names)
+    def sizes(self) -> Sizes:
+        """How many rows each file has, and how large they are in memory.
+
+        Raises:
+            UserError: see `Sizes.of`.
+        """
+        return Sizes.of(self.folder, self._rows)
 
     def read(self, name: str, *, num_members: int | None = None) -> ShardRows:
         """One shard with the first `num_members` of its members, or of those that this reader reads.
@@ -233,7 +251,7 @@ class ShardReader:
 
     @contextmanager
     def _opened(self, name: str) -> Iterator[pq.ParquetFile]:
-        content = read_bytes(self.folder, name)
+        content = reading(self.folder, name, lambda: self.folder.read(name))
         if self._files is not None and name not in self._compared:
             check_bytes(self.folder, name, content, self._files)
             self._compared.add(name)
@@ -244,6 +262,18 @@ class ShardReader:
 def read_shard(folder: Folder, name: str, *, num_members: int | None = None) -> ShardRows:
     """One shard, see `ShardReader.read`."""
     return ShardReader(folder).read(name, num_members=num_members)
+
+
+def read_finished(folder: Folder, name: str) -> tuple[ShardRows, dict[str, Any], WrittenFile]:
+    """A shard of a folder that is not published yet: its rows, its footer, and what a manifest says of its file.
+
+    Raises:
+        UserError: see `ShardReader.read_all`.
+    """
+    subject = f"{folder}/{name}"
+    written, content = reading(folder, name, lambda: WrittenFile.read(folder, name))
+    with opened(folder, name, content) as file:
+        return rows_of(subject, file.read()), metadata_of(subject, file.schema_arrow), written
 
 
 def load(folder: Folder, members: Sequence[int] | None = None, *, names: Sequence[str] | None = None) -> ShardRows:
@@ -288,9 +318,14 @@ def concatenate(parts: Sequence[ShardRows]) -> ShardRows:
     """Several shards' rows as one."""
     fields = ("row_id", "view", "inputs", "labels", "logits_NMC")
     columns = {field: np.concatenate([getattr(part, field) for part in parts]) for field in fields}
-    masks = [np.ones(part.logits_NMC.shape[:2], np.bool_) if part.mask_NM is None else part.mask_NM for part in parts]
-    is_masked = any(part.mask_NM is not None for part in parts)
-    return ShardRows(**columns, mask_NM=np.concatenate(masks) if is_masked else None)
+    return ShardRows(**columns, mask_NM=joined_masks([(part.mask_NM, part.logits_NMC.shape[:2]) for part in parts]))
+
+
+def joined_masks(masks: Sequence[tuple[np.ndarray | None, tuple[int, ...]]]) -> np.ndarray | None:
+    """Several shards' masks as one; each may be None for all members, and so has its shape (N, M) beside it."""
+    if all(mask_NM is None for mask_NM, _ in masks):
+        return None
+    return np.concatenate([np.ones(shape, np.bool_) if mask_NM is None else mask_NM for mask_NM, shape in masks])
 
 
 def member_fingerprints(metadata: Mapping[str, Any]) -> list[str]:

@@ -43,6 +43,17 @@ class WrittenFile:
         return cls(content.size, hashlib.sha256(content).hexdigest(), stamps_of(folder, [name]).get(name))
 
     @classmethod
+    def read(cls, folder: Folder, name: str) -> tuple[Self, bytes]:
+        """A file that an earlier command has written, and its bytes, read once.
+
+        Raises:
+            FileNotFoundError: it is missing.
+        """
+        stamp = stamps_of(folder, [name]).get(name)
+        content = folder.read(name)
+        return cls(len(content), hashlib.sha256(content).hexdigest(), stamp), content
+
+    @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Self:
         """From the fields as JSON has them."""
         stamp = found["stamp"]

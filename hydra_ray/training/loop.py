@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hydra_ray.config import Optimisation
 from hydra_ray.losses import Correlated, Summed, share_of_mean
 from hydra_ray.randomness import seed_generators, seed_of
+from hydra_ray.shards import Sharing
 
 Tick = Callable[[int, int], None]
 """Told how many steps are done, and of how many."""
@@ -29,10 +30,11 @@ Tick = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process among those that train one network together."""
+    """This process among those that train one network together, `sharing` rows with those of its machine."""
 
     rank: int = 0
     num_ranks: int = 1
+    sharing: Sharing = field(default_factory=Sharing)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """`model`; where there are several ranks, with gradients averaged over them.

@@ -14,7 +14,9 @@ from helpers.shards import synthetic, write
 import hydra_ray.cluster
 from hydra_ray.cluster.progress import LocalSender
 from hydra_ray.config.cluster import ClusterConfig
+from hydra_ray.shards import Sharing
 from hydra_ray.storage.folder import Folder
+from hydra_ray.tasks import CLASSIFICATION
 
 CLUSTER = Path(hydra_ray.cluster.__file__).parent
 
@@ -82,10 +84,11 @@ def test_on_a_shared_gpu_a_worker_trains_students_of_its_own(monkeypatch, share,
     from hydra_ray.training import DistributedContext
 
     fitted = []
-    monkeypatch.setattr(distill, "_fit_one", lambda job, kind, *rest: fitted.append((kind, rest[-2].num_ranks)))
+    monkeypatch.setattr(distill, "_fit_one", lambda job, rows, kind, *rest: fitted.append((kind, rest[-2].num_ranks)))
     config = SimpleNamespace(cluster=ClusterConfig(use_gpu=True, gpu_share=share, num_workers=2))
     students = [(kind, config, SimpleNamespace(is_done=False)) for kind in ("hydra", "kd", "labels")]
-    job = SimpleNamespace(students=students, sender=LocalSender(lambda event: None))
+    source = SimpleNamespace(rows=lambda max_bytes, sharing: None)
+    job = SimpleNamespace(students=students, source=source, sender=LocalSender(lambda event: None))
     distill._fit_students(job, DistributedContext(rank=1, num_ranks=2), torch.device("cpu"))
     assert fitted == [(kind, 2 if len(mine) > 1 else 1) for kind in mine]
 
@@ -105,19 +108,18 @@ def test_tasks_of_stages_are_placed_in_one_place():
 
 
 @pytest.mark.parametrize(("store", "fits"), [(27_000, True), (26_000, False)])
-def test_rows_are_put_into_the_store_where_they_fit_uncompressed(tmp_path, monkeypatch, store, fits):
+def test_rows_are_put_into_the_store_where_they_fit_uncompressed(tmp_path, store, fits):
     """100 equal rows of 16 float32 features, 3 members of 4 classes in float32 and 20 bytes more: 13,200 bytes."""
-    from hydra_ray.cluster import tune as search
+    from hydra_ray.cluster.distill import StudentInputs
 
     rows = synthetic(100, members=5, shape=(16,), dtype=np.float32)
     rows.inputs[:], rows.logits_NMC[:] = 1, 1
     folder = Folder.open(str(tmp_path))
     write(folder, "part-000-00000.parquet", rows)
     assert sum(folder.files().values()) < 9_000, "compressed it would fit either way"
-    monkeypatch.setattr(search.ray, "cluster_resources", lambda: {"object_store_memory": store})
-    found = search._rows_that_fit(SimpleNamespace(transfer=folder, members=[0, 1, 2], num_members=3))
-    assert (found is not None) == fits
-    assert found is None or found.logits_NMC.shape == (100, 3, 4)
+    found = StudentInputs(CLASSIFICATION, folder, folder, [0, 1, 2], 4).rows(store, Sharing())
+    assert (found.transfer is not None) == fits
+    assert found.first.logits_NMC.shape == (100, 3, 4)
 
 
 @pytest.mark.parametrize(("cpus", "threads"), [(0.5, 1), (1.0, 1), (2.9, 2)])

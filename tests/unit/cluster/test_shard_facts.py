@@ -14,7 +14,7 @@ from hydra_ray.cluster.predict_steps import MakeShards
 from hydra_ray.cluster.shard_facts import ShardFacts
 from hydra_ray.errors import UserError
 from hydra_ray.runs import Run
-from hydra_ray.shards import ShardReader, load, row_digest, schema, shard_names, with_logits
+from hydra_ray.shards import ShardReader, load, row_digest, files, shard_names, with_logits
 from hydra_ray.storage import Folder, artifact, manifests
 
 VIEWS = "transfer.views=[{view: identity}, {view: affine, count: 2}, {view: mixup}]"
@@ -120,8 +120,8 @@ def test_what_tasks_get_does_not_grow_with_the_plan(tmp_path):
 def test_numbers_of_rows_are_in_the_manifest_so_that_nobody_opens_each_shard_for_them(written, monkeypatch):
     run, shards, facts = written
     predict._publish(run, SILENT, "transfer", shards, dict(facts))
-    monkeypatch.setattr(schema, "count_rows", lambda folder, name: pytest.fail(f"{name} is opened"))
-    assert ShardReader(shards.folder).count_rows() == len(load(shards.folder))
+    monkeypatch.setattr(files, "count_rows", lambda folder, name: pytest.fail(f"{name} is opened"))
+    assert ShardReader(shards.folder).sizes().num_rows == len(load(shards.folder))
 
 
 def test_the_manifest_of_published_shards_is_read_once_a_process(written, read):

@@ -18,6 +18,7 @@ from hydra_ray.config.search import Goal
 from hydra_ray.config.students import HydraConfig
 from hydra_ray.errors import DivergedError, StageError
 from hydra_ray.models import count_macs
+from hydra_ray.shards import Sharing
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import CLASSIFICATION
@@ -45,7 +46,7 @@ def job(tmp_path_factory):
     source = StudentInputs(
         CLASSIFICATION, folder / "transfer", folder / "validation", members=[0, 1, 2, 3], num_outputs=num_outputs
     )
-    return Job(config, source, source.held_out(), None)
+    return Job(config, source, source.rows(1, Sharing()))
 
 
 def reports_of(job, monkeypatch, rate, run=trial_jobs._trial):
@@ -62,11 +63,11 @@ def test_a_trial_of_half_the_heads_is_compared_with_all_members_and_says_what_it
     found = []
     monkeypatch.setattr(trial_jobs.tune, "report", found.append)
     trial_jobs._trial({"kind": "hydra", "number": 0, "parameters": {"num_heads": 2}}, replace(job, config=two))
-    plan = job.source.plan(two, "hydra", job.held_out.rows.inputs.shape[1:])
-    scaling, ranks, own = job.source.scaling(2), DistributedContext(), []
-    batches = job.source.batches(two, plan, ranks)
+    plan = job.source.plan(two, "hydra", job.rows.held_out.rows.inputs.shape[1:])
+    scaling, ranks, own = job.source.scaling(job.rows, 2), DistributedContext(), []
+    batches = job.source.batches(two, plan, ranks, job.rows)
     student = distil(
-        plan, batches, job.held_out, scaling, device=torch.device("cpu"), ranks=ranks, checkpoints=None,
+        plan, batches, job.rows.held_out, scaling, device=torch.device("cpu"), ranks=ranks, checkpoints=None,
         report=own.append,
     )  # fmt: skip
     assert found[-1]["validation_nll"] == own[-1]["validation_nll"]

@@ -10,6 +10,7 @@ from helpers.shards import metadata, synthetic, taken, write, write_views
 from hydra_ray.errors import UserError
 from hydra_ray.shards.loader import BatchReader, Feed
 from hydra_ray.shards.schema import ShardReader, load, rows_table, with_logits, with_mask, write_shard
+from hydra_ray.shards.sharing import Sharing
 from hydra_ray.storage.folder import Folder
 
 CPU = torch.device("cpu")
@@ -92,23 +93,30 @@ def test_an_epoch_goes_on_at_any_step(numbered, start, max_bytes):
 
 
 def test_small_memory_reads_a_part_at_a_time(numbered, monkeypatch):
-    sizes = []
-    real = ShardReader.load
+    read, held = [], []
+    real_read, real_rows = ShardReader.read, Sharing.rows
 
-    def recorded(*args, **options):
-        rows = real(*args, **options)
-        sizes.append(len(rows))
+    def recorded(self, name, **options):
+        rows = real_read(self, name, **options)
+        read.append(len(rows))
         return rows
 
-    monkeypatch.setattr(ShardReader, "load", recorded)
+    def kept(self, parts):
+        rows = real_rows(self, parts)
+        held.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(ShardReader, "read", recorded)
+    monkeypatch.setattr(Sharing, "rows", kept)
     steps(reader(numbered, max_bytes=SMALL))
-    assert max(sizes) <= 15
-    assert sum(sizes) == 80
-    sizes.clear()
+    assert max(held) <= 15 + 11, "a shard, and what is left of the one before"
+    assert sum(read) == 80
+    read.clear()
+    held.clear()
     batches = reader(numbered)
     steps(batches, 0)
     steps(batches, 1)
-    assert sizes == [80], "what fits is read once"
+    assert (sum(read), held) == (80, [80]), "what fits is read once"
 
 
 def test_windows_mix_rows_of_different_shards(numbered):

@@ -30,6 +30,7 @@ from hydra_ray.models.members import ModelSpec, build_member
 from hydra_ray.models.student import build_student
 from hydra_ray.randomness import STREAMS, THROWN_AWAY, Draws, seed_of
 from hydra_ray.runs.run import Run
+from hydra_ray.shards import Sharing
 from hydra_ray.shards.schema import load
 from hydra_ray.storage.folder import Folder
 from hydra_ray.tasks import CLASSIFICATION
@@ -145,7 +146,7 @@ def student_fits(record, config, place):
         record.who = kind
         plan = source.plan(config, kind, held.inputs.shape[1:])
         ends = InputOutputScaling.of(CLASSIFICATION, held, plan.num_members)
-        batches = source.batches(config, plan, DistributedContext())
+        batches = source.batches(config, plan, DistributedContext(), source.rows(1, Sharing()))
         how = {
             "device": torch.device("cpu"),
             "ranks": DistributedContext(),
