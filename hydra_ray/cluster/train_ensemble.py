@@ -1,9 +1,9 @@
 """train_ensemble: one Ray Train job that trains all missing members, divided among its workers.
 
-Independent members have nothing to average, and there is no barrier between workers. Each is published as soon as it is
-trained; the next start, with any number of workers, trains those that are missing. Members that one loss trains
-(`ensemble.objective`) are resumed and published as one. With `ensemble.min_members` those that fail for good are left
-out.
+Independent members have nothing to average, and there is no barrier between workers, or teams of workers that train a
+member together (`ensemble.workers_per_member`). Each is published as soon as it is trained; the next start, with any
+number of workers, trains those that are missing. Members that one loss trains (`ensemble.objective`) are resumed and
+published as one. With `ensemble.min_members` those that fail for good are left out.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from hydra_ray.training import (
     LabelledRows,
     MemberSpec,
     StackSlot,
+    Team,
     fit_group,
     fit_member,
     fit_stacked,
@@ -140,7 +141,7 @@ class _Record:
             self._fail(self._in_work.get(rank, []), reason)
 
     def _fail(self, members: list[int], reason: str) -> None:
-        for number in members:
+        for number in sorted(set(members) - set(self.failed)):  # a team's workers fail one after the other
             self.failed[number] = reason
             self._stage.event("member_failed", member=number, reason=reason)
             self._stage.say(f"member {number} failed: {reason}")
@@ -192,24 +193,26 @@ def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> 
         members = [each for group in alike for each in group]
         size = stack_size(job.config.ensemble, len(members), member_spec, train)
         job.sender.send({"event": "started", "rank": ranks.rank, "stacked": size, **said})
-        _fit_alike(job, ranks.rank, members, size, member_spec, train, validation)
+        _fit_alike(job, ranks.rank, among, members, size, member_spec, train, validation)
 
 
 def _share(job: _Job, ranks: DistributedContext) -> tuple[list[list[tuple[int, Artifact]]], DistributedContext]:
     """The missing members that a worker trains, by the groups that one loss trains, and those it trains each with.
 
-    A worker has groups for itself; where there are fewer than workers, all of them train one after the other together.
+    A worker, or a team of `ensemble.workers_per_member`, has groups for itself; where there are fewer than workers, all
+    of them train one after the other together. A worker that is left over from teams has none.
     """
     ensemble = job.config.ensemble
     groups = [group for numbers in ensemble.trained_together if (group := _those_in(numbers, job.members))]
     # by all groups, not by those that are missing: a restart must not change the order of sums
     is_together = ensemble.objective_of_groups is not None and len(ensemble.trained_together) < ranks.num_ranks
-    shares = groups if is_together else groups[ranks.rank :: ranks.num_ranks]
+    team = Team(0, 1, ranks) if is_together else ranks.team(ensemble.workers_per_member)
+    if team.ranks is None:
+        return [], DistributedContext()
+    shares = groups[team.number :: team.num_teams]
     mine = [group for share in shares if (group := [each for each in share if not each[1].is_done])]
-    if not is_together:
-        return mine, DistributedContext()
-    ranks.wait()  # until every rank has seen the same members as missing
-    return mine, ranks
+    team.ranks.wait()  # until every rank has seen the same members as missing
+    return mine, team.ranks
 
 
 def _those_in(numbers: range, members: list[tuple[int, Artifact]]) -> list[tuple[int, Artifact]]:
@@ -240,6 +243,7 @@ def _fit_together(
 def _fit_alike(
     job: _Job,
     rank: int,
+    among: DistributedContext,
     members: list[tuple[int, Artifact]],
     size: int,
     member_spec: MemberSpec,
@@ -253,12 +257,13 @@ def _fit_alike(
         StackSlot(number, _rows_of(job, number, row_id), _checkpoints(job, artifact)) for number, artifact in members
     ]
     for stack in [[slot] for slot in slots] if size == 1 else stacks(slots, size):
-        _fit_or_leave_out(job, rank, stack, artifacts, member_spec, train, validation)
+        _fit_or_leave_out(job, rank, among, stack, artifacts, member_spec, train, validation)
 
 
 def _fit_or_leave_out(
     job: _Job,
     rank: int,
+    among: DistributedContext,
     stack: list[StackSlot],
     artifacts: dict[int, Artifact],
     member_spec: MemberSpec,
@@ -270,34 +275,41 @@ def _fit_or_leave_out(
     job.sender.send({"event": "begins", "rank": rank, "members": numbers}, wait=True)
     try:
         if len(stack) == 1:
-            _fit_one(job, numbers[0], artifacts[numbers[0]], member_spec, train, validation)
+            _fit_one(job, among, numbers[0], artifacts[numbers[0]], member_spec, train, validation)
         else:
             _fit_stack(job, stack, artifacts, member_spec, train, validation)
     except DivergedError as error:
         if job.config.ensemble.min_members is None:
             raise
         if len(stack) == 1:
-            job.sender.send(
-                {"event": "failed", "member": numbers[0], "reason": str(error).removeprefix(f"member {numbers[0]}: ")},
-                wait=True,
-            )
+            reason = str(error).removeprefix(f"member {numbers[0]}: ")
+            if among.is_first:
+                job.sender.send({"event": "failed", "member": numbers[0], "reason": reason}, wait=True)
             return
         for slot in stack:
-            _fit_or_leave_out(job, rank, [slot], artifacts, member_spec, train, validation)
+            _fit_or_leave_out(job, rank, among, [slot], artifacts, member_spec, train, validation)
 
 
 def _fit_one(
-    job: _Job, number: int, artifact: Artifact, member_spec: MemberSpec, train: LabelledRows, validation: LabelledRows
+    job: _Job,
+    ranks: DistributedContext,
+    number: int,
+    artifact: Artifact,
+    member_spec: MemberSpec,
+    train: LabelledRows,
+    validation: LabelledRows,
 ) -> None:
     settings = job.config.ensemble
-    seed = job.config.seed
     if settings.folds is not None:
         train = train.at(_rows_of(job, number, train.row_id.cpu().numpy()))
+    checkpoints = replace(_checkpoints(job, artifact), is_writer=ranks.is_first)
+    ticker = Ticker(job.sender, members=[number]) if ranks.is_first else None
     model, figures = fit_member(
-        number, settings, seed, member_spec, train, validation, _checkpoints(job, artifact), partial(_report, job),
-        Ticker(job.sender, members=[number]),
+        number, settings, job.config.seed, member_spec, train, validation, checkpoints, partial(_report, job), ticker,
+        ranks,
     )  # fmt: skip
-    _publish(job, number, artifact, model, figures)
+    if ranks.is_first:
+        _publish(job, number, artifact, model, figures)
 
 
 def _fit_stack(
@@ -309,9 +321,10 @@ def _fit_stack(
     validation: LabelledRows,
 ) -> None:
     settings = job.config.ensemble
-    seed = job.config.seed
     ticker = Ticker(job.sender, members=[slot.member for slot in slots])
-    fitted = fit_stacked(slots, settings, seed, member_spec, train, validation, partial(_report, job), ticker)
+    fitted = fit_stacked(
+        slots, settings, job.config.seed, member_spec, train, validation, partial(_report, job), ticker
+    )
     for slot, (model, figures) in zip(slots, fitted, strict=True):
         _publish(job, slot.member, artifacts[slot.member], model, figures)
 

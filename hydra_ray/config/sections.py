@@ -122,6 +122,9 @@ class Optimisation(Section):
     """`auto`: bfloat16 autocast on GPUs that have it, float32 elsewhere; heads and outputs are float32 in any case."""
     compile: bool = False
     """Compile the network with `torch.compile`, which takes a minute and pays for long fits on GPUs."""
+    strategy: Literal["ddp", "fsdp"] = "ddp"
+    """What workers that train one network together keep: `ddp`, all of it each; `fsdp`, a share of its weights,
+    gradients and optimiser state each, for networks whose training does not fit on one card."""
 
 
 class MemberGroup(Section):
@@ -170,6 +173,9 @@ class EnsembleConfig(Optimisation):
     stack_size: Several | Literal["auto"] = 1
     """Members that a worker fits as one network; `auto`: as many as a measurement at the start finds fastest. A member
     is the same up to rounding, whatever it is."""
+    workers_per_member: Several = 1
+    """Workers that train one member together, each on its part of every batch; members as many at a time as there are
+    teams of so many. For networks too large, or too slow, for one worker."""
     likelihood: Literal["gaussian", "mse"] | None = None
     """Regression: a mean and a variance for every input (`gaussian`, the default), or a mean with one variance for
     all inputs (`mse`), so that disagreement is the only uncertainty that varies."""

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from hydra_ray.config.cluster import ClusterConfig
 from hydra_ray.config.member_rules import check_members
 from hydra_ray.config.messages import explain, nearest
+from hydra_ray.config.rank_rules import check_ranks
 from hydra_ray.config.search import overlay_of, space_of
 from hydra_ray.config.sections import (
     DataConfig,
@@ -312,6 +313,7 @@ _RULES = (
     _check_data,
     _check_members,
     check_students,
+    check_ranks,
     _check_batch,
     _check_searched_keys,
     _check_search,

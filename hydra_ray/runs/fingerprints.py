@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
 TRANSFER = "transfer"
 """The split on which members are asked and from which students learn."""
-_HOW_MEMBERS_ARE_TRAINED = {"num_members", "min_members", "stack_size", "compile", "teachers"}
+_HOW_MEMBERS_ARE_TRAINED = {
+    "num_members", "min_members", "stack_size", "workers_per_member", "strategy", "compile", "teachers",
+}  # fmt: skip
 """Keys that leave each member as it is."""
 _OF_GROUPS = {"members", "weights", "train", "objective", "group_size"}  # a member's own group says what holds for it
 _NOT_OF_TRIALS = {"max_concurrent", "workers_per_trial", "budget"}  # how they are run, which of them is taken

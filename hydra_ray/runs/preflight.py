@@ -26,6 +26,7 @@ from hydra_ray.runs.attack_checks import check_attacks, check_gradients_of_membe
 from hydra_ray.runs.gpus import most_workers
 from hydra_ray.runs.head_checks import check_heads
 from hydra_ray.runs.objective_checks import check_groups, check_objective
+from hydra_ray.runs.rank_checks import check_parts, check_team
 from hydra_ray.runs.run import TRANSFER, Run
 from hydra_ray.runs.suitable_views import can_ask_validation_views, has_fixed_rows
 from hydra_ray.runs.unknown_row_checks import check_unknown_rows
@@ -87,6 +88,7 @@ def check_networks(run: Run) -> None:
         facts = (architecture, data.input_shape, data.num_outputs, options, data.categories)
         network = within("distill.body", check_architecture, *facts)
         check_heads(config, network, ModelSpec("student", architecture, *facts[1:4]))
+        check_parts(f"distill.strategy={distill.strategy}", distill, network)
 
 
 def check_teachers(run: Run) -> None:
@@ -155,7 +157,8 @@ def _check_members(run: Run) -> None:
         key = "ensemble" if ensemble.members is None else f"ensemble.members.{place}"
         num_outputs = run.group_spec(place).num_outputs
         shape = data.input_shape
-        within(key, check_architecture, group.architecture, shape, num_outputs, group.options, data.categories)
+        facts = (group.architecture, shape, num_outputs, group.options, data.categories)
+        check_team(run.config, within(key, check_architecture, *facts))
         run.group_weights(place)
 
 

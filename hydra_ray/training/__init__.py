@@ -7,7 +7,7 @@ from hydra_ray.training.calibration import Calibration, calibration_from_json
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.group import Together, fit_group
 from hydra_ray.training.kinds import kind_named, kinds
-from hydra_ray.training.loop import DistributedContext
+from hydra_ray.training.loop import DistributedContext, Team
 from hydra_ray.training.member import LabelledRows, MemberSpec, fit_member
 from hydra_ray.training.search_space import Sampler, drawn
 from hydra_ray.training.stack_size import stacks
@@ -29,6 +29,7 @@ __all__ = [
     "Sampler",
     "StackSlot",
     "StoppingRule",
+    "Team",
     "Together",
     "Trial",
     "Values",

@@ -8,13 +8,14 @@ the beginning fades away by itself, so that short trainings need no warm-up and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 _Tensors = tuple[Tensor, ...] | list[Tensor]
+_Fill = Callable[[nn.Module, Mapping[str, Tensor]], object]
 _PREFIX = "averaged."  # of its tensors in a checkpoint
 
 
@@ -54,12 +55,14 @@ class WeightAverage:
         """What a checkpoint holds of it."""
         return {f"{_PREFIX}{name}": value for name, value in self.model.state_dict().items()}
 
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Resume from what `state` returned."""
+    def load(self, tensors: Mapping[str, Tensor], fill: _Fill = nn.Module.load_state_dict) -> None:
+        """Resume from what `state` returned; `fill` loads whole tensors into a network (`TrainState.fill`)."""
         ours = {name.removeprefix(_PREFIX): value for name, value in tensors.items() if name.startswith(_PREFIX)}
-        self.model.load_state_dict(ours)
+        fill(self.model, ours)
         self._averaged.n_averaged.fill_(1)  # or the next step would be taken for the first
 
     def _move(self, averaged: _Tensors, current: _Tensors, number: Tensor | int) -> None:
-        keep = (1 - 1 / self._step) ** self._power
-        get_ema_multi_avg_fn(keep)(averaged, current, number)
+        move = get_ema_multi_avg_fn((1 - 1 / self._step) ** self._power)
+        for kind in {type(each) for each in averaged}:  # weights in parts are moved apart from buffers, which are whole
+            pairs = [pair for pair in zip(averaged, current, strict=True) if type(pair[0]) is kind]
+            move([ours for ours, _ in pairs], [theirs for _, theirs in pairs], number)

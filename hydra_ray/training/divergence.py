@@ -70,6 +70,7 @@ class Watch:
         self._ranks = ranks
         self._pending: list[Tensor] = []
         self._losses: list[list[float]] = []
+        self._device = torch.device("cpu")
 
     def add(self, loss: Tensor) -> None:
         """Add the losses of one step, [K] or a scalar, detached.
@@ -78,6 +79,7 @@ class Watch:
             DivergedError: a loss of this step or of one shortly before is not finite.
         """
         self._pending.append(loss.reshape(-1))
+        self._device = loss.device
         if len(self._pending) == _STEPS_BETWEEN_LOOKS:
             self.check_losses()
 
@@ -109,7 +111,7 @@ class Watch:
         for subject, state in zip(self._subjects, states, strict=True):
             weights = [value for name, value in state.items() if name.startswith("model.")]
             is_finite = torch.stack([value.isfinite().all() for value in weights]).all()
-            if self._ranks.mean(is_finite.float()).item() < 1:
+            if self._ranks.mean(is_finite.float().to(self._device)).item() < 1:
                 raise subject.diverged(f"weights are not finite after {self._place}")
 
     def means(self) -> list[float]:

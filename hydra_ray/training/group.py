@@ -24,9 +24,7 @@ from hydra_ray.randomness import seed_of
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Watch
 from hydra_ray.training.loop import DistributedContext, Tick, TrainState, clip_gradients
-from hydra_ray.training.member import LabelledRows, MemberSpec, augmented, evaluate_member, order_of, subject_of
-
-ALONE = DistributedContext()
+from hydra_ray.training.member import ALONE, LabelledRows, MemberSpec, augmented, evaluate_member, order_of, subject_of
 
 
 def fit_group(

@@ -9,10 +9,12 @@ the order of sums, however the rows that count are spread over the ranks; dropou
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -24,17 +26,43 @@ from hydra_ray.losses import Correlated, Summed, share_of_mean
 from hydra_ray.randomness import seed_generators, seed_of
 from hydra_ray.shards import Sharing
 
+if TYPE_CHECKING:
+    from hydra_ray.training.sharding import Sharding
+
 Tick = Callable[[int, int], None]
 """Told how many steps are done, and of how many."""
 
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process among those that train one network together, `sharing` rows with those of its machine."""
+    """This process among those that train one network together.
+
+    Attributes:
+        rank: its number among them.
+        num_ranks: how many they are.
+        sharing: rows with those of its machine.
+        group: theirs; None where they are all processes of the job.
+    """
 
     rank: int = 0
     num_ranks: int = 1
     sharing: Sharing = field(default_factory=Sharing)
+    group: dist.ProcessGroup | None = None
+
+    def team(self, size: int) -> Team:
+        """The team of `size` ranks that this one is in, each of which trains networks of its own.
+
+        Every rank calls this, as all of them form all teams. Ranks that are left over are in none. What works in one
+        process alone is a team by itself.
+        """
+        if size == 1 or self.num_ranks == 1:
+            return Team(self.rank, self.num_ranks, DistributedContext())
+        number, rank = divmod(self.rank, size)
+        num_teams = self.num_ranks // size
+        groups = [dist.new_group(list(range(first * size, (first + 1) * size))) for first in range(num_teams)]
+        if number == num_teams:
+            return Team(number, num_teams, None)
+        return Team(number, num_teams, DistributedContext(rank, size, group=groups[number]))
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """`model`; where there are several ranks, with gradients averaged over them.
@@ -45,16 +73,17 @@ class DistributedContext:
         if self.num_ranks == 1:
             return model
         if not next(model.parameters()).is_cuda:
-            return DistributedDataParallel(model)
-        synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return DistributedDataParallel(synchronised, device_ids=[torch.cuda.current_device()])
+            return DistributedDataParallel(model, process_group=self.group)
+        synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(model, self.group)
+        devices = [torch.cuda.current_device()]
+        return DistributedDataParallel(synchronised, device_ids=devices, process_group=self.group)
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a tensor over ranks."""
         if self.num_ranks == 1:
             return value
         value = value.detach().clone()
-        dist.all_reduce(value)
+        dist.all_reduce(value, group=self.group)
         return value / self.num_ranks
 
     def share_of_loss(self, terms: Sequence[Summed | Correlated], *, is_even: bool) -> Tensor:
@@ -64,17 +93,27 @@ class DistributedContext:
             terms: of this rank's rows.
             is_even: whether every rank has as many rows of the batch.
         """
-        return share_of_mean(terms, self.num_ranks, dist.all_reduce, is_even=is_even)
+        add_up = partial(dist.all_reduce, group=self.group)
+        return share_of_mean(terms, self.num_ranks, add_up, is_even=is_even)
 
     def wait(self) -> None:
         """Wait until all ranks are here."""
         if self.num_ranks > 1:
-            dist.barrier()
+            dist.barrier(self.group)
 
     @property
     def is_first(self) -> bool:
         """Whether this rank writes files and reports."""
         return self.rank == 0
+
+
+class Team(NamedTuple):
+    """Ranks that train networks of their own, beside other teams."""
+
+    number: int
+    num_teams: int
+    ranks: DistributedContext | None
+    """This process among those of the team; None where it is in none."""
 
 
 class TrainState:
@@ -89,29 +128,49 @@ class TrainState:
         seed: int,
         ranks: DistributedContext = DistributedContext(),
         tick: Tick | None = None,
+        device: torch.device | None = None,
     ) -> None:
         """At step 0.
 
         Args:
-            model: on its device already.
-            settings: optimiser, learning rate, precision and whether to compile.
+            model: it is moved to the device; with `strategy: fsdp` each rank keeps a part of it there, block by block.
+            settings: optimiser, learning rate, precision, whether to compile, and what ranks keep.
             num_steps: of the whole training; the schedule ends there.
             seed: of dropout; each step and rank draws its own numbers, so that a resumed training draws the same.
             ranks: this process among its peers.
             tick: called after each step.
+            device: to train on; None for where the model is.
         """
         self._tick = tick
+        self._device = next(model.parameters()).device if device is None else device
+        self._sharding = _sharding(settings, ranks, self._device)
+        self._whole = model if self._sharding is None else copy.deepcopy(model)
         self.model = model
         self.settings = settings
         self.num_steps = num_steps
         self.num_done = 0
         self._seed = seed
         self._ranks = ranks
-        wrapped = ranks.wrap(model)
+        if device is not None or self._sharding is not None:
+            self.place(model)
+        wrapped = ranks.wrap(model) if self._sharding is None else model
         self._wrapped = torch.compile(wrapped) if settings.compile else wrapped
         self._optimizer = _optimizer(model, settings)
-        self._device = next(model.parameters()).device
         self._autocast = _autocast(settings, self._device)
+
+    def place(self, module: nn.Module) -> None:
+        """Put a network like the trained one where that is: on the device, or in parts on all ranks."""
+        if self._sharding is None:
+            module.to(self._device)
+        else:
+            self._sharding.shard(module)
+
+    def fill(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+        """Load whole tensors into a network that was placed."""
+        if self._sharding is not None:
+            own = module.state_dict()
+            tensors = {name: self._sharding.part(value, own[name]) for name, value in tensors.items()}
+        module.load_state_dict(tensors)
 
     def begin_step(self) -> None:
         """Seed what the step draws, set its learning rate and forget the gradients of the step before."""
@@ -139,7 +198,10 @@ class TrainState:
         return self.num_done / self.num_steps
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint holds: `num_done`, `model.<name>` and `optimizer.<number of the parameter>.<field>`."""
+        """What a checkpoint holds: `num_done`, `model.<name>` and `optimizer.<number of the parameter>.<field>`.
+
+        All ranks call this. Tensors that are sharded are whole on the first one; others have their own parts.
+        """
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         for index, state in self._optimizer.state_dict()["state"].items():
             tensors |= {
@@ -147,17 +209,30 @@ class TrainState:
                 for name, value in state.items()
                 if value is not None
             }
-        return {**tensors, "num_done": torch.tensor(self.num_done)}
+        return {**self.gathered(tensors), "num_done": torch.tensor(self.num_done)}
+
+    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of a network that was placed, as `state` has them."""
+        return dict(tensors) if self._sharding is None else self._sharding.gathered(tensors)
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Resume from what `state` returned."""
+        """Resume from what `state` returned on the first rank."""
         self.num_done = int(tensors["num_done"])
-        self.model.load_state_dict(_below(tensors, "model."))
+        self.fill(self.model, _below(tensors, "model."))
         optimizer = self._optimizer.state_dict()
+        parameters = list(self.model.parameters())
         for name, value in _below(tensors, "optimizer.").items():
             index, field = name.split(".", 1)
-            optimizer["state"].setdefault(int(index), {})[field] = value
+            part = value if self._sharding is None else self._sharding.part(value, parameters[int(index)])
+            optimizer["state"].setdefault(int(index), {})[field] = part
         self._optimizer.load_state_dict(optimizer)
+
+    def finished(self) -> nn.Module:
+        """The trained network, whole on every rank, on the device."""
+        if self._sharding is not None:
+            self._whole.load_state_dict(self._sharding.gathered(self.model.state_dict(), everywhere=True))
+            self._whole.to(self._device)
+        return self._whole
 
 
 def clip_gradients(parameters: Iterable[Tensor], max_norm: float | None) -> None:
@@ -179,16 +254,26 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
+def _sharding(settings: Optimisation, ranks: DistributedContext, device: torch.device) -> Sharding | None:
+    """None where each rank has the whole network."""
+    if settings.strategy == "ddp" or ranks.num_ranks == 1:
+        return None
+    from hydra_ray.training.sharding import Sharding
+
+    return Sharding(ranks.group, device, is_first=ranks.is_first)
+
+
 def _optimizer(model: nn.Module, settings: Optimisation) -> torch.optim.Optimizer:
     # fused: one pass over the parameters instead of a dozen small operations for each
     if settings.optimizer == "sgd":
+        is_whole = all(type(parameter) is nn.Parameter for parameter in model.parameters())
         return torch.optim.SGD(
             model.parameters(),
             settings.learning_rate,
             momentum=0.9,
             nesterov=True,
             weight_decay=settings.weight_decay,
-            fused=True,
+            fused=is_whole,  # torch's fused SGD knows no tensors in parts
         )
     return torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 

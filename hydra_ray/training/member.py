@@ -25,9 +25,10 @@ from hydra_ray.randomness import permutation, seed_of
 from hydra_ray.tasks import MemberLoss, Task
 from hydra_ray.training.checkpoints import Checkpoints
 from hydra_ray.training.divergence import Subject, Watch
-from hydra_ray.training.loop import Tick, TrainState, clip_gradients
+from hydra_ray.training.loop import DistributedContext, Tick, TrainState, clip_gradients
 from hydra_ray.views import augment
 
+ALONE = DistributedContext()
 _BATCH_WITHOUT_GRADIENT = 2048
 
 
@@ -123,8 +124,11 @@ def fit_member(
     checkpoints: Checkpoints,
     report: Callable[[dict[str, Any]], None],
     tick: Tick | None = None,
+    ranks: DistributedContext = ALONE,
 ) -> tuple[Member, dict[str, float]]:
     """Train member number `member`, from its checkpoint where there is one.
+
+    Several ranks take a part of every batch each, and end with the same member.
 
     Args:
         member: its number, which with `seed` decides everything random.
@@ -136,19 +140,23 @@ def fit_member(
         checkpoints: this member's own; a killed worker costs at most the epoch it was in.
         report: called after each epoch with epoch, loss and validation figures.
         tick: called after each step.
+        ranks: this process among those that train the member; the first one reports and writes checkpoints.
 
     Returns:
         The member and its figures on the validation rows.
 
     Raises:
-        DivergedError: its loss, weights or figures are not finite.
+        DivergedError: its loss, weights or figures are not finite; on all ranks alike.
     """
     task = member_spec.task
-    model = member_spec.build(seed_of(seed, "member weights", member)).to(train.inputs.device)
+    model = member_spec.build(seed_of(seed, "member weights", member))
     batch = min(settings.batch_size, len(train))
     steps = len(train) // batch
     dropout = seed_of(seed, "member dropout", member)
-    state = TrainState(model, settings, num_steps=settings.epochs * steps, seed=dropout, tick=tick)
+    state = TrainState(
+        model, settings, num_steps=settings.epochs * steps, seed=dropout, ranks=ranks, tick=tick,
+        device=train.inputs.device,
+    )  # fmt: skip
     checkpoint = checkpoints.newest()
     subject = subject_of(member, settings)
     if checkpoint is not None:
@@ -156,13 +164,15 @@ def fit_member(
     figures: dict[str, float] = {}
     for epoch in range(state.num_done // steps, settings.epochs):
         model.train()
-        watch = Watch([subject], epoch + 1)
-        _train_epoch(watch, state, loss_of(settings, task, model), settings, train, (seed, member, epoch), batch)
+        watch = Watch([subject], epoch + 1, ranks=ranks)
+        _train_epoch(watch, state, loss_of(settings, task, model), settings, train, (seed, member, epoch), batch, ranks)
         figures = evaluate_member(task, model, validation)
         subject.check_figures(figures, epoch + 1)
-        report({"member": member, "epoch": epoch + 1, "loss": watch.means()[0], **figures})
+        if ranks.is_first:
+            report({"member": member, "epoch": epoch + 1, "loss": watch.means()[0], **figures})
         checkpoints.write(state.state())
-    return model, figures or evaluate_member(task, model, validation)
+    figures = figures or evaluate_member(task, model, validation)
+    return cast("Member", state.finished()), figures
 
 
 def subject_of(member: int, settings: EnsembleConfig) -> Subject:
@@ -178,23 +188,34 @@ def _train_epoch(
     train: LabelledRows,
     seed: tuple[int, int, int],
     batch: int,
+    ranks: DistributedContext,
 ) -> None:
-    """One pass over the rows in the order of (seed, member, epoch)."""
+    """One pass over the rows in the order of (seed, member, epoch), of each batch this rank's part."""
     order = order_of(len(train), *seed).to(train.inputs.device)
+    part = slice(ranks.rank, None, ranks.num_ranks)
+    share = ranks.num_ranks * len(range(batch)[part]) / batch
 
     for rows in order[: len(order) // batch * batch].split(batch):
-        inputs = augmented(settings, train, rows, *seed)
+        inputs = augmented(settings, train, rows, *seed)  # of the whole batch, in which a view may mix rows
         labels = train.labels.index_select(0, rows)
-        watch.add(member_step(state, member_loss, inputs, labels, l2_weight_of(settings)))
+        watch.add(member_step(state, member_loss, inputs[part], labels[part], l2_weight_of(settings), share))
     watch.check([state.state()])
 
 
 def member_step(
-    state: TrainState, member_loss: MemberLoss, inputs: Tensor, labels_B: Tensor, l2_weight: float = 0.0
+    state: TrainState,
+    member_loss: MemberLoss,
+    inputs: Tensor,
+    labels_B: Tensor,
+    l2_weight: float = 0.0,
+    share: float = 1.0,
 ) -> Tensor:
-    """One training step of a member; its loss, detached."""
+    """One training step of a member; its loss, detached.
+
+    `share` times the mean over this rank's rows is what has as its mean over ranks the mean over all rows.
+    """
     state.begin_step()
-    loss = mean_member_loss(member_loss, state.forward(inputs), labels_B)
+    loss = share * mean_member_loss(member_loss, state.forward(inputs), labels_B)
     if l2_weight:
         loss = loss + l2_weight * squared_weights(state.model.parameters())
     loss.backward()

@@ -168,8 +168,7 @@ def distil(
         device: of this rank.
         ranks: this process among its peers.
         checkpoints: in a folder that all ranks see; None to write none.
-        report: called on every rank after each epoch, with the same figures.
-        tick: called on every rank after each step.
+        report, tick: called on every rank after each epoch, with the same figures, and after each step.
 
     Returns:
         The student, on `device`.
@@ -185,8 +184,8 @@ def distil(
             student = plan.objective.next_student(student, plan.phases[number], noise)
         if number < first:
             continue
-        fit = _PhaseFit(plan, number, student.to(device), batches, held_out, ranks, checkpoints, report, tick)
-        fit.run(state if number == first else None)
+        fit = _PhaseFit(plan, number, student, batches, held_out, ranks, checkpoints, report, tick, device)
+        student = fit.run(state if number == first else None)
     return student
 
 
@@ -221,12 +220,13 @@ def step_times(
         device: to train on.
     """
     scaling = InputOutputScaling.of(plan.task, rows, plan.num_members, plan.spec.categories)
-    student = _first_student(plan, scaling).to(device)
+    student = _first_student(plan, scaling)
     found = []
+    alone = DistributedContext()
     for number, phase in enumerate(plan.phases):
         if number:
-            student = plan.objective.next_student(student, phase, seed_of(0, "thrown away", number)).to(device)
-        fit = _PhaseFit(plan, number, student, batches, HeldOut(rows), DistributedContext(), None, lambda figures: None)
+            student = plan.objective.next_student(student, phase, seed_of(0, "thrown away", number))
+        fit = _PhaseFit(plan, number, student, batches, HeldOut(rows), alone, None, lambda _: None, device=device)
         found.append((phase, fit.step_times()[2:]))
     return found
 
@@ -245,6 +245,7 @@ class _PhaseFit:
         checkpoints: Checkpoints | None,
         report: Report,
         tick: Tick | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self.plan = plan
         self.number = number
@@ -257,17 +258,20 @@ class _PhaseFit:
         self.checkpoints = checkpoints.of_part(f"phase-{number}") if checkpoints is not None else None
         self.subject = Subject(f"student {plan.objective.kind}", "distill", plan.settings.learning_rate)
         self.steps = batches.steps_per_epoch
-        self.feed = Feed(batches, next(student.parameters()).device)
+        self.feed = Feed(batches, device or next(student.parameters()).device)
+        width = plan.settings.average
+        self.average = None if width is None else WeightAverage(student, width)
         self.state = TrainState(
             student,
             plan.settings,
             num_steps=self.phase.num_epochs * self.steps,
             seed=seed_of(plan.seed, "student dropout", plan.objective.kind, number),
             ranks=ranks,
-            tick=None if tick is None else self._of_all_phases(tick),
+            tick=tick and self._of_all_phases(tick),
+            device=device,
         )
-        width = plan.settings.average
-        self.average = None if width is None else WeightAverage(student, width)
+        if self.average is not None:
+            self.state.place(self.average.model)
 
     def _of_all_phases(self, tick: Tick) -> Tick:
         """Counts the steps of the phases before, and of all."""
@@ -275,29 +279,24 @@ class _PhaseFit:
         before = sum(epochs[: self.number]) * self.steps
         return lambda done, _: tick(before + done, sum(epochs) * self.steps)
 
-    def run(self, state: dict[str, Tensor] | None) -> None:
-        """Train every epoch, or those that are left after a checkpoint; then the student has its averaged weights."""
+    def run(self, state: dict[str, Tensor] | None) -> HydraStudent:
+        """Train every epoch, or those that are left after a checkpoint; the student, with averaged weights if any."""
         if state is not None:
-            self._resume(state)
+            self.state.load(state)
+            if self.average is not None:
+                self.average.load(state, self.state.fill)
         started_at = self.state.num_done
         before = sum(phase.num_epochs for phase in self.plan.phases[: self.number])
         for epoch in range(started_at // self.steps, self.phase.num_epochs):
             loss = self._epoch(before + epoch, self.state.num_done - epoch * self.steps)
             figures = validation_figures(self.plan, self._result, self.held_out)
             self.subject.check_figures(figures, before + epoch + 1)
-            facts = {
-                "phase": self.phase.name,
-                "epoch": before + epoch + 1,
-                "step": before * self.steps + self.state.num_done,
-            }
+            step = before * self.steps + self.state.num_done
+            facts = {"phase": self.phase.name, "epoch": before + epoch + 1, "step": step}
             self.report({**facts, "resumed_at": started_at, "loss": loss, **figures})
         if self.average is not None:
             self.student.load_state_dict(self.average.model.state_dict())
-
-    def _resume(self, state: dict[str, Tensor]) -> None:
-        self.state.load(state)
-        if self.average is not None:
-            self.average.load(state)
+        return cast("HydraStudent", self.state.finished())
 
     @property
     def _result(self) -> HydraStudent:
@@ -344,7 +343,7 @@ class _PhaseFit:
     def _checkpoint(self, watch: Watch) -> None:
         state = self.state.state()
         if self.average is not None:
-            state |= self.average.state()
+            state |= self.state.gathered(self.average.state())
         watch.check([state])
         if self.checkpoints is not None:
             self.checkpoints.write(state)

@@ -14,7 +14,7 @@ from hydra_ray.cluster.predict_steps import MakeShards
 from hydra_ray.cluster.shard_facts import ShardFacts
 from hydra_ray.errors import UserError
 from hydra_ray.runs import Run
-from hydra_ray.shards import ShardReader, load, row_digest, files, shard_names, with_logits
+from hydra_ray.shards import ShardReader, files, load, row_digest, shard_names, with_logits
 from hydra_ray.storage import Folder, artifact, manifests
 
 VIEWS = "transfer.views=[{view: identity}, {view: affine, count: 2}, {view: mixup}]"
