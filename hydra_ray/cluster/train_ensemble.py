@@ -175,23 +175,21 @@ def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> 
     groups: dict[int, list[list[tuple[int, Artifact]]]] = {}
     for group in mine:
         groups.setdefault(job.config.ensemble.group_of(group[0][0]), []).append(group)
+    ensemble = job.config.ensemble
+    tells_diversity = ensemble.own_objective is not None
     for place, alike in groups.items():
         pretrained = group_weights(job.config, place, job.data)
         said = {} if pretrained is None else {"text": f"members start from {pretrained.said}"}
-        ensemble = job.config.ensemble
         member_spec = of_first.of_group(
-            job.specs[place],
-            pretrained,
-            has_fixed_body=ensemble.train == "head",
-            tells_diversity=ensemble.own_objective is not None,
+            job.specs[place], pretrained, has_fixed_body=ensemble.train == "head", tells_diversity=tells_diversity
         )
-        if job.config.ensemble.objective_of_groups is not None:
+        if ensemble.objective_of_groups is not None:
             job.sender.send({"event": "started", "rank": ranks.rank, "stacked": 1, **said})
             for group in alike:
                 _fit_together(job, among, dict(group), member_spec, train, validation)
             continue
         members = [each for group in alike for each in group]
-        size = stack_size(job.config.ensemble, len(members), member_spec, train)
+        size = stack_size(ensemble, len(members), member_spec, train)
         job.sender.send({"event": "started", "rank": ranks.rank, "stacked": size, **said})
         _fit_alike(job, ranks.rank, among, members, size, member_spec, train, validation)
 
@@ -304,10 +302,10 @@ def _fit_one(
         train = train.at(_rows_of(job, number, train.row_id.cpu().numpy()))
     checkpoints = replace(_checkpoints(job, artifact), is_writer=ranks.is_first)
     ticker = Ticker(job.sender, members=[number]) if ranks.is_first else None
+    report = partial(_report, job)
     model, figures = fit_member(
-        number, settings, job.config.seed, member_spec, train, validation, checkpoints, partial(_report, job), ticker,
-        ranks,
-    )  # fmt: skip
+        number, settings, job.config.seed, member_spec, train, validation, checkpoints, report, ticker, ranks
+    )
     if ranks.is_first:
         _publish(job, number, artifact, model, figures)
 
