@@ -9,7 +9,7 @@ published as one. With `ensemble.min_members` those that fail for good are left 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -227,7 +227,7 @@ def _fit_together(
 ) -> None:
     """Train a group by one loss; its checkpoint is beside its first missing member, which is published last."""
     numbers = next(group for group in job.config.ensemble.trained_together if min(missing) in group)
-    checkpoints = replace(_checkpoints(job, missing[min(missing)]), is_writer=ranks.is_first)
+    checkpoints = _checkpoints(job, missing[min(missing)], ranks)
     ticker = Ticker(job.sender, members=list(missing)) if ranks.is_first else None
     fitted = fit_group(
         numbers, job.config.ensemble, job.config.seed, member_spec, train, validation, checkpoints,
@@ -252,7 +252,8 @@ def _fit_alike(
     artifacts = dict(members)
     row_id = train.row_id.cpu().numpy()
     slots = [
-        StackSlot(number, _rows_of(job, number, row_id), _checkpoints(job, artifact)) for number, artifact in members
+        StackSlot(number, _rows_of(job, number, row_id), _checkpoints(job, artifact, among))
+        for number, artifact in members
     ]
     for stack in [[slot] for slot in slots] if size == 1 else stacks(slots, size):
         _fit_or_leave_out(job, rank, among, stack, artifacts, member_spec, train, validation)
@@ -273,7 +274,7 @@ def _fit_or_leave_out(
     job.sender.send({"event": "begins", "rank": rank, "members": numbers}, wait=True)
     try:
         if len(stack) == 1:
-            _fit_one(job, among, numbers[0], artifacts[numbers[0]], member_spec, train, validation)
+            _fit_one(job, among, stack[0], artifacts[numbers[0]], member_spec, train, validation)
         else:
             _fit_stack(job, stack, artifacts, member_spec, train, validation)
     except DivergedError as error:
@@ -291,23 +292,21 @@ def _fit_or_leave_out(
 def _fit_one(
     job: _Job,
     ranks: DistributedContext,
-    number: int,
+    slot: StackSlot,
     artifact: Artifact,
     member_spec: MemberSpec,
     train: LabelledRows,
     validation: LabelledRows,
 ) -> None:
-    settings = job.config.ensemble
-    if settings.folds is not None:
-        train = train.at(_rows_of(job, number, train.row_id.cpu().numpy()))
-    checkpoints = replace(_checkpoints(job, artifact), is_writer=ranks.is_first)
-    ticker = Ticker(job.sender, members=[number]) if ranks.is_first else None
-    report = partial(_report, job)
+    if job.config.ensemble.folds is not None:
+        train = train.at(slot.rows)
+    ticker = Ticker(job.sender, members=[slot.member]) if ranks.is_first else None
     model, figures = fit_member(
-        number, settings, job.config.seed, member_spec, train, validation, checkpoints, report, ticker, ranks
-    )
+        slot.member, job.config.ensemble, job.config.seed, member_spec, train, validation, slot.checkpoints,
+        partial(_report, job), ticker, ranks,
+    )  # fmt: skip
     if ranks.is_first:
-        _publish(job, number, artifact, model, figures)
+        _publish(job, slot.member, artifact, model, figures)
 
 
 def _fit_stack(
@@ -327,11 +326,11 @@ def _fit_stack(
         _publish(job, slot.member, artifacts[slot.member], model, figures)
 
 
-def _checkpoints(job: _Job, artifact: Artifact) -> Checkpoints:
+def _checkpoints(job: _Job, artifact: Artifact, ranks: DistributedContext) -> Checkpoints:
     def say(text: str) -> None:
         job.sender.send({"event": "checkpoint_removed", "text": text})
 
-    return Checkpoints(artifact.attempt, artifact.fingerprint, say)
+    return Checkpoints(artifact.attempt, artifact.fingerprint, say, is_writer=ranks.is_first)
 
 
 def _rows_of(job: _Job, number: int, row_id: Ints) -> torch.Tensor:

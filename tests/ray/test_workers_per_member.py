@@ -1,4 +1,4 @@
-"""train_ensemble with teams of workers, and distill with a student in parts: killed, resumed, and as one worker does it."""
+"""train_ensemble with teams of workers, and distill with a student in parts: as one worker and whole copies do it."""
 
 import shutil
 import threading
