@@ -317,11 +317,9 @@ def _fit_stack(
     train: LabelledRows,
     validation: LabelledRows,
 ) -> None:
-    settings = job.config.ensemble
+    how = (job.config.ensemble, job.config.seed)
     ticker = Ticker(job.sender, members=[slot.member for slot in slots])
-    fitted = fit_stacked(
-        slots, settings, job.config.seed, member_spec, train, validation, partial(_report, job), ticker
-    )
+    fitted = fit_stacked(slots, *how, member_spec, train, validation, partial(_report, job), ticker)
     for slot, (model, figures) in zip(slots, fitted, strict=True):
         _publish(job, slot.member, artifacts[slot.member], model, figures)
 
