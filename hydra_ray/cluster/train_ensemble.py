@@ -9,7 +9,7 @@ published as one. With `ensemble.min_members` those that fail for good are left 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -175,23 +175,21 @@ def _fit_members(job: _Job, ranks: DistributedContext, device: torch.device) -> 
     groups: dict[int, list[list[tuple[int, Artifact]]]] = {}
     for group in mine:
         groups.setdefault(job.config.ensemble.group_of(group[0][0]), []).append(group)
+    ensemble = job.config.ensemble
+    tells_diversity = ensemble.own_objective is not None
     for place, alike in groups.items():
         pretrained = group_weights(job.config, place, job.data)
         said = {} if pretrained is None else {"text": f"members start from {pretrained.said}"}
-        ensemble = job.config.ensemble
         member_spec = of_first.of_group(
-            job.specs[place],
-            pretrained,
-            has_fixed_body=ensemble.train == "head",
-            tells_diversity=ensemble.own_objective is not None,
+            job.specs[place], pretrained, has_fixed_body=ensemble.train == "head", tells_diversity=tells_diversity
         )
-        if job.config.ensemble.objective_of_groups is not None:
+        if ensemble.objective_of_groups is not None:
             job.sender.send({"event": "started", "rank": ranks.rank, "stacked": 1, **said})
             for group in alike:
                 _fit_together(job, among, dict(group), member_spec, train, validation)
             continue
         members = [each for group in alike for each in group]
-        size = stack_size(job.config.ensemble, len(members), member_spec, train)
+        size = stack_size(ensemble, len(members), member_spec, train)
         job.sender.send({"event": "started", "rank": ranks.rank, "stacked": size, **said})
         _fit_alike(job, ranks.rank, among, members, size, member_spec, train, validation)
 
@@ -229,7 +227,7 @@ def _fit_together(
 ) -> None:
     """Train a group by one loss; its checkpoint is beside its first missing member, which is published last."""
     numbers = next(group for group in job.config.ensemble.trained_together if min(missing) in group)
-    checkpoints = replace(_checkpoints(job, missing[min(missing)]), is_writer=ranks.is_first)
+    checkpoints = _checkpoints(job, missing[min(missing)], ranks)
     ticker = Ticker(job.sender, members=list(missing)) if ranks.is_first else None
     fitted = fit_group(
         numbers, job.config.ensemble, job.config.seed, member_spec, train, validation, checkpoints,
@@ -254,7 +252,8 @@ def _fit_alike(
     artifacts = dict(members)
     row_id = train.row_id.cpu().numpy()
     slots = [
-        StackSlot(number, _rows_of(job, number, row_id), _checkpoints(job, artifact)) for number, artifact in members
+        StackSlot(number, _rows_of(job, number, row_id), _checkpoints(job, artifact, among))
+        for number, artifact in members
     ]
     for stack in [[slot] for slot in slots] if size == 1 else stacks(slots, size):
         _fit_or_leave_out(job, rank, among, stack, artifacts, member_spec, train, validation)
@@ -275,7 +274,7 @@ def _fit_or_leave_out(
     job.sender.send({"event": "begins", "rank": rank, "members": numbers}, wait=True)
     try:
         if len(stack) == 1:
-            _fit_one(job, among, numbers[0], artifacts[numbers[0]], member_spec, train, validation)
+            _fit_one(job, among, stack[0], artifacts[numbers[0]], member_spec, train, validation)
         else:
             _fit_stack(job, stack, artifacts, member_spec, train, validation)
     except DivergedError as error:
@@ -293,23 +292,21 @@ def _fit_or_leave_out(
 def _fit_one(
     job: _Job,
     ranks: DistributedContext,
-    number: int,
+    slot: StackSlot,
     artifact: Artifact,
     member_spec: MemberSpec,
     train: LabelledRows,
     validation: LabelledRows,
 ) -> None:
-    settings = job.config.ensemble
-    if settings.folds is not None:
-        train = train.at(_rows_of(job, number, train.row_id.cpu().numpy()))
-    checkpoints = replace(_checkpoints(job, artifact), is_writer=ranks.is_first)
-    ticker = Ticker(job.sender, members=[number]) if ranks.is_first else None
+    if job.config.ensemble.folds is not None:
+        train = train.at(slot.rows)
+    ticker = Ticker(job.sender, members=[slot.member]) if ranks.is_first else None
     model, figures = fit_member(
-        number, settings, job.config.seed, member_spec, train, validation, checkpoints, partial(_report, job), ticker,
-        ranks,
+        slot.member, job.config.ensemble, job.config.seed, member_spec, train, validation, slot.checkpoints,
+        partial(_report, job), ticker, ranks,
     )  # fmt: skip
     if ranks.is_first:
-        _publish(job, number, artifact, model, figures)
+        _publish(job, slot.member, artifact, model, figures)
 
 
 def _fit_stack(
@@ -320,20 +317,18 @@ def _fit_stack(
     train: LabelledRows,
     validation: LabelledRows,
 ) -> None:
-    settings = job.config.ensemble
+    how = (job.config.ensemble, job.config.seed)
     ticker = Ticker(job.sender, members=[slot.member for slot in slots])
-    fitted = fit_stacked(
-        slots, settings, job.config.seed, member_spec, train, validation, partial(_report, job), ticker
-    )
+    fitted = fit_stacked(slots, *how, member_spec, train, validation, partial(_report, job), ticker)
     for slot, (model, figures) in zip(slots, fitted, strict=True):
         _publish(job, slot.member, artifacts[slot.member], model, figures)
 
 
-def _checkpoints(job: _Job, artifact: Artifact) -> Checkpoints:
+def _checkpoints(job: _Job, artifact: Artifact, ranks: DistributedContext) -> Checkpoints:
     def say(text: str) -> None:
         job.sender.send({"event": "checkpoint_removed", "text": text})
 
-    return Checkpoints(artifact.attempt, artifact.fingerprint, say)
+    return Checkpoints(artifact.attempt, artifact.fingerprint, say, is_writer=ranks.is_first)
 
 
 def _rows_of(job: _Job, number: int, row_id: Ints) -> torch.Tensor:

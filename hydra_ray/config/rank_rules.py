@@ -33,8 +33,8 @@ def _check_teams(config: Config) -> None:
         )
     if ensemble.stack_size != 1:
         raise ValueError(
-            f"{key} with ensemble.stack_size={ensemble.stack_size}: networks so small that they are stacked gain nothing "
-            "from several workers; use ensemble.stack_size=1, or leave ensemble.workers_per_member out"
+            f"{key} with ensemble.stack_size={ensemble.stack_size}: networks so small that they are stacked gain "
+            "nothing from several workers; use ensemble.stack_size=1, or leave ensemble.workers_per_member out"
         )
     if ensemble.batch_size < size:
         raise ValueError(
@@ -63,8 +63,8 @@ def _check_members_in_parts(config: Config) -> None:
         )
     if ensemble.own_objective is not None:
         raise ValueError(
-            f"{key} with ensemble.objective={ensemble.own_objective.kind}: its term of all weights needs them whole; use "
-            "ensemble.strategy=ddp"
+            f"{key} with ensemble.objective={ensemble.own_objective.kind}: its term of all weights needs them whole; "
+            "use ensemble.strategy=ddp"
         )
     _check_compile(key, "ensemble", is_compiled=ensemble.compile)
 
@@ -79,8 +79,8 @@ def _check_students_in_parts(config: Config) -> None:
         )
     if cluster.gpu_share <= 0.5 and cluster.use_gpu is not False:
         raise ValueError(
-            f"{key} with cluster.gpu_share={cluster.gpu_share:g}: workers on one card train students of their own; leave "
-            "one of them out"
+            f"{key} with cluster.gpu_share={cluster.gpu_share:g}: workers on one card train students of their own; "
+            "leave one of them out"
         )
     _check_compile(key, "distill", is_compiled=config.distill.compile)
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydra_ray.config import StudentKind
+from hydra_ray.config import Config, StudentKind
 from hydra_ray.data import Rows
 from hydra_ray.models import ModelSpec, build_member, to_device
 from hydra_ray.randomness import THROWN_AWAY, numpy_generator, seed_of
@@ -125,7 +125,8 @@ def _members(run: Run, device: torch.device) -> float:
     )
     if not missing:
         return 0.0
-    rows = _first_rows(run, run.config.ensemble.batch_size)
+    team = _workers_of_member(run.config)
+    rows = _first_rows(run, math.ceil(run.config.ensemble.batch_size / team))  # each takes its part of a batch
     assert rows.labels is not None
     train = LabelledRows.of(rows, device, run.features)
     of_first = MemberSpec.of(run.task, run.member_spec(), rows.inputs, rows.labels)
@@ -138,10 +139,14 @@ def _members(run: Run, device: torch.device) -> float:
     return total
 
 
+def _workers_of_member(config: Config) -> int:
+    return 1 if config.cluster.is_local else config.ensemble.workers_per_member
+
+
 def _group(run: Run, spec: MemberSpec, train: LabelledRows, missing: int, device: torch.device) -> float:
     """Seconds to train so many members that are alike."""
     config = run.config
-    rounds = math.ceil(missing / config.cluster.most_processes)
+    rounds = math.ceil(missing / (config.cluster.most_processes // _workers_of_member(config)))
     size = stack_size(config.ensemble, rounds, spec, train)
     networks = [spec.build(seed_of(0, "thrown away", number)).to(device) for number in range(size)]
     step = statistics.median(member_step_times(networks, config.ensemble, train, run.task)) / size

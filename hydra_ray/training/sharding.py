@@ -1,4 +1,4 @@
-"""Networks whose weights, gradients and optimiser state are shared out over ranks (FSDP2), to each a part of each tensor.
+"""Networks whose weights, gradients and optimiser state are shared out over ranks (FSDP2): of each tensor a part each.
 
 Before a block runs, its ranks put its weights together, and drop them afterwards; so a rank needs room for its parts,
 for one block and for what the block computes. The body's blocks are those in its `nn.Sequential`s. What leaves the

@@ -75,10 +75,12 @@ def config(**settings):
         "learning_rate": 0.01,
         "head_width": 4, "optimizer": "sgd", **shared,
     }  # fmt: skip
+    cluster = {"num_workers": 2}
     students = [{"kind": "hydra", **own}, "kd", "kd_temperature", "labels", "end2", "proxy_end2"]
     ensemble = {"num_members": MEMBERS}
     data = {"source": "digits"}
-    return validate({"name": "x", "data": data, "ensemble": ensemble, "students": students, "distill": tree}, "here")
+    sections = {"data": data, "ensemble": ensemble, "students": students, "distill": tree, "cluster": cluster}
+    return validate({"name": "x", **sections}, "here")
 
 
 CNN = {"body": "cnn", "body_options": {"widths": [4], "norm": "group"}}
@@ -124,6 +126,14 @@ CASES = {
     "regression, labels, masked": ("labels", "patchy", {}, "regression"),
     "regression, one row a batch": ("hydra", "patchy", {**TERMS, "batch_size": 1}, "regression"),
 }
+IN_PARTS = [
+    "hydra", "hydra, cnn, blocks", "hydra, AdamW", "kd, clipped", "hydra, masked, all terms", "hydra, averaged",
+    "regression, masked, all terms",
+]  # fmt: skip
+CASES |= {
+    f"{name}, in parts": (*CASES[name][:2], {**CASES[name][2], "strategy": "fsdp"}, *CASES[name][3:])
+    for name in IN_PARTS
+}
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +167,16 @@ def test_two_ranks_reach_the_weights_and_the_losses_of_one(two_ranks, jobs, name
     assert first.losses == second.losses
     assert first.losses == pytest.approx(alone.losses, rel=1e-4)
     assert len(set(alone.losses)) == len(alone.losses)
+
+
+@pytest.mark.parametrize("name", IN_PARTS)
+def test_students_in_parts_end_as_copies_do(two_ranks, name):
+    for found in two_ranks:
+        copies, parts = found[name], found[f"{name}, in parts"]
+        assert list(parts.state) == list(copies.state)
+        for key, value in copies.state.items():
+            torch.testing.assert_close(parts.state[key], value, rtol=0, atol=1e-5)
+        assert parts.losses == pytest.approx(copies.losses, rel=1e-5)
 
 
 def test_a_loss_that_is_no_number_on_one_rank_stops_both_at_the_step_of_one(two_ranks, jobs):
