@@ -10,12 +10,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from hydra_ray.errors import StageError, UserError
-from hydra_ray.runs import Stage
 from hydra_ray.storage import Folder
 
 WORKER_LOG = "workers.log"
@@ -118,11 +117,11 @@ def keep_worker_logs(folder: Folder) -> str | None:
     return f"{folder}/{WORKER_LOG}"
 
 
-def say_worker_logs(folder: Folder, stage: Stage) -> None:
+def say_worker_logs(folder: Folder, say: Callable[[str], None]) -> None:
     """Keep them where work goes on after a failure, and say where they are."""
     kept = keep_worker_logs(folder)
     if kept:
-        stage.say(f"what workers wrote last: {kept}")
+        say(f"what workers wrote last: {kept}")
 
 
 def with_worker_logs(error: StageError, folder: Folder) -> StageError:

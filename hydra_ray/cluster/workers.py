@@ -62,7 +62,7 @@ def run_workers(loop: Loop, job: Any, cluster: ClusterConfig, folder: Folder, st
                 restarts.count(error)
                 stage.event("restart", failure=restarts.last, number=restarts.number, preempted=restarts.preempted)
                 stage.say(f"{restarts.last}; starting again ({restarts})")
-                say_worker_logs(folder, stage)
+                say_worker_logs(folder, stage.say)
             wait_for_room(cluster, stage, cluster.fewest_workers)
     finally:
         scratch.remove()
