@@ -89,8 +89,9 @@ class ShardRows:
     def __getitem__(self, rows: slice) -> ShardRows:
         """Rows that follow each other, in the same memory."""
         mask_NM = None if self.mask_NM is None else self.mask_NM[rows]
-        fields = (self.row_id, self.view, self.inputs, self.labels, self.logits_NMC)
-        return ShardRows(*(field[rows] for field in fields), mask_NM)
+        return ShardRows(
+            self.row_id[rows], self.view[rows], self.inputs[rows], self.labels[rows], self.logits_NMC[rows], mask_NM
+        )
 
     def of_members(self, members: Sequence[int] | None) -> ShardRows:
         """The same rows with these members alone, in this order; None for all."""
