@@ -83,7 +83,7 @@ def attack_all(run: Run, stage: Stage, settings: AttacksConfig, students: Mappin
 
 
 def _attacked_rows(run: Run, settings: AttacksConfig) -> AttackedRows:
-    rows = ShardReader(run.shards(TEST.name).folder).load()
+    rows = ShardReader(run.shards(TEST.name).files).load()
     row_id, inputs, labels = (torch.from_numpy(part) for part in (rows.row_id, rows.inputs, rows.labels))
     return AttackedRows.chosen(row_id, inputs, labels, settings.rows, run.config.seed)
 

@@ -57,12 +57,11 @@ def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
     )
     evidence = _report_inputs(run, stage.tracker, metrics, answers)
     artifact = run.report()
-    for name, content in make_report(evidence).items():
-        artifact.attempt.write(name, content)
+    files = make_report(evidence)
+    for name, content in files.items():
         if name.endswith(".png"):
             stage.picture(name.removesuffix(".png"), content)
-    artifact.attempt.write_json("config.json", run.config.model_dump(mode="json"))
-    artifact.publish({})
+    artifact.publish_files({}, {**files, "config.json": run.config.model_dump_json(indent=1).encode()})
     _write_cards(run, metrics)
     _log(stage, metrics)
     return metrics
@@ -71,7 +70,7 @@ def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
 def _answers(run: Run) -> Answers:
     """The ensemble's answers from the shards, the students' from Ray tasks."""
     config = run.config
-    splits = {split: run.shards(split.name).folder for split in _evaluated(run)}
+    splits = {split: run.shards(split.name).files for split in _evaluated(run)}
     pending = {
         kind: submit(ask_student, config.cluster, run.student(kind), splits, config) for kind in config.student_kinds
     }
@@ -261,7 +260,7 @@ def _write_cards(run: Run, metrics: dict[str, Any]) -> None:
     for kind in run.config.student_kinds:
         artifact = run.student(kind)
         card = student_card(str(artifact.folder), artifact.require(), metrics, config, views)
-        artifact.folder.write(CARD, card.encode())
+        artifact.files.write(CARD, card.encode())
 
 
 def _log(stage: Stage, metrics: dict[str, Any]) -> None:

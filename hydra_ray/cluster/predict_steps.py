@@ -172,7 +172,7 @@ class ReadRows:
         return table.append_column("item", pa.array(np.full(table.num_rows, batch.column("item")[0].as_py())))
 
     def _published(self, item: PlanItem) -> pa.Table:
-        old = read_shard(self.work.splits[item.split].folder, self.work.name(item))
+        old = read_shard(self.work.splits[item.split].files, self.work.name(item))
         return rows_table(old.row_id, item.view, old.inputs, old.labels)
 
     def _made(self, item: PlanItem) -> pa.Table:
@@ -311,7 +311,7 @@ class WriteShard:
         reuse = self.work.reuse[item.split]
         table = table.drop_columns(["item"])
         if reuse:
-            table = _behind(shards.folder, self.work.name(item), table, reuse)
+            table = _behind(shards.files, self.work.name(item), table, reuse)
         if self.work.teachers is None and self.work.is_masked(item.split):
             asked_NM = self.work.asked(item, table.column("row_id").to_numpy())
             all_NM = np.ones((table.num_rows, len(self.work.members)), np.bool_)

@@ -8,6 +8,7 @@ from hydra_ray.storage.events import EventFile
 from hydra_ray.storage.failures import as_storage_error, storage_errors
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.manifests import (
+    MANIFEST,
     check_bytes,
     check_listed,
     check_sizes,
@@ -27,6 +28,7 @@ from hydra_ray.storage.plain_json import as_json
 from hydra_ray.storage.publishing import WrittenFile
 
 __all__ = [
+    "MANIFEST",
     "OWNER",
     "Artifact",
     "EventFile",

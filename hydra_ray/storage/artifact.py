@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from hydra_ray.config import flatten
 from hydra_ray.errors import StorageError, UserError, reason_of
 from hydra_ray.storage.folder import Folder
@@ -165,6 +167,12 @@ class Artifact:
             self._may_publish()
             self._accept_others(error)
         self._clean()
+
+    def publish_files(self, content: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        """Write these files and publish them, and nothing else; see `publish`."""
+        self._may_publish()  # before a byte is written where another command may have published
+        written = {name: WrittenFile.write(self.attempt, name, pa.py_buffer(data)) for name, data in files.items()}
+        self.publish(content, files, written=written)
 
     def take(self, other: Artifact) -> None:
         """Publish what is published at `other`, of the same key, here too; every file's checksum is compared.

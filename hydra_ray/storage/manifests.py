@@ -18,7 +18,7 @@ from hydra_ray.storage.folder import Folder
 _FIELDS = {"fingerprint": str, "key": dict, "files": dict}
 _OWN_SUM = "checksum"
 _FILES_IN = "files_in"
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 ATTEMPT = "attempt-"
 _CHUNK = 1 << 20
 
@@ -85,7 +85,7 @@ def read_manifest(folder: Folder, name: str) -> dict[str, Any] | None:
     return find_published(folder, name)[0]
 
 
-def files_of(folder: Folder, name: str = _MANIFEST) -> Folder:
+def files_of(folder: Folder, name: str = MANIFEST) -> Folder:
     """The folder with the files that are published in a folder: itself, or on an object store one inside of it.
 
     Raises:

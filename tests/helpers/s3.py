@@ -69,13 +69,17 @@ class S3:
         """Let requests fail, see `Failure`."""
         self.failures.append(Failure(kind, how, times, prefix))
 
+    def fail_after(self, kind: str, times: float) -> None:
+        """Let the first requests of a kind through, before those that fail."""
+        self.failures.append(Failure(kind, "no", times))
+
     def failure_of(self, request: Request) -> int | str | None:
         with self.lock:
             self.requests.append(request)
             for failure in self.failures:
                 if failure.kind == request.kind and request.key.startswith(failure.prefix) and failure.times > 0:
                     failure.times -= 1
-                    return failure.how
+                    return None if failure.how == "no" else failure.how
         return None
 
 
