@@ -104,8 +104,8 @@ def _overridden(config: Config, change: str) -> Config:
 
 def _figures(run: Run, kind: StudentKind, seed: int) -> dict[str, float]:
     """One student, trained in this process, on validation rows."""
-    transfer: ShardRows = load(run.shards(TRANSFER).folder)
-    held: ShardRows = load(run.shards("validation").folder)
+    transfer: ShardRows = load(run.shards(TRANSFER).files)
+    held: ShardRows = load(run.shards("validation").files)
     members = run.config.ensemble.num_members
     shape = held.inputs.shape[1:]
     plan = plan_of(run.config, run.task, kind, num_members=members, input_shape=shape, num_outputs=run.data.num_outputs)

@@ -213,7 +213,7 @@ def _distil(config: Any, rank: int, num_ranks: int, ready: Callable[[], None]) -
     dist.init_process_group("gloo", rank=rank, world_size=num_ranks)
     run = Run(config)
     settings = config.distill
-    rows, held_out = (load(run.shards(split).folder) for split in (TRANSFER, "validation"))
+    rows, held_out = (load(run.shards(split).files) for split in (TRANSFER, "validation"))
     inputs = torch.from_numpy(rows.inputs.copy())
     logits = torch.from_numpy(rows.logits_NMC.copy())
     student = build_student(

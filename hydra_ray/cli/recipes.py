@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
     if robust.rows:
         print(f"\n{robust.title}")
         show(as_terminal(robust))
-    print(f"\nreport: {report.folder}/report.html")
+    print(f"\nreport: {report.files}/report.html")
 
 
 def run_stage(arguments: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hydra_ray.cli.terminal import show
 from hydra_ray.errors import UserError
-from hydra_ray.storage import Folder
+from hydra_ray.storage import Folder, files_of
 
 if TYPE_CHECKING:
     from hydra_ray.report.team_tables import ScoredTeams
@@ -74,7 +74,7 @@ def _answers(folder: Folder) -> ShardRows:
     """What members predicted of the rows that have a label."""
     from hydra_ray.shards import is_labelled, load
 
-    rows = load(folder)
+    rows = load(files_of(folder))
     if rows.labels.dtype.kind == "f":
         raise UserError(f"{folder}: predictions of a regression; teams are compared by the classes that members say")
     if rows.mask_NM is not None and not rows.mask_NM.all():

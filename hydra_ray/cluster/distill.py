@@ -159,7 +159,7 @@ def distill(run: Run, stage: Stage) -> None:
 
 def student_inputs_of(run: Run) -> StudentInputs:
     """The shards that students train on; `cluster/pipeline.py` has checked them."""
-    transfer, validation, *views = (run.shards(split).folder for split in run.splits_students_read)
+    transfer, validation, *views = (run.shards(split).files for split in run.splits_students_read)
     return StudentInputs(
         run.task,
         transfer,

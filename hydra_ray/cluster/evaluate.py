@@ -56,12 +56,11 @@ def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
     )
     evidence = _report_inputs(run, stage.tracker, metrics, answers)
     artifact = run.report()
-    for name, content in make_report(evidence).items():
-        artifact.attempt.write(name, content)
+    files = make_report(evidence)
+    for name, content in files.items():
         if name.endswith(".png"):
             stage.picture(name.removesuffix(".png"), content)
-    artifact.attempt.write_json("config.json", run.config.model_dump(mode="json"))
-    artifact.publish({})
+    artifact.publish_files({}, {**files, "config.json": run.config.model_dump_json(indent=1).encode()})
     _write_cards(run, metrics)
     _log(stage, metrics)
     return metrics
@@ -105,7 +104,7 @@ def _asked(
 ) -> Callable[[], tuple[ShardRows, dict[StudentKind, np.ndarray]]]:
     """Has a task read a split's shards and ask the students; inputs come back where they are to be attacked."""
     is_attacked = split == TEST and run.config.evaluate.attacks is not None
-    folder = run.shards(split.name).folder
+    folder = run.shards(split.name).files
     return submit(ask_students, run.config.cluster, students, folder, is_attacked, run.config)
 
 
@@ -264,7 +263,7 @@ def _write_cards(run: Run, metrics: dict[str, Any]) -> None:
     for kind in run.config.student_kinds:
         artifact = run.student(kind)
         card = student_card(str(artifact.folder), artifact.require(), metrics, config, views)
-        artifact.folder.write(CARD, card.encode())
+        artifact.files.write(CARD, card.encode())
 
 
 def _log(stage: Stage, metrics: dict[str, Any]) -> None:

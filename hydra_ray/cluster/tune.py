@@ -30,7 +30,7 @@ from hydra_ray.models import build_member, count_macs
 from hydra_ray.runs import Pace, Run, Stage, WandbSink
 from hydra_ray.runs.gpus import most_workers
 from hydra_ray.shards import Sharing
-from hydra_ray.storage import Folder, fingerprint, read_checked, sealed, unsealed
+from hydra_ray.storage import Folder, find_published, fingerprint, read_checked, sealed, unsealed
 from hydra_ray.training import StoppingRule, Trial, best_of, table_of
 
 TRIALS = "trials"
@@ -61,9 +61,9 @@ def _has_all_trials(run: Run, kind: StudentKind) -> bool:
 
 def _published_rows(run: Run, kind: StudentKind) -> list[dict[str, Any]]:
     artifact = run.search(kind)
-    manifest = artifact.manifest()
+    manifest, files = find_published(artifact.folder, artifact.manifest_name)
     assert manifest is not None
-    table = read_checked(artifact.folder, "trials.parquet", manifest["files"])
+    table = read_checked(files, "trials.parquet", manifest["files"])
     return pq.read_table(pa.BufferReader(table)).to_pylist()
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hydra_ray.errors import UserError
-from hydra_ray.storage import Folder
+from hydra_ray.storage import MANIFEST, Folder, files_of
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -164,6 +164,9 @@ def _is_split_folder(name: str) -> bool:
 
 def _data_files(folder: Folder) -> list[str]:
     names = sorted(folder.files())
+    if MANIFEST in names:  # a run's own shards, which on an object store lie in a folder that the manifest names
+        folder = files_of(folder)
+        names = sorted(folder.files())
     for suffix in _FORMATS:
         found = [name for name in names if re.search(rf"{suffix}$", name, re.IGNORECASE)]
         if found:

@@ -150,7 +150,7 @@ class AnswerFolder:
     def _footer(self, name: str) -> dict[str, Any] | None:
         """What stands in a file's footer; None where the file is damaged, or not of these answers."""
         try:
-            with self.folder.fs.open_input_file(f"{self.folder.path}/{name}") as stream:
+            with self.folder.open_file(name) as stream:
                 facts = json.loads(pq.read_schema(stream).metadata[_FOOTER])
         except _DAMAGED:
             return None

@@ -19,7 +19,7 @@ from hydra_ray.metrics.fidelity import spearman
 from hydra_ray.models import HydraStudent
 from hydra_ray.randomness import numpy_generator, seed_of
 from hydra_ray.shards import read_shard, shard_names
-from hydra_ray.storage import Folder
+from hydra_ray.storage import Folder, files_of
 
 Answers = dict[str, np.ndarray]
 Ask = Callable[[np.ndarray], Answers]
@@ -62,7 +62,7 @@ def rows_to_check(place: str, student: Student) -> tuple[np.ndarray, str]:
     """
     folder = Folder.open(place, "student")
     run = folder.parent.parent
-    shards = run / "predictions" / "validation"
+    shards = files_of(run / "predictions" / "validation")
     names = shard_names(shards)
     if names and folder.parent.name == "students":
         rows = read_shard(shards, names[0]).inputs[:NUM_ROWS].copy()

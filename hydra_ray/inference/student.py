@@ -37,7 +37,7 @@ from hydra_ray.models import (
     to_safetensors_bytes,
 )
 from hydra_ray.shards import is_labelled
-from hydra_ray.storage import Folder, describe, fingerprint, read_checked, read_manifest, sealed
+from hydra_ray.storage import Folder, describe, find_published, fingerprint, read_checked, sealed
 from hydra_ray.tasks import Prediction as Outputs
 from hydra_ray.tasks import Task, task_named
 from hydra_ray.training import Calibration, calibration_from_json, kind_named
@@ -252,7 +252,7 @@ class Student(nn.Module, PyTorchModelHubMixin):
 
     @classmethod
     def _from_folder(cls, folder: Folder, device: str | torch.device) -> Self:
-        about = read_manifest(folder, CONFIG)
+        about, inside = find_published(folder, CONFIG)
         if about is None:
             raise UserError(
                 f"{folder}: holds no student, there is no {CONFIG}; give a folder like runs/NAME/students/hydra"
@@ -266,12 +266,12 @@ class Student(nn.Module, PyTorchModelHubMixin):
         if missing:
             raise UserError(f"{folder}/{CONFIG}: is not of a student, it has no {missing[0]}; distil the student again")
         files = about.pop("files")
-        network = load_model(from_model_json(about), read_checked(folder, WEIGHTS, files), device)
+        network = load_model(from_model_json(about), read_checked(inside, WEIGHTS, files), device)
         assert isinstance(network, HydraStudent)
         thresholds = None
         if THRESHOLDS in files:
-            thresholds = Thresholds.from_json(json.loads(read_checked(folder, THRESHOLDS, files)))
-        card = folder.read(CARD).decode() if CARD in folder.files() else ""
+            thresholds = Thresholds.from_json(json.loads(read_checked(inside, THRESHOLDS, files)))
+        card = inside.read(CARD).decode() if CARD in inside.files() else ""
         return cls(network, about, thresholds, card).eval()
 
 

@@ -20,7 +20,7 @@ from hydra_ray.report.formats import count, decimal, origin
 from hydra_ray.report.inputs import ENSEMBLE, MEMBER, students, task_of, unknown_sets
 from hydra_ray.report.sweep_tables import Sweep, sweeps_section
 from hydra_ray.report.tables import TextTable, to_markdown
-from hydra_ray.storage import Folder, read_checked, read_manifest
+from hydra_ray.storage import Folder, find_published, read_checked
 
 _NOT_THE_RECIPE = ("name", "seed", "storage", "cluster", "tracking")
 _HOW_TO_READ = (
@@ -44,8 +44,7 @@ class FinishedRun:
         Raises:
             UserError: there is no finished report, or it is damaged.
         """
-        report = folder / "report"
-        manifest = read_manifest(report, "manifest.json")
+        manifest, report = find_published(folder / "report", "manifest.json")
         if manifest is None:
             raise UserError(f"{folder}: no finished report there; run `hydra-ray run CONFIG` first")
         config, metrics = (read_checked(report, name, manifest["files"]) for name in ("config.json", "metrics.json"))

@@ -19,7 +19,7 @@ from hydra_ray.models import (
     to_model_json,
     to_safetensors_bytes,
 )
-from hydra_ray.storage import Artifact, not_finite, read_checked, way_out
+from hydra_ray.storage import Artifact, not_finite, way_out
 
 
 def publish_model(
@@ -50,9 +50,7 @@ def publish_model(
             f"{artifact.folder}: {broken[0]} is not finite, so it is not published; lower learning_rate"
         )
     files = {WEIGHTS: to_safetensors_bytes(model), **(beside or {})}
-    for name, content in files.items():
-        artifact.attempt.write(name, content)
-    artifact.publish(to_model_json(spec, facts), files)
+    artifact.publish_files(to_model_json(spec, facts), files)
     return sum(map(len, files.values()))
 
 
@@ -63,7 +61,7 @@ def load_published(artifact: Artifact, device: torch.device | str = "cpu") -> Me
         UserError: nothing valid is published there, it is damaged, or a weight is not finite.
     """
     manifest = artifact.require()
-    weights = read_checked(artifact.folder, WEIGHTS, manifest["files"])
+    weights = artifact.read(WEIGHTS)
     model = load_model(from_model_json(manifest), weights, device)
     for name in _weights_not_finite(model):
         raise UserError(f"{artifact.folder}/{WEIGHTS}: {name} is not finite; {way_out(artifact.folder)}")

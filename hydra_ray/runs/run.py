@@ -307,7 +307,7 @@ class Run:
             raise UserError(
                 f"{shards.folder}: shards of another configuration ({reasons}); run the predict stage again"
             )
-        check_listed(shards.folder, shard_names(shards.folder), shards.require()["files"])
+        check_listed(shards.files, shard_names(shards.files), shards.require()["files"])
 
     # search and students
 
@@ -338,7 +338,7 @@ class Run:
             raise UserError(
                 f"distill.use_best_trial=true, but the search for {kind} has no valid result: run the tune stage first"
             )
-        place = f"{search.folder}/best.yaml"
+        place = f"{search.files}/best.yaml"
         return with_overlay(self.config, parse_yaml(search.read("best.yaml").decode()), place)
 
     def student(self, kind: StudentKind) -> Artifact:

@@ -14,7 +14,7 @@ from hydra_ray.errors import UserError
 from hydra_ray.shards.checks import verify
 from hydra_ray.shards.files import count_rows, read_metadata, required_names
 from hydra_ray.shards.schema import no_labels, rows_table, with_logits, with_mask, write_shard
-from hydra_ray.storage import Folder
+from hydra_ray.storage import Folder, files_of
 
 
 def write_shards(
@@ -84,7 +84,7 @@ def verify_shards(folder: str | Path) -> dict[str, Any]:
     Raises:
         UserError: the first thing that is wrong, with its file.
     """
-    place = Folder.open(str(folder), "folder")
+    place = files_of(Folder.open(str(folder), "folder"))
     names = required_names(place)
     footer: Mapping[str, Any] = read_metadata(place, names[0])
     num_rows = sum(count_rows(place, name) for name in names)

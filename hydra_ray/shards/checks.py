@@ -17,7 +17,7 @@ import pyarrow as pa
 from hydra_ray.data import LABEL_DTYPES, TaskName
 from hydra_ray.errors import UserError
 from hydra_ray.shards.schema import NO_LABEL, SCHEMA_VERSION, ShardReader, ShardRows
-from hydra_ray.storage import Folder
+from hydra_ray.storage import Folder, place_of
 
 _VIEW_BITS = 20
 
@@ -92,7 +92,7 @@ def _check_footer(subject: str, folder: Folder, footer: Mapping[str, Any], membe
     if found != list(members):
         raise UserError(
             f"{subject}: a shard from another ensemble (members {_brief(found)}, expected {_brief(members)}); "
-            f"delete {folder} to have it predicted again"
+            f"delete {place_of(folder)} to have it predicted again"
         )
 
 
@@ -169,7 +169,7 @@ def _check_rows(folder: Folder, seen: Sequence[tuple[np.ndarray, np.ndarray]], n
 
 
 def _wrong(subject: str, folder: Folder, what: str) -> UserError:
-    return UserError(f"{subject}: {what}; delete {folder} to have it predicted again")
+    return UserError(f"{subject}: {what}; delete {place_of(folder)} to have it predicted again")
 
 
 def _brief(fingerprints: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ray.errors import UserError, reason_of
-from hydra_ray.storage import Folder
+from hydra_ray.storage import Folder, place_of
 
 METADATA_KEY = b"hydra_ray"
 _T = TypeVar("_T")
@@ -46,7 +46,7 @@ def opened(folder: Folder, name: str, content: bytes | None = None) -> Iterator[
         UserError: the file is missing, not Parquet, or damaged, or its columns are not those of a shard.
     """
     try:
-        source = folder.fs.open_input_file(f"{folder.path}/{name}") if content is None else pa.BufferReader(content)
+        source = folder.open_file(name) if content is None else pa.BufferReader(content)
         with pq.ParquetFile(source, page_checksum_verification=True) as file:
             _check_columns(f"{folder}/{name}", file.schema_arrow)
             yield file
@@ -218,4 +218,4 @@ def _size(tensor: pa.FixedShapeTensorType) -> int:
 
 
 def _way_out(folder: Folder) -> str:
-    return f"delete {folder} to have it predicted again"
+    return f"delete {place_of(folder)} to have it predicted again"

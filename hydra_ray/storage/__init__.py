@@ -8,10 +8,14 @@ from hydra_ray.storage.events import EventFile
 from hydra_ray.storage.failures import as_storage_error, storage_errors
 from hydra_ray.storage.folder import Folder
 from hydra_ray.storage.manifests import (
+    MANIFEST,
     check_bytes,
     check_listed,
     check_sizes,
     describe,
+    files_of,
+    find_published,
+    place_of,
     read_checked,
     read_manifest,
     sealed,
@@ -24,6 +28,7 @@ from hydra_ray.storage.plain_json import as_json
 from hydra_ray.storage.publishing import WrittenFile
 
 __all__ = [
+    "MANIFEST",
     "OWNER",
     "Artifact",
     "EventFile",
@@ -37,9 +42,12 @@ __all__ = [
     "check_listed",
     "check_sizes",
     "describe",
+    "files_of",
+    "find_published",
     "fingerprint",
     "not_finite",
     "owned",
+    "place_of",
     "read_checked",
     "read_manifest",
     "sealed",

@@ -1,8 +1,8 @@
 """Artifacts: the results of stages, whether they are published or stale, and how they are published.
 
 An `Artifact` is one result of a stage (a member, a split's shards, a student, a search, the report): a folder with a
-manifest. It is written into an attempt folder beside its place and published from there (`publishing.py`); nothing is
-overwritten in place. The manifest holds a fingerprint, the hash of `key`: the configuration that matters to this result
+manifest. It is written into an attempt folder and published from there (`publishing.py`); nothing is overwritten in
+place. The manifest holds a fingerprint, the hash of `key`: the configuration that matters to this result
 and the digests of what it is made from. Keys come from `runs/fingerprints.py`.
 """
 
@@ -17,12 +17,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+import pyarrow as pa
+
 from hydra_ray.config import flatten
 from hydra_ray.errors import StorageError, UserError, reason_of
 from hydra_ray.storage.folder import Folder
-from hydra_ray.storage.manifests import check_sizes, describe, read_checked, read_manifest, sealed, way_out
+from hydra_ray.storage.manifests import (
+    check_sizes,
+    describe,
+    files_of,
+    find_published,
+    read_checked,
+    read_manifest,
+    way_out,
+)
 from hydra_ray.storage.ownership import Fence
-from hydra_ray.storage.publishing import Delivery, WrittenFile, attempt_prefix, retired_prefix, stamps_of
+from hydra_ray.storage.publishing import Delivery, WrittenFile, attempt_folder, remove_attempts, stamps_of
 
 Status = Literal["done", "stale", "missing"]
 
@@ -54,10 +64,15 @@ class Artifact:
         """Hash of the key."""
         return fingerprint(self.key)
 
-    @property
+    @cached_property
     def attempt(self) -> Folder:
         """The folder in which it is written; the same key has the same folder, so that work resumes."""
-        return self.folder.parent / f"{attempt_prefix(self.folder)}{self.fingerprint}"
+        return attempt_folder(self.folder, self.fingerprint, self.manifest_name)
+
+    @property
+    def files(self) -> Folder:
+        """The folder that the published files are in, see `files_of`."""
+        return files_of(self.folder, self.manifest_name)
 
     def manifest(self) -> dict[str, Any] | None:
         """The published manifest, also of another key; None if nothing is published.
@@ -73,12 +88,12 @@ class Artifact:
         Raises:
             UserError: it is published, but one of its files is missing, cut short or unreadable.
         """
-        manifest = self.manifest()
+        manifest, inside = find_published(self.folder, self.manifest_name)
         if manifest is None:
             return "missing"
         if not self._is_mine(manifest):
             return "stale"
-        check_sizes(self.folder, manifest["files"])
+        check_sizes(inside, manifest["files"])
         return "done"
 
     def require(self) -> dict[str, Any]:
@@ -87,13 +102,7 @@ class Artifact:
         Raises:
             UserError: nothing is published, or it was made from another key, or is damaged.
         """
-        manifest = self.manifest()
-        if manifest is None:
-            raise UserError(f"{self.folder}: nothing is published there; run the stage that makes it")
-        if not self._is_mine(manifest):
-            reasons = "; ".join(self.changes()[:3])
-            raise UserError(f"{self.folder}: of another configuration ({reasons}); run the stage that makes it again")
-        return manifest
+        return self._required()[0]
 
     def read(self, name: str) -> bytes:
         """A published file's bytes, checked against their checksum.
@@ -101,7 +110,8 @@ class Artifact:
         Raises:
             UserError: see `require`; or the file is missing, unreadable, or damaged.
         """
-        return read_checked(self.folder, name, self.require()["files"])
+        manifest, inside = self._required()
+        return read_checked(inside, name, manifest["files"])
 
     @property
     def lineage(self) -> str:
@@ -148,6 +158,7 @@ class Artifact:
         """
         try:
             self._deliver(content, names, written or {})
+            return
         except (FileNotFoundError, FileExistsError) as error:
             self._accept_others(error)
         except StorageError:
@@ -155,7 +166,13 @@ class Artifact:
         except UserError as error:
             self._may_publish()
             self._accept_others(error)
-        self._remove_attempts()
+        self._clean()
+
+    def publish_files(self, content: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        """Write these files and publish them, and nothing else; see `publish`."""
+        self._may_publish()  # before a byte is written where another command may have published
+        written = {name: WrittenFile.write(self.attempt, name, pa.py_buffer(data)) for name, data in files.items()}
+        self.publish(content, files, written=written)
 
     def take(self, other: Artifact) -> None:
         """Publish what is published at `other`, of the same key, here too; every file's checksum is compared.
@@ -163,19 +180,17 @@ class Artifact:
         Raises:
             UserError: nothing valid is published there, or it is damaged; or another command holds the run by now.
         """
-        manifest = other.require()
+        manifest, source = other._required()
         files = manifest["files"]
         self.attempt.remove()
         for name in files:
-            self.attempt.take_file(name, other.folder)
+            self.attempt.take_file(name, source)
         stamps = stamps_of(self.attempt, files)
         damaged = [name for name, facts in files.items() if describe(self.attempt, name) != facts]
         if damaged:
             self.attempt.remove()
-            raise UserError(f"{other.folder}/{damaged[0]}: not the bytes that were published; {way_out(other.folder)}")
-        self.attempt.write_json(self.manifest_name, sealed(manifest))
-        Delivery(self.attempt, self.folder, self.manifest_name, files, stamps, self._may_publish).put()
-        self._remove_attempts()
+            raise UserError(f"{source}/{damaged[0]}: not the bytes that were published; {way_out(source)}")
+        self._put(manifest, stamps)
 
     def _deliver(
         self, content: Mapping[str, Any], names: Collection[str] | None, written: Mapping[str, WrittenFile]
@@ -191,8 +206,25 @@ class Artifact:
         for name in present.difference(wanted):
             attempt.delete(name)
         facts = {"fingerprint": self.fingerprint, "key": self.key, "created": _now(), "files": files}
-        attempt.write_json(self.manifest_name, sealed({**facts, **content}))
-        Delivery(attempt, self.folder, self.manifest_name, files, stamps, self._may_publish).put()
+        self._put({**facts, **content}, stamps)
+
+    def _put(self, manifest: Mapping[str, Any], stamps: Mapping[str, tuple[int, ...]]) -> None:
+        """Publish the attempt with this manifest, and remove what else was written for this place."""
+        Delivery(self.attempt, self.folder, self.manifest_name, manifest, stamps, self._may_publish).put()
+        self._clean()
+
+    def _clean(self) -> None:
+        self.__dict__.pop("attempt", None)  # the next one is another folder
+        remove_attempts(self.folder, self.manifest_name)
+
+    def _required(self) -> tuple[dict[str, Any], Folder]:
+        manifest, inside = find_published(self.folder, self.manifest_name)
+        if manifest is None:
+            raise UserError(f"{self.folder}: nothing is published there; run the stage that makes it")
+        if not self._is_mine(manifest):
+            reasons = "; ".join(self.changes()[:3])
+            raise UserError(f"{self.folder}: of another configuration ({reasons}); run the stage that makes it again")
+        return manifest, inside
 
     def _may_publish(self) -> None:
         if self.fence is not None:
@@ -209,11 +241,6 @@ class Artifact:
 
     def _is_mine(self, manifest: dict[str, Any]) -> bool:
         return manifest["fingerprint"] == self.fingerprint and not not_finite(manifest)
-
-    def _remove_attempts(self) -> None:
-        for name in self.folder.parent.folders():
-            if name.startswith((attempt_prefix(self.folder), retired_prefix(self.folder))):
-                (self.folder.parent / name).remove()
 
 
 def not_finite(content: Mapping[str, Any]) -> dict[str, float]:

@@ -40,8 +40,16 @@ _OF_STORES = (
     (r"NO_SUCH_BUCKET|Bucket '.*' not found|bucket does not exist", "make the bucket, or mend its name"),
     (r"NETWORK_CONNECTION|curlCode|resolv|connect|imed out|imeout|HTTP status 5..|UNAVAILABLE|no answer",
      "nothing answers: check the network, the region and the endpoint (AWS_ENDPOINT_URL, or ?endpoint_override=...)"),
-    (r"AWS Error|google::cloud|Azure", f"ask its owner; {_GOES_ON}"),
+    (r"AWS Error|google::cloud|Azure|^store: ", f"ask its owner; {_GOES_ON}"),
 )  # fmt: skip
+_PASSING = re.compile(
+    r"NETWORK_CONNECTION|INTERNAL_FAILURE|InternalError|SLOW_DOWN|SlowDown|reduce your request rate|THROTTL|Throttl"
+    r"|REQUEST_TIMEOUT|RequestTimeout|SERVICE_UNAVAILABLE|ServiceUnavailable|ServerBusy|OperationTimedOut"
+    r"|HTTP status (429|5\d\d)|curlCode|imed out|onnection (reset|refused|aborted|was closed)|isconnected"
+    r"|Status\((UNAVAILABLE|INTERNAL|ABORTED|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED)"
+    r"|(429|5\d\d) (Too|Internal|Bad|Serv|Gate)"
+)
+_PASSING_NUMBERS = (errno.EBUSY, errno.EAGAIN, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE)
 _NUMBER = re.compile(r"\[errno (\d+)\]", re.IGNORECASE)
 
 
@@ -51,12 +59,25 @@ def way_out_of(error: BaseException, *, is_local: bool = True) -> str | None:
         return None
     if isinstance(error, OSError) and error.errno in _WAYS_OUT:
         return _WAYS_OUT[error.errno]
+    if isinstance(error, PermissionError):  # without a number, from fsspec
+        return _NO_RIGHT
     found = _NUMBER.search(str(error))
     if found and int(found[1]) in _WAYS_OUT:
         return _WAYS_OUT[int(found[1])]
     if is_local and "AWS Error" not in str(error):
         return None
     return next((way for words, way in _OF_STORES if re.search(words, str(error))), None)
+
+
+def can_pass(error: BaseException) -> bool:
+    """Whether the same call to a store may succeed a moment later: it is busy, or the network between."""
+    if isinstance(error, NOT_THERE) or not isinstance(error, FAILURES):
+        return False
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return True
+    if isinstance(error, OSError) and error.errno in _PASSING_NUMBERS:
+        return True
+    return _PASSING.search(str(error)) is not None
 
 
 def as_storage_error(error: BaseException, place: object, *, is_local: bool = True) -> StorageError | None:

@@ -1,7 +1,8 @@
 """Manifests: the list of a published folder's files, and reading them so that damage is noticed.
 
 A manifest lists the folder's files with their sizes and SHA-256 checksums, and holds a checksum of its own content.
-Every published file is checked against it as it is read. When a result is stale is decided in `artifact.py`.
+Every published file is checked against it as it is read. On an object store, where nothing can be renamed, the files
+are in a folder beside the manifest, which names it. When a result is stale is decided in `artifact.py`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from hydra_ray.storage.folder import Folder
 
 _FIELDS = {"fingerprint": str, "key": dict, "files": dict}
 _OWN_SUM = "checksum"
+_FILES_IN = "files_in"
+MANIFEST = "manifest.json"
+ATTEMPT = "attempt-"
 _CHUNK = 1 << 20
 
 
@@ -51,26 +55,50 @@ def unsealed(folder: Folder, name: str) -> dict[str, Any] | None:
     return content
 
 
-def read_manifest(folder: Folder, name: str) -> dict[str, Any] | None:
-    """A folder's manifest; None if nothing is published.
+def pointing_to(inside: Folder, content: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest's `content` for the folder above `inside`, where its files are; to be written as JSON."""
+    return sealed({_FILES_IN: inside.name, **content})
+
+
+def find_published(folder: Folder, name: str) -> tuple[dict[str, Any] | None, Folder]:
+    """A folder's manifest, None if nothing is published, and the folder that its files are in.
 
     Raises:
         UserError: see `unsealed`; or the file is no manifest.
     """
     manifest = unsealed(folder, name)
     if manifest is None:
-        return None
+        return None, folder
     for field, kind in _FIELDS.items():
         if not isinstance(manifest.get(field), kind):
             raise UserError(f"{folder}/{name}: no manifest, it has no {field}; {way_out(folder)}")
-    return manifest
+    inside = manifest.pop(_FILES_IN, None)
+    return manifest, folder if inside is None else folder / inside
+
+
+def read_manifest(folder: Folder, name: str) -> dict[str, Any] | None:
+    """A folder's manifest; None if nothing is published.
+
+    Raises:
+        UserError: see `find_published`.
+    """
+    return find_published(folder, name)[0]
+
+
+def files_of(folder: Folder, name: str = MANIFEST) -> Folder:
+    """The folder with the files that are published in a folder: itself, or on an object store one inside of it.
+
+    Raises:
+        UserError: the manifest is damaged.
+    """
+    return find_published(folder, name)[1]
 
 
 def describe(folder: Folder, name: str) -> dict[str, Any]:
     """A manifest's entry for a file: its size `bytes` and its checksum `sha256`."""
     digest = hashlib.sha256()
     size = 0
-    with folder.fs.open_input_stream(f"{folder.path}/{name}", compression=None) as stream:
+    with folder.open_file(name) as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
             size += len(chunk)
@@ -134,7 +162,12 @@ def check_bytes(folder: Folder, name: str, content: bytes, files: Mapping[str, A
 
 def way_out(folder: Folder) -> str:
     """What a user can do about damage, for an error line."""
-    return f"delete {folder} to have it made again"
+    return f"delete {place_of(folder)} to have it made again"
+
+
+def place_of(folder: Folder) -> Folder:
+    """The folder to delete for that a result is made again: that of its manifest, given the one with its files."""
+    return folder.parent if folder.name.startswith(ATTEMPT) else folder
 
 
 def _sum_of(content: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """File systems that die: after so many changes every further one raises, as if the process had been killed."""
 
 import pyarrow.fs as pafs
+from fsspec.implementations.memory import MemoryFileSystem
 
 CHANGES = ("create_dir", "open_output_stream", "move", "delete_file", "delete_dir")
 
@@ -37,12 +38,22 @@ def _mortal(base: type) -> type:
 _Local, _FSSpec = _mortal(pafs.LocalFileSystem), _mortal(pafs.FSSpecHandler)
 
 
+class MortalMemory(MemoryFileSystem):
+    """fsspec's memory, in which putting a file spends a life; its content is every instance's."""
+
+    cachable = False
+
+    def pipe_file(self, *args, **kwargs):
+        self.life.spend()
+        return super().pipe_file(*args, **kwargs)
+
+
 def mortal(fs: pafs.FileSystem, changes: int) -> pafs.FileSystem:
     """The same place as `fs`, for so many changes."""
     if isinstance(fs, pafs.LocalFileSystem):
         found = _Local()
         found.life = Life(changes)
         return found
-    handler = _FSSpec(fs.handler.fs)
-    handler.life = Life(changes)
+    handler = _FSSpec(MortalMemory())
+    handler.life = handler.fs.life = Life(changes)
     return pafs.PyFileSystem(handler)

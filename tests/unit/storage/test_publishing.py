@@ -7,6 +7,7 @@ from itertools import product
 
 import pyarrow.fs as pafs
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from hydra_ray.errors import UserError
 from hydra_ray.storage.artifact import Artifact
@@ -63,11 +64,23 @@ def _taking_turns(base: type) -> type:
 _Local, _FSSpec = _taking_turns(pafs.LocalFileSystem), _taking_turns(pafs.FSSpecHandler)
 
 
+class TurnsMemory(MemoryFileSystem):
+    """fsspec's memory, in which putting a file is a step."""
+
+    cachable = False
+
+    def pipe_file(self, *args, **kwargs):
+        self.turns.step(self.who)
+        return super().pipe_file(*args, **kwargs)
+
+
 def in_turns(folder: Folder, turns: Turns, who: int) -> Folder:
     if folder.is_local:
         fs = found = _Local()
     else:
-        found = _FSSpec(folder.fs.handler.fs)
+        memory = TurnsMemory()
+        memory.turns, memory.who = turns, who
+        found = _FSSpec(memory)
         fs = pafs.PyFileSystem(found)
     found.turns, found.who = turns, who
     return Folder(fs, folder.path)
