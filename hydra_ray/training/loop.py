@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 import torch.distributed as dist
@@ -62,7 +62,8 @@ class DistributedContext:
         groups = [dist.new_group(list(range(first * size, (first + 1) * size))) for first in range(num_teams)]
         if number == num_teams:
             return Team(number, num_teams, None)
-        return Team(number, num_teams, DistributedContext(rank, size, group=groups[number]))
+        own = cast("dist.ProcessGroup", groups[number])
+        return Team(number, num_teams, DistributedContext(rank, size, group=own))
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """`model`; where there are several ranks, with gradients averaged over them.

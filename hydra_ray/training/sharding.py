@@ -9,6 +9,7 @@ imported where it is used, as torch's part for it takes seconds to import.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -26,7 +27,7 @@ class Sharding:
     def __init__(self, group: dist.ProcessGroup | None, device: torch.device, *, is_first: bool) -> None:
         """Of a group of ranks, None for all processes of the job, on this rank's device."""
         self._group = group
-        self._mesh = DeviceMesh.from_group(group or dist.group.WORLD, device.type)
+        self._mesh = DeviceMesh.from_group(cast("dist.ProcessGroup", group or dist.group.WORLD), device.type)
         self._is_first = is_first
 
     def shard(self, model: nn.Module) -> None:
