@@ -27,7 +27,7 @@ from hydra_ray.runs.gpus import most_workers
 from hydra_ray.runs.head_checks import check_heads
 from hydra_ray.runs.objective_checks import check_groups, check_objective
 from hydra_ray.runs.rank_checks import check_parts, check_team
-from hydra_ray.runs.run import TRANSFER, Run
+from hydra_ray.runs.run import TRANSFER, WRITTEN_BELOW, Run
 from hydra_ray.runs.suitable_views import can_ask_validation_views, has_fixed_rows
 from hydra_ray.runs.unknown_row_checks import check_unknown_rows
 from hydra_ray.runs.view_checks import check_views, within
@@ -49,7 +49,7 @@ def check_run(run: Run) -> None:
     """
     check_settings(run)
     check_features(run)
-    run.folder.check_writable("storage")
+    run.folder.check_writable("storage", WRITTEN_BELOW)
 
 
 def check_settings(run: Run) -> None:

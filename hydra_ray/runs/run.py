@@ -53,6 +53,9 @@ from hydra_ray.tasks import Task, task_named
 from hydra_ray.teachers import Teachers, teacher_digests, teachers_of
 from hydra_ray.views import IDENTITY, NumberedView, number_views, view_named
 
+WRITTEN_BELOW = ("ensemble", "predictions", "tune", "students", "report")
+"""Folders of a run that stages write to."""
+
 
 class Run:
     """The run that a configuration describes."""

@@ -107,8 +107,8 @@ class Folder:
         """A file's bytes; raises FileNotFoundError if there is no such file."""
 
         def read() -> bytes:
-            with self.fs.open_input_stream(f"{self.path}/{name}", compression=None) as stream:
-                return stream.read()
+            with self.fs.open_input_file(f"{self.path}/{name}") as file:  # one request; a stream makes one each 256 kB
+                return file.read()
 
         return self._call(read, name)
 

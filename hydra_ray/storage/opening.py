@@ -71,7 +71,8 @@ def scheme_of(fs: pafs.FileSystem) -> str:
     """The scheme of the URIs that a file system is opened with."""
     fsspec = fsspec_of(fs)
     if fsspec is None:
-        return _SCHEMES.get(fs.type_name, fs.type_name)
+        name = str(fs.type_name)
+        return _SCHEMES.get(name, name)
     protocol = fsspec.protocol if isinstance(fsspec.protocol, str) else fsspec.protocol[0]
     return f"{FSSPEC}{protocol}" if protocol in _OF_BOTH else protocol
 

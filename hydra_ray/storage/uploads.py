@@ -3,7 +3,8 @@
 pyarrow's client of S3 cannot abort an upload, and a stream of it that has failed may still, when it is forgotten, put
 what it has in the file's place (tried with 26.0). So a file that fits into one request is sent in one, which happens or
 does not; a larger one goes in parts, and where one of them fails, the upload is ended with the parts that are there and
-the file deleted. fsspec's file systems know how to abort; Google's and Azure's uploads count only once they are closed.
+the file deleted. Where the very last requests fail for good the stream is closed by then, and the upload stays open.
+fsspec's file systems know how to abort; Google's and Azure's uploads count only once they are closed.
 """
 
 from __future__ import annotations
