@@ -20,18 +20,15 @@ class RunResult:
 
     Attributes:
         folder: of the run, a path or URI.
+        report: the report's page, likewise.
         metrics: the content of its metrics.json.
         kinds: of its students.
     """
 
     folder: str
+    report: str
     metrics: dict[str, Any]
     kinds: tuple[StudentKind, ...]
-
-    @property
-    def report(self) -> str:
-        """Path of the report's page."""
-        return f"{self.folder}/report/report.html"
 
     def student(self, kind: StudentKind | None = None) -> Student:
         """One of its students; the first where none is named."""
@@ -64,8 +61,9 @@ def run(
         config = validate(config, "config")
     this = Run(config)
     run_stages(this, STAGES, wait=wait, redo=always if redo else never, listener=progress or _nobody)
-    metrics = json.loads(this.report().read("metrics.json"))
-    return RunResult(str(this.folder), metrics, tuple(this.config.student_kinds))
+    report = this.report()
+    metrics = json.loads(report.read("metrics.json"))
+    return RunResult(str(this.folder), f"{report.files}/report.html", metrics, tuple(this.config.student_kinds))
 
 
 def _nobody(event: Mapping[str, Any]) -> None:

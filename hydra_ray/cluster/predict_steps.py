@@ -329,4 +329,4 @@ class WriteShard:
 @lru_cache(maxsize=4)
 def _reader_of(work: Work, split: str) -> ShardReader:
     """Reads a split's published shards; its manifest, which lists all of them, is read once a process."""
-    return ShardReader(work.splits[split].files)
+    return ShardReader(work.splits[split].folder)

@@ -32,7 +32,7 @@ from hydra_ray.shards.files import (
     required_names,
     shard_names,
 )
-from hydra_ray.storage import Folder, WrittenFile, check_bytes, read_manifest
+from hydra_ray.storage import Folder, WrittenFile, check_bytes, find_published
 
 __all__ = [
     "METADATA_KEY",
@@ -202,9 +202,8 @@ class ShardReader:
         Raises:
             UserError: the manifest is damaged.
         """
-        self.folder = folder
+        manifest, self.folder = find_published(folder, SHARDS_MANIFEST)
         self._members = members
-        manifest = read_manifest(folder, SHARDS_MANIFEST)
         self._files: dict[str, Any] | None = None if manifest is None else manifest["files"]
         self._rows: dict[str, int] = {} if manifest is None else manifest.get("shard_rows", {})
         self._compared: set[str] = set()
