@@ -172,11 +172,7 @@ class Run:
         return replace(spec, categories=data.categories)
 
     def group_weights(self, place: int) -> Pretrained | None:
-        """The trained body that the members of a group start from; None for fresh ones.
-
-        Raises:
-            UserError: see `load_pretrained`.
-        """
+        """The trained body that the members of a group start from; None for fresh ones. Raises as `load_pretrained`."""
         return group_weights(self.wanted, place, self.data)
 
     @cached_property

@@ -35,11 +35,14 @@ _WAYS_OUT = {
     errno.ENOTCONN: _BROKEN,
 }
 _OF_STORES = (
+    (r"Failed to flush response stream",  # an error that is longer than the file has no room in pyarrow's buffer
+     "the store's answer was an error that is not passed on: check the right to read there, and whether it is busy"),
     (r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|EXPIRED|TOKEN|Forbidden|Unauthorized|PERMISSION|credential",
      "check the credentials in the environment, and their right to list and write there"),
     (r"NO_SUCH_BUCKET|Bucket '.*' not found|bucket does not exist", "make the bucket, or mend its name"),
     (r"NETWORK_CONNECTION|curlCode|resolv|connect|imed out|imeout|HTTP status 5..|UNAVAILABLE|no answer",
      "nothing answers: check the network, the region and the endpoint (AWS_ENDPOINT_URL, or ?endpoint_override=...)"),
+    (r"SLOW_DOWN|SlowDown|THROTTL|Throttl|reduce your request rate", f"it is busy: wait a while; {_GOES_ON}"),
     (r"AWS Error|google::cloud|Azure|^store: ", f"ask its owner; {_GOES_ON}"),
 )  # fmt: skip
 _PASSING = re.compile(

@@ -5,6 +5,7 @@
 
 import json
 import os
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -22,23 +23,27 @@ class _CountedFile:
         self._file = open(path, "rb")  # noqa: SIM115
         self._path = path
         self._record = record
-        self._is_whole = True
-
-    def seek(self, *arguments: int) -> int:
-        """Who moves about in a file looks at its footer, and does not read it."""
-        self._is_whole = False
-        return self._file.seek(*arguments)
 
     def read(self, length: int = -1) -> bytes:
         """As files do, and a line of the record."""
         found = self._file.read(length)
-        facts = {"file": self._path, "bytes": len(found), "process": os.getpid(), "whole": self._is_whole}
+        facts = {"file": self._path, "bytes": len(found), "process": os.getpid(), "whole": _is_asked_for_all()}
         with open(self._record, "a") as record:
             record.write(json.dumps(facts) + "\n")
         return found
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
+
+
+def _is_asked_for_all() -> bool:
+    """Whether `Folder.read` asks, for a file's bytes; whoever else does looks at its footer."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_qualname.startswith("Folder.read."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 class CountedFileSystem(LocalFileSystem):

@@ -177,19 +177,31 @@ def test_a_store_that_says_nothing_for_a_while(s3, folder):
     assert s3.counts()["get"] == 3
 
 
+LARGER_THAN_AN_ERROR = bytes(4096)  # pyarrow has room for as many bytes of an answer as it asked for
+
+
 @pytest.mark.usefixtures("no_patience")
 def test_a_store_that_stays_away_is_one_line_and_asked_once_a_call_from_then_on(s3, folder):
+    folder.write("a", LARGER_THAN_AN_ERROR)
     s3.fail("get", 503, times=1000)
-    with pytest.raises(StorageError, match=r"runs/x/a: .*SLOW_DOWN.*: nothing answers"):
+    with pytest.raises(StorageError, match=r"runs/x/a: .*SLOW_DOWN.*: it is busy: wait a while"):
         folder.read("a")
     assert not _Store.answers
 
 
 def test_what_cannot_pass_is_not_tried_again(s3, folder):
+    folder.write("a", LARGER_THAN_AN_ERROR)
     s3.fail("get", 403, times=1000)
     with pytest.raises(StorageError, match="check the credentials"):
         folder.read("a")
     assert s3.counts()["get"] == 1
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_an_error_that_is_longer_than_the_file_is_lost_by_pyarrow(s3, folder):
+    s3.fail("get", 403, times=1000)
+    with pytest.raises(StorageError, match="the store's answer was an error that is not passed on: check the right to"):
+        folder.read("a")
 
 
 # rights

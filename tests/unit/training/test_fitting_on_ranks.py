@@ -75,7 +75,7 @@ def config(**settings):
         "learning_rate": 0.01,
         "head_width": 4, "optimizer": "sgd", **shared,
     }  # fmt: skip
-    cluster = {"num_workers": 2}
+    cluster = {"num_workers": 2} if "strategy" in shared else {}  # parts are of several workers
     students = [{"kind": "hydra", **own}, "kd", "kd_temperature", "labels", "end2", "proxy_end2"]
     ensemble = {"num_members": MEMBERS}
     data = {"source": "digits"}

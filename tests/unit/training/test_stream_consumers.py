@@ -132,7 +132,7 @@ def views_of_rows(record, config, place):
 def rows_under(run, split, number):
     """The pixels that members are asked about."""
     item = PlanItem(split, number, 0, 400)
-    work = shard_steps.Work(run.config, run.data, [], {}, {split: run.views(split)}, {split: 0}, {}, None, "float16")
+    work = shard_steps.Work(run.config, run.data, [], {}, {split: run.views(split)}, {split: ()}, {}, None, "float16")
     work.asked(item, np.arange(9))
     return shard_steps.inputs_of(shard_steps.ReadRows(work)(pa.table({"item": [item.to_text()]})))
 
