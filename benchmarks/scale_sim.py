@@ -137,9 +137,9 @@ def limits_of(
             hours["predict"],
             "hours",
         ),
-        Limit("distill: requests of each rank to open", waiting("open for training"), hours["distill"], "hours"),
+        Limit("distill: requests to open, by the first rank", waiting("open for training"), hours["distill"], "hours"),
         Limit(
-            "distill: each rank reads all shards, each epoch",
+            "distill: each node reads all shards, each epoch",
             rates.student_epochs * stored / a_second / 3600,
             hours["distill"],
             "hours",
