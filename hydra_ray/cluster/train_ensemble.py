@@ -66,8 +66,7 @@ def train_ensemble(run: Run, stage: Stage) -> None:
         try:
             _train(run, stage, record, missing)
         except Exception as error:
-            record.fail_with_their_workers(error)
-            if ensemble.min_members is None or not record.failed:
+            if ensemble.min_members is None or not record.fail_with_their_workers(error):
                 raise
             _require_quorum(ensemble, {**failed, **record.failed}, error)
         failed |= record.failed
@@ -135,10 +134,11 @@ class _Record:
         elif not log_worker_event(self._stage, event):
             self._record(event)
 
-    def fail_with_their_workers(self, error: Exception) -> None:
-        """Count as failed what those workers were at which failed, as far as the error says which they were."""
+    def fail_with_their_workers(self, error: Exception) -> bool:
+        """Count as failed what those workers were at which failed; whether the error says which they were."""
         for rank, reason in failed_workers(error).items():
             self._fail(self._in_work.get(rank, []), reason)
+        return bool(self.failed)
 
     def _fail(self, members: list[int], reason: str) -> None:
         for number in sorted(set(members) - set(self.failed)):  # a team's workers fail one after the other

@@ -27,7 +27,7 @@ class Store:
         self.since = len(record_of(self.place))
         found = {}
         for name, number in times.items():
-            found.setdefault(name.split("/")[-2], set()).add(number)
+            found.setdefault(name.split("predictions/")[1].split("/")[0], set()).add(number)
         return {split: numbers.pop() if len(numbers) == 1 else numbers for split, numbers in found.items()}
 
 

@@ -62,7 +62,9 @@ def test_a_failing_network_ends_in_one_line_after_one_more_start(ray_session, tm
     assert line.startswith("train_ensemble: ZeroDivisionError: no rows in this batch (")
     assert "own_nets.py:" in line
     assert "in forward" in line
-    assert line.endswith(f"traceback in {Folder.open(str(log.parent))}/error.log")
+    folder = Folder.open(str(log.parent))
+    last_lines = f"; what workers wrote last: {folder}/workers.log" if words else ""
+    assert line.endswith(f"traceback in {folder}/error.log{last_lines}")
     assert "\n" not in line
     assert "raise self.error" in log.read_text()
     assert len(events(tmp_path / "tiny", event="restart")) == restarts
