@@ -11,8 +11,10 @@ were measured on one H200 (docs/performance.md, "On one GPU").
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from benchmarks.pairs import Table
@@ -205,30 +207,52 @@ def tables(scale: Scale, rates: Rates, sizes: tuple[list[int], list[int]]) -> li
     ]
 
 
+def _amount(word: str) -> float:
+    """A finite number above 0, from the command line."""
+    with suppress(ValueError):
+        found = float(word)
+        if 0 < found < math.inf:
+            return found
+    raise argparse.ArgumentTypeError(f"{word} is not a number above 0")
+
+
+def _number(word: str) -> int:
+    """A whole number above 0, from the command line."""
+    found = _amount(word)
+    if found != int(found):
+        raise argparse.ArgumentTypeError(f"{word} is not a whole number")
+    return int(found)
+
+
 def main() -> int:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--rows", type=float, default=1e9, help="of the transfer set")
-    add("--views", type=int, default=20, help="in which each source row stands there")
-    add("--members", type=int, default=50)
-    add("--gpus", type=int, default=256)
-    add("--shape", type=int, nargs=3, default=(32, 32, 3), help="of an input, uint8")
-    add("--classes", type=int, default=10)
-    add("--rows-per-shard", type=int, default=5000, help="predict.rows_per_shard")
-    add("--train-rows-per-second", type=float, default=9_600, help="of one member on a GPU")
-    add("--ask-rows-per-second", type=float, default=232_000, help="rows x members asked and written by a GPU")
-    add("--student-rows-per-second", type=float, default=30_700, help="of a student on a GPU")
-    add("--epochs", type=int, default=20, help="of a member")
-    add("--student-epochs", type=int, default=5)
-    add("--gigabits", type=float, default=10, help="a second, of a worker's network")
-    add("--request-ms", type=float, default=30, help="of an object store's answer")
-    add("--head-gigabytes", type=float, default=32, help="memory of the driver's machine")
-    add("--worker-gigabytes", type=float, default=64, help="memory of a worker")
-    add("--item-seconds", type=float, default=0.08, help="CPU of the driver for an item of predict (--ray measures it)")
+    add("--rows", type=_amount, default=1e9, help="of the transfer set")
+    add("--views", type=_number, default=20, help="in which each source row stands there")
+    add("--members", type=_number, default=50)
+    add("--gpus", type=_number, default=256)
+    add("--shape", type=_number, nargs=3, default=(32, 32, 3), help="of an input, uint8")
+    add("--classes", type=_number, default=10)
+    add("--rows-per-shard", type=_number, default=5000, help="predict.rows_per_shard")
+    add("--train-rows-per-second", type=_amount, default=9_600, help="of one member on a GPU")
+    add("--ask-rows-per-second", type=_amount, default=232_000, help="rows x members asked and written by a GPU")
+    add("--student-rows-per-second", type=_amount, default=30_700, help="of a student on a GPU")
+    add("--epochs", type=_number, default=20, help="of a member")
+    add("--student-epochs", type=_number, default=5)
+    add("--gigabits", type=_amount, default=10, help="a second, of a worker's network")
+    add("--request-ms", type=_amount, default=30, help="of an object store's answer")
+    add("--head-gigabytes", type=_amount, default=32, help="memory of the driver's machine")
+    add("--worker-gigabytes", type=_amount, default=64, help="memory of a worker")
+    add(
+        "--item-seconds",
+        type=_amount,
+        default=0.08,
+        help="CPU of the driver for an item of predict (--ray measures it)",
+    )
     add("--ray", action="store_true", help="measure --item-seconds in a Ray session")
-    add("--row-sizes", type=int, nargs="+", default=[1_000, 10_000], help="plans in shards, whose rows are counted")
-    add("--file-sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000], help="plans in shards")
+    add("--row-sizes", type=_number, nargs="+", default=[1_000, 10_000], help="plans in shards, whose rows are counted")
+    add("--file-sizes", type=_number, nargs="+", default=[1_000, 10_000, 100_000], help="plans in shards")
     given = parser.parse_args()
     scale = Scale(int(given.rows), given.views, given.members, tuple(given.shape), given.classes, given.rows_per_shard)
     rates = Rates(

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +76,15 @@ def processes(mark: str, title: str = "") -> list[int]:
 def kill_a_train_worker() -> None:
     """SIGKILL to a Ray Train worker of the tests' own session."""
     os.kill(processes(os.environ[MARK], "ray::RayTrainWorker")[0], signal.SIGKILL)
+
+
+@contextmanager
+def meanwhile(act: Callable[[], object]) -> Iterator[None]:
+    """`act()` in a thread of its own beside a `with` block, which ends when both are over."""
+    with ThreadPoolExecutor(1) as thread:
+        acting = thread.submit(act)
+        yield
+        acting.result()
 
 
 def _read(path: Path) -> str:

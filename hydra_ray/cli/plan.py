@@ -103,7 +103,10 @@ def _show_times(times: list[StageTime], where: str | None, price: float | None) 
         print(f"time            {each}")
     if times and where is not None:
         print(f"time            {where}")
-    if not times or price is None:
+    if price is None:
+        return
+    if not times:
+        print("cost            nothing: no stage is left that is measured")
         return
     for each in times:
         print(f"cost            {each.cost_line(price)}")

@@ -54,6 +54,8 @@ def evaluate(run: Run, stage: Stage) -> dict[str, Any]:
         consensus=asked.consensus or (),
         under_attack=under_attack,
     )
+    if run.given_up:
+        metrics["left_out"] = {str(number): reason for number, reason in run.given_up.items()}
     evidence = _report_inputs(run, stage.tracker, metrics, answers)
     artifact = run.report()
     files = make_report(evidence)

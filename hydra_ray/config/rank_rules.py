@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from hydra_ray.config.cluster import ClusterConfig
     from hydra_ray.config.tree import Config
 
 
@@ -41,11 +42,7 @@ def _check_teams(config: Config) -> None:
             f"ensemble.batch_size={ensemble.batch_size}, but {key}: some workers would have no row; use "
             f"ensemble.batch_size={size} or more"
         )
-    if cluster.gpu_share <= 0.5 and cluster.use_gpu is not False:
-        raise ValueError(
-            f"{key} with cluster.gpu_share={cluster.gpu_share:g}: workers on one card gain nothing from each other; "
-            "leave one of them out"
-        )
+    _check_cards(key, cluster, "gain nothing from each other")
     if cluster.fewest_workers % size or cluster.most_workers % size:
         fitting = [max(1, workers // size) * size for workers in (cluster.fewest_workers, cluster.most_workers)]
         raise ValueError(
@@ -77,12 +74,15 @@ def _check_students_in_parts(config: Config) -> None:
             f"{key} with cluster.num_workers={cluster.num_workers}: one worker has nobody to share a student with; use "
             f"cluster.num_workers={2 if isinstance(cluster.num_workers, int) else [2, max(2, cluster.most_workers)]}"
         )
+    _check_cards(key, cluster, "train students of their own")
+    _check_compile(key, "distill", is_compiled=config.distill.compile)
+
+
+def _check_cards(key: str, cluster: ClusterConfig, why: str) -> None:
     if cluster.gpu_share <= 0.5 and cluster.use_gpu is not False:
         raise ValueError(
-            f"{key} with cluster.gpu_share={cluster.gpu_share:g}: workers on one card train students of their own; "
-            "leave one of them out"
+            f"{key} with cluster.gpu_share={cluster.gpu_share:g}: workers on one card {why}; leave one of them out"
         )
-    _check_compile(key, "distill", is_compiled=config.distill.compile)
 
 
 def _check_compile(key: str, section: str, *, is_compiled: bool) -> None:

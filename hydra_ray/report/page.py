@@ -121,9 +121,11 @@ def _several(tables: Sequence[TextTable], note: str) -> list[str]:
 
 def _subtitle(inputs: ReportInputs) -> str:
     members = inputs.metrics.get("num_members")
+    left_out = len(inputs.metrics.get("left_out", ()))
+    of_all = f" of {members + left_out}" if members and left_out else ""
     known = [
         inputs.metrics.get("task"),
-        f"{members} members" if members else None,
+        f"{members}{of_all} members" if members else None,
         inputs.facts.get("date"),
     ]
     return ", ".join(str(part) for part in known if part)

@@ -1,9 +1,7 @@
 """The small run with two more members, during whose training a worker was killed."""
 
-import threading
-
 import pytest
-from support import WORKERS, copied, events, kill_a_train_worker, tiny, wait_for
+from support import WORKERS, copied, events, kill_a_train_worker, meanwhile, tiny, wait_for
 
 
 @pytest.fixture(scope="session")
@@ -19,8 +17,6 @@ def extended_run(small_run, tmp_path_factory):
         wait_for(lambda: [e for e in events(folder, "train_ensemble", "epoch") if e["member"] > 3], 120, "first epoch")
         kill_a_train_worker()
 
-    killer = threading.Thread(target=kill_in_training)
-    killer.start()
-    run_stages(Run(tiny(storage, "ensemble.num_members=6", *WORKERS)), ["train_ensemble"])
-    killer.join()
+    with meanwhile(kill_in_training):
+        run_stages(Run(tiny(storage, "ensemble.num_members=6", *WORKERS)), ["train_ensemble"])
     return folder

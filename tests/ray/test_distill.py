@@ -2,12 +2,11 @@
 
 import json
 import shutil
-import threading
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from support import TWO_WORKERS, copied, events, kill_a_train_worker, leftovers, tiny, wait_for
+from support import TWO_WORKERS, copied, events, kill_a_train_worker, leftovers, meanwhile, tiny, wait_for
 
 from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.losses.classification import hydra_loss
@@ -75,10 +74,8 @@ def test_a_killed_worker_costs_a_few_steps_and_changes_nothing(small_run, tmp_pa
         wait_for(lambda: list(folder.glob("students/.attempt-hydra@*/phase-1-*")), 120, "checkpoint of phase 1")
         kill_a_train_worker()
 
-    killer = threading.Thread(target=kill_in_second_phase)
-    killer.start()
-    run_stages(Run(tiny(tmp_path, *TWO_WORKERS)), ["distill"])
-    killer.join()
+    with meanwhile(kill_in_second_phase):
+        run_stages(Run(tiny(tmp_path, *TWO_WORKERS)), ["distill"])
     new = events(folder)[before:]
     assert len([each for each in new if each["event"] == "restart"]) == 1
     resumed = [each["resumed_at"] for each in new if each["event"] == "epoch" and each["resumed_at"]]

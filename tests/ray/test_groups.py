@@ -1,11 +1,10 @@
 """train_ensemble with an objective of groups: a worker trains a group, which is resumed as one."""
 
 import shutil
-import threading
 
 import pytest
 from safetensors.numpy import load_file
-from support import events, kill_a_train_worker, leftovers, tiny, wait_for
+from support import events, kill_a_train_worker, leftovers, meanwhile, tiny, wait_for
 
 from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.runs.run import Run
@@ -37,10 +36,8 @@ def killed_run(ray_session, tmp_path_factory):
         wait_for(lambda: events(folder, "train_ensemble", "epoch"), 120, "first epoch")
         kill_a_train_worker()
 
-    killer = threading.Thread(target=kill_in_training)
-    killer.start()
-    run_stages(Run(tiny(storage, *PAIRS, "cluster.num_workers=2")), ["train_ensemble"])
-    killer.join()
+    with meanwhile(kill_in_training):
+        run_stages(Run(tiny(storage, *PAIRS, "cluster.num_workers=2")), ["train_ensemble"])
     return folder
 
 

@@ -61,11 +61,14 @@ def test_the_run_goes_on_with_those_that_are_left(without_two):
         assert shards.load().logits_NMC.shape[1] == len(LEFT)
     metrics = json.loads((without_two / "report" / "metrics.json").read_text())
     assert metrics["num_members"] == len(LEFT)
+    assert metrics["left_out"] == {"1": "no rows in this batch", "2": DIVERGED}
 
 
 def test_the_report_names_those_that_are_left_out(without_two):
     said = f"The ensemble is without members 1 (no rows in this batch); 2 ({DIVERGED})."
-    assert said in (without_two / "report" / "report.md").read_text().replace("\\", "")
+    page = (without_two / "report" / "report.md").read_text().replace("\\", "")
+    assert said in page
+    assert "classification, 4 of 6 members" in page
 
 
 def test_the_footers_name_the_members_by_their_numbers(without_two):

@@ -4,11 +4,10 @@ import gc
 import json
 import os
 import signal
-import threading
 
 import pandas as pd
 import pytest
-from support import MARK, copied, events, leftovers, processes, tiny, wait_for
+from support import MARK, copied, events, leftovers, meanwhile, processes, tiny, wait_for
 
 from hydra_ray.cluster import signals as interrupts
 from hydra_ray.cluster import tune as search
@@ -131,10 +130,8 @@ def test_a_killed_trial_is_run_again_and_nothing_is_different(small_run, tmp_pat
             wait_for(lambda least=number: len(events(folder, "tune", "trial_epoch")) > least, 300, "an epoch")
             kill_a_trial()
 
-    killer = threading.Thread(target=kill_twice)
-    killer.start()
-    run_stages(Run(tiny(tmp_path, *PLAIN, *SLOW)), ["tune"])
-    killer.join()
+    with meanwhile(kill_twice):
+        run_stages(Run(tiny(tmp_path, *PLAIN, *SLOW)), ["tune"])
     assert events(folder, "tune", "trial_again")
     same(found_by(folder), undisturbed)
     assert leftovers(folder) == []
@@ -172,11 +169,9 @@ def test_trials_that_die_too_often_publish_nothing_and_keep_what_is_over(small_r
         wait_for(lambda: len(events(folder, "tune", "trial")) == 2, 300, "two trials")
         kill_a_trial()
 
-    killer = threading.Thread(target=kill_late)
-    killer.start()
-    with pytest.raises(StageError, match=r"^tune: trial hydra/00\d: .* more often than cluster.max_failures") as raised:
+    message = r"^tune: trial hydra/00\d: .* more often than cluster.max_failures"
+    with meanwhile(kill_late), pytest.raises(StageError, match=message) as raised:
         run_stages(Run(tiny(tmp_path, *words)), ["tune"])
-    killer.join()
     assert "\n" not in str(raised.value)
     assert not (folder / "tune" / "hydra").exists()
 

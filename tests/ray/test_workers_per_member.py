@@ -1,12 +1,11 @@
 """train_ensemble with teams of workers, and distill with a student in parts: as one worker and whole copies do it."""
 
 import shutil
-import threading
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from support import TWO_WORKERS, copied, events, kill_a_train_worker, leftovers, tiny, wait_for
+from support import TWO_WORKERS, copied, events, kill_a_train_worker, leftovers, meanwhile, tiny, wait_for
 
 from hydra_ray.cluster.pipeline import run_stages
 from hydra_ray.runs.run import Run
@@ -23,10 +22,8 @@ def test_a_killed_team_goes_on_and_its_members_are_those_of_one_worker(ray_sessi
         wait_for(lambda: [e for e in events(folder, "train_ensemble", "epoch") if e["member"] > 3], 180, "first epoch")
         kill_a_train_worker()
 
-    killer = threading.Thread(target=kill_in_training)
-    killer.start()
-    run_stages(Run(tiny(tmp_path, *TEAM)), ["train_ensemble"])
-    killer.join()
+    with meanwhile(kill_in_training):
+        run_stages(Run(tiny(tmp_path, *TEAM)), ["train_ensemble"])
     assert len(events(folder, event="restart")) == 1
     assert [each["member"] for each in events(folder, "train_ensemble", "member")][-2:] == [4, 5]
     assert leftovers(folder) == []

@@ -51,6 +51,7 @@ def test_a_run_too_large_for_this_machine_is_planned():
     assert "1,000,000 rows (4 views) x 50 members, 256 GPUs" in printed
     assert "| shards of the transfer set | 200 of 5,000 rows |" in printed
     assert "| a row | 4092 bytes |" in printed  # 32 x 32 x 3, 50 members of 10 float16, 20 beside
+    assert "| requests to write | 1 a shard, 200 |" in printed
     assert "| requests to open for training | 0 a shard, 0 |" in printed
     limits = printed.split("## what breaks, the first first")[1].splitlines()[6:]
     limits = [line.split(" | ") for line in limits if line.startswith("|")]

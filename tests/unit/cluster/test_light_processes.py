@@ -10,7 +10,7 @@ HEAVY = {"matplotlib", "scipy", "sklearn", "triton", "wandb"}
 PROCESSES = [
     ("channel", {"torch", "ray", "numpy", "hydra_ray.config", *HEAVY}),
     ("trainer", {"hydra_ray.runs", "hydra_ray.models", *HEAVY}),  # all that Ray Train's controller unpickles
-    ("train_ensemble", HEAVY),
+    ("member_jobs", HEAVY),
     ("predict_steps", {"ray", "pandas", *HEAVY}),
     ("trial_jobs", HEAVY),
     ("distill", HEAVY),

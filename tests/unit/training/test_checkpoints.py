@@ -149,7 +149,7 @@ def member(kept, report=lambda figures: None):
 
 
 def stack(folders, report=lambda figures: None):
-    """Members 0 and 1, as `cluster/train_ensemble.py` would put them together."""
+    """Members 0 and 1, as `cluster/member_jobs.py` would put them together."""
     slots = [StackSlot(number, torch.arange(70), kept) for number, kept in enumerate(folders)]
     found = {}
     for group in stacks(slots, 2):
